@@ -1,0 +1,33 @@
+PYTHON ?= python3
+BIN := .venv/bin
+export PYTHONUNBUFFERED := 1
+
+.PHONY: demo test lint format bench clean
+
+# installs into .venv once, and again when the requirements change
+.venv/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+# a simulated world, five models, one table; then the gaps filled with the network's run
+demo: .venv/.installed
+	rm -rf demo
+	$(BIN)/python -m sgdsm compare experiment=demo output=demo
+	$(BIN)/python predict.py run=demo/pconv3d output=demo/filled.nc
+	@echo "look at demo/report.html, demo/filled.nc and demo/pconv3d/figures/"
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: .venv/.installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: .venv/.installed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf .venv demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

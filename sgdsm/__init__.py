@@ -1,0 +1,21 @@
+"""Fills the gaps of satellite soil-moisture maps and says how sure it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sgdsm.api import fill
+    from sgdsm.cube import ConfigError, CubeError, SgdsmError, as_cube, check_cube
+
+__all__ = ["ConfigError", "CubeError", "SgdsmError", "as_cube", "check_cube", "fill"]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    # importing the package must stay cheap: torch comes with the first use
+    if name not in __all__:
+        raise AttributeError(f"module 'sgdsm' has no attribute '{name}'")
+    from importlib import import_module
+
+    return getattr(import_module("sgdsm.api" if name == "fill" else "sgdsm.cube"), name)

@@ -1,0 +1,5 @@
+"""`python -m sgdsm COMMAND ...`"""
+
+from sgdsm.commands import main
+
+main()

@@ -1,0 +1,79 @@
+"""`sgdsm.fill`, and the accessor `Dataset.sgdsm`: the same as the commands, from Python."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from sgdsm.build import TARGET, build
+from sgdsm.cube import ConfigError, CubeError, as_cube, by_role
+from sgdsm.data.scaling import Inputs
+from sgdsm.inference.stream import fill_cube
+from sgdsm.inference.writers import MemoryOutput
+from sgdsm.models.checkpoint import load_filler
+from sgdsm.runs import Run
+
+
+def fill(dataset: xr.Dataset, run: str | Path, **roles: Any) -> xr.Dataset:
+    """Fill the gaps of a Dataset with the filler of a run; the same values as `predict.py` writes.
+
+    dataset: a cube (`sgdsm.as_cube`), or a Dataset with the variables that the run was trained on. roles: arguments
+        of `sgdsm.as_cube` where its names differ (target=, dynamic=, static=, land=...).
+
+    Raises CubeError where the Dataset lacks what the run needs, ConfigError where the folder is no run.
+    """
+    filler = load_filler(Run(run).model)
+    if not by_role(dataset, "target") or roles:
+        trained = Run(run).config()["data"]
+        dataset = as_cube(dataset, **{**_roles(filler.inputs, trained, dataset), **roles})
+    output = MemoryOutput()
+    fill_cube(dataset, filler, output, trainer={"enable_progress_bar": False})
+    return output.dataset
+
+
+def open_run_cube(trained: dict[str, Any], data: dict[str, Any] | None) -> xr.Dataset:
+    """The cube to fill: of the run's own data settings, or of others.
+
+    Where both are files of the user's own, what the second leaves out is as in the run.
+    """
+    spec = dict(trained["data"])
+    if data is not None:
+        same = data[TARGET] == spec[TARGET]
+        given = {k: v for k, v in data.items() if v not in (None, [], "???")}
+        spec = {**spec, **given} if same else data
+        missing = [k for k, v in spec.items() if v == "???"]
+        if missing:
+            raise ConfigError(f"data.{missing[0]} is not given: pass data.{missing[0]}=...")
+    cube: xr.Dataset = build(spec)
+    return cube
+
+
+def _roles(inputs: Inputs, trained: dict[str, Any], dataset: xr.Dataset) -> dict[str, Any]:
+    land = trained.get("land", "land")
+    roles = {
+        "target": inputs.target,
+        "dynamic": inputs.dynamic,
+        "static": inputs.static,
+        "land": land if land in dataset else None,
+        "precipitation": inputs.precipitation,
+    }
+    missing = [n for n in (inputs.target, *inputs.dynamic, *inputs.static) if n not in dataset]
+    if missing:
+        raise CubeError(
+            f"the Dataset lacks {missing}, which the run was trained on; name others with target=, dynamic=..."
+        )
+    return roles
+
+
+@xr.register_dataset_accessor("sgdsm")
+class SgdsmAccessor:
+    """`dataset.sgdsm`: fill and look at a cube."""
+
+    def __init__(self, dataset: xr.Dataset) -> None:
+        self._dataset = dataset
+
+    def fill(self, run: str | Path, **roles: Any) -> xr.Dataset:
+        """See `sgdsm.fill`."""
+        return fill(self._dataset, run, **roles)

@@ -1,0 +1,114 @@
+"""Objects from plain specifications, safely: a class path inside this package and its arguments.
+
+A specification comes from a config file or a checkpoint, which are data: nothing outside `sgdsm.` is imported.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sgdsm.cube import ConfigError, suggest
+
+TARGET = "_target_"
+
+
+def build(spec: Mapping[str, Any], **more: Any) -> Any:
+    """Make the object of a specification {'_target_': 'sgdsm.module.Class', argument: value, ...}.
+
+    Values that are specifications are built first. `more` are arguments that a file does not hold. An object with an
+    attribute `spec` (a filler) gets the whole specification there, that of other fillers in `more` included.
+
+    Raises ConfigError as `check_spec` does.
+    """
+    check_spec(spec, supplied=tuple(more))
+    arguments = {k: build(v) if _is_spec(v) else v for k, v in spec.items() if k != TARGET}
+    made = locate(spec[TARGET])(**arguments, **more)
+    if hasattr(made, "spec"):
+        made.spec = {**spec, **{name: value.spec for name, value in more.items() if hasattr(value, "spec")}}
+    return made
+
+
+def locate(path: Any) -> Any:
+    """The class or function of a dotted path inside this package; ConfigError for anything else."""
+    if not isinstance(path, str) or not path.startswith("sgdsm."):
+        raise ConfigError(
+            f"{TARGET}: {path!r}: expected a path inside this package, like 'sgdsm.models.simple.Climatology'"
+        )
+    module, _, name = path.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"{TARGET}: {path}: {error}") from error
+    if not callable(found) or not getattr(found, "__module__", "").startswith("sgdsm."):
+        raise ConfigError(f"{TARGET}: {path} is not a class or a function of this package")
+    return found
+
+
+def check_spec(spec: Mapping[str, Any], where: str = "", supplied: Sequence[str] = ()) -> None:
+    """Raise ConfigError where a specification has an unknown or missing argument or one of a wrong type."""
+    target = locate(spec.get(TARGET))
+    place = where or str(spec[TARGET]).rsplit(".", 1)[-1]
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    parameters = {n: p for n, p in inspect.signature(target).parameters.items() if p.kind not in variadic}
+    hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    for name, value in spec.items():
+        if name == TARGET:
+            continue
+        if name not in parameters:
+            known = [p for p in parameters if p not in supplied]
+            raise ConfigError(
+                f"{place}: unknown key '{name}'{suggest(str(name), known)}; known are {', '.join(known) or 'none'}"
+            )
+        if _is_spec(value):
+            check_spec(value, f"{place}.{name}")
+        elif not fits(value, hints.get(name, Any)):
+            raise ConfigError(f"{place}.{name}={value!r}: expected {describe(hints[name])}")
+    for name, parameter in parameters.items():
+        if parameter.default is parameter.empty and name not in spec and name not in supplied:
+            raise ConfigError(f"{place}: '{name}' is not given")
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a plain value (from YAML) may stand for a type hint."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(fits(value, a) for a in arguments)
+    if origin is typing.Literal:
+        return value in arguments
+    if hint is type(None):
+        return value is None
+    if hint is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if hint in (str, bool):
+        return isinstance(value, hint)
+    if origin is tuple and arguments and arguments[-1] is not Ellipsis:
+        return (
+            isinstance(value, (list, tuple))
+            and len(value) == len(arguments)
+            and all(fits(v, a) for v, a in zip(value, arguments, strict=True))
+        )
+    if origin in (list, tuple, Sequence):
+        return isinstance(value, (list, tuple)) and all(fits(v, arguments[0]) for v in value)
+    if origin in (dict, Mapping):
+        return isinstance(value, Mapping) and all(fits(v, arguments[1]) for v in value.values())
+    return True
+
+
+def _is_spec(value: Any) -> bool:
+    return isinstance(value, Mapping) and TARGET in value
+
+
+def describe(hint: Any) -> str:
+    """A type hint in words."""
+    if typing.get_origin(hint) is typing.Literal:
+        return "one of " + ", ".join(map(str, typing.get_args(hint)))
+    if inspect.isclass(hint) and not typing.get_args(hint):
+        return hint.__name__
+    return str(hint).replace("typing.", "").replace("collections.abc.", "")

@@ -1,0 +1,311 @@
+"""The commands: what train.py, predict.py and `python -m sgdsm` do, put together from the other modules."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from sgdsm.config import check_config, config_folder
+from sgdsm.cube import ConfigError, SgdsmError, log
+
+USAGE = """usage: python -m sgdsm COMMAND key=value ...
+
+  train     [model=..] [data=..] [experiment=..]          fit a filler; prints the folder of the run
+  predict   run=PATH output=FILE [time=A:B] [bbox=[..]]   fill a cube
+  evaluate  run=PATH | filled=.. truth=.. visible=..      score a run, or any filled file
+  compare   RUN RUN ... | experiment=E                    one table of several runs
+
+`python -m sgdsm COMMAND --help` lists the settings of a command."""
+
+
+def main(command: str | None = None) -> None:
+    """Run a command with the words of the command line; errors of a user's making end in one line."""
+    words = sys.argv[1:]
+    if command is None:
+        if not words or words[0] in ("-h", "--help") or words[0] not in COMMANDS:
+            unknown = words and words[0] not in COMMANDS and not words[0].startswith("-")
+            print(
+                f"unknown command '{words[0]}'\n{USAGE}" if unknown else USAGE,
+                file=sys.stderr if unknown else sys.stdout,
+            )
+            sys.exit(2 if unknown else 0)
+        command, words = words[0], words[1:]
+    _log_to_screen()
+    # without it, Hydra prints errors itself, several lines long, and exits
+    wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    with _errors_as_lines(wants_traceback):
+        _dispatch(command, words, wants_traceback)
+
+
+@contextmanager
+def _errors_as_lines(wants_traceback: bool) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:  # the one place that turns errors into lines
+        if wants_traceback:
+            raise
+        print(f"error: {_one_line(error)}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _dispatch(command: str, words: list[str], wants_traceback: bool) -> None:
+    if command == "train" and any(word.startswith("run=") for word in words):
+        _resume(words)
+        return
+    if command == "compare":
+        # names of runs are no overrides: Hydra gets them as one
+        runs = [w for w in words if "=" not in w and not w.startswith("-")]
+        words = [w for w in words if w not in runs]
+        if runs:
+            quoted = ",".join("'" + run.replace("'", "\\'") + "'" for run in runs)
+            words.append(f"runs=[{quoted}]")
+    words = [_quote_time(word) for word in words]
+    sys.argv = [sys.argv[0], *words]
+    task = COMMANDS[command]
+
+    def run(cfg: DictConfig) -> None:
+        with _errors_as_lines(wants_traceback):  # here too: Hydra would print lines of its own
+            config = OmegaConf.to_container(cfg, resolve=True)
+            assert isinstance(config, dict)
+            plain = {str(k): v for k, v in config.items()}
+            check_config(plain, command)
+            task(plain)
+
+    hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=command)(run)()
+
+
+def train(config: dict[str, Any]) -> None:
+    """Fit a filler, score it, and print the folder of the run."""
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    _announce(train_in(config, folder))
+
+
+def train_in(config: dict[str, Any], folder: Path) -> Path:
+    """Fit and score in a folder, or go on with an interrupted run there."""
+    from sgdsm.evaluation.figures import run_figures
+    from sgdsm.evaluation.protocol import protocol_record, scored_split
+    from sgdsm.models.checkpoint import save_filler
+    from sgdsm.runs import CONFIG, METRICS, MODEL, PROVENANCE, Run, fingerprint, provenance
+    from sgdsm.training import BEST, LAST, add_uncertainty, fit, prepare
+
+    run = Run(folder)
+    task = prepare(config)
+    run.write(CONFIG, config)
+    run.write(PROVENANCE, provenance(config, task.cube))
+    begin = time.perf_counter()
+    fit(task, folder)
+    seconds = time.perf_counter() - begin
+    filler = add_uncertainty(task, config["uncertainty"])
+    save_filler(filler, folder / MODEL)
+    split = scored_split(task.split)
+    scenario = task.split.scenarios[split]
+    protocol = protocol_record(split, scenario, fingerprint(task.cube), config["splits"], config["gaps"])
+    scores = _score(task, filler, split, run)
+    units = filler.inputs.units
+    parameters = sum(p.numel() for p in filler.parameters())
+    model = config["model"]["_target_"].rsplit(".", 1)[-1]
+    run_figures(run.evaluation, folder / "training.csv", run.figures, f"{model} ({split} split)")
+    run.write(
+        METRICS,
+        {
+            "model": model,
+            "units": units,
+            "split": split,
+            "fit_seconds": round(seconds, 1),
+            "parameters": parameters,
+            "classes": scores,
+            "protocol": protocol,
+        },
+    )
+    for name in (LAST, BEST):
+        (folder / name).unlink(missing_ok=True)
+    return folder
+
+
+def _score(task: Any, filler: Any, split: str, run: Any) -> dict[str, dict[str, float]]:
+    from sgdsm.evaluation.protocol import FILLED, HIDDEN, SCORES, VISIBLE, write_files
+    from sgdsm.evaluation.score import format_table, score
+    from sgdsm.inference.writers import NetcdfOutput
+    from sgdsm.training import fill_scenario
+
+    folder = run.evaluation
+    scenario = task.split.scenarios[split]
+    write_files(folder, task.cube, scenario)
+    output = NetcdfOutput(folder / FILLED)
+    output.remove()
+    fill_scenario(task, filler, split, output)
+    scores = score(folder / FILLED, folder / HIDDEN, folder / VISIBLE)
+    scores.save(folder / SCORES)
+    table = scores.table()
+    kind = "never seen in training" if split == "test" else "they chose the epoch: not a test"
+    print(
+        f"\nscores at the hidden values of the {split} split ({kind})\n{format_table({k: table[k] for k in (*scenario.hidden, 'all')})}"
+    )
+    return {name: {k: v for k, v in row.items() if v == v} for name, row in table.items() if row["n"]}
+
+
+def predict(config: dict[str, Any]) -> None:
+    """Fill a cube with a run's filler and write it."""
+    from sgdsm.api import open_run_cube
+    from sgdsm.build import build
+    from sgdsm.cube import select
+    from sgdsm.inference.stream import fill_cube
+    from sgdsm.inference.writers import writer_for
+    from sgdsm.models.checkpoint import load_filler
+    from sgdsm.runs import Run, file_digest, fingerprint
+    from sgdsm.training import quiet_lightning
+
+    quiet_lightning()
+    run = Run(config["run"])
+    trained = run.config()
+    check_config(trained, "train")
+    filler = load_filler(run.model)
+    output = writer_for(config["output"])
+    cube = open_run_cube(trained, config.get("data"))
+    period = config["time"]
+    if period is not None:
+        first, colon, last = str(period).partition(":")
+        if not colon:
+            raise ConfigError(f"time={period}: expected START:END, like 2015-04-01:2015-06-30")
+        period = (first or None, last or None)
+    cube = select(cube, period, config["bbox"])
+    memory = config["inference"]["memory_gib"]
+    fill_cube(
+        cube,
+        filler,
+        output,
+        source=f"{trained['model']['_target_'].rsplit('.', 1)[-1]} fitted in {run.folder.name}",
+        identity=f"{file_digest(run.model)} {fingerprint(cube)}",
+        memory_gib=memory,
+        trainer=build(config["trainer"]).predicting(),
+    )
+    print(f"filled: {config['output']}")
+
+
+def evaluate(config: dict[str, Any]) -> None:
+    """Score a filled file, or a run again by its own protocol."""
+    files = {k: config[k] for k in ("filled", "truth", "visible")}
+    if config["run"] is not None:
+        if any(files.values()):
+            raise ConfigError("evaluate: give run=PATH, or filled=, truth= and visible=, not both")
+        _evaluate_run(config["run"])
+        return
+    missing = [k for k, v in files.items() if v is None]
+    if missing:
+        raise ConfigError(
+            f"evaluate: {'= and '.join(missing)}= not given; expected filled=, truth= and visible=, or run="
+        )
+    from sgdsm.evaluation.score import format_table, score
+
+    scores = score(files["filled"], files["truth"], files["visible"], config["precipitation"])
+    print(format_table(scores.table()))
+
+
+def _evaluate_run(folder: str) -> None:
+    from sgdsm.evaluation.protocol import protocol_record, scored_split
+    from sgdsm.models.checkpoint import load_filler
+    from sgdsm.runs import METRICS, Run, fingerprint
+    from sgdsm.training import prepare, quiet_lightning
+
+    quiet_lightning()
+    run = Run(folder)
+    config = run.config()
+    check_config(config, "train")
+    recorded = run.metrics()
+    task = prepare(config)
+    split = scored_split(task.split)
+    scenario = task.split.scenarios[split]
+    protocol = protocol_record(split, scenario, fingerprint(task.cube), config["splits"], config["gaps"])
+    if protocol["digest"] != recorded["protocol"]["digest"]:
+        raise ConfigError(f"run={folder}: its data or its splits are no longer those of {METRICS}: train it again")
+    run.write(METRICS, {**recorded, "classes": _score(task, load_filler(run.model), split, run)})
+    _announce(run.folder)
+
+
+def compare(config: dict[str, Any]) -> None:
+    """Compare runs; train the models of an experiment first."""
+    from sgdsm.comparing import compare_runs, train_experiment
+
+    experiment = HydraConfig.get().runtime.choices.get("experiment")
+    if config["runs"] and experiment:
+        raise ConfigError("compare: give runs, or experiment=NAME, not both")
+    if config["output"] is not None:
+        output = Path(config["output"])
+    else:
+        output = Path("runs") / f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_compare_{experiment or 'runs'}"
+    runs = [Path(run) for run in config["runs"]]
+    if experiment:
+        overrides = [o for o in HydraConfig.get().overrides.task if not o.startswith(("output=", "runs="))]
+        runs = train_experiment(config, overrides, output, train_in)
+    reference = (config.get("compare") or {}).get("reference", "linear_time")
+    print(compare_runs(runs, reference, output, experiment))
+
+
+COMMANDS: dict[str, Callable[[dict[str, Any]], None]] = {
+    "train": train,
+    "predict": predict,
+    "evaluate": evaluate,
+    "compare": compare,
+}
+
+
+def _resume(words: list[str]) -> None:
+    if len(words) > 1:
+        raise ConfigError(
+            f"run= goes on with a run as it is; take away {' '.join(w for w in words if not w.startswith('run='))}"
+        )
+    from sgdsm.runs import Run
+
+    run = Run(words[0].removeprefix("run="))
+    config = run.config()
+    check_config(config, "train")
+    if run.finished():
+        log.info("the run is finished already")
+    else:
+        train_in(config, run.folder)
+    _announce(run.folder)
+
+
+def _announce(folder: Path) -> None:
+    here = Path.cwd()
+    shown = folder.relative_to(here) if folder.is_absolute() and folder.is_relative_to(here) else folder
+    print(f"run: {shown}")
+
+
+def _quote_time(word: str) -> str:
+    # 'a:b' is fine for Hydra, but an open end is not
+    name, _, value = word.partition("=")
+    return f"{name}='{value}'" if name == "time" and ":" in value and not value.startswith(("'", '"')) else word
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, SgdsmError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    text = " ".join(str(error).split())
+    if type(error).__module__.startswith(("hydra.", "omegaconf.")):
+        cause = f" ({' '.join(str(error.__cause__).split())})" if error.__cause__ is not None else ""
+        return text + cause
+    return f"{type(error).__name__}: {text} (HYDRA_FULL_ERROR=1 shows where)"
+
+
+def _log_to_screen() -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("note: %(message)s"))
+    log.handlers = [handler]
+    log.setLevel(logging.INFO)
+    log.propagate = False

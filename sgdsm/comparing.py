@@ -1,0 +1,100 @@
+"""Training the models of an experiment and comparing runs; part of the composition root."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose
+from omegaconf import OmegaConf
+
+from sgdsm.config import check_config
+from sgdsm.cube import ConfigError, log
+from sgdsm.evaluation.compare import Entry, check_protocol, comparison, format_comparison
+from sgdsm.evaluation.figures import comparison_figures
+from sgdsm.evaluation.protocol import SCORES
+from sgdsm.evaluation.report import write_report
+from sgdsm.evaluation.score import Scores
+from sgdsm.runs import CONFIG, Run
+
+
+def train_experiment(
+    config: dict[str, Any], overrides: list[str], output: Path, train: Callable[[dict[str, Any], Path], Path]
+) -> list[Path]:
+    """Train every model of `compare.models` on the same protocol; finished runs in `output` are kept.
+
+    config: of the experiment. overrides: words of the command line that go to every model.
+
+    Raises ConfigError for a model that cannot work, before the first one is trained.
+    """
+    models = (config.get("compare") or {}).get("models") or {}
+    if not models:
+        raise ConfigError("compare.models is empty: name models by overrides, such as 'xgboost: model=xgboost'")
+    planned = []
+    for label, words in models.items():
+        composed = compose("train", [*overrides, *words.split()])
+        plain = OmegaConf.to_container(composed, resolve=True)
+        assert isinstance(plain, dict)
+        settings = {str(k): v for k, v in plain.items() if k != "compare"}
+        check_config(settings, "train")
+        planned.append((output / str(label), settings))
+    folders = [folder for folder, _ in planned]
+    for number, (folder, settings) in enumerate(planned, 1):
+        run = Run(folder)
+        if (folder / CONFIG).exists() and run.config() != settings:
+            raise ConfigError(f"{folder} holds a run with other settings: remove it, or choose another output")
+        if run.finished():
+            log.info("%s: finished already", folder)
+            continue
+        print(f"\n[{number}/{len(planned)}] {folder.name}", flush=True)
+        train(settings, folder)
+    return folders
+
+
+def compare_runs(folders: Sequence[Path], reference: str, output: Path, experiment: str | None) -> str:
+    """Write the table, the figures and the page of a comparison to `output`; returns what to print."""
+    entries = []
+    for folder in _expand(folders):
+        run = Run(folder)
+        entries.append(Entry(folder.name, folder, run.metrics(), Scores.load(run.evaluation / SCORES)))
+    check_protocol(entries)
+    if reference not in [entry.label for entry in entries]:
+        reference = entries[0].label
+    rows = comparison(entries, reference)
+    units = entries[0].metrics["units"]
+    table = format_comparison(rows, reference, units)
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "comparison.txt").write_text(table + "\n")
+    pictures = comparison_figures(entries, rows, reference, units, output / "figures")
+    protocol = entries[0].metrics["protocol"]
+    facts = {
+        "scored split": protocol["scored_split"],
+        "hidden values": ", ".join(f"{n} {kind}" for kind, n in protocol["hidden"].items()),
+        "splits": protocol["splits"],
+        "gaps": protocol["gaps"],
+        "data fingerprint": protocol["data"],
+        "protocol": protocol["digest"],
+    }
+    sections = [("All models", pictures)]
+    for row in rows:
+        figures = Run(next(e.folder for e in entries if e.label == row["label"])).figures
+        sections.append((row["label"], sorted(figures.glob("*.png"))))
+    page = write_report(output / "report.html", f"Comparison {experiment or ''}".strip(), table, facts, sections)
+    return f"\n{table}\n\nreport: {page}"
+
+
+def _expand(folders: Sequence[Path]) -> list[Path]:
+    """Run folders, where a folder of runs stands for all the runs in it."""
+    found = []
+    for folder in folders:
+        if not folder.is_dir():
+            raise ConfigError(f"compare: {folder}: no such folder")
+        if (folder / CONFIG).exists():
+            found.append(folder)
+            continue
+        inside = sorted(child for child in folder.iterdir() if (child / CONFIG).exists())
+        if not inside:
+            raise ConfigError(f"compare: {folder} is neither a run nor a folder of runs")
+        found.extend(inside)
+    return found

@@ -1,0 +1,119 @@
+"""Configurations: where they are, and the check that finds what is wrong before any data are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sgdsm.build import TARGET, build, check_spec, describe, fits
+from sgdsm.cube import ConfigError, suggest
+
+GROUPS = ("data", "model", "gaps", "splits", "trainer", "uncertainty")
+SUPPLIED = {"uncertainty": ("filler",)}
+KEYS = {
+    "train": {*GROUPS, "seed", "compare"},
+    "predict": {"data", "trainer", "run", "output", "time", "bbox", "inference"},
+    "evaluate": {"run", "filled", "truth", "visible", "precipitation"},
+    "compare": {*GROUPS, "seed", "compare", "runs", "output"},
+}
+COMPARE = {"reference": str, "models": dict}
+TYPES: dict[str, Any] = {
+    "seed": int,
+    "output": str | None,
+    "time": str | None,
+    "bbox": tuple[float, float, float, float] | None,
+    "inference": dict[str, float],
+}
+
+
+def config_folder() -> Path:
+    """The folder of the YAML files: inside the installed package, or at the top of a checkout."""
+    package = Path(__file__).resolve().parent
+    inside = package / "configs"
+    return inside if inside.is_dir() else package.parent / "configs"
+
+
+def check_config(config: Mapping[str, Any], command: str) -> None:
+    """Raise ConfigError for an unknown key, a missing or ill-typed value, or a combination that cannot work."""
+    for key in config:
+        if key not in KEYS[command]:
+            known = sorted(KEYS[command])
+            raise ConfigError(f"unknown key '{key}'{suggest(str(key), known)}; known are {', '.join(known)}")
+    # what predict leaves out of its data settings comes from the run
+    config = {k: v for k, v in config.items() if (command, k) != ("predict", "data")}
+    _no_missing(config)
+    for key, hint in TYPES.items():
+        if key in config and not fits(config[key], hint):
+            raise ConfigError(f"{key}={config[key]!r}: expected {describe(hint)}")
+    for group in GROUPS:
+        if group not in KEYS[command] or (command == "predict" and group == "data"):
+            continue
+        spec = config.get(group)
+        if not isinstance(spec, Mapping):
+            raise ConfigError(f"{group}={spec!r}: expected settings with {TARGET}")
+        if group != "uncertainty" or spec.get(TARGET) is not None:
+            check_spec(spec, group, SUPPLIED.get(group, ()))
+    # constructors check ranges; only data are not made here, for that would read them
+    made = {group: build(config[group]) for group in ("gaps", "splits", "trainer", "model") if config.get(group)}
+    if "model" in made and "trainer" in made:
+        _check_epochs(made["model"], made["trainer"].max_epochs)
+    compare = config.get("compare") or {}
+    for key, value in compare.items():
+        if key not in COMPARE:
+            raise ConfigError(
+                f"compare: unknown key '{key}'{suggest(key, list(COMPARE))}; known are {', '.join(COMPARE)}"
+            )
+        if not isinstance(value, COMPARE[key]):
+            raise ConfigError(f"compare.{key}={value!r}: expected {COMPARE[key].__name__}")
+
+
+def load_config(path: Path) -> dict[str, Any]:
+    """The configuration of a run. It is data from a stranger: plain values only, nothing is resolved.
+
+    Raises ConfigError where it is missing or not such a file.
+    """
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file; expected the folder of a run")
+    try:
+        config = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not a YAML file: {' '.join(str(error).split())[:150]}") from error
+    if not isinstance(config, dict):
+        raise ConfigError(f"{path}: expected keys and values")
+    _refuse_resolvers(config, str(path))
+    return config
+
+
+def _no_missing(value: Any, where: str = "") -> None:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            _no_missing(item, f"{where}.{key}" if where else str(key))
+    elif value == "???":
+        raise ConfigError(f"{where} is not given: pass {where}=...")
+
+
+def _refuse_resolvers(value: Any, where: str) -> None:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            _refuse_resolvers(item, f"{where}: {key}")
+    elif isinstance(value, list):
+        for item in value:
+            _refuse_resolvers(item, where)
+    elif isinstance(value, str) and "${" in value:
+        raise ConfigError(f"{where}: '{value}': a run's configuration holds plain values, no interpolation")
+
+
+def _check_epochs(model: Any, epochs: int | None) -> None:
+    if epochs is None:
+        return
+    name = type(model).__name__
+    if not model.passes:
+        raise ConfigError(f"trainer.max_epochs={epochs}: {name} learns nothing, it has no epochs")
+    if not model.automatic_optimization:
+        raise ConfigError(
+            f"trainer.max_epochs={epochs}: epochs mean nothing for the trees of {name}; "
+            "set model.passes (gap draws to take rows from) and the number of trees instead"
+        )

@@ -1,0 +1,375 @@
+"""The cube: an `xarray.Dataset` with agreed dims, roles and units, and the check that a Dataset is one.
+
+A cube has dims ``(time, lat, lon)`` or ``(time, y, x)``. Each variable that takes part carries its role in the
+attribute ``role``: exactly one ``target`` (NaN = not observed), any number of ``dynamic`` and ``static``
+covariates and ``flag`` variables, and one boolean ``land`` map. Code selects variables by role, never by name.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from collections.abc import Hashable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+
+from sgdsm.hdf5 import open_hdf5
+
+log = logging.getLogger("sgdsm")
+
+ROLES = ("target", "dynamic", "static", "flag", "land")
+SPACE_DIMS = (("lat", "lon"), ("y", "x"))
+SYNONYMS = {
+    "latitude": "lat",
+    "longitude": "lon",
+    "nav_lat": "lat",
+    "nav_lon": "lon",
+    "valid_time": "time",
+    "date": "time",
+    "projection_y_coordinate": "y",
+    "projection_x_coordinate": "x",
+}
+DAY = np.timedelta64(1, "D")
+
+
+class SgdsmError(Exception):
+    """What a user can mend: its text is one line with what was found and what was expected."""
+
+
+class CubeError(SgdsmError):
+    """The data are not what a cube must be."""
+
+
+class ConfigError(SgdsmError):
+    """A configuration or a command line that cannot work."""
+
+
+def open_dataset(path: str | Path) -> xr.Dataset:
+    """Open a NetCDF (.nc, .nc4), Zarr (.zarr) or HDF5 (.h5, .hdf5) file lazily.
+
+    Raises CubeError where the file is missing, truncated or of another kind.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise CubeError(f"{path}: no such file (looked in {path.absolute().parent})")
+    suffix = path.suffix.lower()
+    if suffix not in {".nc", ".nc4", ".cdf", ".zarr", ".h5", ".hdf5"}:
+        raise CubeError(f"{path}: expected a file ending in .nc, .nc4, .zarr, .h5 or .hdf5, found '{suffix}'")
+    try:
+        if suffix == ".zarr":
+            return xr.open_zarr(path, chunks=None)
+        if suffix in {".h5", ".hdf5"}:
+            return open_hdf5(path)
+        return xr.open_dataset(path)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CubeError(f"{path}: cannot be read as {suffix} (truncated, or not such a file): {reason}") from error
+
+
+def open_cube(
+    path: str,
+    target: str,
+    dynamic: Sequence[str] = (),
+    static: Sequence[str] = (),
+    flag: Sequence[str] = (),
+    land: str | None = None,
+    precipitation: str | None = None,
+    missing_days: Literal["refuse", "insert"] = "refuse",
+    circular_longitude: bool | None = None,
+) -> xr.Dataset:
+    """A cube from a file of the user's own; the arguments after `path` are those of `as_cube`."""
+    dataset = open_dataset(path)
+    try:
+        return as_cube(dataset, target, dynamic, static, flag, land, precipitation, missing_days, circular_longitude)
+    except CubeError as error:
+        raise CubeError(f"{path}: {error}") from error
+
+
+def as_cube(
+    dataset: xr.Dataset,
+    target: str,
+    dynamic: Sequence[str] = (),
+    static: Sequence[str] = (),
+    flag: Sequence[str] = (),
+    land: str | None = None,
+    precipitation: str | None = None,
+    missing_days: Literal["refuse", "insert"] = "refuse",
+    circular_longitude: bool | None = None,
+) -> xr.Dataset:
+    """Make a cube of any Dataset by naming its variables.
+
+    target, dynamic, static, flag, land: names of variables; land is a mask (non-zero = land), by default the cells
+        that are ever observed.
+    precipitation: which of `dynamic` is precipitation (a rate or an amount per step); by default the one whose
+        `standard_name` says so. Needed only for features of antecedent rain and for scores in rain.
+    missing_days: 'refuse' or 'insert' (adds the days that the time axis lacks, as days without observations).
+    circular_longitude: whether the last column touches the first; by default judged from the longitudes.
+
+    Raises CubeError naming the variable, what was found and what was expected.
+    """
+    named = [target, *dynamic, *static, *flag, *([land] if land else [])]
+    for name in [*named, *([precipitation] if precipitation else [])]:
+        _require(name, dataset.data_vars)
+    for name in named:
+        if named.count(name) > 1:
+            raise CubeError(f"variable '{name}' is named twice among target, dynamic, static, flag and land")
+    if precipitation is not None and precipitation not in dynamic:
+        raise CubeError(f"precipitation '{precipitation}' must be one of the dynamic variables {list(dynamic)}")
+
+    cube = _rename_dims(dataset[named].copy(), target)
+    cube = _mend_time(cube, missing_days)
+    cube = _north_up(cube)
+    roles = {target: "target", **dict.fromkeys(dynamic, "dynamic"), **dict.fromkeys(static, "static")}
+    for name, role in {**roles, **dict.fromkeys(flag, "flag")}.items():
+        cube[name] = _with_role(cube, name, role)
+    space = _space_dims(cube[target])
+    if land is None:
+        observed = ever_observed(cube[target])
+        cube["land"] = (space, observed)
+        log.info("no land variable named: land = the %d cells ever observed", observed.sum())
+    else:
+        if set(cube[land].dims) != set(space):
+            raise CubeError(f"land variable '{land}' has dims {cube[land].dims}, expected {space}")
+        mask = cube[land].transpose(*space)
+        cube = cube.drop_vars(land).assign(land=(space, np.nan_to_num(mask.values) != 0))
+    cube["land"].attrs = {"role": "land", "long_name": "land cells", "units": "1"}
+    rain = precipitation or next((n for n in dynamic if _is_precipitation(cube[n])), None)
+    if rain is not None:
+        cube[rain].attrs["quantity"] = "precipitation"
+    circular = is_circular(cube) if circular_longitude is None else circular_longitude
+    cube.attrs["circular_longitude"] = int(circular)
+    check_cube(cube)
+    return cube
+
+
+def check_cube(cube: xr.Dataset) -> None:
+    """Raise CubeError unless the Dataset keeps the rules at the head of this module."""
+    names = by_role(cube, "target")
+    if len(names) != 1:
+        raise CubeError(f"expected one variable with the attribute role='target', found {names or 'none'}")
+    target = cube[names[0]]
+    space = _space_dims(target)
+    if target.dims != ("time", *space):
+        raise CubeError(f"target '{target.name}' has dims {target.dims}, expected ('time', {space[0]!r}, {space[1]!r})")
+    expected = {"dynamic": target.dims, "flag": target.dims, "static": space, "land": space}
+    for role, dims in expected.items():
+        for name in by_role(cube, role):
+            if cube[name].dims != dims:
+                raise CubeError(f"{role} variable '{name}' has dims {cube[name].dims}, expected {dims}")
+            if cube[name].dtype.kind not in "fiub":
+                raise CubeError(f"{role} variable '{name}' is of type {cube[name].dtype}, expected numbers")
+    if target.dtype.kind not in "fiu":
+        raise CubeError(f"target '{target.name}' is of type {target.dtype}, expected numbers")
+    if len(by_role(cube, "land")) != 1:
+        raise CubeError("expected one variable with the attribute role='land'")
+    if 0 in target.shape:
+        raise CubeError(f"target '{target.name}' is empty: {dict(target.sizes)}")
+    _check_time(cube["time"])
+    rows, columns = cube[space[0]].values, cube[space[1]].values
+    if len(rows) > 1 and not (np.diff(rows) < 0).all():
+        raise CubeError(f"coordinate '{space[0]}' must fall strictly from north to south")
+    if len(columns) > 1 and not (np.diff(columns) > 0).all():
+        raise CubeError(f"coordinate '{space[1]}' must rise strictly from west to east")
+
+
+def by_role(cube: xr.Dataset, role: str) -> list[str]:
+    """Names of the variables with a role, in the order of the cube."""
+    return [str(name) for name, variable in cube.data_vars.items() if variable.attrs.get("role") == role]
+
+
+def target_of(cube: xr.Dataset) -> xr.DataArray:
+    """The target variable of a cube."""
+    return cube[by_role(cube, "target")[0]]
+
+
+def precipitation_of(cube: xr.Dataset) -> str | None:
+    """Name of the dynamic variable that is precipitation, if one is."""
+    return next((n for n in by_role(cube, "dynamic") if cube[n].attrs.get("quantity") == "precipitation"), None)
+
+
+def seen_only(cube: xr.Dataset, seen: np.ndarray) -> xr.Dataset:
+    """The cube with nothing in its target but the values where `seen` (T, H, W) is True; reads the target."""
+    target = target_of(cube)
+    masked = target.where(xr.DataArray(seen, dims=target.dims)).astype(np.float32)
+    return cube.assign({str(target.name): masked.assign_attrs(target.attrs)})
+
+
+def step_days(time: xr.DataArray) -> int:
+    """Days between two maps: 1 for a daily cube, n for an n-daily one (1 where there is a single map)."""
+    return int((time.values[1] - time.values[0]) / DAY) if time.size > 1 else 1
+
+
+def time_chunks(array: xr.DataArray, values: int = 2**24) -> Iterator[slice]:
+    """Slices along time that hold about `values` values each: how every pass over a whole record is bounded."""
+    per_day = int(np.prod(array.shape[1:]))
+    step = max(1, values // max(1, per_day))
+    return (slice(start, min(start + step, array.shape[0])) for start in range(0, array.shape[0], step))
+
+
+def ever_observed(target: xr.DataArray) -> np.ndarray:
+    """Boolean map of the cells with at least one finite value, read in chunks of days."""
+    seen = np.zeros(target.shape[1:], bool)
+    for days in time_chunks(target):
+        seen |= np.isfinite(target[days].values).any(0)
+    return seen
+
+
+def is_circular(cube: xr.Dataset) -> bool:
+    """True where the longitudes go once round the globe in equal steps."""
+    if "lon" not in cube.dims or cube.sizes["lon"] < 4:
+        return False
+    lon = cube["lon"].values.astype(float)
+    step = np.diff(lon)
+    return bool(np.allclose(step, step[0], rtol=1e-3) and abs(lon[-1] - lon[0] + step[0] - 360) < abs(step[0]) / 2)
+
+
+def select(
+    cube: xr.Dataset, time: Sequence[str | None] | None = None, bbox: Sequence[float] | None = None
+) -> xr.Dataset:
+    """The part of a cube between two dates (inclusive) and within bbox = [west, south, east, north] in degrees.
+
+    Raises CubeError where nothing is left.
+    """
+    if time is not None:
+        start, end = time
+        try:
+            part = cube.sel(time=slice(start, end))
+        except (KeyError, ValueError) as error:
+            raise CubeError(f"time={start}:{end}: not a pair of dates like 2015-04-01:2015-06-30") from error
+        if part.sizes["time"] == 0:
+            first, last = (str(t)[:10] for t in cube["time"].values[[0, -1]])
+            raise CubeError(f"time={start}:{end} selects no day: the cube has {first} to {last}")
+        cube = part
+    if bbox is not None:
+        west, south, east, north = bbox
+        if "lat" not in cube.dims:
+            raise CubeError("bbox= needs a cube with lat and lon; this one has y and x")
+        lon = cube["lon"].values
+        inside = (lon - west) % 360 <= (east - west) % 360 if east != west + 360 else np.ones(lon.size, bool)
+        columns = np.flatnonzero(inside)
+        rows = np.flatnonzero((cube["lat"].values >= south) & (cube["lat"].values <= north))
+        if not rows.size or not columns.size:
+            raise CubeError(f"bbox={list(bbox)} selects no cell: expected [west, south, east, north] within the cube")
+        if (np.diff(columns) > 1).any():
+            raise CubeError(
+                f"bbox={list(bbox)} crosses the edge of the longitudes {lon[0]:g}..{lon[-1]:g}: split it in two"
+            )
+        whole = columns.size == lon.size
+        circular = int(cube.attrs.get("circular_longitude", 0)) if whole else 0
+        cube = cube.isel(lat=rows, lon=columns).assign_attrs(circular_longitude=circular)
+    return cube
+
+
+def suggest(name: str, known: Sequence[str]) -> str:
+    """' (did you mean X?)' where a known name is close, else ''."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f" (did you mean '{close[0]}'?)" if close else ""
+
+
+def _require(name: str, known: Any) -> None:
+    names = [str(k) for k in known]
+    if name not in names:
+        raise CubeError(f"no variable '{name}'{suggest(name, names)}; there are {', '.join(names) or 'none'}")
+
+
+def _rename_dims(dataset: xr.Dataset, target: str) -> xr.Dataset:
+    renames: dict[Hashable, str] = {}
+    for dim in dataset[target].dims:
+        standard = str(dataset[dim].attrs.get("standard_name", "")) if dim in dataset.coords else ""
+        name = SYNONYMS.get(
+            str(dim).lower(), SYNONYMS.get(standard, standard if standard == "time" else str(dim).lower())
+        )
+        if name != dim:
+            renames[dim] = name
+    dataset = dataset.rename(renames)
+    dims = set(dataset[target].dims)
+    space = next((s for s in SPACE_DIMS if set(s) <= dims), None)
+    if space is None or dims != {"time", *space}:
+        found = tuple(dataset[target].dims)
+        raise CubeError(f"target '{target}' has dims {found}, expected time and lat, lon (or time and y, x)")
+    for dim in ("time", *space):
+        if dim not in dataset.coords:
+            raise CubeError(f"dimension '{dim}' of '{target}' has no coordinate values")
+    for variable in list(dataset.data_vars):
+        order = [d for d in ("time", *space) if d in dataset[variable].dims]
+        dataset[variable] = dataset[variable].transpose(*order, ...)
+    return dataset
+
+
+def _mend_time(cube: xr.Dataset, missing_days: str) -> xr.Dataset:
+    time = cube["time"]
+    if time.dtype == object and time.size:
+        calendar = getattr(time.values[0], "calendar", "unknown")
+        raise CubeError(
+            f"time has the calendar '{calendar}', expected a standard (Gregorian) one: "
+            "convert it with xarray's Dataset.convert_calendar('standard')"
+        )
+    if time.dtype.kind != "M":
+        raise CubeError(f"time holds {time.dtype} values, expected dates (CF 'days since ...')")
+    cube = cube.assign_coords(time=("time", time.values.astype("datetime64[D]").astype("datetime64[ns]"), time.attrs))
+    values = cube["time"].values
+    if np.isnat(values).any():
+        raise CubeError("time has missing values")
+    if (np.diff(values) < np.timedelta64(0)).any():
+        log.info("times were not sorted: sorted them")
+        cube = cube.isel(time=np.argsort(values, kind="stable"))
+        values = cube["time"].values
+    repeated = np.flatnonzero(np.diff(values) == np.timedelta64(0))
+    if repeated.size:
+        raise CubeError(f"time has {repeated.size} duplicated days, the first is {str(values[repeated[0]])[:10]}")
+    step = np.diff(values).min() if values.size > 1 else DAY
+    missing = round((values[-1] - values[0]) / step) + 1 - values.size if values.size else 0
+    if missing == 0:
+        return cube
+    if missing_days != "insert":
+        gap = np.flatnonzero(np.diff(values) > step)[0]
+        raise CubeError(
+            f"time lacks {missing} days, the first after {str(values[gap])[:10]}: "
+            "fill the calendar, or pass data.missing_days=insert to add them as days without observations"
+        )
+    log.info("inserted %d missing days without observations", missing)
+    calendar = np.arange(values[0], values[-1] + step, step)
+    return cube.reindex(time=calendar)
+
+
+def _north_up(cube: xr.Dataset) -> xr.Dataset:
+    rows, columns = ("lat", "lon") if "lat" in cube.dims else ("y", "x")
+    if cube.sizes[rows] > 1 and cube[rows].values[0] < cube[rows].values[-1]:
+        log.info("%s rose from south to north: turned it", rows)
+        cube = cube.isel({rows: slice(None, None, -1)})
+    if cube.sizes[columns] > 1 and cube[columns].values[0] > cube[columns].values[-1]:
+        log.info("%s fell from east to west: turned it", columns)
+        cube = cube.isel({columns: slice(None, None, -1)})
+    return cube
+
+
+def _with_role(cube: xr.Dataset, name: str, role: str) -> xr.DataArray:
+    variable = cube[name]
+    if role != "flag" and "units" not in variable.attrs:
+        log.info("variable '%s' has no units: taken as '1'", name)
+        variable.attrs["units"] = "1"
+    variable.attrs["role"] = role
+    return variable
+
+
+def _space_dims(target: xr.DataArray) -> tuple[str, str]:
+    space = next((s for s in SPACE_DIMS if set(s) <= set(target.dims)), None)
+    if space is None:
+        raise CubeError(f"target '{target.name}' has dims {target.dims}, expected time and lat, lon (or time and y, x)")
+    return space
+
+
+def _check_time(time: xr.DataArray) -> None:
+    if time.dtype.kind != "M":
+        raise CubeError(f"time holds {time.dtype} values, expected dates")
+    steps = np.diff(time.values)
+    if steps.size and ((steps != steps[0]).any() or steps[0] <= np.timedelta64(0) or steps[0] % DAY):
+        raise CubeError("time must rise in equal steps of whole days")
+
+
+def _is_precipitation(variable: xr.DataArray) -> bool:
+    name = str(variable.attrs.get("standard_name", "")).lower()
+    return "precipitation" in name or "rainfall" in name

@@ -1,0 +1,1 @@
+"""From the cube to tensors: records, splits, gaps, scaling, batches."""

@@ -1,0 +1,118 @@
+"""Gaps drawn like the real ones: masks of other days put on this day, and outages of several days.
+
+What a filler meets are swaths, frost and failures, not single pixels; it must be trained and scored on such gaps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from sgdsm.cube import ConfigError
+from sgdsm.sources.orbit import Orbit
+
+KINDS = ("swath", "outage")
+
+
+class Gaps:
+    """Draws sets of values to hide.
+
+    fraction: share of the available values that a draw hides. outages: share of those that lie in outages, the rest
+        in transplanted masks. donor_days: a mask comes from a day at most this far away (of the same season).
+    bank: 'own' = the gaps of the cube itself; 'amsr2' = swaths of a sun-synchronous radiometer, for a cube that has
+        hardly any gaps. outage_days, outage_rows, outage_columns: smallest and largest size of an outage.
+    """
+
+    def __init__(
+        self,
+        fraction: float = 0.3,
+        outages: float = 0.2,
+        donor_days: int = 180,
+        bank: Literal["own", "amsr2"] = "own",
+        outage_days: Sequence[int] = (6, 15),
+        outage_rows: Sequence[int] = (3, 7),
+        outage_columns: Sequence[int] = (3, 9),
+    ) -> None:
+        if not 0 < fraction < 1:
+            raise ConfigError(f"gaps.fraction={fraction}: expected a share between 0 and 1")
+        if not 0 <= outages <= 1:
+            raise ConfigError(f"gaps.outages={outages}: expected a share from 0 to 1")
+        if donor_days < 1:
+            raise ConfigError(f"gaps.donor_days={donor_days}: expected at least 1")
+        for name, size in {"days": outage_days, "rows": outage_rows, "columns": outage_columns}.items():
+            if len(size) != 2 or not 1 <= size[0] <= size[1]:
+                raise ConfigError(f"gaps.outage_{name}={list(size)}: expected [smallest, largest], both at least 1")
+        self.fraction, self.outages, self.donor_days, self.bank = fraction, outages, donor_days, bank
+        self.outage_size = (outage_days, outage_rows, outage_columns)
+
+    def draw(
+        self,
+        available: np.ndarray,
+        allowed: np.ndarray,
+        rng: np.random.Generator,
+        orbit: Orbit | None = None,
+        fraction: float | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Hide a share of the available values.
+
+        available: values that a filler could see, (T, H, W) bool. allowed: where values may be hidden, of the same
+        shape. orbit: of the cube's grid, for bank='amsr2'. fraction: in place of the configured one.
+
+        Returns a mask for each of KINDS, disjoint; a value of an outage that a transplant hides too counts there.
+        """
+        wanted = (self.fraction if fraction is None else fraction) * np.count_nonzero(available & allowed)
+        outage = np.zeros_like(available)
+        if self.outages:
+            self._outages(outage, available & allowed, self.outages * wanted, rng)
+        swath = np.zeros_like(available)
+        if self.outages < 1:
+            self._transplants(swath, available, allowed & ~outage, (1 - self.outages) * wanted, rng, orbit)
+        return {"swath": swath, "outage": outage}
+
+    def _transplants(
+        self,
+        hidden: np.ndarray,
+        available: np.ndarray,
+        allowed: np.ndarray,
+        wanted: float,
+        rng: np.random.Generator,
+        orbit: Orbit | None,
+    ) -> None:
+        possible = available & allowed
+        donors = np.flatnonzero(available.any((1, 2)))
+        swaths = None
+        if self.bank == "amsr2":
+            if orbit is None:
+                raise ConfigError("gaps.bank=amsr2 needs a cube with lat and lon")
+            swaths = orbit.cycle(phase=rng.uniform(0, 2 * np.pi))
+        count = 0
+        for day in rng.permutation(np.flatnonzero(possible.any((1, 2)))):
+            if count >= wanted:
+                return
+            if swaths is not None:
+                visible = swaths[day % len(swaths)]
+            else:
+                near = donors[(abs(donors - day) <= self.donor_days) & (donors != day)]
+                if not near.size:
+                    continue
+                visible = available[rng.choice(near)]
+            hidden[day] = possible[day] & ~visible
+            count += int(np.count_nonzero(hidden[day]))
+
+    def _outages(self, hidden: np.ndarray, possible: np.ndarray, wanted: float, rng: np.random.Generator) -> None:
+        count, tries = 0, 0
+        centres = np.flatnonzero(possible)
+        while count < wanted and tries < 10 * (1 + wanted) and centres.size:
+            tries += 1
+            centre = np.unravel_index(rng.choice(centres), possible.shape)
+            box = []
+            for middle, length, (smallest, largest) in zip(centre, possible.shape, self.outage_size, strict=True):
+                size = min(int(rng.integers(smallest, largest + 1)), max(1, length // 2))
+                begin = int(np.clip(middle - rng.integers(0, size), 0, length - size))
+                box.append(slice(begin, begin + size))
+            where = tuple(box)
+            new = possible[where] & ~hidden[where]
+            hidden[where] |= new
+            count += int(np.count_nonzero(new))

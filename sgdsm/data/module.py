@@ -1,0 +1,127 @@
+"""The one place where a cube becomes batches of tensors for training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytorch_lightning as pl
+from torch.utils.data import DataLoader, Dataset
+
+from sgdsm.cube import ConfigError
+from sgdsm.data.batch import Batch, Scene
+from sgdsm.data.gaps import Gaps
+from sgdsm.data.record import Record
+from sgdsm.data.scaling import CellStatistics, Inputs
+from sgdsm.data.splits import Scenario, Split
+from sgdsm.sources.orbit import Orbit
+from sgdsm.windows import Axis, cut
+
+
+class WindowBatches(Dataset[Batch]):
+    """Batches of the windows of one scene; the order and the contents are fixed before any worker starts."""
+
+    def __init__(
+        self,
+        scene: Scene,
+        windows: Sequence[tuple[int, int, int]],
+        axes: Sequence[Axis],
+        batch_size: int,
+        cores: bool,
+    ) -> None:
+        self.scene, self.windows, self.axes, self.batch_size, self.cores = scene, windows, axes, batch_size, cores
+
+    def __len__(self) -> int:
+        return -(-len(self.windows) // self.batch_size)
+
+    def __getitem__(self, index: int) -> Batch:
+        chosen = self.windows[index * self.batch_size : (index + 1) * self.batch_size]
+        return self.scene.batch(chosen, self.axes, self.cores)
+
+
+class GapData(pl.LightningDataModule):
+    """Training and validation batches of a record in memory.
+
+    Each epoch draws fresh gaps and takes the cells' climatology from what is then seen. Everything random comes from
+    (seed, epoch), so neither the number of workers nor an interruption changes it.
+
+    axes: tiling for the filler's window. gaps: of the training draws. orbit: of the grid, for simulated swaths.
+    cores: learn from the cores of windows only. workers: processes that cut windows.
+    """
+
+    def __init__(
+        self,
+        record: Record,
+        inputs: Inputs,
+        split: Split,
+        gaps: Gaps,
+        axes: Sequence[Axis],
+        batch_size: int = 1,
+        seed: int = 0,
+        cores: bool = False,
+        orbit: Orbit | None = None,
+        workers: int = 0,
+    ) -> None:
+        super().__init__()
+        self.split, self.gaps, self.axes, self.batch_size = split, gaps, axes, batch_size
+        self.seed, self.cores, self.orbit, self.workers = seed, cores, orbit, workers
+        climatology = CellStatistics.of(record.values, split.base, record.days).solve()
+        self.scene = Scene.of(record, inputs, split.base, np.zeros_like(split.base), climatology)
+
+    def scene_of(self, scenario: Scenario) -> Scene:
+        """The record under a scenario, its hidden values wanted."""
+        return self.scene.again(scenario.seen, scenario.all_hidden, scenario.known)
+
+    def training_batches(self, epoch: int) -> WindowBatches:
+        """One pass over the record: windows that tile it from a random origin, in random order.
+
+        Windows with hardly any hidden value are left out.
+        """
+        scene = self.scene_of(self.split.training(self.gaps, self.seed, epoch, self.orbit))
+        rng = np.random.default_rng([self.seed, epoch, 1])
+        axes = self.axes if self.cores else [replace(axis, margin=0, exact=True) for axis in self.axes]
+        origin = [0 if axis.size >= axis.length else int(rng.integers(0, axis.stride)) for axis in axes]
+        windows = windows_with(scene.wanted, axes, origin)
+        order = rng.permutation(len(windows))
+        return WindowBatches(scene, [windows[k] for k in order], axes, self.batch_size, self.cores)
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        epoch = self.trainer.current_epoch if self.trainer is not None else 0
+        return self._loader(self.training_batches(epoch))
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        scene = self.scene_of(self.split.scenarios["validation"])
+        windows = windows_with(scene.wanted, self.axes, [0, 0, 0], share=0.0)
+        return self._loader(WindowBatches(scene, windows, self.axes, self.batch_size, True))
+
+    def _loader(self, batches: WindowBatches) -> DataLoader[Batch]:
+        return DataLoader(batches, batch_size=None, shuffle=False, num_workers=self.workers)
+
+
+def windows_with(
+    wanted: np.ndarray, axes: Sequence[Axis], origin: Sequence[int], share: float = 0.1
+) -> list[tuple[int, int, int]]:
+    """Starts of the windows that tile a record and hold wanted values.
+
+    wanted: (T, H, W) bool. origin: how far the tiling is moved back on each axis. share: windows with fewer wanted
+    values than this share of the average of the others are left out.
+
+    Raises ConfigError where there is no such window.
+    """
+    starts = []
+    for axis, back in zip(axes, origin, strict=True):
+        shifted = [s - back for s in axis.starts()]
+        if back and not axis.circular:
+            shifted.append(shifted[-1] + axis.stride)
+        starts.append(shifted)
+    windows = [(t, y, x) for t in starts[0] for y in starts[1] for x in starts[2]]
+    sizes = [axis.size for axis in axes]
+    core = [slice(axis.margin, axis.size - axis.margin) if axis.exact else slice(None) for axis in axes]
+    counts = np.array([
+        np.count_nonzero(cut(wanted, window, sizes, axes[2].circular)[tuple(core)]) for window in windows
+    ])  # fmt: skip
+    if not counts.any():
+        raise ConfigError("no window holds a hidden value: the gaps drawn are too few for this cube")
+    enough = max(1.0, share * counts[counts > 0].mean())
+    return [window for window, count in zip(windows, counts, strict=True) if count >= enough]

@@ -1,0 +1,133 @@
+"""A record: the arrays of a cube, or of a box of it, in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from sgdsm.cube import CubeError, by_role, precipitation_of, target_of, time_chunks
+
+
+@dataclass
+class Record:
+    """Arrays of a box of a cube; T days (steps), H rows, W columns.
+
+    days: days since 1970-01-01, (T,) int64. values: target, 0 where not observed, (T, H, W) float32. observed:
+    (T, H, W) bool. dynamic: NaN where missing, (C, T, H, W) float32. static: NaN where missing, (S, H, W) float32.
+    land: (H, W) bool. start: position of the box in the cube, (time, row, column); circular: the whole cube's last
+    column touches its first.
+    """
+
+    days: np.ndarray
+    values: np.ndarray
+    observed: np.ndarray
+    dynamic: np.ndarray
+    static: np.ndarray
+    land: np.ndarray
+    start: tuple[int, int, int] = (0, 0, 0)
+    circular: bool = False
+
+
+@dataclass(frozen=True)
+class Names:
+    """Which variables a record is read from, in the order of its channels."""
+
+    target: str
+    dynamic: tuple[str, ...]
+    static: tuple[str, ...]
+    land: str
+    precipitation: str | None
+
+    @classmethod
+    def of(cls, cube: xr.Dataset) -> Names:
+        """The names that a cube gives its roles."""
+        return cls(
+            str(target_of(cube).name),
+            tuple(by_role(cube, "dynamic")),
+            tuple(by_role(cube, "static")),
+            by_role(cube, "land")[0],
+            precipitation_of(cube),
+        )
+
+
+def read_record(
+    cube: xr.Dataset, names: Names | None = None, days: slice = slice(None), rows: slice = slice(None)
+) -> Record:
+    """Read a box of days and rows (all columns) into memory.
+
+    Raises CubeError where a value is infinite.
+    """
+    names = names or Names.of(cube)
+    target = cube[names.target]
+    vertical = target.dims[1]
+    box = cube.isel({"time": days, vertical: rows})
+    values = _read(box[names.target])
+    observed = np.isfinite(values)
+    shape = values.shape
+    dynamic = np.empty((len(names.dynamic), *shape), np.float32)
+    for channel, name in enumerate(names.dynamic):
+        dynamic[channel] = _read(box[name])
+    static = np.empty((len(names.static), *shape[1:]), np.float32)
+    for channel, name in enumerate(names.static):
+        static[channel] = _read(box[name])
+    return Record(
+        days=day_numbers(box["time"]),
+        values=np.where(observed, values, np.float32(0)),
+        observed=observed,
+        dynamic=dynamic,
+        static=static,
+        land=box[names.land].values.astype(bool),
+        start=(days.indices(target.shape[0])[0], rows.indices(target.shape[1])[0], 0),
+        circular=bool(cube.attrs.get("circular_longitude", 0)),
+    )
+
+
+def day_numbers(time: xr.DataArray) -> np.ndarray:
+    """Days since 1970-01-01, int64."""
+    return time.values.astype("datetime64[D]").astype(np.int64)
+
+
+def estimate_gib(cube: xr.Dataset) -> float:
+    """Memory of the whole cube as a record, in GiB."""
+    names = Names.of(cube)
+    target = cube[names.target]
+    per_value = 4 * (1 + len(names.dynamic)) + 1
+    return target.size * per_value / 2**30
+
+
+def usable(cube: xr.Dataset) -> xr.Dataset:
+    """The cube without covariates that are missing everywhere on land, which are named in the log.
+
+    Raises CubeError where the target is never observed on land.
+    """
+    from sgdsm.cube import log
+
+    land = cube[by_role(cube, "land")[0]].values.astype(bool)
+    empty = [n for n in [*by_role(cube, "dynamic"), *by_role(cube, "static")] if not _any_value(cube[n], land)]
+    for name in empty:
+        log.info("covariate '%s' is missing everywhere on land: dropped", name)
+    if not _any_value(target_of(cube), land):
+        raise CubeError(
+            f"target '{target_of(cube).name}' has no observed value on land: there is nothing to learn from"
+        )
+    return cube.drop_vars(empty)
+
+
+def _any_value(variable: xr.DataArray, land: np.ndarray) -> bool:
+    if "time" not in variable.dims:
+        return bool(np.isfinite(variable.values[land]).any())
+    return any(bool(np.isfinite(variable[days].values[:, land]).any()) for days in time_chunks(variable))
+
+
+def _read(variable: xr.DataArray) -> np.ndarray:
+    values = np.asarray(variable.values, dtype=np.float32)
+    infinite = np.isinf(values)
+    if infinite.any():
+        where = np.unravel_index(infinite.argmax(), values.shape)
+        place = {str(dim): int(i) for dim, i in zip(variable.dims, where, strict=True)}
+        if "time" in variable.dims:
+            place["time"] = str(variable["time"].values[where[0]])[:10]  # type: ignore[assignment]
+        raise CubeError(f"variable '{variable.name}' has {int(infinite.sum())} infinite values, the first at {place}")
+    return values

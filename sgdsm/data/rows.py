@@ -1,0 +1,166 @@
+"""From windows to rows of a table, for models that learn from rows.
+
+Features of a value: its cell's nearest seen values before and after it, what fell as rain between them, what its
+neighbours show, covariates of the day and of the days before it, season and maps. Every feature looks at most
+`HALO_DAYS` days and `HALO_CELLS` cells away, so tiles do not show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool3d, pad
+
+from sgdsm.data.batch import Batch
+from sgdsm.data.scaling import Inputs
+
+HALO_DAYS = 40
+HALO_CELLS = 7
+REACH_DAYS = 32
+BOXES = (1, 3, 7)
+MEMORIES = (3, 10, 30)
+NAN = float("nan")
+
+
+def to_rows(batch: Batch, mask: Tensor, inputs: Inputs) -> tuple[Tensor, Tensor, list[str]]:
+    """Rows of the values where `mask` (B, 1, T, H, W) is True.
+
+    Returns features (rows, F) with NaN where one is missing, the first guess (rows,) - the line between the nearest
+    seen values of the cell, 0 (climatology) where there are none - and the names of the features.
+    """
+    names, columns = [], []
+    line = own_line(batch)
+    for name, values in features(batch, inputs, line):
+        names.append(name)
+        columns.append(values.expand_as(batch.sm)[mask])
+    return torch.stack(columns, 1), torch.nan_to_num(line)[mask], names
+
+
+def features(batch: Batch, inputs: Inputs, line: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """Name and values, broadcastable to (B, 1, T, H, W), of each feature; NaN where one is missing."""
+    yield from _own_cell(batch, line)
+    yield from _neighbours(batch, line)
+    yield from _covariates(batch, inputs)
+    for k, name in enumerate(("cos_year", "sin_year", "cos_half_year", "sin_half_year")):
+        yield name, batch.season[:, k, None, :, None, None]
+    for k, name in enumerate((*inputs.static, "cell_mean", "cell_log_spread")):
+        yield name, batch.static[:, k, None, None]
+    yield "climatology", batch.climatology
+
+
+def own_line(batch: Batch) -> Tensor:
+    """The line between the seen values of the cell strictly before and after each day, (B, 1, T, H, W).
+
+    One-sided it is that value; NaN where there is none within REACH_DAYS.
+    """
+    before, days_before = previous(batch.sm, batch.seen)
+    after, days_after = following(batch.sm, batch.seen)
+    share = days_before / (days_before + days_after)
+    both = before + (after - before) * share
+    return torch.where(both.isnan(), torch.where(before.isnan(), after, before), both)
+
+
+def previous(values: Tensor, seen: Tensor, steps: int = 1) -> tuple[Tensor, Tensor]:
+    """The `steps`-th last seen value strictly before each day and how many days ago it was; NaN beyond REACH_DAYS.
+
+    values, seen: (B, 1, T, H, W).
+    """
+    index = _previous_index(seen)
+    for _ in range(steps - 1):
+        index = torch.where(index >= 0, index.gather(2, index.clamp(min=0)), -1)
+    days = torch.arange(seen.shape[2], device=seen.device)[:, None, None]
+    age = (days - index).to(values.dtype)
+    known = (index >= 0) & (age <= REACH_DAYS)
+    value = values.gather(2, index.clamp(min=0))
+    return torch.where(known, value, NAN), torch.where(known, age, NAN)
+
+
+def following(values: Tensor, seen: Tensor, steps: int = 1) -> tuple[Tensor, Tensor]:
+    """As `previous`, strictly after each day."""
+    value, age = previous(values.flip(2), seen.flip(2), steps)
+    return value.flip(2), age.flip(2)
+
+
+def _previous_index(seen: Tensor) -> Tensor:
+    days = torch.arange(seen.shape[2], device=seen.device)[:, None, None]
+    last = torch.where(seen, days, -1).cummax(2).values
+    return torch.cat([torch.full_like(last[:, :, :1], -1), last[:, :, :-1]], 2)
+
+
+def _own_cell(batch: Batch, line: Tensor) -> Iterator[tuple[str, Tensor]]:
+    yield "line", line
+    for steps in (1, 2):
+        value, age = previous(batch.sm, batch.seen, steps)
+        yield f"previous_{steps}", value
+        yield f"previous_{steps}_days", age
+        value, age = following(batch.sm, batch.seen, steps)
+        yield f"next_{steps}", value
+        yield f"next_{steps}_days", age
+
+
+def _neighbours(batch: Batch, line: Tensor) -> Iterator[tuple[str, Tensor]]:
+    seen = batch.seen.to(batch.sm.dtype)
+    departs = batch.seen & ~line.isnan()
+    departure = torch.where(departs, batch.sm - torch.nan_to_num(line), 0.0)
+    weight = departs.to(batch.sm.dtype)
+    for radius in BOXES:
+        share = _box(seen, radius)
+        yield f"seen_share_{radius}", share
+        yield f"mean_{radius}", _ratio(_box(batch.sm, radius), share)
+        mean = _ratio(_box(departure, radius), _box(weight, radius))
+        for shift, when in ((0, "today"), (1, "yesterday"), (-1, "tomorrow")):
+            yield f"departure_{radius}_{when}", _shift(mean, shift)
+
+
+def _covariates(batch: Batch, inputs: Inputs) -> Iterator[tuple[str, Tensor]]:
+    for c, name in enumerate(inputs.dynamic):
+        present = batch.present[:, c : c + 1]
+        values = torch.where(present, batch.dynamic[:, c : c + 1], NAN)
+        yield name, values
+        for lag in (1, 2, -1):
+            yield f"{name}_lag{lag}", _shift(values, lag)
+        filled = batch.dynamic[:, c : c + 1]
+        weight = present.to(filled.dtype)
+        for days in MEMORIES:
+            yield f"{name}_mean{days}", _ratio(_trailing(filled, days), _trailing(weight, days))
+        if name == inputs.precipitation:
+            yield from _rain_between(filled, batch.seen, name)
+
+
+def _rain_between(rain: Tensor, seen: Tensor, name: str) -> Iterator[tuple[str, Tensor]]:
+    # scaled rain above its lowest value is 0 on dry days, so that it adds up
+    amount = rain - rain.amin()
+    for when, turn in (("since_previous", False), ("until_next", True)):
+        series, mask = (amount.flip(2), seen.flip(2)) if turn else (amount, seen)
+        total = series.cumsum(2)
+        index = _previous_index(mask)
+        since = total - torch.where(index >= 0, total.gather(2, index.clamp(min=0)), NAN)
+        if turn:
+            since = (since - series).flip(2)
+        yield f"{name}_{when}", since
+
+
+def _shift(values: Tensor, days: int) -> Tensor:
+    """The value of `days` days ago (negative: ahead), NaN outside the window."""
+    if days > 0:
+        return pad(values[:, :, :-days], (0, 0, 0, 0, days, 0), value=NAN)
+    return pad(values[:, :, -days:], (0, 0, 0, 0, 0, -days), value=NAN) if days else values
+
+
+def _trailing(values: Tensor, days: int) -> Tensor:
+    """Sum over the last `days` days, today included."""
+    total = values.cumsum(2)
+    return total - pad(total, (0, 0, 0, 0, days, 0))[:, :, : values.shape[2]]
+
+
+def _box(values: Tensor, radius: int) -> Tensor:
+    """Mean over a square of 2 radius + 1 cells, cells outside the window counted as 0."""
+    size = 2 * radius + 1
+    rows = avg_pool3d(values, (1, size, 1), 1, (0, radius, 0))
+    return avg_pool3d(rows, (1, 1, size), 1, (0, 0, radius))
+
+
+def _ratio(sums: Tensor, weights: Tensor) -> Tensor:
+    return torch.where(weights > 1e-6, sums / weights.clamp(min=1e-6), NAN)

@@ -1,0 +1,201 @@
+"""What is learned from the values themselves: scalers of variables, and the climatology of each cell.
+
+Scalers travel with a model. The climatology does not: it comes from the seen values of the cube that is being filled,
+so that a model can be carried to another cube, period or grid.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sgdsm.cube import ConfigError
+from sgdsm.data.record import Names, Record
+
+HARMONICS = 2
+# In pseudo-observations: how strongly a cell's mean and its seasonal cycle are drawn to those of the whole domain.
+# Ten for the cycle keeps a cell without winter observations (frost) from swinging out there.
+MEAN_RIDGE, CYCLE_RIDGE, SPREAD_RIDGE = 1.0, 10.0, 10.0
+YEAR = 365.2425
+
+
+class Climatology(NamedTuple):
+    """Mean and seasonal cycle of each cell: coefficients of `season_basis`, (K, H, W), and the standard deviation of
+    the anomalies, (H, W); float32, in the target's units."""
+
+    coefficients: np.ndarray
+    spread: np.ndarray
+
+    def at(self, days: np.ndarray, rows: slice = slice(None), columns: slice | np.ndarray = slice(None)) -> np.ndarray:
+        """Values on given days, (T, H, W) float32."""
+        coefficients = self.coefficients[:, rows, columns]
+        flat = season_basis(days) @ coefficients.reshape(len(coefficients), -1)
+        return flat.reshape(len(days), *coefficients.shape[1:])
+
+
+@dataclass
+class CellStatistics:
+    """Additive statistics of each cell from which its climatology is solved; float64.
+
+    gram: sums of products of the basis, (K, K, H, W). moment: sums of basis times value, (K, H, W). square: sums of
+    squared values, (H, W).
+    """
+
+    gram: np.ndarray
+    moment: np.ndarray
+    square: np.ndarray
+
+    @classmethod
+    def of(cls, values: np.ndarray, known: np.ndarray, days: np.ndarray) -> CellStatistics:
+        """Statistics of the values (T, H, W) where `known` is True."""
+        basis = season_basis(days).astype(np.float64)
+        count, terms = basis.shape
+        mask = known.reshape(count, -1)
+        kept = np.where(mask, values.reshape(count, -1), 0)
+        products = (basis[:, :, None] * basis[:, None, :]).reshape(count, -1)
+        space = values.shape[1:]
+        return cls(
+            (products.T @ mask).reshape(terms, terms, *space),
+            (basis.T @ kept).reshape(terms, *space),
+            np.einsum("ts,ts->s", kept, kept, dtype=np.float64).reshape(space),
+        )
+
+    def __add__(self, other: CellStatistics) -> CellStatistics:
+        return CellStatistics(self.gram + other.gram, self.moment + other.moment, self.square + other.square)
+
+    def solve(self) -> Climatology:
+        """Ridge regression of each cell towards the climatology of the whole domain.
+
+        Raises ConfigError where there is no value at all.
+        """
+        terms = len(self.moment)
+        space = self.square.shape
+        gram = self.gram.reshape(terms, terms, -1).transpose(2, 0, 1)
+        moment = self.moment.reshape(terms, -1).T
+        count = gram[:, 0, 0]
+        total = count.sum()
+        if total == 0:
+            raise ConfigError("no observed value to take a climatology from")
+        ridge = np.diag([MEAN_RIDGE] + [CYCLE_RIDGE] * (terms - 1))
+        # the whole domain's own cycle is drawn to none: a few days do not tell a season
+        shrink = np.diag([0.0] + [CYCLE_RIDGE] * (terms - 1))
+        common = np.linalg.solve(gram.sum(0) + shrink, moment.sum(0))
+        coefficients = np.linalg.solve(gram + ridge, (moment + ridge @ common)[..., None])[..., 0]
+        fitted = np.einsum("sk,skl,sl->s", coefficients, gram, coefficients)
+        residual = self.square.ravel() - 2 * np.einsum("sk,sk->s", coefficients, moment) + fitted
+        variance = max(residual.sum() / total, 1e-12)
+        spread = np.sqrt(np.maximum(residual + SPREAD_RIDGE * variance, 1e-12) / (count + SPREAD_RIDGE))
+        return Climatology(
+            coefficients.T.reshape(terms, *space).astype(np.float32), spread.reshape(space).astype(np.float32)
+        )
+
+
+@dataclass(frozen=True)
+class Scaler:
+    """z = (f(x) - offset) / scale, where f is log(1 + x / unit) for precipitation (unit > 0), else x."""
+
+    offset: float
+    scale: float
+    unit: float = 0.0
+
+    @classmethod
+    def of(cls, values: np.ndarray, logarithmic: bool = False) -> Scaler:
+        """Fit to the finite values."""
+        finite = values[np.isfinite(values)].astype(np.float64)
+        positive = finite[finite > 0]
+        unit = float(positive.mean()) if logarithmic and positive.size else 0.0
+        finite = np.log1p(np.maximum(finite, 0) / unit) if unit else finite
+        spread = float(finite.std()) if finite.size else 0.0
+        return cls(float(finite.mean()) if finite.size else 0.0, spread if spread > 1e-12 else 1.0, unit)
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        """Scaled values, float32; NaN stays NaN."""
+        if self.unit:
+            values = np.log1p(np.maximum(values, 0) / self.unit)
+        return ((values - self.offset) / self.scale).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a model was fitted for and on: the variables by name, in the order of their channels, and their scalers.
+
+    gappy: dynamic variables with gaps of their own. anomaly_scale: standard deviation of the target's anomalies from
+    the cells' climatology. mean, mean_spread: mean and standard deviation over cells of the cells' means.
+    lowest, highest: range of the target's values. step_days: days between maps. fitted_on: the values that were used.
+    """
+
+    target: str
+    units: str
+    dynamic: tuple[str, ...]
+    static: tuple[str, ...]
+    precipitation: str | None
+    gappy: tuple[str, ...]
+    scalers: dict[str, Scaler]
+    anomaly_scale: float
+    mean: float
+    mean_spread: float
+    lowest: float
+    highest: float
+    step_days: int
+    fitted_on: str
+
+    @classmethod
+    def fit(cls, record: Record, names: Names, known: np.ndarray, units: str, step_days: int, fitted_on: str) -> Inputs:
+        """Fit scalers to a record.
+
+        known: values of the target that may be used, (T, H, W) bool; covariates are used on the days that have any.
+        """
+        days = known.any((1, 2))
+        scalers = {
+            name: Scaler.of(record.dynamic[c][days][:, record.land], name == names.precipitation)
+            for c, name in enumerate(names.dynamic)
+        }
+        scalers |= {name: Scaler.of(record.static[c][record.land]) for c, name in enumerate(names.static)}
+        climatology = CellStatistics.of(record.values, known, record.days).solve()
+        anomalies = (record.values - climatology.at(record.days))[known]
+        means = climatology.coefficients[0][record.land]
+        gappy = [bool(np.isnan(channel[:, record.land]).any()) for channel in record.dynamic]
+        return cls(
+            names.target,
+            units,
+            names.dynamic,
+            names.static,
+            names.precipitation,
+            tuple(n for n, g in zip(names.dynamic, gappy, strict=True) if g),
+            scalers,
+            max(float(anomalies.std()), 1e-6),
+            float(means.mean()),
+            max(float(means.std()), 1e-6),
+            float(record.values[known].min()),
+            float(record.values[known].max()),
+            step_days,
+            fitted_on,
+        )
+
+    @property
+    def channels(self) -> tuple[int, int, int]:
+        """Numbers of dynamic, gappy dynamic and static channels of a batch."""
+        return len(self.dynamic), len(self.gappy), len(self.static) + 2
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain built-ins, for a checkpoint."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Inputs:
+        """The inverse of `to_dict`."""
+        plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        plain["scalers"] = {name: Scaler(**fields) for name, fields in values["scalers"].items()}
+        return cls(**plain)
+
+
+def season_basis(days: np.ndarray, harmonics: int = HARMONICS) -> np.ndarray:
+    """1, cos and sin of the annual cycle and of its harmonics; (T, 1 + 2 harmonics) float32.
+
+    days: since 1970-01-01.
+    """
+    angle = 2 * np.pi * np.asarray(days, np.float64)[:, None] / YEAR * np.arange(1, harmonics + 1)
+    waves = np.stack([np.cos(angle), np.sin(angle)], -1).reshape(len(days), -1)
+    return np.concatenate([np.ones((len(days), 1)), waves], 1).astype(np.float32)

@@ -1,0 +1,188 @@
+"""Which values are learned from, which choose, which calibrate, which test; and what a filler may see of each.
+
+A `Scenario` is one fixed question: these values are seen, these are hidden. All scenarios of a cube are drawn from
+the seed of its splits alone, so every filler and every run with the same protocol meets the same ones.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from sgdsm.cube import ConfigError, log
+from sgdsm.data.gaps import KINDS, Gaps
+from sgdsm.sources.orbit import Orbit
+
+SPLITS = ("train", "validation", "calibration", "test")
+SEASONS = ("DJF", "MAM", "JJA", "SON")
+
+
+class Scenario(NamedTuple):
+    """Masks (T, H, W) bool. seen: given to the filler. hidden: to be scored, by kind of gap. known: what the cells'
+    climatology may be taken from."""
+
+    seen: np.ndarray
+    hidden: dict[str, np.ndarray]
+    known: np.ndarray
+
+    @property
+    def all_hidden(self) -> np.ndarray:
+        """Hidden values of any kind."""
+        hidden: np.ndarray = np.logical_or.reduce(list(self.hidden.values()))
+        return hidden
+
+
+class Split(NamedTuple):
+    """A cube's values dealt out. base: what training may see, allowed: what it may hide and learn from, both (T, H, W)
+    bool. scenarios: the fixed ones, by split; a split without one is not there."""
+
+    base: np.ndarray
+    allowed: np.ndarray
+    scenarios: dict[str, Scenario]
+
+    def training(self, gaps: Gaps, seed: int, epoch: int, orbit: Orbit | None) -> Scenario:
+        """The values hidden in one pass of training, fresh in each epoch."""
+        hidden = gaps.draw(self.base, self.allowed, np.random.default_rng([seed, epoch]), orbit)
+        seen = self.base & ~hidden["swath"] & ~hidden["outage"]
+        return Scenario(seen, hidden, seen)
+
+
+class All:
+    """Learn from every value, for final products: two fixed disjoint gap-shaped draws are kept back, one for
+    validation (early stopping and any choice) and one for calibration; there is no test.
+
+    fraction: share of the values in each of the two draws. seed: of the draws.
+    """
+
+    def __init__(self, fraction: float = 0.05, seed: int = 0) -> None:
+        if not 0 < fraction < 0.5:
+            raise ConfigError(f"splits.fraction={fraction}: expected a share between 0 and 0.5")
+        self.fraction, self.seed = fraction, seed
+
+    def deal(self, observed: np.ndarray, days: np.ndarray, gaps: Gaps, orbit: Orbit | None = None) -> Split:
+        """Deal out the observed values (T, H, W); days since 1970-01-01; gaps: of the scored draws."""
+        base = observed.copy()
+        hidden = {}
+        for code, split in enumerate(("validation", "calibration")):
+            rng = np.random.default_rng([self.seed, code])
+            fraction = self.fraction * observed.sum() / max(1, base.sum())
+            hidden[split] = gaps.draw(observed, base, rng, orbit, fraction)
+            base &= ~np.logical_or.reduce(list(hidden[split].values()))
+            if not any(mask.any() for mask in hidden[split].values()):
+                raise ConfigError(no_gaps(split, gaps, observed))
+        scenarios = {split: Scenario(base, kinds, base) for split, kinds in hidden.items()}
+        return Split(base, base, scenarios)
+
+
+class Blocks:
+    """Blocks of days dealt to training, validation, calibration and test, every season to each as far as they last.
+
+    A window sees the observations of its own split only; the climatology of the cells comes from the training days
+    and what is seen of the split itself. Values that are learned from, chosen by or scored keep `separation_days` from
+    those of another split.
+
+    block_days: length of a block. shares: of the blocks, for train, validation, calibration, test. hidden: share of
+    the values on target days that validation, calibration and test hide. seed: of the deal and of the draws.
+    """
+
+    def __init__(
+        self,
+        block_days: int = 30,
+        separation_days: int = 15,
+        shares: tuple[float, float, float, float] = (0.52, 0.16, 0.16, 0.16),
+        hidden: float = 0.4,
+        seed: int = 0,
+    ) -> None:
+        if len(shares) != 4 or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6:
+            raise ConfigError(f"splits.shares={list(shares)}: expected four positive shares that add up to 1")
+        if not 0 <= separation_days < block_days:
+            raise ConfigError(
+                f"splits.separation_days={separation_days}: expected less than splits.block_days={block_days}, "
+                "or no split could hold a target"
+            )
+        if not 0 < hidden < 1:
+            raise ConfigError(f"splits.hidden={hidden}: expected a share between 0 and 1")
+        self.block_days, self.separation_days, self.shares = block_days, separation_days, tuple(shares)
+        self.hidden, self.seed = hidden, seed
+
+    def deal(self, observed: np.ndarray, days: np.ndarray, gaps: Gaps, orbit: Orbit | None = None) -> Split:
+        """Deal out the observed values (T, H, W); days since 1970-01-01; gaps: of the scored draws."""
+        label, target = self.label(days)
+        train = label == 0
+        scenarios = {}
+        for code, split in enumerate(SPLITS[1:], start=1):
+            mine = label == code
+            own = observed & mine[:, None, None]
+            allowed = own & (target & mine)[:, None, None]
+            if not allowed.any():
+                raise ConfigError(f"splits=blocks: the {split} days hold no observed value")
+            hidden = gaps.draw(own, allowed, np.random.default_rng([self.seed, code]), orbit, self.hidden)
+            if not any(mask.any() for mask in hidden.values()):
+                raise ConfigError(no_gaps(split, gaps, observed))
+            seen = own & ~hidden["swath"] & ~hidden["outage"]
+            scenarios[split] = Scenario(seen, hidden, seen | (observed & train[:, None, None]))
+        base = observed & train[:, None, None]
+        return Split(base, base & target[:, None, None], scenarios)
+
+    def label(self, days: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The split of each day, (T,) int, as an index into SPLITS; and whether its values may be targets, (T,) bool.
+
+        Raises ConfigError where the record is too short for four splits.
+        """
+        span = int(days[-1] - days[0]) + 1
+        count = round(span / self.block_days)
+        if count < len(SPLITS):
+            raise ConfigError(
+                f"splits=blocks: a record of {span} days holds {count} blocks of {self.block_days} days, "
+                f"expected at least {len(SPLITS)}: lower splits.block_days, or use splits=all"
+            )
+        block = np.minimum((days - days[0]) * count // span, count - 1)
+        middles = days[0] + (np.arange(count) + 0.5) * span / count
+        deal = self._deal(_season(middles))
+        label = deal[block]
+        target = np.ones(len(days), bool)
+        before = self.separation_days // 2
+        for edge in np.flatnonzero(np.diff(label)):
+            boundary = days[edge + 1]
+            target &= (days < boundary - before) | (days >= boundary + self.separation_days - before)
+        for code, split in enumerate(SPLITS):
+            if not (target & (label == code)).any():
+                raise ConfigError(
+                    f"splits=blocks: {self.separation_days} days from the others, the {split} split has no day left: "
+                    "lower splits.separation_days or raise splits.block_days"
+                )
+            lacking = [s for k, s in enumerate(SEASONS) if k not in _season(days[target & (label == code)])]
+            if lacking:
+                log.info("the %s days hold no %s: the record has too few blocks", split, ", ".join(lacking))
+        return label, target
+
+    def _deal(self, season: np.ndarray) -> np.ndarray:
+        """A split for each block, every season to each split where it has as many blocks as there are splits."""
+        rng = np.random.default_rng([self.seed, 0])
+        shares = np.asarray(self.shares)
+        deal, dealt = np.empty(len(season), int), np.zeros(len(SPLITS))
+        for number in range(len(SEASONS)):
+            blocks = rng.permutation(np.flatnonzero(season == number))
+            first = len(SPLITS) if len(blocks) >= len(SPLITS) else 0
+            for place, block in enumerate(blocks):
+                # after one for each, the split that is furthest behind its share of all blocks comes next
+                choice = place if place < first else int(np.argmin((dealt + 1) / shares))
+                deal[block] = choice
+                dealt[choice] += 1
+        return deal
+
+
+def no_gaps(split: str, gaps: Gaps, observed: np.ndarray) -> str:
+    """Why a draw hid nothing."""
+    return (
+        f"the draw for {split} hides none of {int(observed.sum())} observed values ({' and '.join(KINDS)}): "
+        f"with gaps.bank={gaps.bank} the masks of other days show no gap here; use gaps=amsr2, or a longer record"
+    )
+
+
+def _season(days: np.ndarray) -> np.ndarray:
+    """0 DJF, 1 MAM, 2 JJA, 3 SON."""
+    months = np.asarray(days).astype("datetime64[D]").astype("datetime64[M]").astype(int) % 12 + 1
+    season: np.ndarray = months % 12 // 3
+    return season

@@ -1,0 +1,1 @@
+"""Scores, comparisons, figures and reports; reads files, never models."""

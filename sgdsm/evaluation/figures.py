@@ -1,0 +1,236 @@
+"""Pictures of a run and of a comparison, drawn from files."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from sgdsm.cube import open_dataset
+from sgdsm.evaluation.compare import Entry, by_gap_length
+from sgdsm.evaluation.protocol import FILLED, HIDDEN, VISIBLE
+from sgdsm.evaluation.score import gap_lengths
+
+INK, SEEN, FILL, TRUTH, SHADE = "#222222", "#1b6ca8", "#d1495b", "#222222", "#e9e4d8"
+STATES = {"sea": "#ffffff", "seen": "#1b6ca8", "gap": "#e9e4d8", "hidden": "#d1495b"}
+
+
+def run_figures(evaluation: Path, curve: Path, folder: Path, title: str) -> list[Path]:
+    """All pictures of one run; returns their paths. `curve` may be missing: trees and simple methods have none."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {name: open_dataset(evaluation / name) for name in (FILLED, HIDDEN, VISIBLE)}
+    target = str(files[HIDDEN].attrs["target"])
+    made = [
+        day_maps(files, target, folder / "maps.png", title),
+        time_series(files, target, folder / "series.png", title),
+        error_by_gap_length(files, target, folder / "gap_length.png", title),
+    ]
+    if curve.is_file():
+        made.append(training_curve(curve, folder / "training.png", title))
+    for dataset in files.values():
+        dataset.close()
+    return made
+
+
+def day_maps(files: dict[str, xr.Dataset], target: str, path: Path, title: str) -> Path:
+    """What was seen on a day, what was filled, the error at hidden values, and which values were which."""
+    hidden = _hidden_mask(files[HIDDEN])
+    day = int(hidden.sum((1, 2)).argmax())
+    seen = files[VISIBLE][target].values[day]
+    filled, truth = files[FILLED]["sm_filled"].values[day], files[HIDDEN]["truth"].values[day]
+    land = files[FILLED]["land"].values.astype(bool)
+    low, high = np.nanquantile(truth, [0.01, 0.99])
+    error = np.where(hidden[day], filled - truth, np.nan)
+    limit = max(float(np.nanquantile(abs(error), 0.98)), 1e-3)
+    state = np.where(hidden[day], 3, np.where(np.isfinite(seen), 1, np.where(land, 2, 0)))
+    extent, aspect = _extent(files[FILLED])
+    figure, axes = plt.subplots(2, 2, figsize=(11, 7), layout="constrained", sharex=True, sharey=True)
+    units = files[VISIBLE][target].attrs.get("units", "1")
+    shown = {"extent": extent, "aspect": aspect, "interpolation": "nearest"}
+    for axis, values, name in ((axes[0, 0], seen, "seen by the filler"), (axes[0, 1], filled, "filled")):
+        image = axis.imshow(np.where(land, values, np.nan), vmin=low, vmax=high, cmap="YlGnBu", **shown)
+        axis.set_title(name)
+    figure.colorbar(image, ax=axes[0, :], label=f"{target} [{units}]", shrink=0.9)
+    image = axes[1, 0].imshow(error, vmin=-limit, vmax=limit, cmap="RdBu", **shown)
+    axes[1, 0].set_title("filled minus hidden truth")
+    figure.colorbar(image, ax=axes[1, 0], label=f"[{units}]", shrink=0.9)
+    axes[1, 1].imshow(state, cmap=ListedColormap(list(STATES.values())), vmin=-0.5, vmax=3.5, **shown)
+    axes[1, 1].set_title("what was what")
+    handles = [Patch(color=STATES[n]) for n in ("seen", "gap", "hidden")]
+    axes[1, 1].legend(handles, ["seen", "gap, no truth", "hidden, scored"], loc="lower left", fontsize=8)
+    for axis in axes.flat:
+        axis.set_facecolor("#f7f7f7")
+    date = str(files[FILLED]["time"].values[day])[:10]
+    return _save(figure, path, f"{title}, {date}")
+
+
+def time_series(files: dict[str, xr.Dataset], target: str, path: Path, title: str, cells: int = 4) -> Path:
+    """Seen, hidden and filled values at some cells, gaps shaded."""
+    hidden = _hidden_mask(files[HIDDEN])
+    count = hidden.sum(0)
+    # cells spread over the scored ones, from those with most hidden values
+    ranked = np.argsort(count.ravel())[::-1][: max(cells, int((count > 0).sum() // 2))]
+    chosen = ranked[np.linspace(0, len(ranked) - 1, min(cells, len(ranked))).astype(int)]
+    low, high = _longest_stretch(np.asarray(hidden.any((1, 2))))
+    window = slice(max(0, low - 5), high + 5)
+    figure, axes = plt.subplots(
+        len(chosen), 1, figsize=(11, 2.3 * len(chosen)), layout="constrained", sharex=True, squeeze=False
+    )
+    time = files[FILLED]["time"].values[window]
+    for axis, cell in zip(axes[:, 0], chosen, strict=True):
+        row, column = np.unravel_index(cell, count.shape)
+        at = (window, int(row), int(column))
+        _one_series(axis, files, target, time, at, hidden[at])
+        y, x = (
+            float(files[FILLED][d].values[i])
+            for d, i in zip(files[FILLED]["sm_filled"].dims[1:], (row, column), strict=True)
+        )
+        axis.set_title(f"{y:.2f}, {x:.2f}", fontsize=9, loc="left")
+        axis.set_ylabel(f"{target} [{files[VISIBLE][target].attrs.get('units', '1')}]")
+    axes[0, 0].legend(loc="upper right", ncols=4, fontsize=8)
+    return _save(figure, path, title)
+
+
+def _one_series(
+    axis: Axes, files: dict[str, xr.Dataset], target: str, time: np.ndarray, at: Any, hidden: np.ndarray
+) -> None:
+    seen, truth = files[VISIBLE][target].values[at], files[HIDDEN]["truth"].values[at]
+    filled = files[FILLED]["sm_filled"].values[at]
+    half = np.timedelta64(12, "h")
+    for number, day in enumerate(time):
+        if not np.isfinite(seen[number]):
+            axis.axvspan(day - half, day + half, color=SHADE, lw=0, zorder=0)
+    if "sm_lower" in files[FILLED]:
+        bounds = [np.where(np.isfinite(seen), seen, files[FILLED][b].values[at]) for b in ("sm_lower", "sm_upper")]
+        level = files[FILLED]["sm_lower"].attrs.get("level", np.nan)
+        axis.fill_between(time, *bounds, color=FILL, alpha=0.2, lw=0, label=f"{100 * float(level):.0f} % interval")
+    axis.plot(time, filled, color=FILL, lw=1.2, label="filled")
+    axis.plot(time, seen, "o", color=SEEN, ms=4, label="seen")
+    axis.plot(time, np.where(hidden, truth, np.nan), "o", mfc="none", mec=TRUTH, ms=5, label="hidden truth")
+
+
+def error_by_gap_length(files: dict[str, xr.Dataset], target: str, path: Path, title: str) -> Path:
+    """RMSE against the number of days in a row without a seen value, with the number of values."""
+    hidden = _hidden_mask(files[HIDDEN])
+    length = gap_lengths(np.isfinite(files[VISIBLE][target].values))[hidden]
+    error = (files[FILLED]["sm_filled"].values - files[HIDDEN]["truth"].values)[hidden]
+    classes = [1, 2, 3, 4, 5, 7, 10, 15, 30]
+    label = [f"{a}" if b == a + 1 else f"{a}-{b - 1}" for a, b in zip(classes, [*classes[1:], None], strict=True) if b]
+    label.append(f"{classes[-1]}+")
+    which = np.digitize(length, classes) - 1
+    rmse = [
+        float(np.sqrt(np.mean(error[which == k] ** 2))) if (which == k).any() else np.nan for k in range(len(classes))
+    ]
+    figure, axis = plt.subplots(figsize=(7, 3.6), layout="constrained")
+    axis.plot(range(len(classes)), rmse, "o-", color=FILL)
+    axis.set_xticks(range(len(classes)), label)
+    axis.set_ylim(0)
+    axis.set_xlabel("length of the gap [days]")
+    axis.set_ylabel("RMSE")
+    bars = axis.twinx()
+    bars.bar(range(len(classes)), [(which == k).sum() for k in range(len(classes))], color=SEEN, alpha=0.2)
+    bars.set_ylabel("hidden values")
+    return _save(figure, path, title)
+
+
+def training_curve(curve: Path, path: Path, title: str) -> Path:
+    """Loss and validation score of each epoch."""
+    with curve.open() as file:
+        rows = list(csv.DictReader(file))
+    epoch = [int(row["epoch"]) + 1 for row in rows]
+    figure, axis = plt.subplots(figsize=(7, 3.6), layout="constrained")
+    axis.plot(epoch, [_number(row["train_loss"]) for row in rows], color=SEEN, label="training loss")
+    axis.set_xlabel("pass over the record")
+    axis.set_ylabel("training loss (smooth L1 of scaled anomalies)", color=SEEN)
+    right = axis.twinx()
+    score = [_number(row["validation_rmse"]) for row in rows]
+    right.plot(epoch, score, "o-", ms=3, color=FILL)
+    best = int(np.nanargmin(score))
+    right.plot(epoch[best], score[best], "o", ms=9, mfc="none", mec=INK)
+    right.annotate(
+        f"kept: {score[best]:.4f}", (epoch[best], score[best]), xytext=(-4, 12), textcoords="offset points", ha="right"
+    )
+    right.set_ylabel("validation RMSE", color=FILL)
+    return _save(figure, path, title)
+
+
+def comparison_figures(
+    entries: list[Entry], rows: list[dict[str, Any]], reference: str, units: str, folder: Path
+) -> list[Path]:
+    """RMSE with intervals, and RMSE by gap length, of all runs."""
+    folder.mkdir(parents=True, exist_ok=True)
+    figure, axis = plt.subplots(figsize=(8, 0.5 * len(rows) + 1.4), layout="constrained")
+    for place, row in enumerate(rows[::-1]):
+        axis.plot([row["rmse_lower"], row["rmse_upper"]], [place, place], color=SEEN, lw=2)
+        axis.plot(row["rmse"], place, "o", color=FILL)
+        axis.annotate(
+            f"{row['rmse']:.4f}  ({row['share']:.2f})",
+            (row["rmse_upper"], place),
+            xytext=(6, -3),
+            textcoords="offset points",
+            fontsize=8,
+        )
+    axis.set_yticks(range(len(rows)), [row["label"] for row in rows[::-1]])
+    axis.set_xlim(0, 1.25 * max(row["rmse_upper"] if np.isfinite(row["rmse_upper"]) else row["rmse"] for row in rows))
+    axis.set_xlabel(f"RMSE at hidden values [{units}], 95 % interval (share of {reference})")
+    first = _save(figure, folder / "comparison.png", "")
+    figure, axis = plt.subplots(figsize=(8, 4), layout="constrained")
+    labels: list[str] = []
+    for entry in entries:
+        found = by_gap_length(entry)
+        labels = [name.removeprefix("gap_").replace("_", " ") for name in found]
+        axis.plot(labels, list(found.values()), "o-", label=entry.label)
+    axis.set_ylim(0)
+    axis.set_ylabel(f"RMSE [{units}]")
+    axis.set_xlabel("length of the gap")
+    axis.legend(fontsize=8, ncols=2)
+    return [first, _save(figure, folder / "comparison_gap_length.png", "")]
+
+
+def _hidden_mask(dataset: xr.Dataset) -> np.ndarray:
+    masks = [
+        v.values.astype(bool) for n, v in dataset.data_vars.items() if n != "truth" and v.dims == dataset["truth"].dims
+    ]
+    hidden: np.ndarray = np.logical_or.reduce(masks)
+    return hidden
+
+
+def _longest_stretch(days: np.ndarray, most: int = 120) -> tuple[int, int]:
+    """Begin and end of the stretch of at most `most` days with most scored days."""
+    if len(days) <= most:
+        return 0, len(days)
+    total = np.concatenate([[0], np.cumsum(days)])
+    begin = int(np.argmax(total[most:] - total[:-most]))
+    return begin, begin + most
+
+
+def _extent(dataset: xr.Dataset) -> tuple[tuple[float, float, float, float], str | float]:
+    rows, columns = (dataset[d].values for d in dataset["sm_filled"].dims[1:])
+    dy = abs(rows[0] - rows[-1]) / max(1, len(rows) - 1) / 2 or 0.5
+    dx = abs(columns[-1] - columns[0]) / max(1, len(columns) - 1) / 2 or 0.5
+    aspect = 1 / np.cos(np.deg2rad(np.clip(rows.mean(), -75, 75))) if "lat" in dataset.dims else "equal"
+    return (columns[0] - dx, columns[-1] + dx, rows[-1] - dy, rows[0] + dy), aspect
+
+
+def _number(text: str) -> float:
+    return float(text) if text else float("nan")
+
+
+def _save(figure: Figure, path: Path, title: str) -> Path:
+    if title:
+        figure.suptitle(title, fontsize=11)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+    return path

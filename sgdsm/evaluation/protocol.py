@@ -1,0 +1,70 @@
+"""The fixed questions that a run is scored on, as files: what was hidden, and what could be seen.
+
+The scenario comes from the splits alone; with its files anybody can score any product by the same protocol.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from sgdsm.cube import by_role, precipitation_of, seen_only, target_of
+from sgdsm.data.splits import Scenario, Split
+
+HIDDEN, VISIBLE, FILLED, SCORES = "hidden.nc", "visible.nc", "filled.nc", "scores.nc"
+
+
+def scored_split(split: Split) -> str:
+    """The split that a run is scored on: 'test', or 'validation' where all values are learned from."""
+    return "test" if "test" in split.scenarios else "validation"
+
+
+def write_files(folder: Path, cube: xr.Dataset, scenario: Scenario) -> None:
+    """Write HIDDEN and VISIBLE of a scenario."""
+    folder.mkdir(parents=True, exist_ok=True)
+    target = target_of(cube)
+    dims = target.dims
+    hidden = xr.Dataset({kind: (dims, mask) for kind, mask in scenario.hidden.items()}, coords=target.coords)
+    hidden["truth"] = target.astype(np.float32)
+    hidden.attrs["target"] = str(target.name)
+    visible = seen_only(cube, scenario.seen)
+    rain = precipitation_of(cube)
+    visible = visible[[str(target.name), *([rain] if rain else []), *by_role(cube, "land")]]
+    for name, dataset in {HIDDEN: hidden, VISIBLE: visible}.items():
+        _save(dataset, folder / name)
+
+
+def protocol_record(
+    split_name: str, scenario: Scenario, data: str, splits: dict[str, Any], gaps: dict[str, Any]
+) -> dict[str, Any]:
+    """What must agree for two runs to be compared; `digest` is of all of it and of the hidden values themselves."""
+    masks = hashlib.sha256()
+    for mask in (scenario.seen, *scenario.hidden.values()):
+        masks.update(np.packbits(mask).tobytes())
+    record = {
+        "scored_split": split_name,
+        "splits": splits,
+        "gaps": gaps,
+        "data": data,
+        "hidden": {kind: int(mask.sum()) for kind, mask in scenario.hidden.items()},
+        "seen": int(scenario.seen.sum()),
+        "masks": masks.hexdigest()[:16],
+    }
+    digest = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:16]
+    return {**record, "digest": digest}
+
+
+def _save(dataset: xr.Dataset, path: Path) -> None:
+    dataset = dataset.copy()
+    dataset["time"].encoding.clear()
+    dataset["time"].attrs.pop("bounds", None)
+    encoding = {str(n): {"zlib": True, "complevel": 1} for n in dataset.data_vars}
+    for name in dataset.data_vars:
+        dataset[name].encoding.clear()
+        dataset[name].attrs = {k: v for k, v in dataset[name].attrs.items() if k not in ("_FillValue", "grid_mapping")}
+    dataset.to_netcdf(path, encoding=encoding)

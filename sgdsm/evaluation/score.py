@@ -1,0 +1,250 @@
+"""Scores of a filled file on values that it was not shown.
+
+Three files: *filled* (`sm_filled`, perhaps `sm_lower` and `sm_upper`), *hidden* (`truth`, boolean variables that say
+which values were hidden, by class, and the attribute `target`) and *visible* (what the filler could see). Nothing in
+here knows how the gaps were filled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from sgdsm.cube import CubeError, open_dataset, suggest
+from sgdsm.statistics import STATISTICS, State, bin_statistics, error_statistics, metrics
+
+GAP_LENGTHS = {
+    "gap_1_day": (1, 1),
+    "gap_2_days": (2, 2),
+    "gap_3_days": (3, 3),
+    "gap_4_to_7_days": (4, 7),
+    "gap_8_or_more_days": (8, 10**6),
+}
+SEASONS = {"DJF": (12, 1, 2), "MAM": (3, 4, 5), "JJA": (6, 7, 8), "SON": (9, 10, 11)}
+RAIN_MM_PER_DAY = 2.4
+PER_DAY = {"mm h-1": 24.0, "mm/h": 24.0, "mm hr-1": 24.0, "kg m-2 s-1": 86400.0, "mm s-1": 86400.0, "m s-1": 86.4e6}
+PER_DAY |= {"mm d-1": 1.0, "mm day-1": 1.0, "mm/day": 1.0, "mm": 1.0, "kg m-2": 1.0, "m": 1000.0}
+BLOCK_DAYS = 30
+REGION_KM = 1000.0
+
+
+@dataclass
+class Scores:
+    """States of each class, by block of days and region: (classes, blocks, regions)."""
+
+    classes: list[str]
+    state: State
+
+    def table(self) -> dict[str, dict[str, float]]:
+        """Metrics of each class; see `sgdsm.statistics.metrics`."""
+        whole = metrics(self.state.total((1, 2)))
+        return {name: {k: float(v[c]) for k, v in whole.items()} for c, name in enumerate(self.classes)}
+
+    def units(self, name: str = "all") -> State:
+        """The State of a class by unit (block of days in a region), (units,)."""
+        c = self.classes.index(name)
+        return State(self.state.sum[c].reshape(-1, len(STATISTICS)), self.state.weight[c].ravel())
+
+    def save(self, path: str | Path) -> None:
+        """Write to a netCDF file."""
+        dims = ("class", "block", "region")
+        dataset = xr.Dataset(
+            {"sum": ((*dims, "statistic"), self.state.sum), "weight": (dims, self.state.weight)},
+            {"class": self.classes, "statistic": list(STATISTICS)},
+        )
+        dataset.to_netcdf(path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Scores:
+        """Read what `save` wrote."""
+        with open_dataset(path) as dataset:
+            if dataset["statistic"].values.tolist() != list(STATISTICS):
+                raise CubeError(f"{path}: holds other statistics than this version uses: score the run again")
+            state = State(dataset["sum"].values, dataset["weight"].values)
+            return cls([str(c) for c in dataset["class"].values], state)
+
+
+def score(
+    filled: str | Path,
+    hidden: str | Path,
+    visible: str | Path,
+    precipitation: str | None = None,
+    rows_at_once: int | None = None,
+) -> Scores:
+    """Score a filled file.
+
+    Classes: those of the hidden file; `all` of them; gap lengths (unseen days in a row at the cell); seasons; `rain`
+    and `dry` (2.4 mm a day or more) where the visible file has precipitation, named or told by its `standard_name`.
+    A metric by anomalies removes the mean of the cell's visible values.
+
+    Raises CubeError where a file lacks a variable, the grids differ, a hidden value has no truth or is not filled, or
+    a visible value was changed.
+    """
+    truth, masks = _hidden(open_dataset(hidden), hidden)
+    target = str(truth.attrs["target"])
+    seen = _aligned(_variable(open_dataset(visible), target, visible), truth, visible)
+    product = open_dataset(filled)
+    values = _aligned(_variable(product, "sm_filled", filled), truth, filled)
+    bounds = [_aligned(product[b], truth, filled) if b in product else None for b in ("sm_lower", "sm_upper")]
+    rain = _rain(open_dataset(visible), precipitation, truth)
+    classes = [*masks, "all", *GAP_LENGTHS, *SEASONS, *(("rain", "dry") if rain is not None else ())]
+    block, blocks = _blocks(truth)
+    region, regions = _regions(truth)
+    total = State.zeros((len(classes), blocks, regions))
+    rows = truth.shape[1]
+    step = rows_at_once or max(1, 2**26 // (truth.shape[0] * truth.shape[2]))
+    for begin in range(0, rows, step):
+        part = (slice(None), slice(begin, begin + step))
+        kinds = {name: mask[part].values.astype(bool) for name, mask in masks.items()}
+        anywhere = np.logical_or.reduce(list(kinds.values()))
+        t, q, v = truth[part].values, values[part].values, seen[part].values
+        _check(t, q, v, anywhere, str(filled), str(hidden))
+        kinds["all"] = anywhere
+        length = gap_lengths(np.isfinite(v))
+        kinds |= {name: anywhere & (length >= low) & (length <= high) for name, (low, high) in GAP_LENGTHS.items()}
+        month = truth["time"].dt.month.values[:, None, None]
+        kinds |= {name: anywhere & np.isin(month, months) for name, months in SEASONS.items()}
+        if rain is not None:
+            wet = rain[0][part].values * rain[1] >= RAIN_MM_PER_DAY
+            kinds |= {"rain": anywhere & wet, "dry": anywhere & ~wet}
+        low, high = (None if b is None else b[part].values[anywhere] for b in bounds)
+        count = np.isfinite(v).sum(0)
+        mean = np.nansum(v, 0, dtype=np.float64) / np.maximum(count, 1)
+        per_value = error_statistics(q[anywhere], t[anywhere], np.broadcast_to(mean, t.shape)[anywhere], low, high)
+        unit = (block[:, None, None] * regions + region[part[1]][None])[anywhere]
+        for c, name in enumerate(classes):
+            chosen = kinds[name][anywhere]
+            state = bin_statistics(per_value[chosen], unit[chosen], blocks * regions)
+            total.sum[c] += state.sum.reshape(blocks, regions, -1)
+            total.weight[c] += state.weight.reshape(blocks, regions)
+    return Scores(classes, total)
+
+
+def format_table(table: dict[str, dict[str, float]]) -> str:
+    """Six digits of every metric, a line for each class that has values."""
+    lines = []
+    for name, m in table.items():
+        if not m["n"]:
+            continue
+        line = (
+            f"{name}: N {m['n']:.0f} RMSE {m['rmse']:.6f} MAE {m['mae']:.6f} bias {m['bias']:+.6f} "
+            f"ubRMSE {m['ubrmse']:.6f} R {m['r']:.6f} R-cell-anomaly {m['r_anomaly']:.6f}"
+        )
+        if np.isfinite(m["coverage"]):
+            line += f" coverage {m['coverage']:.6f} width {m['width']:.6f}"
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def gap_lengths(seen: np.ndarray) -> np.ndarray:
+    """Number of days in a row without a seen value, at each unseen value; 0 where seen; (T, H, W)."""
+    length = np.zeros(seen.shape, np.int32)
+    run = np.zeros(seen.shape[1:], np.int32)
+    for day in range(len(seen)):
+        run = np.where(seen[day], 0, run + 1)
+        length[day] = run
+    for day in range(len(seen) - 2, -1, -1):
+        length[day] = np.where((length[day] > 0) & (length[day + 1] > 0), length[day + 1], length[day])
+    return length
+
+
+def _hidden(dataset: xr.Dataset, path: str | Path) -> tuple[xr.DataArray, dict[str, xr.DataArray]]:
+    if "target" not in dataset.attrs:
+        raise CubeError(f"{path}: lacks the attribute 'target', the name of the variable that was hidden")
+    truth = _variable(dataset, "truth", path).assign_attrs(target=dataset.attrs["target"])
+    masks = {
+        str(n): v
+        for n, v in dataset.data_vars.items()
+        if n != "truth" and v.dims == truth.dims and v.dtype.kind in "biu"
+    }
+    if not masks:
+        raise CubeError(f"{path}: has no boolean variable with the dims {truth.dims} that says what was hidden")
+    return truth.assign_coords(time=truth["time"].dt.floor("D")), masks
+
+
+def _variable(dataset: xr.Dataset, name: str, path: str | Path) -> xr.DataArray:
+    if name not in dataset:
+        names = [str(n) for n in dataset.data_vars]
+        raise CubeError(f"{path}: no variable '{name}'{suggest(name, names)}; there are {', '.join(names)}")
+    return dataset[name]
+
+
+def _aligned(array: xr.DataArray, like: xr.DataArray, path: str | Path) -> xr.DataArray:
+    """Put a variable on the order of another's coordinates, lazily; CubeError where they do not hold the same."""
+    if set(array.dims) != set(like.dims):
+        raise CubeError(f"{path}: '{array.name}' has dims {array.dims}, expected {like.dims}")
+    array = array.transpose(*like.dims)
+    array = array.assign_coords(time=array["time"].dt.floor("D"))
+    chosen = {}
+    for dim in like.dims:
+        tolerance = None if dim == "time" else 1e-3 if dim in ("lat", "lon") else 1.0
+        index = array.indexes[dim].get_indexer(
+            like.indexes[dim], method=None if tolerance is None else "nearest", tolerance=tolerance
+        )
+        if (index < 0).any():
+            lacking = like[dim].values[index < 0][0]
+            raise CubeError(f"{path}: '{array.name}' lacks {(index < 0).sum()} values of {dim}, the first {lacking}")
+        chosen[dim] = index
+    if all((i == np.arange(array.sizes[d])).all() and len(i) == array.sizes[d] for d, i in chosen.items()):
+        return array
+    return array.isel(chosen)
+
+
+def _check(
+    truth: np.ndarray, filled: np.ndarray, visible: np.ndarray, hidden: np.ndarray, path: str, hidden_path: str
+) -> None:
+    if not np.isfinite(truth[hidden]).all():
+        raise CubeError(f"{hidden_path}: {(~np.isfinite(truth[hidden])).sum()} hidden values have no truth")
+    missing = ~np.isfinite(filled[hidden])
+    if missing.any():
+        raise CubeError(f"{path}: {missing.sum()} of {missing.size} hidden values are not filled")
+    if np.isfinite(visible[hidden]).any():
+        raise CubeError(f"{hidden_path}: {np.isfinite(visible[hidden]).sum()} hidden values are visible")
+    seen = np.isfinite(visible)
+    if seen.any() and not (abs(filled[seen] - visible[seen]) < 1e-4).all():
+        changed = (~(abs(filled[seen] - visible[seen]) < 1e-4)).sum()
+        raise CubeError(f"{path}: {changed} of {seen.sum()} visible values were changed or left out")
+
+
+def _rain(dataset: xr.Dataset, name: str | None, like: xr.DataArray) -> tuple[xr.DataArray, float] | None:
+    """Precipitation, and the factor that makes it mm a day."""
+    if name is None:
+        told = (n for n, v in dataset.data_vars.items() if "time" in v.dims and _is_rain(v))
+        name = next((str(n) for n in told), None)
+        if name is None:
+            return None
+    rain = _aligned(_variable(dataset, name, "visible"), like, "visible")
+    units = str(rain.attrs.get("units", ""))
+    if units not in PER_DAY:
+        raise CubeError(f"precipitation '{name}' is in '{units}', expected one of {', '.join(PER_DAY)}")
+    return rain, PER_DAY[units]
+
+
+def _is_rain(variable: xr.DataArray) -> bool:
+    standard = str(variable.attrs.get("standard_name", ""))
+    return variable.attrs.get("quantity") == "precipitation" or "precipitation" in standard or "rainfall" in standard
+
+
+def _blocks(truth: xr.DataArray) -> tuple[np.ndarray, int]:
+    days = truth["time"].values.astype("datetime64[D]").astype(int)
+    block = (days - days[0]) // BLOCK_DAYS
+    return block, int(block[-1]) + 1
+
+
+def _regions(truth: xr.DataArray) -> tuple[np.ndarray, int]:
+    """Squares of about REGION_KM: errors in different ones are nearly independent."""
+    rows, columns = truth.dims[1:]
+    if rows == "lat":
+        lat, lon = truth["lat"].values, truth["lon"].values
+        y = (lat.max() - lat) * 111.2
+        x = (lon - lon.min()) * 111.2 * np.cos(np.deg2rad(lat.mean()))
+    else:
+        y, x = (
+            abs(truth[rows].values - truth[rows].values[0]) / 1000,
+            abs(truth[columns].values - truth[columns].values[0]) / 1000,
+        )
+    i, j = (y // REGION_KM).astype(int), (x // REGION_KM).astype(int)
+    return i[:, None] * (int(j.max()) + 1) + j[None, :], (int(i.max()) + 1) * (int(j.max()) + 1)

@@ -1,0 +1,180 @@
+"""HDF5 without the netCDF library: a lazy reader, and a writer of files that every netCDF-4 reader opens.
+
+netCDF-4 files are HDF5 files whose dimensions are dimension scales; this module needs h5py alone, so that filling
+runs on machines that have no netCDF4.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import xarray as xr
+from xarray.backends import BackendArray
+from xarray.core import indexing
+
+COORDINATES = ("time", "lat", "lon", "latitude", "longitude", "y", "x")
+INTERNAL = {
+    "CLASS",
+    "NAME",
+    "REFERENCE_LIST",
+    "DIMENSION_LIST",
+    "_Netcdf4Dimid",
+    "_Netcdf4Coordinates",
+    "_NCProperties",
+}
+
+
+def open_hdf5(path: str | Path) -> xr.Dataset:
+    """A lazy, CF-decoded Dataset of all numeric arrays in an HDF5 file, those in groups included.
+
+    Dimensions come from the dimension scales (as in netCDF-4) or, without them, from DIMENSION_LABELS, or from the
+    lengths of the coordinates called time, lat / y, lon / x.
+
+    Raises ValueError where an array's dimensions cannot be told, OSError where it is not an HDF5 file.
+    """
+    file = h5py.File(path, "r")
+    arrays: dict[str, h5py.Dataset] = {}
+
+    def collect(name: str, node: Any) -> None:
+        short = name.rsplit("/", 1)[-1]
+        if isinstance(node, h5py.Dataset) and node.dtype.kind in "fiub":
+            if short in arrays:
+                raise ValueError(f"two arrays are called '{short}': {arrays[short].name} and {node.name}")
+            arrays[short] = node
+
+    file.visititems(collect)
+    lengths = {name: arrays[name].shape[0] for name in COORDINATES if name in arrays and arrays[name].ndim == 1}
+    variables = {}
+    for name, node in arrays.items():
+        if _is_bare_dimension(node):
+            continue
+        dims = (name,) if name in lengths else _dims(node, lengths)
+        data = indexing.LazilyIndexedArray(_LazyArray(node))
+        variables[name] = xr.Variable(dims, data, {k: _plain(v) for k, v in node.attrs.items() if k not in INTERNAL})
+    attrs = {k: _plain(v) for k, v in file.attrs.items() if k not in INTERNAL}
+    dataset = xr.decode_cf(xr.Dataset(variables, attrs=attrs))
+    dataset.set_close(file.close)
+    return dataset
+
+
+class NetcdfWriter:
+    """Creates a netCDF-4 file of fixed dims and variables that is then written region by region.
+
+    coords: name -> one-dimensional values and attributes; each is a dimension.
+    variables: name -> (dims, dtype, attributes). Arrays are chunked by map and compressed; a float array that is
+        never written reads as its `_FillValue`.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        coords: Mapping[str, tuple[np.ndarray, Mapping[str, Any]]],
+        variables: Mapping[str, tuple[tuple[str, ...], Any, Mapping[str, Any]]],
+        attrs: Mapping[str, Any],
+    ) -> None:
+        self.file = h5py.File(path, "w", track_order=True)
+        for name, value in attrs.items():
+            self.file.attrs[name] = value
+        for number, (name, (values, coord_attrs)) in enumerate(coords.items()):
+            scale = self.file.create_dataset(name, data=values)
+            scale.make_scale(name)
+            scale.attrs["_Netcdf4Dimid"] = np.int32(number)
+            _set_attrs(scale, coord_attrs)
+        for name, (dims, dtype, variable_attrs) in variables.items():
+            shape = tuple(len(coords[d][0]) for d in dims)
+            fill = variable_attrs.get("_FillValue")
+            chunks = (1, *shape[1:]) if dims[0] == "time" else shape
+            array = self.file.create_dataset(
+                name, shape, dtype, chunks=chunks, compression="gzip", compression_opts=1, shuffle=True, fillvalue=fill
+            )
+            for axis, dim in enumerate(dims):
+                array.dims[axis].attach_scale(self.file[dim])
+            _set_attrs(array, variable_attrs)
+
+    def write(self, name: str, values: np.ndarray, region: tuple[slice, ...]) -> None:
+        """Write one block of a variable."""
+        self.file[name][region] = values
+
+    def close(self) -> None:
+        """Flush to disk and close."""
+        self.file.close()
+
+
+class _LazyArray(BackendArray):
+    """An HDF5 array that xarray reads piece by piece."""
+
+    lock = threading.Lock()
+
+    def __init__(self, node: h5py.Dataset) -> None:
+        self.node = node
+        self.shape = node.shape
+        self.dtype = node.dtype
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER_1VECTOR, self._read)
+
+    def _read(self, key: tuple[Any, ...]) -> np.ndarray:
+        # h5py reads slices with a positive step and sorted lists: turn what runs backwards after reading
+        forward: list[Any] = []
+        turn: list[Any] = []
+        for index, length in zip(key, self.shape, strict=True):
+            if isinstance(index, slice):
+                chosen = range(*index.indices(length))
+                back = chosen.step < 0 and len(chosen) > 0
+                chosen = chosen[::-1] if back else chosen
+                forward.append(slice(chosen.start, chosen.stop, chosen.step))
+                turn.append(slice(None, None, -1 if back else 1))
+            elif isinstance(index, np.ndarray):
+                order = np.unique(index, return_inverse=True)
+                forward.append(order[0])
+                turn.append(order[1])
+            else:
+                forward.append(int(index))
+        with self.lock:
+            values = self.node[tuple(forward)]
+        return values[tuple(turn)]
+
+
+def _is_bare_dimension(node: h5py.Dataset) -> bool:
+    name = node.attrs.get("NAME", b"")
+    return bytes(name if isinstance(name, bytes) else str(name).encode()).startswith(b"This is a netCDF dimension")
+
+
+def _dims(node: h5py.Dataset, lengths: Mapping[str, int]) -> tuple[str, ...]:
+    dims = []
+    for axis in range(node.ndim):
+        scales = node.dims[axis]
+        label = scales.label
+        if len(scales):
+            dims.append(scales[0].name.rsplit("/", 1)[-1])
+        elif label:
+            dims.append(label)
+        else:
+            fitting = [n for n, length in lengths.items() if length == node.shape[axis] and n not in dims]
+            if len(fitting) != 1:
+                found = f"dimension {axis} of length {node.shape[axis]}"
+                raise ValueError(f"array '{node.name}': {found} fits {fitting or 'no coordinate'}; expected scales")
+            dims.append(fitting[0])
+    return tuple(dims)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, np.ndarray) and value.size == 1:
+        value = value.reshape(())[()]
+    if isinstance(value, np.ndarray) and value.dtype.kind in "OS":
+        return " ".join(v.decode() if isinstance(v, bytes) else str(v) for v in value.ravel())
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+
+def _set_attrs(node: h5py.Dataset, attrs: Mapping[str, Any]) -> None:
+    for name, value in attrs.items():
+        if name == "_FillValue":
+            value = np.asarray(value, node.dtype).reshape(1)
+        node.attrs[name] = value

@@ -1,0 +1,60 @@
+"""A filler on a box of a cube: overlapping windows, blended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from sgdsm.data.batch import Filled, Scene
+from sgdsm.models.base import GapFiller
+from sgdsm.windows import Axis, Blend
+
+
+def fill_scene(
+    filler: GapFiller, scene: Scene, axes: Sequence[Axis], begin: tuple[int, int, int], shape: tuple[int, int, int]
+) -> dict[str, np.ndarray]:
+    """Fill the box of cells that begins at `begin` of the cube and has `shape`.
+
+    scene: a record that holds every cell of the cube that the windows of the box look at. Windows without a wanted
+    value are left out.
+
+    Returns the fields of `Filled` that the filler gives, each (T, H, W) float32, NaN where nothing was wanted.
+    """
+    origin = scene.record.start
+    times, rows, columns = (a.starts_for(b, b + n) for a, b, n in zip(axes, begin, shape, strict=True))
+    windows = [(t, y, x) for t in times for y in rows for x in columns]
+    blends: dict[str, Blend] = {}
+    if not scene.wanted.any():
+        windows = []
+    for first in range(0, len(windows), filler.batch_size):
+        chosen = windows[first : first + filler.batch_size]
+        starts = [(t - origin[0], y - origin[1], x - origin[2]) for t, y, x in chosen]
+        batch = scene.batch(starts, axes)
+        if not batch.wanted.any():
+            continue
+        batch = type(batch)(*(field.to(filler.device) for field in batch))
+        with torch.inference_mode():
+            filled = filler.fill(batch)
+        _add(blends, filled, chosen, axes, begin, shape)
+    fields = {name: blend.mean() for name, blend in blends.items()}
+    # no estimate lies outside what was ever observed in training; a std is not a value of the target
+    clip = (filler.inputs.lowest, filler.inputs.highest)
+    return {name: values if name == "std" else np.clip(values, *clip) for name, values in fields.items()}
+
+
+def _add(
+    blends: dict[str, Blend],
+    filled: Filled,
+    starts: Sequence[tuple[int, int, int]],
+    axes: Sequence[Axis],
+    begin: Sequence[int],
+    shape: Sequence[int],
+) -> None:
+    for name, values in filled._asdict().items():
+        if values is None:
+            continue
+        blend = blends.setdefault(name, Blend(axes, begin, shape))
+        for window, start in zip(values[:, 0].float().cpu().numpy(), starts, strict=True):
+            blend.add(window, start)

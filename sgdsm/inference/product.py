@@ -1,0 +1,144 @@
+"""What a filled file holds: its variables, their attributes, and their values for one slab."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from sgdsm.cube import CubeError, target_of
+from sgdsm.data.record import day_numbers
+
+NONE, OBSERVED, FILLED = 0, 1, 2
+BOUNDS = ("sm_std", "sm_lower", "sm_upper")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Coordinates (values, attributes), variables (dims, dtype, attributes) and attributes of a filled file."""
+
+    coords: dict[str, tuple[np.ndarray, dict[str, Any]]]
+    variables: dict[str, tuple[tuple[str, ...], Any, dict[str, Any]]]
+    attrs: dict[str, Any]
+
+
+def layout(cube: xr.Dataset, level: float | None, source: str) -> Layout:
+    """The layout of the file that fills a cube.
+
+    level: of the interval; None where the filler has no uncertainty, and then there are no bounds. source: what
+    filled it, for the attribute of that name.
+
+    Raises CubeError where the target has the name of one of our variables.
+    """
+    target = target_of(cube)
+    name, units = str(target.name), target.attrs.get("units", "1")
+    dims = tuple(str(d) for d in target.dims)
+    keep = ("units", "long_name", "standard_name", "comment")
+    described = {k: target.attrs[k] for k in keep if k in target.attrs}
+    nan = np.float32(np.nan)
+    ancillary = "sm_source gap_age" + (" sm_std" if level is not None else "")
+    variables: dict[str, tuple[tuple[str, ...], Any, dict[str, Any]]] = {
+        name: (dims, np.float32, {"_FillValue": nan, **described}),
+        "sm_filled": (
+            dims,
+            np.float32,
+            {
+                "_FillValue": nan,
+                **described,
+                "long_name": f"{described.get('long_name', name)}, gaps filled",
+                "ancillary_variables": ancillary,
+            },
+        ),
+    }
+    if level is not None:
+        percent = f"{100 * level:g} % interval"
+        about = "of the value that the satellite would have reported, its noise included; missing where observed"
+        for bound, long_name in {
+            "sm_std": "standard deviation",
+            "sm_lower": f"lower bound of the {percent}",
+            "sm_upper": f"upper bound of the {percent}",
+        }.items():
+            extra = {} if bound == "sm_std" else {"level": np.float32(level)}
+            attrs = {"_FillValue": nan, "units": units, "long_name": f"{long_name} {about}", **extra}
+            variables[bound] = (dims, np.float32, attrs)
+    variables["sm_source"] = (
+        dims,
+        np.int8,
+        {
+            "long_name": "where sm_filled comes from",
+            "flag_values": np.array([NONE, OBSERVED, FILLED], np.int8),
+            "flag_meanings": "none observed filled",
+        },
+    )
+    variables["gap_age"] = (
+        dims,
+        np.int16,
+        {
+            "_FillValue": np.int16(-1),
+            "units": "days",
+            "long_name": "time to the nearest observation of the cell, at most 365",
+        },
+    )
+    variables["land"] = (dims[1:], np.int8, {"units": "1", "long_name": "land cells, which are filled"})
+    ours = [v for v in variables if v != name]
+    if len(ours) == len(variables):
+        raise CubeError(f"target '{name}' has the name of a variable of the filled file ({', '.join(ours)}): rename it")
+    coords = {dim: _coordinate(cube, dim) for dim in dims}
+    written = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    attrs = {
+        "Conventions": "CF-1.11",
+        "title": f"{described.get('long_name', name)} with filled gaps",
+        "source": source,
+        "history": f"{written} gaps filled by sgdsm",
+    }
+    return Layout(coords, variables, attrs)
+
+
+def slab_values(
+    names: Mapping[str, Any],
+    target: str,
+    values: np.ndarray,
+    observed: np.ndarray,
+    land: np.ndarray,
+    gap_age: np.ndarray,
+    filled: Mapping[str, np.ndarray],
+) -> dict[str, np.ndarray]:
+    """Values of the variables of a filled file for one box, (T, H, W) each.
+
+    values, observed: of the target. filled: fields of `Filled` that the filler gives, NaN where not estimated.
+    """
+    nan = np.float32(np.nan)
+    mean = np.where(observed, values, filled.get("mean", nan))
+    found = {
+        target: np.where(observed, values, nan),
+        "sm_filled": mean,
+        "sm_source": np.where(observed, OBSERVED, np.where(np.isfinite(mean), FILLED, NONE)).astype(np.int8),
+        "gap_age": np.where(land | observed, gap_age, np.int16(-1)).astype(np.int16),
+    }
+    for bound in BOUNDS:
+        if bound in names:
+            estimate = filled.get(bound.removeprefix("sm_"), nan)
+            found[bound] = np.where(observed, nan, estimate).astype(np.float32)
+    return found
+
+
+def _coordinate(cube: xr.Dataset, dim: str) -> tuple[np.ndarray, dict[str, Any]]:
+    given = {k: v for k, v in cube[dim].attrs.items() if k in ("units", "long_name", "standard_name", "grid_mapping")}
+    if dim == "time":
+        attrs = {"standard_name": "time", "long_name": "day", "axis": "T"}
+        return day_numbers(cube["time"]).astype(np.int32), {
+            **attrs,
+            "units": "days since 1970-01-01",
+            "calendar": "proleptic_gregorian",
+        }
+    standard = {
+        "lat": {"standard_name": "latitude", "units": "degrees_north", "axis": "Y"},
+        "lon": {"standard_name": "longitude", "units": "degrees_east", "axis": "X"},
+        "y": {"standard_name": "projection_y_coordinate", "units": "m", "axis": "Y"},
+        "x": {"standard_name": "projection_x_coordinate", "units": "m", "axis": "X"},
+    }[dim]
+    return cube[dim].values.astype(np.float64), {**given, **standard}

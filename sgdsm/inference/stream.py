@@ -1,0 +1,271 @@
+"""Filling a cube slab by slab: memory is one slab, whatever the number of years.
+
+A slab is a box in time and in rows (all columns). Before the first one, one pass over the target gathers what every
+slab needs to know of the whole record: the climatology of the cells, and the last seen value before and the first
+after each slab. So the result does not depend on the slabs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import pytorch_lightning as pl
+import xarray as xr
+from torch.utils.data import DataLoader, Dataset
+
+from sgdsm.cube import ConfigError, CubeError, by_role, log, target_of, time_chunks
+from sgdsm.data.batch import LONGEST_AGE, Scene, ages
+from sgdsm.data.record import Names, day_numbers, read_record
+from sgdsm.data.scaling import CellStatistics, Climatology, Inputs
+from sgdsm.inference.blend import fill_scene
+from sgdsm.inference.product import Layout, layout, slab_values
+from sgdsm.models.base import GapFiller
+from sgdsm.windows import Axis
+
+
+class Slab(NamedTuple):
+    """A box of a cube: days and rows, begin and end."""
+
+    number: int
+    days: tuple[int, int]
+    rows: tuple[int, int]
+
+
+class Writer(Protocol):
+    """Where slabs go; see `sgdsm.inference.writers`."""
+
+    def begin(self, shape: Layout, plan: dict[str, Any]) -> set[int]:
+        """Prepare the output; numbers of the slabs that an interrupted run has finished."""
+
+    def write(self, slab: Slab, values: dict[str, np.ndarray]) -> None:
+        """Store the variables of one slab, whole or not at all."""
+
+    def finish(self, land: np.ndarray) -> None:
+        """Complete the output."""
+
+
+@dataclass
+class Overview:
+    """What one pass over the target tells.
+
+    climatology: of the cells. land: (H, W) bool. before, after: for the days at which boxes begin and end, how many
+    days before (from) that day the cell was last (is next) seen, at most 366, (H, W) int16.
+    """
+
+    climatology: Climatology
+    land: np.ndarray
+    before: dict[int, np.ndarray]
+    after: dict[int, np.ndarray]
+
+
+def fill_cube(
+    cube: xr.Dataset,
+    filler: GapFiller,
+    writer: Writer,
+    *,
+    source: str = "sgdsm",
+    identity: str = "",
+    climatology_from: xr.Dataset | None = None,
+    wanted_days: np.ndarray | None = None,
+    memory_gib: float = 1.0,
+    trainer: dict[str, Any] | None = None,
+) -> None:
+    """Fill the gaps of a cube and hand the result to a writer.
+
+    cube: what the filler may see. identity: of filler and data; an interrupted output goes on only where it is the
+    same. climatology_from: a cube on the same grid whose values give the climatology of the cells (default: `cube`).
+    wanted_days: (T,) bool, days to fill (default: all); on the others gaps stay NaN. memory_gib: for one slab.
+    trainer: arguments of `pytorch_lightning.Trainer` (accelerator, devices, precision...).
+
+    Raises CubeError where the cube lacks what the filler was fitted for.
+    """
+    inputs = filler.inputs
+    names = match(cube, inputs)
+    target = cube[names.target]
+    circular = bool(cube.attrs.get("circular_longitude", 0))
+    axes = filler.window.tile(target.shape, inputs.step_days, circular)
+    slabs = plan_slabs(axes, len(inputs.dynamic), memory_gib)
+    level = getattr(filler, "level", None)
+    shape = layout(cube, level, source)
+    plan = {"identity": identity, "shape": list(target.shape), "slabs": [list(map(list, s[1:])) for s in slabs]}
+    done = writer.begin(shape, plan)
+    left = [slab for slab in slabs if slab.number not in done]
+    if done:
+        log.info("going on: %d of %d slabs are finished", len(done), len(slabs))
+    boxes = [_reach(axes[0], slab.days) for slab in slabs]
+    overview = survey(cube, names, boxes, climatology_from)
+    if left:
+        days = np.ones(target.shape[0], bool) if wanted_days is None else wanted_days
+        task = SlabTask(cube, names, inputs, axes, left, overview, days)
+        module = _SlabFiller(filler, axes, shape, names.target, writer)
+        quiet = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
+        runner = pl.Trainer(**{**quiet, **(trainer or {})})
+        runner.predict(module, DataLoader(task, batch_size=None), return_predictions=False)
+    writer.finish(overview.land)
+
+
+def match(cube: xr.Dataset, inputs: Inputs) -> Names:
+    """The variables of a cube that a filler was fitted for.
+
+    Raises CubeError where one is missing, and where the steps or the units differ.
+    """
+    target = target_of(cube)
+    for role, wanted in {"dynamic": inputs.dynamic, "static": inputs.static}.items():
+        missing = [n for n in wanted if n not in by_role(cube, role)]
+        if missing:
+            raise CubeError(f"the run was trained with {role} {list(wanted)}; the cube lacks {missing}")
+    steps = np.diff(day_numbers(target["time"]))
+    if steps.size and steps[0] != inputs.step_days:
+        raise CubeError(
+            f"the cube has a map every {steps[0]} days, the run was trained on one every {inputs.step_days}"
+        )
+    units = target.attrs.get("units", "1")
+    if units != inputs.units:
+        raise CubeError(f"target '{target.name}' is in '{units}', the run was trained in '{inputs.units}'")
+    return Names(str(target.name), inputs.dynamic, inputs.static, by_role(cube, "land")[0], inputs.precipitation)
+
+
+def plan_slabs(axes: Sequence[Axis], covariates: int, memory_gib: float) -> list[Slab]:
+    """Cut a cube into slabs that hold as many windows as the memory allows, at least one row of them."""
+    days, rows, columns = axes
+    per_value = 40 + 9 * covariates
+    values = memory_gib * 2**30 / per_value / columns.length
+
+    def pieces(axis: Axis, most: float) -> list[tuple[int, int]]:
+        if axis.size >= axis.length:
+            return [(0, axis.length)]
+        windows = max(1, int((most - 2 * axis.margin) // axis.stride))
+        count = math.ceil(axis.length / (windows * axis.stride))
+        step = math.ceil(axis.length / count / axis.stride) * axis.stride
+        return [(b, min(b + step, axis.length)) for b in range(0, axis.length, step)]
+
+    time = pieces(days, values / rows.length)
+    longest = max(min(e + 2 * days.margin, days.length) - b for b, e in time)
+    boxes = [(t, y) for t in time for y in pieces(rows, values / longest)]
+    return [Slab(number, t, y) for number, (t, y) in enumerate(boxes)]
+
+
+def survey(
+    cube: xr.Dataset, names: Names, boxes: Sequence[slice], climatology_from: xr.Dataset | None = None
+) -> Overview:
+    """One pass over the target; see `Overview`. boxes: of days, that slabs will be read with."""
+    target = cube[names.target]
+    land = cube[names.land].values.astype(bool)
+    numbers = day_numbers(target["time"])
+    length, far = len(numbers), LONGEST_AGE + 1
+    cuts = sorted({0, length, *(box.start for box in boxes), *(box.stop for box in boxes)})
+    first, last = {}, {}
+    statistics = None
+    for begin, end in pairwise(cuts):
+        first[begin] = np.full(land.shape, numbers[-1] + far, np.int32)
+        last[end] = np.full(land.shape, numbers[0] - far, np.int32)
+        for part in time_chunks(target[begin:end]):
+            days = slice(begin + part.start, begin + part.stop)
+            values = np.asarray(target[days].values, np.float32)
+            observed = np.isfinite(values)
+            if climatology_from is None:
+                found = CellStatistics.of(np.where(observed, values, 0), observed, numbers[days])
+                statistics = found if statistics is None else statistics + found
+            number = numbers[days].astype(np.int32)[:, None, None]
+            np.minimum(first[begin], np.where(observed, number, numbers[-1] + far).min(0), out=first[begin])
+            np.maximum(last[end], np.where(observed, number, numbers[0] - far).max(0), out=last[end])
+    if climatology_from is not None:
+        statistics = _statistics(target_of(climatology_from))
+    assert statistics is not None
+    try:
+        climatology = statistics.solve()
+    except ConfigError as error:
+        raise CubeError(
+            f"target '{names.target}' has no observed value: there is no climatology to start from"
+        ) from error
+    before, after = {}, {}
+    running = np.full(land.shape, numbers[0] - far, np.int32)
+    for cut in cuts[:-1]:
+        running = np.maximum(running, last.get(cut, running))
+        before[cut] = np.minimum(numbers[cut] - running, far).astype(np.int16)
+    running = np.full(land.shape, numbers[-1] + far, np.int32)
+    for cut in reversed(cuts[1:]):
+        running = np.minimum(running, first.get(cut, running))
+        after[cut] = np.minimum(running - numbers[cut - 1], far).astype(np.int16)
+    return Overview(climatology, land, before, after)
+
+
+class SlabTask(Dataset[tuple[Slab, Scene]]):
+    """Reads slabs: the records with their surroundings, ready for windows."""
+
+    def __init__(
+        self,
+        cube: xr.Dataset,
+        names: Names,
+        inputs: Inputs,
+        axes: Sequence[Axis],
+        slabs: Sequence[Slab],
+        overview: Overview,
+        wanted_days: np.ndarray,
+    ) -> None:
+        self.cube, self.names, self.inputs, self.axes = cube, names, inputs, axes
+        self.slabs, self.overview, self.wanted_days = slabs, overview, wanted_days
+
+    def __len__(self) -> int:
+        return len(self.slabs)
+
+    def __getitem__(self, index: int) -> tuple[Slab, Scene]:
+        slab = self.slabs[index]
+        boxes = [_reach(axis, part) for axis, part in zip(self.axes[:2], (slab.days, slab.rows), strict=True)]
+        record = read_record(self.cube, self.names, *boxes)
+        rows = boxes[1]
+        climatology = Climatology(*(field[..., rows, :] for field in self.overview.climatology))
+        before, after = self.overview.before[boxes[0].start], self.overview.after[boxes[0].stop]
+        age = ages(record.observed, record.days, before[rows], after[rows])
+        wanted = record.land & ~record.observed & self.wanted_days[boxes[0]][:, None, None]
+        return slab, Scene.of(record, self.inputs, record.observed, wanted, climatology, age)
+
+
+class _SlabFiller(pl.LightningModule):
+    """Fills slabs on the device that Lightning chose, and writes them."""
+
+    def __init__(self, filler: GapFiller, axes: Sequence[Axis], shape: Layout, target: str, writer: Writer) -> None:
+        super().__init__()
+        self.filler, self.axes, self.shape, self.target, self.writer = filler, axes, shape, target, writer
+
+    def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
+        return batch  # a slab stays in main memory, its windows go to the device one by one
+
+    def predict_step(self, batch: tuple[Slab, Scene], index: int) -> None:
+        slab, scene = batch
+        (t0, t1), (y0, y1) = slab.days, slab.rows
+        filled = fill_scene(self.filler, scene, self.axes, (t0, y0, 0), (t1 - t0, y1 - y0, self.axes[2].length))
+        record = scene.record
+        box = (slice(t0 - record.start[0], t1 - record.start[0]), slice(y0 - record.start[1], y1 - record.start[1]))
+        values = slab_values(
+            self.shape.variables,
+            self.target,
+            record.values[box],
+            record.observed[box],
+            record.land[box[1]],
+            scene.gap_age[box],
+            filled,
+        )
+        self.writer.write(slab, values)
+
+
+def _reach(axis: Axis, part: tuple[int, int]) -> slice:
+    """The cells that the windows of a slab look at."""
+    starts = axis.starts_for(*part)
+    return slice(max(0, min(part[0], starts[0])), min(axis.length, max(part[1], starts[-1] + axis.size)))
+
+
+def _statistics(target: xr.DataArray) -> CellStatistics:
+    numbers = day_numbers(target["time"])
+    total = None
+    for days in time_chunks(target):
+        values = np.asarray(target[days].values, np.float32)
+        found = CellStatistics.of(np.nan_to_num(values), np.isfinite(values), numbers[days])
+        total = found if total is None else total + found
+    assert total is not None
+    return total

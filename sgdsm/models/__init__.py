@@ -1,0 +1,1 @@
+"""Gap-fillers: networks, trees, simple methods, and wrappers that add uncertainty."""

@@ -1,0 +1,96 @@
+"""`GapFiller`: what a network, a tree model, a classical method and an uncertainty wrapper share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from sgdsm.data.batch import Batch, Filled
+from sgdsm.data.scaling import Inputs
+from sgdsm.statistics import State, bin_statistics, error_statistics, metrics
+from sgdsm.windows import Axis, axis
+
+
+@dataclass(frozen=True)
+class Window:
+    """What a filler looks at.
+
+    days, cells: size of a window in days and in rows and columns; None = the whole record, the whole grid.
+    halo_days, halo_cells: how far an output depends on its surroundings on each side; None = all over the window.
+    """
+
+    days: int | None
+    cells: int | None = None
+    halo_days: int | None = None
+    halo_cells: int | None = None
+
+    def tile(self, shape: Sequence[int], step_days: int, circular: bool) -> tuple[Axis, Axis, Axis]:
+        """Tiling of a cube of `shape` (T, H, W) with `step_days` between maps."""
+        steps = None if self.days is None else max(1, round(self.days / step_days))
+        halo = None if self.halo_days is None else -(-self.halo_days // step_days)
+        return (
+            axis(shape[0], steps, halo),
+            axis(shape[1], self.cells, self.halo_cells),
+            axis(shape[2], self.cells, self.halo_cells, circular),
+        )
+
+
+class GapFiller(pl.LightningModule, ABC):
+    """Fills the gaps of windows; a LightningModule whose validation is common to all.
+
+    A subclass declares its `window` and `batch_size`, implements `fill`, and builds what depends on the variables in
+    `setup_inputs`. One that learns sets `passes`, over the record, and implements Lightning's `training_step`; with
+    `trains_on_cores` it learns from values in the cores of windows only, where their surroundings are complete.
+
+    inputs: the variables and scalers it was fitted for, set by `configure`.
+    spec: class path and arguments it was made from (`sgdsm.models.checkpoint.build`), plain built-ins.
+    """
+
+    passes: int = 0
+    trains_on_cores = False
+    batch_size = 1
+    window = Window(days=None)
+    inputs: Inputs
+    spec: Mapping[str, Any] = MappingProxyType({})
+
+    def configure(self, inputs: Inputs) -> None:
+        """Fix the variables; call once, before fitting or loading."""
+        self.inputs = inputs
+        self.setup_inputs(inputs)
+
+    def setup_inputs(self, inputs: Inputs) -> None:
+        """Build what depends on the variables."""
+
+    @abstractmethod
+    def fill(self, batch: Batch) -> Filled:
+        """Estimate every value of the windows in the target's units, (B, 1, T, H, W), seen and hidden alike.
+
+        It must not look at `batch.truth`.
+        """
+
+    def in_units(self, anomaly: Tensor, batch: Batch) -> Tensor:
+        """From anomalies (B, 1, T, H, W) to the target's units."""
+        return batch.climatology + self.inputs.anomaly_scale * anomaly
+
+    def on_validation_epoch_start(self) -> None:
+        self._state = State.zeros((1,))
+
+    def validation_step(self, batch: Batch, index: int) -> None:
+        """Add the errors at the hidden values of a batch to the epoch's State."""
+        filled = self.fill(batch).mean[batch.wanted].float().cpu().numpy()
+        truth = self.in_units(batch.truth, batch)[batch.wanted].float().cpu().numpy()
+        values = error_statistics(filled, truth)
+        self._state += bin_statistics(values, np.zeros(len(values), int), 1)
+
+    def on_validation_epoch_end(self) -> None:
+        score = metrics(self._state)
+        self.log("validation_rmse", torch.tensor(score["rmse"][0], dtype=torch.float32), prog_bar=True)
+        self.log("validation_bias", torch.tensor(score["bias"][0], dtype=torch.float32))

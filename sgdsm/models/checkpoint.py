@@ -1,0 +1,61 @@
+"""A fitted filler in a file, and back: tensors and plain built-ins only, loaded with `weights_only=True`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from pickle import UnpicklingError  # what torch raises for a file that would run code
+
+import torch
+
+from sgdsm.build import build
+from sgdsm.cube import ConfigError
+from sgdsm.data.scaling import Inputs
+from sgdsm.models.base import GapFiller
+
+FORMAT = "sgdsm filler 1"
+
+
+def save_filler(filler: GapFiller, path: str | Path) -> None:
+    """Write a filler, whole or not at all."""
+    content = {
+        "format": FORMAT,
+        "spec": filler.spec,
+        "inputs": filler.inputs.to_dict(),
+        "state": filler.state_dict(),
+    }
+    partial = Path(f"{path}.partial")
+    torch.save(content, partial)
+    partial.replace(path)
+
+
+def load_filler(path: str | Path) -> GapFiller:
+    """Read a filler written by `save_filler`; ready to fill.
+
+    Raises ConfigError where the file is missing, damaged, or something else.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such checkpoint")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError, UnpicklingError) as error:
+        raise ConfigError(
+            f"{path}: not a checkpoint of a filler (damaged, or something else): {first_line(error)}"
+        ) from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        found = content.get("format", "no format") if isinstance(content, dict) else type(content).__name__
+        raise ConfigError(f"{path}: expected a checkpoint of the format '{FORMAT}', found {found}")
+    filler = build(content["spec"])
+    if not isinstance(filler, GapFiller):
+        raise ConfigError(f"{path}: {content['spec']['_target_']} is not a gap-filler")
+    filler.configure(Inputs.from_dict(content["inputs"]))
+    try:
+        filler.load_state_dict(content["state"])
+    except RuntimeError as error:
+        raise ConfigError(f"{path}: weights do not fit the model: {first_line(error)}") from error
+    return filler.eval()
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's text, short."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]

@@ -1,0 +1,139 @@
+"""The folder of a run: its configuration, weights, scores and where everything came from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+import yaml
+
+from sgdsm.config import load_config
+from sgdsm.cube import ConfigError, by_role, target_of
+
+CONFIG, MODEL, METRICS, PROVENANCE = "config.yaml", "model.ckpt", "metrics.json", "provenance.json"
+PACKAGES = (
+    "sgdsm",
+    "torch",
+    "pytorch-lightning",
+    "numpy",
+    "xarray",
+    "xgboost",
+    "h5py",
+    "netCDF4",
+    "zarr",
+    "hydra-core",
+)
+
+
+class Run:
+    """A run's folder and the files in it."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+
+    @property
+    def model(self) -> Path:
+        """The fitted filler."""
+        return self.folder / MODEL
+
+    @property
+    def evaluation(self) -> Path:
+        """Folder of the files that the run was scored with."""
+        return self.folder / "evaluation"
+
+    @property
+    def figures(self) -> Path:
+        """Folder of the pictures."""
+        return self.folder / "figures"
+
+    def config(self) -> dict[str, Any]:
+        """The run's configuration; ConfigError where the folder is no run."""
+        if not self.folder.is_dir():
+            raise ConfigError(f"run={self.folder}: no such folder")
+        return load_config(self.folder / CONFIG)
+
+    def metrics(self) -> dict[str, Any]:
+        """The run's scores and protocol; ConfigError where it has not got that far."""
+        path = self.folder / METRICS
+        if not path.is_file():
+            raise ConfigError(f"{path}: no such file: the run is not finished (go on with: train.py run={self.folder})")
+        try:
+            found: dict[str, Any] = json.loads(path.read_text())
+        except json.JSONDecodeError as error:
+            raise ConfigError(f"{path}: not a JSON file: {error}") from error
+        return found
+
+    def write(self, name: str, content: dict[str, Any]) -> None:
+        """Write a file of the run (YAML or JSON by its ending), whole or not at all."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        text = yaml.safe_dump(content, sort_keys=False) if name.endswith(".yaml") else json.dumps(content, indent=2)
+        partial = self.folder / f"{name}.partial"
+        partial.write_text(text + ("" if text.endswith("\n") else "\n"))
+        partial.replace(self.folder / name)
+
+    def finished(self) -> bool:
+        """Whether the run was trained and scored to its end."""
+        return self.model.is_file() and (self.folder / METRICS).is_file()
+
+
+def provenance(config: dict[str, Any], cube: xr.Dataset) -> dict[str, Any]:
+    """What is needed to repeat a run: versions, revision, data, machine, seeds, words."""
+    return {
+        "command": sys.argv,
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+        "revision": _revision(),
+        "data": {"fingerprint": fingerprint(cube), **{k: v for k, v in config["data"].items() if k == "path"}},
+        "seeds": {"training": config["seed"], "splits": config["splits"].get("seed")},
+        "machine": {
+            "system": platform.platform(),
+            "threads": torch.get_num_threads(),
+            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        },
+    }
+
+
+def fingerprint(cube: xr.Dataset, days: int = 16) -> str:
+    """Digest of a cube: names, coordinates, and the values of some days of each variable (bounded work)."""
+    digest = hashlib.sha256()
+    for name in ("time", *target_of(cube).dims[1:]):
+        digest.update(np.ascontiguousarray(cube[name].values).tobytes())
+    chosen = np.unique(np.linspace(0, cube.sizes["time"] - 1, days).astype(int))
+    for role in ("target", "dynamic", "static", "land"):
+        for name in by_role(cube, role):
+            variable = cube[name]
+            values = variable.isel(time=chosen).values if "time" in variable.dims else variable.values
+            digest.update(name.encode())
+            digest.update(np.nan_to_num(np.asarray(values, np.float32), nan=-9e9).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, shortened."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _revision() -> str | None:
+    folder = Path(__file__).resolve().parent
+    words = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        found = subprocess.run(words, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() or None

@@ -1,0 +1,1 @@
+"""Where data come from: product files, and the built-in world."""

@@ -1,0 +1,273 @@
+"""The built-in world: soil moisture with known truth, and what a satellite would see of it.
+
+Storms drift over fractal terrain; radiation and temperature follow the sun; a surface layer over a root zone takes up
+rain and dries by soil type; a radiometer on a sun-synchronous orbit sees swaths of it, and not where the soil is
+frozen, the vegetation dense or the band disturbed. Every number is drawn from the seed. It is made to test gap-filling,
+not to be a climate: its gaps, its noise and its memory resemble those of SMAP and AMSR2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+
+from sgdsm.cube import ConfigError, as_cube
+from sgdsm.sources.orbit import Orbit
+
+KM_PER_DEGREE = 111.2
+SPIN_UP_DAYS = 120
+SURFACE_MM, ROOT_MM = 80.0, 600.0
+DYNAMIC = ("precipitation", "air_temperature", "shortwave_down", "surface_temperature")
+STATIC = ("elevation", "sand", "clay", "ndvi_mean")
+REASONS = "observed orbit frost vegetation interference"
+# name: units, long name, CF standard name
+DESCRIBED = {
+    "sm": ("m3 m-3", "simulated satellite soil moisture, 01:30 pass", "volume_fraction_of_condensed_water_in_soil"),
+    "sm_true": ("m3 m-3", "simulated soil moisture of the surface layer", None),
+    "sm_reason": ("1", "why a value is missing", None),
+    "precipitation": ("mm d-1", "precipitation", "lwe_precipitation_rate"),
+    "air_temperature": ("K", "2 m air temperature", "air_temperature"),
+    "shortwave_down": ("W m-2", "downward shortwave radiation", "surface_downwelling_shortwave_flux_in_air"),
+    "surface_temperature": ("K", "land surface temperature by day, missing under cloud", "surface_temperature"),
+    "elevation": ("m", "elevation", "surface_altitude"),
+    "sand": ("%", "sand fraction", None),
+    "clay": ("%", "clay fraction", None),
+    "ndvi_mean": ("1", "mean NDVI", "normalized_difference_vegetation_index"),
+    "sm_noise": ("m3 m-3", "standard deviation of the retrieval noise", None),
+    "land": ("1", "land cells", None),
+}
+
+
+def simulate(
+    rows: int = 24,
+    columns: int = 48,
+    days: int = 731,
+    resolution: float = 1.0,
+    north: float = 50.0,
+    west: float = -125.0,
+    start: str = "2015-04-01",
+    land_fraction: float = 0.75,
+    seed: int = 0,
+) -> xr.Dataset:
+    """A simulated cube in memory.
+
+    resolution: cell size in degrees. north, west: edges of the grid in degrees. land_fraction: share of cells above
+    the sea.
+
+    Besides the target `sm`, covariates and `land` it holds, without a role, the truth `sm_true` and the standard
+    deviation of the retrieval noise `sm_noise`.
+
+    Raises ConfigError where the size is not possible.
+    """
+    world = World(rows, columns, resolution, north, west, land_fraction, seed)
+    maps = list(world.run(days, start))
+    time = xr.date_range(start, periods=days)
+    arrays: dict[str, Any] = {name: (("time", "lat", "lon"), np.stack([day[name] for day in maps])) for name in maps[0]}
+    return _cube(world, arrays, time)
+
+
+def simulate_store(
+    path: str,
+    rows: int = 720,
+    columns: int = 1440,
+    days: int = 365,
+    resolution: float = 0.25,
+    north: float = 90.0,
+    west: float = -180.0,
+    start: str = "2015-04-01",
+    land_fraction: float = 0.3,
+    seed: int = 0,
+    chunk: Literal[8, 16, 32] = 16,
+) -> xr.Dataset:
+    """As `simulate`, of any size: written to a Zarr store in blocks of `chunk` days, and opened from there.
+
+    A store that is there already is opened as it is.
+    """
+    if not Path(path).exists():
+        world = World(rows, columns, resolution, north, west, land_fraction, seed)
+        block: list[dict[str, np.ndarray]] = []
+        for number, day in enumerate(world.run(days, start)):
+            block.append(day)
+            if len(block) == chunk or number == days - 1:
+                first = number - len(block) + 1
+                time = xr.date_range(start, periods=days)[first : number + 1]
+                arrays: dict[str, Any] = {
+                    n: (("time", "lat", "lon"), np.stack([d[n] for d in block])) for n in block[0]
+                }
+                part = _cube(world, arrays, time)
+                if first == 0:
+                    part.chunk(time=chunk).to_zarr(f"{path}.partial", mode="w", consolidated=False)
+                else:
+                    moving = part.drop_vars([n for n in part.variables if "time" not in part[n].dims])
+                    moving.chunk(time=chunk).to_zarr(f"{path}.partial", append_dim="time", consolidated=False)
+                block = []
+        Path(f"{path}.partial").rename(path)
+    opened = xr.open_zarr(path, chunks=None)
+    return as_cube(opened, "sm", DYNAMIC, STATIC, ("sm_reason",), "land")
+
+
+@dataclass
+class World:
+    """Maps that do not change, and the weather and water that do.
+
+    The arguments are those of `simulate`.
+    """
+
+    rows: int
+    columns: int
+    resolution: float
+    north: float
+    west: float
+    land_fraction: float
+    seed: int
+
+    def __post_init__(self) -> None:
+        if min(self.rows, self.columns) < 1 or self.resolution <= 0:
+            raise ConfigError(f"data: {self.rows} x {self.columns} cells of {self.resolution} degrees is no grid")
+        if not 0 < self.land_fraction <= 1:
+            raise ConfigError(f"data.land_fraction={self.land_fraction}: expected a share above 0, at most 1")
+        self.lat = self.north - self.resolution * (np.arange(self.rows) + 0.5)
+        self.lon = self.west + self.resolution * (np.arange(self.columns) + 0.5)
+        if abs(self.lat).max() > 90 or self.columns * self.resolution > 360 + 1e-6:
+            raise ConfigError(f"data: {self.rows} x {self.columns} cells from {self.north} N leave the globe")
+        self.circular = self.columns * self.resolution > 360 - 1e-6
+        rng = np.random.default_rng([self.seed, 0])
+        height = self._noise(rng, 1500.0, 2.2)
+        sea = np.quantile(height, 1 - self.land_fraction)
+        self.land = height >= sea
+        relief = abs(self._noise(rng, 400.0, 2.0))
+        self.elevation = np.maximum(0, 300 * (height - sea) + 250 * relief * (height - sea))
+        self.sand = np.clip(42 + 16 * self._noise(rng, 500.0, 2.0), 8, 88)
+        self.clay = np.clip(24 + 9 * self._noise(rng, 400.0, 2.0) - 0.2 * (self.sand - 42), 4, 55)
+        self.wetness = 1 / (1 + np.exp(-1.8 * self._noise(rng, 800.0, 2.5)))
+        self.porosity = 0.44 - 0.0011 * self.sand + 0.12 * self.wetness
+        # wet places have more organic matter, which holds more water
+        self.capacity = 0.04 + 0.0035 * self.clay + 0.28 * self.wetness
+        self.wilting = 0.01 + 0.0015 * self.clay + 0.12 * self.wetness
+        self.drain_days = 0.6 + 3.0 * self.clay / 40
+        self.ndvi = np.clip(0.12 + 0.75 * self.wetness + 0.06 * self._noise(rng, 200.0, 2.0), 0.05, 0.92)
+        self.noise = 0.010 + 0.032 * self.ndvi**2
+        self.disturbed = self._noise(rng, 60.0, 1.5) > 2.0
+        self.swaths = Orbit(self.lat, self.lon).cycle(phase=float(rng.uniform(0, 2 * np.pi)))
+
+    def run(self, days: int, start: str) -> Iterator[dict[str, np.ndarray]]:
+        """Daily maps (H, W) of the variables with a time dimension."""
+        if days < 1:
+            raise ConfigError(f"data.days={days}: expected at least 1")
+        first = np.datetime64(start, "D").astype(int)
+        rng = np.random.default_rng([self.seed, 1])
+        storm, warm = self._noise(rng, 600.0, 3.0), self._noise(rng, 1200.0, 3.0)
+        local = self._noise(rng, 150.0, 2.5)
+        surface, root = self.capacity * self.wetness, self.capacity * (0.5 + 0.5 * self.wetness)
+        for number in range(-SPIN_UP_DAYS, days):
+            drift = max(1, round(300 / KM_PER_DEGREE / self.resolution))
+            storm = 0.55 * np.roll(storm, drift, 1) + 0.835 * self._noise(rng, 600.0, 3.0)
+            local = 0.3 * local + 0.954 * self._noise(rng, 150.0, 2.5)
+            warm = 0.8 * warm + 0.6 * self._noise(rng, 1200.0, 3.0)
+            weather = self._weather(first + number, 0.85 * storm + 0.53 * local, warm)
+            surface, root = self._water(surface, root, weather)
+            if number >= 0:
+                yield self._observe(number, rng, surface, weather)
+
+    def _weather(self, day: int, storm: np.ndarray, warm: np.ndarray) -> dict[str, np.ndarray]:
+        lat = np.deg2rad(self.lat)[:, None]
+        angle = 2 * np.pi * (day % 365.2425) / 365.2425
+        declination = 0.409 * np.sin(angle - 1.39)
+        sunset = np.arccos(np.clip(-np.tan(np.clip(lat, -1.56, 1.56)) * np.tan(declination), -1, 1))
+        overhead = sunset * np.sin(lat) * np.sin(declination) + np.cos(lat) * np.cos(declination) * np.sin(sunset)
+        sun = 1361 / np.pi * np.maximum(overhead, 0)
+        # rain falls on the cloudiest days: more often where and when it is wet
+        summer = np.cos(angle - 3.4) * np.sign(lat)
+        chance = np.clip(0.06 + 0.34 * self.wetness + 0.06 * summer, 0.02, 0.6)
+        rank = 1 / (1 + np.exp(-1.702 * storm))
+        rain = np.where(rank > 1 - chance, -(4 + 7 * self.wetness) * np.log(np.maximum(1 - rank, 1e-6) / chance), 0.0)
+        cloud = np.clip(rank + 0.25 * (self.wetness - 0.5), 0, 1)
+        shortwave = sun * (0.78 - 0.5 * cloud**2)
+        seasonal = 0.30 * np.rad2deg(abs(lat)) * summer
+        mean = 304.5 - 0.011 * np.rad2deg(lat) ** 2 - 0.0055 * self.elevation
+        air = mean + seasonal + 3.5 * warm - 2.0 * (cloud - 0.5)
+        surface = air + 0.05 * shortwave * (1 - 0.5 * self.ndvi) - 2.0 * np.minimum(rain, 5) / 5
+        return {
+            "precipitation": rain,
+            "air_temperature": air,
+            "shortwave_down": shortwave,
+            "surface_temperature": np.where(cloud > 0.62, np.nan, surface),
+            "cloud": cloud,
+        }
+
+    def _water(
+        self, surface: np.ndarray, root: np.ndarray, weather: dict[str, np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        air, rain = weather["air_temperature"] - 273.15, weather["precipitation"]
+        # Hargreaves' radiation form of potential evaporation, mm a day
+        demand = 0.0135 * np.maximum(air + 17.8, 0) * weather["shortwave_down"] * 0.0353
+        frozen = air < 0
+        rain, demand = np.where(frozen, 0.3 * rain, rain), np.where(frozen, 0.1 * demand, demand)
+        room = self.porosity - surface
+        taken = np.minimum(rain / SURFACE_MM, room)
+        surface = surface + taken
+        spilled = rain / SURFACE_MM - taken
+        drained = np.maximum(surface - self.capacity, 0) * (1 - np.exp(-1 / self.drain_days))
+        stress = np.clip((surface - self.wilting) / (self.capacity - self.wilting), 0, 1)
+        dried = 0.55 * demand * stress / SURFACE_MM
+        rise = 0.05 * np.maximum(root - surface, 0)
+        surface = np.clip(surface - drained - dried + rise, 0.4 * self.wilting, self.porosity)
+        thirst = 0.45 * demand * np.clip((root - self.wilting) / (self.capacity - self.wilting), 0, 1)
+        moved = (drained + 0.5 * spilled - rise) * SURFACE_MM
+        root = root + (moved - thirst) / ROOT_MM - np.maximum(root - self.capacity, 0) * 0.05
+        return surface, np.clip(root, 0.5 * self.wilting, self.porosity)
+
+    def _observe(
+        self, number: int, rng: np.random.Generator, surface: np.ndarray, weather: dict[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        shape = surface.shape
+        # the night pass meets soil that is colder than the daily mean
+        frost = weather["air_temperature"] < 276.5
+        dense = rng.random(shape) < np.clip(3 * (self.ndvi - 0.62), 0, 0.9)
+        interference = self.disturbed & (rng.random(shape) < 0.6) | (self._noise(rng, 150.0, 2.5) > 1.6)
+        reason = np.select([~self.swaths[number % len(self.swaths)], frost, dense, interference], [1, 2, 3, 4], 0)
+        value = np.maximum(surface + self.noise * rng.standard_normal(shape), 0.01)
+        seen = self.land & (reason == 0)
+        maps = {name: np.where(self.land, weather[name], np.nan).astype(np.float32) for name in DYNAMIC}
+        maps["sm"] = np.where(seen, value, np.nan).astype(np.float32)
+        maps["sm_true"] = np.where(self.land, surface, np.nan).astype(np.float32)
+        maps["sm_reason"] = np.where(self.land, reason, 0).astype(np.int8)
+        return maps
+
+    def _noise(self, rng: np.random.Generator, length_km: float, slope: float) -> np.ndarray:
+        """A Gaussian field of unit variance: power falls as k^-(slope + 1) beyond the wave number of `length_km`."""
+        cells = length_km / KM_PER_DEGREE / self.resolution
+        pad_rows = self.rows + int(min(2 * cells, self.rows)) + 1
+        pad_columns = self.columns if self.circular else self.columns + int(min(2 * cells, self.columns)) + 1
+        ky = np.fft.fftfreq(pad_rows)[:, None]
+        kx = np.fft.rfftfreq(pad_columns)[None, :]
+        amplitude = (1 + (2 * np.pi * cells) ** 2 * (kx**2 + ky**2)) ** (-(slope + 1) / 4)
+        amplitude[0, 0] = 0
+        white = np.fft.rfft2(rng.standard_normal((pad_rows, pad_columns)))
+        field = np.fft.irfft2(white * amplitude, s=(pad_rows, pad_columns))
+        # the standard deviation of the field that the spectrum gives, not of this draw: days differ as they should
+        full = 2 * (amplitude**2).sum() - (amplitude[:, 0] ** 2).sum()
+        return (field / np.sqrt(full / (pad_rows * pad_columns)))[: self.rows, : self.columns]
+
+
+def _cube(world: World, arrays: dict[str, Any], time: Any) -> xr.Dataset:
+    space = ("lat", "lon")
+    fixed = {"elevation": world.elevation, "sand": world.sand, "clay": world.clay, "ndvi_mean": world.ndvi}
+    fixed["sm_noise"] = world.noise
+    maps = {n: (space, np.where(world.land, v, np.nan).astype(np.float32)) for n, v in fixed.items()}
+    dataset = xr.Dataset(
+        {**arrays, **maps, "land": (space, world.land)}, {"time": time, "lat": world.lat, "lon": world.lon}
+    )
+    for name, (units, long_name, standard) in DESCRIBED.items():
+        dataset[name].attrs = {"units": units, "long_name": long_name}
+        if standard:
+            dataset[name].attrs["standard_name"] = standard
+    flags = {"flag_values": np.arange(len(REASONS.split()), dtype=np.int8), "flag_meanings": REASONS}
+    dataset["sm_reason"].attrs |= flags
+    cube = as_cube(dataset, "sm", DYNAMIC, STATIC, ("sm_reason",), "land")
+    return cube.assign({n: dataset[n] for n in ("sm_true", "sm_noise")})

@@ -1,0 +1,143 @@
+"""Integer windows: where they start, how they are cut from an array, how their results are blended.
+
+No xarray and no torch in here. A window is what a model looks at; each axis of a record is tiled by windows of one
+size whose cores lie side by side and whose margins overlap. Starts are counted from the beginning of the record,
+whatever part of it is in memory, so the result does not depend on how the record is cut into slabs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Axis:
+    """How one axis is tiled.
+
+    length: cells on the axis. size: cells in a window. margin: cells on each side of a window that lie outside its
+    core. exact: the model's receptive field fits into the margin, so only cores are used; otherwise neighbouring
+    windows are blended with a taper. circular: the last cell touches the first.
+    """
+
+    length: int
+    size: int
+    margin: int
+    exact: bool
+    circular: bool = False
+
+    @property
+    def stride(self) -> int:
+        """Distance between the starts of neighbouring windows."""
+        core = self.size - 2 * self.margin
+        return max(1, core if self.exact else core + self.margin)
+
+    def starts(self) -> list[int]:
+        """Starts of all windows; windows may begin before 0 and end after the last cell."""
+        first = -self.margin if self.exact else 0
+        if self.circular:
+            count = -(-self.length // self.stride)
+        else:
+            count = 1 + max(0, -(-(self.length - self.size - 2 * first) // self.stride))
+        return [first + k * self.stride for k in range(count)]
+
+    def starts_for(self, begin: int, end: int) -> list[int]:
+        """Starts of the windows that contribute to the cells begin..end-1."""
+        if self.circular:
+            return self.starts()
+        weighted = np.flatnonzero(self.taper())
+        low, high = int(weighted[0]), int(weighted[-1])
+        return [s for s in self.starts() if s + low < end and s + high >= begin]
+
+    def taper(self) -> np.ndarray:
+        """Weight of each cell of a window in the blend, (size,) float32."""
+        weights = np.ones(self.size, np.float32)
+        if self.margin:
+            if self.exact:
+                weights[: self.margin] = weights[-self.margin :] = 0
+            else:
+                ramp = (np.arange(self.margin, dtype=np.float32) + 1) / (self.margin + 1)
+                weights[: self.margin], weights[-self.margin :] = ramp, ramp[::-1]
+        return weights
+
+
+def axis(length: int, size: int | None, halo: int | None, circular: bool = False) -> Axis:
+    """The tiling of an axis for a model.
+
+    size: the model's window, None for the whole axis. halo: its receptive field on each side (finite: tiles are
+    exact), None where it reaches across the whole window (tiles overlap by a quarter of a window and are blended).
+    """
+    if size is None or size >= length:
+        if not circular or halo == 0:
+            return Axis(length, length, 0, halo is not None)
+        margin = length // 8 if halo is None else halo
+        return Axis(length, length + (margin if halo is None else 2 * margin), margin, halo is not None, True)
+    margin = size // 4 if halo is None else halo
+    if size - 2 * margin < 1:
+        raise ValueError(f"a window of {size} with a margin of {margin} on each side has no core")
+    return Axis(length, size, margin, halo is not None, circular)
+
+
+def cut(array: np.ndarray, starts: Sequence[int], sizes: Sequence[int], circular: bool = False) -> np.ndarray:
+    """A window of the last len(starts) axes of an array; cells outside it are 0 (False).
+
+    circular: the last axis is a circle, cells beyond its ends are taken from the other side.
+    """
+    lead = array.ndim - len(starts)
+    slices: list[slice] = [slice(None)] * lead
+    pads = [(0, 0)] * lead
+    for k, (start, size) in enumerate(zip(starts, sizes, strict=True)):
+        length = array.shape[lead + k]
+        if circular and k == len(starts) - 1 and (start < 0 or start + size > length):
+            array = array.take(np.arange(start, start + size) % length, axis=-1)
+            start, length = 0, size
+        begin, end = min(max(start, 0), length), min(max(start + size, 0), length)
+        slices.append(slice(begin, end))
+        before = min(max(0, -start), size)
+        pads.append((before, size - before - (end - begin)))
+    window = array[tuple(slices)]
+    return np.pad(window, pads) if any(p != (0, 0) for p in pads) else window
+
+
+class Blend:
+    """Adds up overlapping windows of a box of cells, weighted by their tapers.
+
+    axes: tiling of each axis; begin, shape: the box that is wanted, in cells of the record.
+    """
+
+    def __init__(self, axes: Sequence[Axis], begin: Sequence[int], shape: Sequence[int]) -> None:
+        self.axes, self.begin = axes, begin
+        self.sum = np.zeros(shape, np.float32)
+        self.weight = np.zeros(shape, np.float32)
+        t, y, x = (a.taper() for a in axes)
+        self.taper = t[:, None, None] * y[None, :, None] * x[None, None, :]
+
+    def add(self, values: np.ndarray, starts: Sequence[int]) -> None:
+        """Add one window (its values over the last axes) that starts at `starts`."""
+        last = self.axes[-1]
+        if last.circular:
+            # a window near the date line covers cells on both ends, a wide one some of them twice
+            length = last.length
+            for turn in range(-1, (starts[-1] + last.size) // length + 1):
+                self._add(values, (*starts[:-1], starts[-1] - turn * length))
+        else:
+            self._add(values, starts)
+
+    def _add(self, values: np.ndarray, starts: Sequence[int]) -> None:
+        here, there = [], []
+        for start, begin, size, length in zip(starts, self.begin, values.shape, self.sum.shape, strict=True):
+            low, high = max(start, begin), min(start + size, begin + length)
+            if low >= high:
+                return
+            here.append(slice(low - begin, high - begin))
+            there.append(slice(low - start, high - start))
+        taper = self.taper[tuple(there)]
+        self.sum[tuple(here)] += values[tuple(there)] * taper
+        self.weight[tuple(here)] += taper
+
+    def mean(self) -> np.ndarray:
+        """The blended values; NaN where no window has contributed."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(self.weight > 0, self.sum / self.weight, np.float32(np.nan))
