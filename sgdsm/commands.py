@@ -151,9 +151,8 @@ def _score(task: Any, filler: Any, split: str, run: Any) -> dict[str, dict[str, 
     scores.save(folder / SCORES)
     table = scores.table()
     kind = "never seen in training" if split == "test" else "they chose the epoch: not a test"
-    print(
-        f"\nscores at the hidden values of the {split} split ({kind})\n{format_table({k: table[k] for k in (*scenario.hidden, 'all')})}"
-    )
+    shown = {name: table[name] for name in (*scenario.hidden, "all")}
+    print(f"\nscores at the hidden values of the {split} split ({kind})\n{format_table(shown)}")
     return {name: {k: v for k, v in row.items() if v == v} for name, row in table.items() if row["n"]}
 
 

@@ -122,6 +122,9 @@ def as_cube(
     cube = _rename_dims(dataset[named].copy(), target)
     cube = _mend_time(cube, missing_days)
     cube = _north_up(cube)
+    unitless = [n for n in (target, *dynamic, *static) if "units" not in cube[n].attrs]
+    if unitless:
+        log.info("without units, taken as '1': %s", ", ".join(unitless))
     roles = {target: "target", **dict.fromkeys(dynamic, "dynamic"), **dict.fromkeys(static, "static")}
     for name, role in {**roles, **dict.fromkeys(flag, "flag")}.items():
         cube[name] = _with_role(cube, name, role)
@@ -348,9 +351,8 @@ def _north_up(cube: xr.Dataset) -> xr.Dataset:
 
 def _with_role(cube: xr.Dataset, name: str, role: str) -> xr.DataArray:
     variable = cube[name]
-    if role != "flag" and "units" not in variable.attrs:
-        log.info("variable '%s' has no units: taken as '1'", name)
-        variable.attrs["units"] = "1"
+    if role != "flag":
+        variable.attrs.setdefault("units", "1")
     variable.attrs["role"] = role
     return variable
 

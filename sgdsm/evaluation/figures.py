@@ -23,8 +23,8 @@ from sgdsm.evaluation.compare import Entry, by_gap_length
 from sgdsm.evaluation.protocol import FILLED, HIDDEN, VISIBLE
 from sgdsm.evaluation.score import gap_lengths
 
-INK, SEEN, FILL, TRUTH, SHADE = "#222222", "#1b6ca8", "#d1495b", "#222222", "#e9e4d8"
-STATES = {"sea": "#ffffff", "seen": "#1b6ca8", "gap": "#e9e4d8", "hidden": "#d1495b"}
+INK, SEEN, FILL, TRUTH, SHADE = "#222222", "#1b6ca8", "#d1495b", "#222222", "#efe9da"
+STATES = {"sea": "#d8d8d8", "seen": "#1b6ca8", "gap": "#e9e4d8", "hidden": "#d1495b"}
 
 
 def run_figures(evaluation: Path, curve: Path, folder: Path, title: str) -> list[Path]:
@@ -71,7 +71,7 @@ def day_maps(files: dict[str, xr.Dataset], target: str, path: Path, title: str) 
     handles = [Patch(color=STATES[n]) for n in ("seen", "gap", "hidden")]
     axes[1, 1].legend(handles, ["seen", "gap, no truth", "hidden, scored"], loc="lower left", fontsize=8)
     for axis in axes.flat:
-        axis.set_facecolor("#f7f7f7")
+        axis.set_facecolor("#d8d8d8")
     date = str(files[FILLED]["time"].values[day])[:10]
     return _save(figure, path, f"{title}, {date}")
 
@@ -84,7 +84,7 @@ def time_series(files: dict[str, xr.Dataset], target: str, path: Path, title: st
     ranked = np.argsort(count.ravel())[::-1][: max(cells, int((count > 0).sum() // 2))]
     chosen = ranked[np.linspace(0, len(ranked) - 1, min(cells, len(ranked))).astype(int)]
     low, high = _longest_stretch(np.asarray(hidden.any((1, 2))))
-    window = slice(max(0, low - 5), high + 5)
+    window = slice(max(0, low - 10), high + 10)
     figure, axes = plt.subplots(
         len(chosen), 1, figsize=(11, 2.3 * len(chosen)), layout="constrained", sharex=True, squeeze=False
     )
@@ -207,13 +207,12 @@ def _hidden_mask(dataset: xr.Dataset) -> np.ndarray:
     return hidden
 
 
-def _longest_stretch(days: np.ndarray, most: int = 120) -> tuple[int, int]:
-    """Begin and end of the stretch of at most `most` days with most scored days."""
-    if len(days) <= most:
-        return 0, len(days)
-    total = np.concatenate([[0], np.cumsum(days)])
-    begin = int(np.argmax(total[most:] - total[:-most]))
-    return begin, begin + most
+def _longest_stretch(days: np.ndarray, most: int = 120, apart: int = 5) -> tuple[int, int]:
+    """Begin and end of the longest stretch of scored days, at most `apart` from one another, cut after `most`."""
+    scored = np.flatnonzero(days)
+    runs = np.split(scored, np.flatnonzero(np.diff(scored) > apart) + 1)
+    longest = max(runs, key=lambda run: int(run[-1] - run[0]))
+    return int(longest[0]), int(min(longest[-1] + 1, longest[0] + most))
 
 
 def _extent(dataset: xr.Dataset) -> tuple[tuple[float, float, float, float], str | float]:

@@ -79,7 +79,7 @@ def layout(cube: xr.Dataset, level: float | None, source: str) -> Layout:
         np.int16,
         {
             "_FillValue": np.int16(-1),
-            "units": "days",
+            "units": "day",  # the plural would make xarray decode it as a timedelta
             "long_name": "time to the nearest observation of the cell, at most 365",
         },
     )
