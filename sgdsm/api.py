@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import xarray as xr
 
 from sgdsm.build import TARGET, build
@@ -14,6 +15,9 @@ from sgdsm.inference.stream import fill_cube
 from sgdsm.inference.writers import MemoryOutput
 from sgdsm.models.checkpoint import load_filler
 from sgdsm.runs import Run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def fill(dataset: xr.Dataset, run: str | Path, **roles: Any) -> xr.Dataset:
@@ -69,7 +73,7 @@ def _roles(inputs: Inputs, trained: dict[str, Any], dataset: xr.Dataset) -> dict
 
 @xr.register_dataset_accessor("sgdsm")
 class SgdsmAccessor:
-    """`dataset.sgdsm`: fill and look at a cube."""
+    """`dataset.sgdsm`: fill a cube; look at a filled one and score it."""
 
     def __init__(self, dataset: xr.Dataset) -> None:
         self._dataset = dataset
@@ -77,3 +81,21 @@ class SgdsmAccessor:
     def fill(self, run: str | Path, **roles: Any) -> xr.Dataset:
         """See `sgdsm.fill`."""
         return fill(self._dataset, run, **roles)
+
+    def scores(self, hidden: str | Path | xr.Dataset, visible: str | Path | xr.Dataset) -> pd.DataFrame:
+        """Metrics of a filled Dataset, a row for each class; see `sgdsm.evaluation.score.score`."""
+        from sgdsm.evaluation.score import score
+
+        return pd.DataFrame(score(self._dataset, hidden, visible).table()).T
+
+    def plot_day(self, day: str) -> Figure:
+        """What was observed on a day of a filled Dataset, what was filled, and the age of the gaps."""
+        from sgdsm.evaluation.figures import filled_day
+
+        return filled_day(self._dataset, day)
+
+    def plot_series(self, **place: float) -> Figure:
+        """Observed and filled values of the cell nearest to a place (lat=, lon= or y=, x=), gaps shaded."""
+        from sgdsm.evaluation.figures import filled_series
+
+        return filled_series(self._dataset, place)

@@ -61,6 +61,18 @@ def _errors_as_lines(wants_traceback: bool) -> Iterator[None]:
         sys.exit(1)
 
 
+@contextmanager
+def _no_empty_folder() -> Iterator[None]:
+    """Take away the folder that Hydra made for a run that did not begin."""
+    try:
+        yield
+    except BaseException:
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        if folder != Path.cwd() and not any(folder.iterdir()):
+            folder.rmdir()
+        raise
+
+
 def _dispatch(command: str, words: list[str], wants_traceback: bool) -> None:
     if command == "train" and any(word.startswith("run=") for word in words):
         _resume(words)
@@ -77,7 +89,7 @@ def _dispatch(command: str, words: list[str], wants_traceback: bool) -> None:
     task = COMMANDS[command]
 
     def run(cfg: DictConfig) -> None:
-        with _errors_as_lines(wants_traceback):  # here too: Hydra would print lines of its own
+        with _errors_as_lines(wants_traceback), _no_empty_folder():  # here too: Hydra would print lines of its own
             config = OmegaConf.to_container(cfg, resolve=True)
             assert isinstance(config, dict)
             plain = {str(k): v for k, v in config.items()}
@@ -160,7 +172,7 @@ def predict(config: dict[str, Any]) -> None:
     """Fill a cube with a run's filler and write it."""
     from sgdsm.api import open_run_cube
     from sgdsm.build import build
-    from sgdsm.cube import select
+    from sgdsm.cube import box_of
     from sgdsm.inference.stream import fill_cube
     from sgdsm.inference.writers import writer_for
     from sgdsm.models.checkpoint import load_filler
@@ -179,16 +191,15 @@ def predict(config: dict[str, Any]) -> None:
         first, colon, last = str(period).partition(":")
         if not colon:
             raise ConfigError(f"time={period}: expected START:END, like 2015-04-01:2015-06-30")
-        period = (first or None, last or None)
-    cube = select(cube, period, config["bbox"])
-    memory = config["inference"]["memory_gib"]
+        period = (first, last)
     fill_cube(
         cube,
         filler,
         output,
         source=f"{trained['model']['_target_'].rsplit('.', 1)[-1]} fitted in {run.folder.name}",
         identity=f"{file_digest(run.model)} {fingerprint(cube)}",
-        memory_gib=memory,
+        box=box_of(cube, period, config["bbox"]),
+        memory_gib=config["inference"]["memory_gib"],
         trainer=build(config["trainer"]).predicting(),
     )
     print(f"filled: {config['output']}")

@@ -10,8 +10,9 @@ from __future__ import annotations
 import difflib
 import logging
 from collections.abc import Hashable, Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -60,8 +61,8 @@ def open_dataset(path: str | Path) -> xr.Dataset:
         raise CubeError(f"{path}: expected a file ending in .nc, .nc4, .zarr, .h5 or .hdf5, found '{suffix}'")
     try:
         if suffix == ".zarr":
-            return xr.open_zarr(path, chunks=None)
-        if suffix in {".h5", ".hdf5"}:
+            return xr.open_zarr(path, chunks=None, consolidated=False)
+        if suffix in {".h5", ".hdf5"} or find_spec("netCDF4") is None:
             return open_hdf5(path)
         return xr.open_dataset(path)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
@@ -114,6 +115,8 @@ def as_cube(
     for name in [*named, *([precipitation] if precipitation else [])]:
         _require(name, dataset.data_vars)
     for name in named:
+        if dataset[name].dtype.kind not in "fiub":
+            raise CubeError(f"variable '{name}' is of type {dataset[name].dtype}, expected numbers")
         if named.count(name) > 1:
             raise CubeError(f"variable '{name}' is named twice among target, dynamic, static, flag and land")
     if precipitation is not None and precipitation not in dynamic:
@@ -229,41 +232,46 @@ def is_circular(cube: xr.Dataset) -> bool:
     return bool(np.allclose(step, step[0], rtol=1e-3) and abs(lon[-1] - lon[0] + step[0] - 360) < abs(step[0]) / 2)
 
 
-def select(
-    cube: xr.Dataset, time: Sequence[str | None] | None = None, bbox: Sequence[float] | None = None
-) -> xr.Dataset:
-    """The part of a cube between two dates (inclusive) and within bbox = [west, south, east, north] in degrees.
+class Box(NamedTuple):
+    """A part of a cube: slices of days, rows and columns."""
 
-    Raises CubeError where nothing is left.
+    days: slice
+    rows: slice
+    columns: slice
+
+
+def box_of(cube: xr.Dataset, time: tuple[str, str] | None = None, bbox: Sequence[float] | None = None) -> Box:
+    """The part of a cube between two dates (inclusive, '' = open) and within [west, south, east, north] in degrees.
+
+    Raises CubeError where the words cannot be understood or nothing is left.
     """
+    rows_dim, columns_dim = _space_dims(target_of(cube))
+    days, rows, columns = (np.arange(cube.sizes[d]) for d in ("time", rows_dim, columns_dim))
     if time is not None:
-        start, end = time
+        index = cube.indexes["time"]
         try:
-            part = cube.sel(time=slice(start, end))
-        except (KeyError, ValueError) as error:
-            raise CubeError(f"time={start}:{end}: not a pair of dates like 2015-04-01:2015-06-30") from error
-        if part.sizes["time"] == 0:
-            first, last = (str(t)[:10] for t in cube["time"].values[[0, -1]])
-            raise CubeError(f"time={start}:{end} selects no day: the cube has {first} to {last}")
-        cube = part
+            start, end = (np.datetime64(t, "D") if t else None for t in time)
+        except ValueError as error:
+            raise CubeError(f"time={time[0]}:{time[1]}: expected dates like 2015-04-01:2015-06-30") from error
+        inside = (index >= (start or index[0])) & (index <= (end or index[-1]))
+        days = np.flatnonzero(inside)
+        if not days.size:
+            raise CubeError(
+                f"time={time[0]}:{time[1]} holds no day: the cube has {index[0]:%Y-%m-%d} to {index[-1]:%Y-%m-%d}"
+            )
     if bbox is not None:
-        west, south, east, north = bbox
         if "lat" not in cube.dims:
             raise CubeError("bbox= needs a cube with lat and lon; this one has y and x")
-        lon = cube["lon"].values
-        inside = (lon - west) % 360 <= (east - west) % 360 if east != west + 360 else np.ones(lon.size, bool)
-        columns = np.flatnonzero(inside)
-        rows = np.flatnonzero((cube["lat"].values >= south) & (cube["lat"].values <= north))
+        west, south, east, north = bbox
+        lat, lon = cube["lat"].values, cube["lon"].values
+        rows = np.flatnonzero((lat >= south) & (lat <= north))
+        columns = np.flatnonzero((lon - west) % 360 <= (east - west if east - west == 360 else (east - west) % 360))
         if not rows.size or not columns.size:
-            raise CubeError(f"bbox={list(bbox)} selects no cell: expected [west, south, east, north] within the cube")
+            reach = f"lat {lat.min():g}..{lat.max():g}, lon {lon.min():g}..{lon.max():g}"
+            raise CubeError(f"bbox={list(bbox)} holds no cell: expected [west, south, east, north] within {reach}")
         if (np.diff(columns) > 1).any():
-            raise CubeError(
-                f"bbox={list(bbox)} crosses the edge of the longitudes {lon[0]:g}..{lon[-1]:g}: split it in two"
-            )
-        whole = columns.size == lon.size
-        circular = int(cube.attrs.get("circular_longitude", 0)) if whole else 0
-        cube = cube.isel(lat=rows, lon=columns).assign_attrs(circular_longitude=circular)
-    return cube
+            raise CubeError(f"bbox={list(bbox)} crosses the edge of the grid at {lon[0]:g}: fill it in two parts")
+    return Box(*(slice(int(axis[0]), int(axis[-1]) + 1) for axis in (days, rows, columns)))
 
 
 def suggest(name: str, known: Sequence[str]) -> str:

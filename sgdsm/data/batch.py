@@ -34,7 +34,7 @@ class Batch(NamedTuple):
     static: scaled maps, then mean and log spread of the cell's seen values, (B, S + 2, H, W).
     season: cosine and sine of the year and its half, (B, 4, T).
     climatology: in the target's units, (B, 1, T, H, W).
-    land: (B, 1, H, W) bool.
+    land: land cells on days that the cube has, (B, 1, T, H, W) bool.
     wanted: (B, 1, T, H, W) bool; what a filler gives elsewhere is not used.
     truth: anomalies at the hidden values, (B, 1, T, H, W); 0 when there are none.
     """
@@ -138,6 +138,7 @@ class Scene:
         anomaly = (crop(record.values) - climatology) / np.float32(inputs.anomaly_scale)
         truth = wanted & crop(record.observed)
         land = crop_map(record.land)
+        within = (np.arange(sizes[0]) + start[0] >= 0) & (np.arange(sizes[0]) + start[0] < len(record.days))
         mean = (coefficients[:1] - np.float32(inputs.mean)) / np.float32(inputs.mean_spread)
         log_spread = np.log(np.maximum(spread[None], np.float32(1e-6)) / np.float32(inputs.anomaly_scale))
         return (
@@ -149,7 +150,7 @@ class Scene:
             np.concatenate([crop_map(self.static), mean, log_spread]) * land,
             season_basis(days)[:, 1:].T,
             climatology[None],
-            land[None],
+            (within[:, None, None] & land)[None],
             wanted[None],
             np.where(truth, anomaly, zero)[None],
         )

@@ -36,6 +36,8 @@ class WindowBatches(Dataset[Batch]):
         return -(-len(self.windows) // self.batch_size)
 
     def __getitem__(self, index: int) -> Batch:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
         chosen = self.windows[index * self.batch_size : (index + 1) * self.batch_size]
         return self.scene.batch(chosen, self.axes, self.cores)
 

@@ -158,8 +158,9 @@ def _trailing(values: Tensor, days: int) -> Tensor:
 def _box(values: Tensor, radius: int) -> Tensor:
     """Mean over a square of 2 radius + 1 cells, cells outside the window counted as 0."""
     size = 2 * radius + 1
-    rows = avg_pool3d(values, (1, size, 1), 1, (0, radius, 0))
-    return avg_pool3d(rows, (1, 1, size), 1, (0, 0, radius))
+    # padded here: pooling would refuse a window smaller than the square
+    rows = avg_pool3d(pad(values, (0, 0, radius, radius)), (1, size, 1), 1)
+    return avg_pool3d(pad(rows, (radius, radius)), (1, 1, size), 1)
 
 
 def _ratio(sums: Tensor, weights: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,12 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from sgdsm.cube import open_dataset
+from sgdsm.cube import CubeError, open_dataset
 from sgdsm.evaluation.compare import Entry, by_gap_length
 from sgdsm.evaluation.protocol import FILLED, HIDDEN, VISIBLE
 from sgdsm.evaluation.score import gap_lengths
 
-INK, SEEN, FILL, TRUTH, SHADE = "#222222", "#1b6ca8", "#d1495b", "#222222", "#efe9da"
+INK, SEEN, FILL, SHADE = "#222222", "#1b6ca8", "#d1495b", "#efe9da"
 STATES = {"sea": "#d8d8d8", "seen": "#1b6ca8", "gap": "#e9e4d8", "hidden": "#d1495b"}
 
 
@@ -107,18 +108,20 @@ def _one_series(
     axis: Axes, files: dict[str, xr.Dataset], target: str, time: np.ndarray, at: Any, hidden: np.ndarray
 ) -> None:
     seen, truth = files[VISIBLE][target].values[at], files[HIDDEN]["truth"].values[at]
-    filled = files[FILLED]["sm_filled"].values[at]
+    _draw_series(axis, files[FILLED], time, seen, at)
+    axis.plot(time, np.where(hidden, truth, np.nan), "o", mfc="none", mec=INK, ms=5, label="hidden truth")
+
+
+def _draw_series(axis: Axes, filled: xr.Dataset, time: np.ndarray, seen: np.ndarray, at: Any) -> None:
     half = np.timedelta64(12, "h")
-    for number, day in enumerate(time):
-        if not np.isfinite(seen[number]):
-            axis.axvspan(day - half, day + half, color=SHADE, lw=0, zorder=0)
-    if "sm_lower" in files[FILLED]:
-        bounds = [np.where(np.isfinite(seen), seen, files[FILLED][b].values[at]) for b in ("sm_lower", "sm_upper")]
-        level = files[FILLED]["sm_lower"].attrs.get("level", np.nan)
-        axis.fill_between(time, *bounds, color=FILL, alpha=0.2, lw=0, label=f"{100 * float(level):.0f} % interval")
-    axis.plot(time, filled, color=FILL, lw=1.2, label="filled")
+    for day in time[~np.isfinite(seen)]:
+        axis.axvspan(day - half, day + half, color=SHADE, lw=0, zorder=0)
+    if "sm_lower" in filled:
+        lower, upper = (np.where(np.isfinite(seen), seen, filled[b].values[at]) for b in ("sm_lower", "sm_upper"))
+        level = 100 * float(filled["sm_lower"].attrs["level"])
+        axis.fill_between(time, lower, upper, color=FILL, alpha=0.2, lw=0, label=f"{level:.0f} % interval")
+    axis.plot(time, filled["sm_filled"].values[at], color=FILL, lw=1.2, label="filled")
     axis.plot(time, seen, "o", color=SEEN, ms=4, label="seen")
-    axis.plot(time, np.where(hidden, truth, np.nan), "o", mfc="none", mec=TRUTH, ms=5, label="hidden truth")
 
 
 def error_by_gap_length(files: dict[str, xr.Dataset], target: str, path: Path, title: str) -> Path:
@@ -197,6 +200,54 @@ def comparison_figures(
     axis.set_xlabel("length of the gap")
     axis.legend(fontsize=8, ncols=2)
     return [first, _save(figure, folder / "comparison_gap_length.png", "")]
+
+
+def filled_day(dataset: xr.Dataset, day: str) -> Figure:
+    """Observed, filled and gap age of one day of a filled Dataset.
+
+    Raises CubeError where the day is not in it.
+    """
+    target, units = _observed_name(dataset), dataset["sm_filled"].attrs.get("units", "1")
+    try:
+        one = dataset.sel(time=np.datetime64(day, "D"))
+    except (KeyError, ValueError) as error:
+        raise CubeError(f"day {day} is not in the Dataset") from error
+    extent, aspect = _extent(dataset)
+    low, high = np.nanquantile(one["sm_filled"].values, [0.01, 0.99])
+    figure, axes = plt.subplots(1, 3, figsize=(14, 3.6), layout="constrained", sharey=True)
+    for axis, name, limits in (
+        (axes[0], target, (low, high)),
+        (axes[1], "sm_filled", (low, high)),
+        (axes[2], "gap_age", (0, None)),
+    ):
+        colours = "YlGnBu" if name != "gap_age" else "magma_r"
+        image = axis.imshow(
+            one[name].values, extent=extent, aspect=aspect, vmin=limits[0], vmax=limits[1], cmap=colours
+        )
+        axis.set_title(name)
+        axis.set_facecolor("#d8d8d8")
+        figure.colorbar(image, ax=axis, shrink=0.8, label="days" if name == "gap_age" else units)
+    figure.suptitle(day)
+    return figure
+
+
+def filled_series(dataset: xr.Dataset, place: Mapping[str, float]) -> Figure:
+    """Observed and filled values of the cell nearest to a place, gaps shaded."""
+    target, units = _observed_name(dataset), dataset["sm_filled"].attrs.get("units", "1")
+    cell = dataset.sel(place, method="nearest")
+    figure, axis = plt.subplots(figsize=(11, 3), layout="constrained")
+    _draw_series(axis, cell, cell["time"].values, cell[target].values, slice(None))
+    axis.set_ylabel(f"{target} [{units}]")
+    axis.legend(ncols=3, fontsize=8)
+    axis.set_title(", ".join(f"{d} {float(cell[d]):.2f}" for d in place), fontsize=9, loc="left")
+    return figure
+
+
+def _observed_name(dataset: xr.Dataset) -> str:
+    if "sm_filled" not in dataset:
+        raise CubeError(f"not a filled Dataset: no variable 'sm_filled' among {', '.join(map(str, dataset.data_vars))}")
+    ours = {"sm_filled", "sm_std", "sm_lower", "sm_upper", "sm_source", "gap_age", "land"}
+    return next(str(n) for n in dataset.data_vars if n not in ours)
 
 
 def _hidden_mask(dataset: xr.Dataset) -> np.ndarray:

@@ -68,13 +68,13 @@ class Scores:
 
 
 def score(
-    filled: str | Path,
-    hidden: str | Path,
-    visible: str | Path,
+    filled: str | Path | xr.Dataset,
+    hidden: str | Path | xr.Dataset,
+    visible: str | Path | xr.Dataset,
     precipitation: str | None = None,
     rows_at_once: int | None = None,
 ) -> Scores:
-    """Score a filled file.
+    """Score a filled file (or Dataset).
 
     Classes: those of the hidden file; `all` of them; gap lengths (unseen days in a row at the cell); seasons; `rain`
     and `dry` (2.4 mm a day or more) where the visible file has precipitation, named or told by its `standard_name`.
@@ -83,13 +83,15 @@ def score(
     Raises CubeError where a file lacks a variable, the grids differ, a hidden value has no truth or is not filled, or
     a visible value was changed.
     """
-    truth, masks = _hidden(open_dataset(hidden), hidden)
-    target = str(truth.attrs["target"])
-    seen = _aligned(_variable(open_dataset(visible), target, visible), truth, visible)
-    product = open_dataset(filled)
-    values = _aligned(_variable(product, "sm_filled", filled), truth, filled)
-    bounds = [_aligned(product[b], truth, filled) if b in product else None for b in ("sm_lower", "sm_upper")]
-    rain = _rain(open_dataset(visible), precipitation, truth)
+    product, question, shown = (_Named.of(source) for source in (filled, hidden, visible))
+    truth, masks = _hidden(question)
+    seen = _aligned(shown.variable(str(truth.attrs["target"])), truth, shown.name)
+    values = _aligned(product.variable("sm_filled"), truth, product.name)
+    bounds = [
+        _aligned(product.dataset[b], truth, product.name) if b in product.dataset else None
+        for b in ("sm_lower", "sm_upper")
+    ]
+    rain = _rain(shown, precipitation, truth)
     classes = [*masks, "all", *GAP_LENGTHS, *SEASONS, *(("rain", "dry") if rain is not None else ())]
     block, blocks = _blocks(truth)
     region, regions = _regions(truth)
@@ -101,7 +103,7 @@ def score(
         kinds = {name: mask[part].values.astype(bool) for name, mask in masks.items()}
         anywhere = np.logical_or.reduce(list(kinds.values()))
         t, q, v = truth[part].values, values[part].values, seen[part].values
-        _check(t, q, v, anywhere, str(filled), str(hidden))
+        _check(t, q, v, anywhere, product.name, question.name)
         kinds["all"] = anywhere
         length = gap_lengths(np.isfinite(v))
         kinds |= {name: anywhere & (length >= low) & (length <= high) for name, (low, high) in GAP_LENGTHS.items()}
@@ -151,28 +153,44 @@ def gap_lengths(seen: np.ndarray) -> np.ndarray:
     return length
 
 
-def _hidden(dataset: xr.Dataset, path: str | Path) -> tuple[xr.DataArray, dict[str, xr.DataArray]]:
+@dataclass
+class _Named:
+    """A Dataset and the name that messages give it."""
+
+    dataset: xr.Dataset
+    name: str
+
+    @classmethod
+    def of(cls, source: str | Path | xr.Dataset) -> _Named:
+        if isinstance(source, xr.Dataset):
+            return cls(source, "the Dataset")
+        return cls(open_dataset(source), str(source))
+
+    def variable(self, name: str) -> xr.DataArray:
+        if name not in self.dataset:
+            names = [str(n) for n in self.dataset.data_vars]
+            raise CubeError(f"{self.name}: no variable '{name}'{suggest(name, names)}; there are {', '.join(names)}")
+        return self.dataset[name]
+
+
+def _hidden(question: _Named) -> tuple[xr.DataArray, dict[str, xr.DataArray]]:
+    dataset = question.dataset
     if "target" not in dataset.attrs:
-        raise CubeError(f"{path}: lacks the attribute 'target', the name of the variable that was hidden")
-    truth = _variable(dataset, "truth", path).assign_attrs(target=dataset.attrs["target"])
+        raise CubeError(f"{question.name}: lacks the attribute 'target', the name of the variable that was hidden")
+    truth = question.variable("truth").assign_attrs(target=dataset.attrs["target"])
     masks = {
         str(n): v
         for n, v in dataset.data_vars.items()
         if n != "truth" and v.dims == truth.dims and v.dtype.kind in "biu"
     }
     if not masks:
-        raise CubeError(f"{path}: has no boolean variable with the dims {truth.dims} that says what was hidden")
+        raise CubeError(
+            f"{question.name}: has no boolean variable with the dims {truth.dims} that says what was hidden"
+        )
     return truth.assign_coords(time=truth["time"].dt.floor("D")), masks
 
 
-def _variable(dataset: xr.Dataset, name: str, path: str | Path) -> xr.DataArray:
-    if name not in dataset:
-        names = [str(n) for n in dataset.data_vars]
-        raise CubeError(f"{path}: no variable '{name}'{suggest(name, names)}; there are {', '.join(names)}")
-    return dataset[name]
-
-
-def _aligned(array: xr.DataArray, like: xr.DataArray, path: str | Path) -> xr.DataArray:
+def _aligned(array: xr.DataArray, like: xr.DataArray, path: str) -> xr.DataArray:
     """Put a variable on the order of another's coordinates, lazily; CubeError where they do not hold the same."""
     if set(array.dims) != set(like.dims):
         raise CubeError(f"{path}: '{array.name}' has dims {array.dims}, expected {like.dims}")
@@ -209,17 +227,17 @@ def _check(
         raise CubeError(f"{path}: {changed} of {seen.sum()} visible values were changed or left out")
 
 
-def _rain(dataset: xr.Dataset, name: str | None, like: xr.DataArray) -> tuple[xr.DataArray, float] | None:
+def _rain(shown: _Named, name: str | None, like: xr.DataArray) -> tuple[xr.DataArray, float] | None:
     """Precipitation, and the factor that makes it mm a day."""
     if name is None:
-        told = (n for n, v in dataset.data_vars.items() if "time" in v.dims and _is_rain(v))
+        told = (n for n, v in shown.dataset.data_vars.items() if "time" in v.dims and _is_rain(v))
         name = next((str(n) for n in told), None)
         if name is None:
             return None
-    rain = _aligned(_variable(dataset, name, "visible"), like, "visible")
+    rain = _aligned(shown.variable(name), like, shown.name)
     units = str(rain.attrs.get("units", ""))
     if units not in PER_DAY:
-        raise CubeError(f"precipitation '{name}' is in '{units}', expected one of {', '.join(PER_DAY)}")
+        raise CubeError(f"{shown.name}: precipitation '{name}' is in '{units}', expected one of {', '.join(PER_DAY)}")
     return rain, PER_DAY[units]
 
 

@@ -20,7 +20,7 @@ def fill_scene(
     scene: a record that holds every cell of the cube that the windows of the box look at. Windows without a wanted
     value are left out.
 
-    Returns the fields of `Filled` that the filler gives, each (T, H, W) float32, NaN where nothing was wanted.
+    Returns the fields of `Filled` that the filler gives, each (T, H, W) float32, NaN where it was not wanted.
     """
     origin = scene.record.start
     times, rows, columns = (a.starts_for(b, b + n) for a, b, n in zip(axes, begin, shape, strict=True))
@@ -38,7 +38,9 @@ def fill_scene(
         with torch.inference_mode():
             filled = filler.fill(batch)
         _add(blends, filled, chosen, axes, begin, shape)
-    fields = {name: blend.mean() for name, blend in blends.items()}
+    box = tuple(slice(b - o, b - o + n) for b, o, n in zip(begin, origin, shape, strict=True))
+    wanted = scene.wanted[box]
+    fields = {name: np.where(wanted, blend.mean(), np.float32(np.nan)) for name, blend in blends.items()}
     # no estimate lies outside what was ever observed in training; a std is not a value of the target
     clip = (filler.inputs.lowest, filler.inputs.highest)
     return {name: values if name == "std" else np.clip(values, *clip) for name, values in fields.items()}

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from sgdsm.cube import CubeError, target_of
+from sgdsm.cube import Box, CubeError, target_of
 from sgdsm.data.record import day_numbers
 
 NONE, OBSERVED, FILLED = 0, 1, 2
@@ -26,8 +26,8 @@ class Layout:
     attrs: dict[str, Any]
 
 
-def layout(cube: xr.Dataset, level: float | None, source: str) -> Layout:
-    """The layout of the file that fills a cube.
+def layout(cube: xr.Dataset, level: float | None, source: str, box: Box) -> Layout:
+    """The layout of the file that fills a box of a cube.
 
     level: of the interval; None where the filler has no uncertainty, and then there are no bounds. source: what
     filled it, for the attribute of that name.
@@ -87,7 +87,8 @@ def layout(cube: xr.Dataset, level: float | None, source: str) -> Layout:
     ours = [v for v in variables if v != name]
     if len(ours) == len(variables):
         raise CubeError(f"target '{name}' has the name of a variable of the filled file ({', '.join(ours)}): rename it")
-    coords = {dim: _coordinate(cube, dim) for dim in dims}
+    part = cube.isel(dict(zip(dims, box, strict=True)))
+    coords = {dim: _coordinate(part, dim) for dim in dims}
     written = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     attrs = {
         "Conventions": "CF-1.11",

@@ -18,9 +18,9 @@ import pytorch_lightning as pl
 import xarray as xr
 from torch.utils.data import DataLoader, Dataset
 
-from sgdsm.cube import ConfigError, CubeError, by_role, log, target_of, time_chunks
+from sgdsm.cube import Box, ConfigError, CubeError, by_role, log, target_of, time_chunks
 from sgdsm.data.batch import LONGEST_AGE, Scene, ages
-from sgdsm.data.record import Names, day_numbers, read_record
+from sgdsm.data.record import Names, Record, day_numbers, read_record
 from sgdsm.data.scaling import CellStatistics, Climatology, Inputs
 from sgdsm.inference.blend import fill_scene
 from sgdsm.inference.product import Layout, layout, slab_values
@@ -29,7 +29,7 @@ from sgdsm.windows import Axis
 
 
 class Slab(NamedTuple):
-    """A box of a cube: days and rows, begin and end."""
+    """Days and rows of a cube, begin and end, that are filled together."""
 
     number: int
     days: tuple[int, int]
@@ -42,8 +42,8 @@ class Writer(Protocol):
     def begin(self, shape: Layout, plan: dict[str, Any]) -> set[int]:
         """Prepare the output; numbers of the slabs that an interrupted run has finished."""
 
-    def write(self, slab: Slab, values: dict[str, np.ndarray]) -> None:
-        """Store the variables of one slab, whole or not at all."""
+    def write(self, slab: int, values: dict[str, np.ndarray]) -> None:
+        """Store the variables of one slab of the plan, whole or not at all."""
 
     def finish(self, land: np.ndarray) -> None:
         """Complete the output."""
@@ -53,12 +53,11 @@ class Writer(Protocol):
 class Overview:
     """What one pass over the target tells.
 
-    climatology: of the cells. land: (H, W) bool. before, after: for the days at which boxes begin and end, how many
+    climatology: of the cells. before, after: for the days at which boxes begin and end, how many
     days before (from) that day the cell was last (is next) seen, at most 366, (H, W) int16.
     """
 
     climatology: Climatology
-    land: np.ndarray
     before: dict[int, np.ndarray]
     after: dict[int, np.ndarray]
 
@@ -70,6 +69,7 @@ def fill_cube(
     *,
     source: str = "sgdsm",
     identity: str = "",
+    box: Box | None = None,
     climatology_from: xr.Dataset | None = None,
     wanted_days: np.ndarray | None = None,
     memory_gib: float = 1.0,
@@ -78,9 +78,10 @@ def fill_cube(
     """Fill the gaps of a cube and hand the result to a writer.
 
     cube: what the filler may see. identity: of filler and data; an interrupted output goes on only where it is the
-    same. climatology_from: a cube on the same grid whose values give the climatology of the cells (default: `cube`).
-    wanted_days: (T,) bool, days to fill (default: all); on the others gaps stay NaN. memory_gib: for one slab.
-    trainer: arguments of `pytorch_lightning.Trainer` (accelerator, devices, precision...).
+    same. box: the part to fill (default: all); what lies around it is looked at. climatology_from: a cube on the same
+    grid whose values give the climatology of the cells (default: `cube`). wanted_days: (T,) bool, days to fill
+    (default: all); on the others gaps stay NaN. memory_gib: for one slab. trainer: arguments of
+    `pytorch_lightning.Trainer` (accelerator, devices, precision...).
 
     Raises CubeError where the cube lacks what the filler was fitted for.
     """
@@ -89,24 +90,31 @@ def fill_cube(
     target = cube[names.target]
     circular = bool(cube.attrs.get("circular_longitude", 0))
     axes = filler.window.tile(target.shape, inputs.step_days, circular)
-    slabs = plan_slabs(axes, len(inputs.dynamic), memory_gib)
-    level = getattr(filler, "level", None)
-    shape = layout(cube, level, source)
-    plan = {"identity": identity, "shape": list(target.shape), "slabs": [list(map(list, s[1:])) for s in slabs]}
+    whole = Box(*(slice(0, length) for length in target.shape))
+    box = whole if box is None else box
+    slabs = plan_slabs(axes, len(inputs.dynamic), memory_gib, box)
+    shape = layout(cube, getattr(filler, "level", None), source, box)
+    plan = {
+        "identity": identity,
+        "box": [[part.start, part.stop] for part in box],
+        # in the output, whose first day and row are those of the box
+        "slabs": [[[e - part.start for e in edges] for edges, part in zip(s[1:], box, strict=False)] for s in slabs],
+    }
     done = writer.begin(shape, plan)
     left = [slab for slab in slabs if slab.number not in done]
-    if done:
+    if done and left:
         log.info("going on: %d of %d slabs are finished", len(done), len(slabs))
-    boxes = [_reach(axes[0], slab.days) for slab in slabs]
-    overview = survey(cube, names, boxes, climatology_from)
     if left:
+        boxes = [_reach(axes[0], slab.days) for slab in slabs]
+        overview = survey(cube, names, boxes, climatology_from)
         days = np.ones(target.shape[0], bool) if wanted_days is None else wanted_days
         task = SlabTask(cube, names, inputs, axes, left, overview, days)
-        module = _SlabFiller(filler, axes, shape, names.target, writer)
+        module = _SlabFiller(filler, axes, shape, names.target, writer, box)
         quiet = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
         runner = pl.Trainer(**{**quiet, **(trainer or {})})
         runner.predict(module, DataLoader(task, batch_size=None), return_predictions=False)
-    writer.finish(overview.land)
+    land = cube[names.land].values.astype(bool)
+    writer.finish(land[box.rows, box.columns])
 
 
 def match(cube: xr.Dataset, inputs: Inputs) -> Names:
@@ -130,23 +138,23 @@ def match(cube: xr.Dataset, inputs: Inputs) -> Names:
     return Names(str(target.name), inputs.dynamic, inputs.static, by_role(cube, "land")[0], inputs.precipitation)
 
 
-def plan_slabs(axes: Sequence[Axis], covariates: int, memory_gib: float) -> list[Slab]:
-    """Cut a cube into slabs that hold as many windows as the memory allows, at least one row of them."""
+def plan_slabs(axes: Sequence[Axis], covariates: int, memory_gib: float, box: Box) -> list[Slab]:
+    """Cut a box of a cube into slabs that hold as many windows as the memory allows, at least one row of them."""
     days, rows, columns = axes
-    per_value = 40 + 9 * covariates
-    values = memory_gib * 2**30 / per_value / columns.length
+    values = memory_gib * 2**30 / (40 + 9 * covariates) / columns.length
 
-    def pieces(axis: Axis, most: float) -> list[tuple[int, int]]:
+    def pieces(axis: Axis, part: slice, most: float) -> list[tuple[int, int]]:
+        length = part.stop - part.start
         if axis.size >= axis.length:
-            return [(0, axis.length)]
+            return [(part.start, part.stop)]
         windows = max(1, int((most - 2 * axis.margin) // axis.stride))
-        count = math.ceil(axis.length / (windows * axis.stride))
-        step = math.ceil(axis.length / count / axis.stride) * axis.stride
-        return [(b, min(b + step, axis.length)) for b in range(0, axis.length, step)]
+        count = math.ceil(length / (windows * axis.stride))
+        step = math.ceil(length / count / axis.stride) * axis.stride
+        return [(b, min(b + step, part.stop)) for b in range(part.start, part.stop, step)]
 
-    time = pieces(days, values / rows.length)
-    longest = max(min(e + 2 * days.margin, days.length) - b for b, e in time)
-    boxes = [(t, y) for t in time for y in pieces(rows, values / longest)]
+    time = pieces(days, box.days, values / rows.length)
+    longest = days.length if days.size >= days.length else max(e - b for b, e in time) + 2 * days.margin
+    boxes = [(t, y) for t in time for y in pieces(rows, box.rows, values / longest)]
     return [Slab(number, t, y) for number, (t, y) in enumerate(boxes)]
 
 
@@ -155,15 +163,15 @@ def survey(
 ) -> Overview:
     """One pass over the target; see `Overview`. boxes: of days, that slabs will be read with."""
     target = cube[names.target]
-    land = cube[names.land].values.astype(bool)
+    space = target.shape[1:]
     numbers = day_numbers(target["time"])
     length, far = len(numbers), LONGEST_AGE + 1
     cuts = sorted({0, length, *(box.start for box in boxes), *(box.stop for box in boxes)})
     first, last = {}, {}
     statistics = None
     for begin, end in pairwise(cuts):
-        first[begin] = np.full(land.shape, numbers[-1] + far, np.int32)
-        last[end] = np.full(land.shape, numbers[0] - far, np.int32)
+        first[begin] = np.full(space, numbers[-1] + far, np.int32)
+        last[end] = np.full(space, numbers[0] - far, np.int32)
         for part in time_chunks(target[begin:end]):
             days = slice(begin + part.start, begin + part.stop)
             values = np.asarray(target[days].values, np.float32)
@@ -184,15 +192,15 @@ def survey(
             f"target '{names.target}' has no observed value: there is no climatology to start from"
         ) from error
     before, after = {}, {}
-    running = np.full(land.shape, numbers[0] - far, np.int32)
+    running = np.full(space, numbers[0] - far, np.int32)
     for cut in cuts[:-1]:
         running = np.maximum(running, last.get(cut, running))
         before[cut] = np.minimum(numbers[cut] - running, far).astype(np.int16)
-    running = np.full(land.shape, numbers[-1] + far, np.int32)
+    running = np.full(space, numbers[-1] + far, np.int32)
     for cut in reversed(cuts[1:]):
         running = np.minimum(running, first.get(cut, running))
         after[cut] = np.minimum(running - numbers[cut - 1], far).astype(np.int16)
-    return Overview(climatology, land, before, after)
+    return Overview(climatology, before, after)
 
 
 class SlabTask(Dataset[tuple[Slab, Scene]]):
@@ -210,48 +218,55 @@ class SlabTask(Dataset[tuple[Slab, Scene]]):
     ) -> None:
         self.cube, self.names, self.inputs, self.axes = cube, names, inputs, axes
         self.slabs, self.overview, self.wanted_days = slabs, overview, wanted_days
+        self.told = set(inputs.gappy)
 
     def __len__(self) -> int:
         return len(self.slabs)
 
     def __getitem__(self, index: int) -> tuple[Slab, Scene]:
         slab = self.slabs[index]
-        boxes = [_reach(axis, part) for axis, part in zip(self.axes[:2], (slab.days, slab.rows), strict=True)]
-        record = read_record(self.cube, self.names, *boxes)
-        rows = boxes[1]
+        days, rows = (_reach(axis, part) for axis, part in zip(self.axes[:2], (slab.days, slab.rows), strict=True))
+        record = read_record(self.cube, self.names, days, rows)
+        self._tell_gappy(record)
         climatology = Climatology(*(field[..., rows, :] for field in self.overview.climatology))
-        before, after = self.overview.before[boxes[0].start], self.overview.after[boxes[0].stop]
+        before, after = self.overview.before[days.start], self.overview.after[days.stop]
         age = ages(record.observed, record.days, before[rows], after[rows])
-        wanted = record.land & ~record.observed & self.wanted_days[boxes[0]][:, None, None]
+        wanted = record.land & ~record.observed & self.wanted_days[days][:, None, None]
         return slab, Scene.of(record, self.inputs, record.observed, wanted, climatology, age)
+
+    def _tell_gappy(self, record: Record) -> None:
+        for name, values in zip(self.inputs.dynamic, record.dynamic, strict=True):
+            if name not in self.told and bool(np.isnan(values[:, record.land]).any()):
+                self.told.add(name)
+                log.info("covariate '%s' has gaps here and had none in training: its mean stands in for them", name)
 
 
 class _SlabFiller(pl.LightningModule):
     """Fills slabs on the device that Lightning chose, and writes them."""
 
-    def __init__(self, filler: GapFiller, axes: Sequence[Axis], shape: Layout, target: str, writer: Writer) -> None:
+    def __init__(
+        self, filler: GapFiller, axes: Sequence[Axis], shape: Layout, target: str, writer: Writer, box: Box
+    ) -> None:
         super().__init__()
-        self.filler, self.axes, self.shape, self.target, self.writer = filler, axes, shape, target, writer
+        self.filler, self.axes, self.shape, self.target = filler, axes, shape, target
+        self.writer, self.box = writer, box
 
     def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
         return batch  # a slab stays in main memory, its windows go to the device one by one
 
-    def predict_step(self, batch: tuple[Slab, Scene], index: int) -> None:
+    def predict_step(self, batch: tuple[Slab, Scene], index: int) -> int:
         slab, scene = batch
+        record, columns = scene.record, self.box.columns
         (t0, t1), (y0, y1) = slab.days, slab.rows
-        filled = fill_scene(self.filler, scene, self.axes, (t0, y0, 0), (t1 - t0, y1 - y0, self.axes[2].length))
-        record = scene.record
-        box = (slice(t0 - record.start[0], t1 - record.start[0]), slice(y0 - record.start[1], y1 - record.start[1]))
-        values = slab_values(
-            self.shape.variables,
-            self.target,
-            record.values[box],
-            record.observed[box],
-            record.land[box[1]],
-            scene.gap_age[box],
-            filled,
-        )
-        self.writer.write(slab, values)
+        begin, size = (t0, y0, columns.start), (t1 - t0, y1 - y0, columns.stop - columns.start)
+        filled = fill_scene(self.filler, scene, self.axes, begin, size)
+        days = slice(t0 - record.start[0], t1 - record.start[0])
+        rows = slice(y0 - record.start[1], y1 - record.start[1])
+        values, observed, age = (a[days, rows, columns] for a in (record.values, record.observed, scene.gap_age))
+        land = record.land[rows, columns]
+        found = slab_values(self.shape.variables, self.target, values, observed, land, age, filled)
+        self.writer.write(slab.number, found)
+        return slab.number
 
 
 def _reach(axis: Axis, part: tuple[int, int]) -> slice:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import xarray as xr
 from sgdsm.cube import ConfigError
 from sgdsm.hdf5 import NetcdfWriter
 from sgdsm.inference.product import Layout
-from sgdsm.inference.stream import Slab, Writer
+from sgdsm.inference.stream import Writer
 
 PLAN = "sgdsm_plan"
 
@@ -43,14 +44,15 @@ class MemoryOutput:
     """Keeps the filled cube in memory; `dataset` holds it in the end."""
 
     def begin(self, shape: Layout, plan: dict[str, Any]) -> set[int]:
-        self.shape = shape
+        self.shape, self.slabs = shape, plan["slabs"]
         sizes = {dim: len(values) for dim, (values, _) in shape.coords.items()}
         self.arrays = {n: _empty([sizes[d] for d in dims], dtype, a) for n, (dims, dtype, a) in shape.variables.items()}
         return set()
 
-    def write(self, slab: Slab, values: dict[str, np.ndarray]) -> None:
+    def write(self, slab: int, values: dict[str, np.ndarray]) -> None:
         for name, block in values.items():
-            self.arrays[name][slice(*slab.days), slice(*slab.rows)] = block
+            days, rows = self.slabs[slab]
+            self.arrays[name][slice(*days), slice(*rows)] = block
 
     def finish(self, land: np.ndarray) -> None:
         self.arrays["land"][:] = land
@@ -88,8 +90,8 @@ class NetcdfOutput:
         _replace(note, json.dumps({"digest": self.digest, "plan": plan}).encode())
         return {k for k in range(len(plan["slabs"])) if self._part(k).exists()}
 
-    def write(self, slab: Slab, values: dict[str, np.ndarray]) -> None:
-        final = self._part(slab.number)
+    def write(self, slab: int, values: dict[str, np.ndarray]) -> None:
+        final = self._part(slab)
         partial = final.with_suffix(".partial")
         with h5py.File(partial, "w") as file:
             for name, block in values.items():
@@ -154,7 +156,7 @@ class ZarrOutput:
     def begin(self, shape: Layout, plan: dict[str, Any]) -> set[int]:
         import zarr
 
-        self.shape = shape
+        self.shape, self.slabs = shape, plan["slabs"]
         digest = _digest(plan)
         self.complete = False
         count = len(plan["slabs"])
@@ -175,23 +177,30 @@ class ZarrOutput:
         partial.replace(self.path)
         return set()
 
-    def write(self, slab: Slab, values: dict[str, np.ndarray]) -> None:
+    def write(self, slab: int, values: dict[str, np.ndarray]) -> None:
         dims = next(iter(self.shape.variables.values()))[0]
         block = xr.Dataset({name: (dims, array) for name, array in values.items()})
         block = block.assign({n: v.assign_attrs(_no_fill(self.shape.variables[n][2])) for n, v in block.items()})  # type: ignore[index]
-        region = {dims[0]: slice(*slab.days), dims[1]: slice(*slab.rows), dims[2]: slice(None)}
+        days, rows = self.slabs[slab]
+        region = {dims[0]: slice(*days), dims[1]: slice(*rows), dims[2]: slice(None)}
         block.to_zarr(self.path, region=region, consolidated=False)
         group = self._open_group()
         assert group is not None
-        group[self.DONE][slab.number] = 1
+        group[self.DONE][slab] = 1
 
     def finish(self, land: np.ndarray) -> None:
+        import zarr
+
         if self.complete:
             return
         group = self._open_group()
         assert group is not None
         group["land"][:] = land.astype(np.int8)
         del group[self.DONE]
+        with warnings.catch_warnings():
+            # not in the specification yet, but what xarray looks for first
+            warnings.filterwarnings("ignore", message="Consolidated metadata")
+            zarr.consolidate_metadata(self.path)
 
     def _template(self, path: Path, plan: dict[str, Any], digest: str) -> None:
         import dask.array

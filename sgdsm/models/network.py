@@ -150,11 +150,12 @@ class PartialConvNetwork(Network):
             missing = line.isnan()
             line = torch.where(missing, 0.0, line)
             known += [line, missing.to(line.dtype)]
-        mask = batch.seen.to(batch.sm.dtype)
-        features, mask = self.first(batch.sm, mask)
+        # sea and days beyond the record stay missing, however far the mask grows
+        land = batch.land.to(batch.sm.dtype)
+        features, mask = self.first(batch.sm, batch.seen.to(batch.sm.dtype))
         features = features + self.covariates(torch.cat(known, 1))
         for block in self.blocks:
-            features, mask = block(features, mask)
+            features, mask = block(features, mask * land)
         correction = self.head(features)
         return correction if line is None else line + correction
 

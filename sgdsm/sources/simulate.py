@@ -107,7 +107,7 @@ def simulate_store(
                     moving.chunk(time=chunk).to_zarr(f"{path}.partial", append_dim="time", consolidated=False)
                 block = []
         Path(f"{path}.partial").rename(path)
-    opened = xr.open_zarr(path, chunks=None)
+    opened = xr.open_zarr(path, chunks=None, consolidated=False)
     return as_cube(opened, "sm", DYNAMIC, STATIC, ("sm_reason",), "land")
 
 

@@ -7,7 +7,7 @@ as in SGD-SM (Zhang et al., ESSD 13, 1385, 2021).
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool3d
+from torch.nn.functional import avg_pool3d, pad
 
 
 class PartialConv3d(nn.Module):
@@ -30,7 +30,8 @@ class PartialConv3d(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """x: (B, C, T, H, W); mask: (B, 1, T, H, W), 1 where x is there. Returns both, one layer on."""
-        share = avg_pool3d(mask, self.kernel, stride=1, padding=self.padding)
+        around = [size for half in reversed(self.padding) for size in (half, half)]
+        share = avg_pool3d(pad(mask, around), self.kernel, stride=1)
         # half a kernel element: below it the sum of the mask is 0 up to rounding
         found = (share > 0.5 / self.conv.weight[0, 0].numel()).to(x.dtype)
         ratio = found / (share + (1 - found))

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from sgdsm import commands
+from sgdsm.cube import as_cube
+from sgdsm.sources.simulate import simulate
+
+ROOT = Path(__file__).resolve().parent.parent
+SMALL_WORLD = ["data.rows=10", "data.columns=14", "data.days=150"]
+BLOCKS = ["splits=blocks", "splits.block_days=20", "splits.separation_days=6"]
+TINY_PCONV = ["model=pconv3d", "model.channels=8", "model.layers=1", "model.window_days=32", "model.passes=2"]
+TINY_TREES = ["model=xgboost", "model.passes=1", "model.rounds=20"]
+TINY_FOREST = ["model=random_forest", "model.passes=1", "model.trees=5"]
+
+
+@pytest.fixture(scope="session")
+def world() -> xr.Dataset:
+    """A small simulated cube with every kind of variable; read only."""
+    return simulate(rows=10, columns=14, days=150, seed=3)
+
+
+@pytest.fixture
+def plain() -> Callable[..., xr.Dataset]:
+    """Makes a small Dataset as a user would have it, without roles."""
+
+    def make(days: int = 40, rows: int = 4, columns: int = 5, seed: int = 0, **coords: object) -> xr.Dataset:
+        rng = np.random.default_rng(seed)
+        shape = (days, rows, columns)
+        sm = (0.2 + 0.05 * rng.standard_normal(shape)).astype(np.float32)
+        sm[rng.random(shape) < 0.4] = np.nan
+        return xr.Dataset(
+            {
+                "sm": (("time", "lat", "lon"), sm, {"units": "m3 m-3"}),
+                "rain": (("time", "lat", "lon"), rng.exponential(2, shape).astype(np.float32), {"units": "mm d-1"}),
+                "clay": (("lat", "lon"), rng.random(shape[1:]).astype(np.float32), {"units": "1"}),
+            },
+            {
+                "time": xr.date_range("2020-01-01", periods=days),
+                "lat": 50.0 - np.arange(rows),
+                "lon": 5.0 + np.arange(columns),
+                **coords,
+            },
+        )
+
+    return make
+
+
+@pytest.fixture
+def cube(plain: Callable[..., xr.Dataset]) -> xr.Dataset:
+    return as_cube(plain(), "sm", ["rain"], ["clay"], precipitation="rain")
+
+
+@pytest.fixture
+def run_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Runs a command in this process, in a fresh folder; returns exit code, stdout and stderr."""
+
+    def run(command: str, *words: str) -> tuple[int, str, str]:
+        monkeypatch.chdir(tmp_path)
+        # the command sets it, for Hydra: each call starts without it
+        monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+        monkeypatch.setattr(sys, "argv", [f"{command}.py", *words])
+        code = 0
+        capsys.readouterr()
+        try:
+            commands.main(command)
+        except SystemExit as exit_:
+            code = exit_.code if isinstance(exit_.code, int) else 1
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+def run_folder(out: str) -> Path:
+    """The folder that a run prints last."""
+    last = out.strip().splitlines()[-1]
+    assert last.startswith("run: ")
+    return Path(last.removeprefix("run: "))
+
+
+def shared_data() -> Path:
+    """The folder of the real data; skips the test where it is absent."""
+    folder = Path(os.environ.get("SGDSM_SHARED_DATA", ROOT.parent / "shared" / "data"))
+    if not (folder / "smap_conus.nc").exists():
+        pytest.skip(f"real data are absent: set SGDSM_SHARED_DATA (looked in {folder})")
+    return folder

@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sgdsm.data.batch import LONGEST_AGE, Batch, ages
+from sgdsm.data.gaps import Gaps
+from sgdsm.data.module import GapData
+from sgdsm.data.record import Names, Record, read_record
+from sgdsm.data.rows import HALO_CELLS, HALO_DAYS, previous, to_rows
+from sgdsm.data.scaling import Inputs
+from sgdsm.data.splits import All
+from sgdsm.windows import Axis, axis
+
+
+def data_of(record: Record, names: Names, axes: tuple[Axis, ...], **more: object) -> GapData:
+    split = All().deal(record.observed, record.days, Gaps())
+    inputs = Inputs.fit(record, names, split.base, "m3 m-3", 1, "train")
+    return GapData(record, inputs, split, Gaps(), axes, **more)
+
+
+@pytest.fixture
+def record(world) -> Record:
+    return read_record(world)
+
+
+AXES = (axis(150, 40, None), axis(10, 8, None), axis(14, 8, None))
+
+
+def test_hidden_truth_changes_nothing_but_the_field_truth(world, record):
+    data = data_of(record, Names.of(world), AXES)
+    before = data.training_batches(0)
+    hidden = before.scene.wanted
+    changed = read_record(world)
+    changed.values[hidden] = np.random.default_rng(0).random(hidden.sum()).astype(np.float32)
+    inputs = data.scene.inputs
+    after = GapData(changed, inputs, data.split, Gaps(), AXES).training_batches(0)
+    assert before.windows == after.windows
+    for k in range(len(before)):
+        for name, a, b in zip(Batch._fields, before[k], after[k], strict=True):
+            same = torch.equal(a, b)
+            assert same == (name != "truth"), name
+
+
+def test_validation_shows_neither_held_draw(world, record):
+    data = data_of(record, Names.of(world), AXES)
+    held = data.split.scenarios["validation"].all_hidden | data.split.scenarios["calibration"].all_hidden
+    changed = read_record(world)
+    changed.values[held] = 0.9
+    other = GapData(changed, data.scene.inputs, data.split, Gaps(), AXES)
+    for name in ("training", "validation"):
+        pairs = [(d.training_batches(3) if name == "training" else d.val_dataloader().dataset) for d in (data, other)]
+        for k in range(len(pairs[0])):
+            a, b = pairs[0][k], pairs[1][k]
+            assert all(torch.equal(getattr(a, f), getattr(b, f)) for f in Batch._fields if f != "truth")
+            if name == "training":
+                assert torch.equal(a.truth, b.truth), "held values are no training targets either"
+
+
+def test_masks_and_values_agree(world, record):
+    for batch in (data := data_of(record, Names.of(world), AXES)).training_batches(0):
+        assert all(torch.isfinite(f).all() for f in batch if f.is_floating_point())
+        assert not (batch.seen & batch.wanted).any()
+        assert (batch.sm[~batch.seen] == 0).all()
+        assert (batch.truth[~batch.wanted] == 0).all()
+        assert (batch.gap_age[batch.seen] == 0).all()
+        assert (batch.gap_age[batch.wanted] > 0).all()
+        assert not (batch.wanted & ~batch.land).any()
+        missing = ~batch.present
+        assert (batch.dynamic[missing] == 0).all()
+    assert missing[:, data.scene.inputs.dynamic.index("surface_temperature")].any()
+
+
+def test_a_window_beyond_the_edges_is_padded_and_keeps_the_calendar(world, record):
+    data = data_of(record, Names.of(world), AXES)
+    inside = data.scene.batch([(0, 0, 0)], AXES)
+    beyond = data.scene.batch([(-5, -2, -3)], AXES)
+    torch.testing.assert_close(beyond.season[:, :, 5:], inside.season[:, :, :-5])
+    for name in ("sm", "dynamic", "gap_age"):
+        a, b = getattr(beyond, name), getattr(inside, name)
+        torch.testing.assert_close(a[:, :, 5:, 2:, 3:], b[:, :, :-5, :-2, :-3])
+        assert (a[:, :, :5] == 0).all()
+    assert not beyond.seen[:, :, :5].any()
+    assert not beyond.land[:, :, :5].any()
+    assert not beyond.land[:, :, :, :2].any()
+
+
+def test_circular_longitude_wraps(world, record):
+    record.circular = True
+    axes = (axis(150, 40, None), axis(10, 8, None), axis(14, 8, None, circular=True))
+    data = data_of(record, Names.of(world), axes)
+    batch = data.scene.batch([(0, 0, 10)], axes)
+    expected = np.concatenate([record.observed[:40, :8, 10:], record.observed[:40, :8, :4]], 2)
+    expected &= data.split.base[:40, :8][:, :, [10, 11, 12, 13, 0, 1, 2, 3]]
+    np.testing.assert_array_equal(batch.seen[0, 0].numpy(), expected)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_workers_do_not_change_the_batches(world, record, workers):
+    data = data_of(record, Names.of(world), AXES, workers=workers, batch_size=2)
+    got = list(data.train_dataloader())
+    expected = data.training_batches(0)
+    assert len(got) == len(expected)
+    for a, k in zip(got, range(len(expected)), strict=True):
+        assert all(torch.equal(x, y) for x, y in zip(a, expected[k], strict=True))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**31), st.integers(1, 30), st.floats(0, 1), st.integers(0, 29))
+def test_ages_agree_with_a_search_and_with_part_of_a_record(seed, length, share, cut):
+    seen = np.random.default_rng(seed).random((length, 1, 2)) < share
+    days = np.arange(length) + 100
+    expected = np.full(seen.shape, LONGEST_AGE)
+    for t in range(length):
+        for x in range(2):
+            found = np.flatnonzero(seen[:, 0, x])
+            if found.size:
+                expected[t, 0, x] = abs(found - t).min()
+    np.testing.assert_array_equal(ages(seen, days), expected)
+    cut = min(cut, length - 1)
+    before = np.full((1, 2), LONGEST_AGE + 1)
+    for x in range(2):
+        earlier = np.flatnonzero(seen[:cut, 0, x])
+        if earlier.size:
+            before[0, x] = cut - earlier[-1]
+    np.testing.assert_array_equal(ages(seen[cut:], days[cut:], before), expected[cut:])
+
+
+def test_previous_values_agree_with_a_search():
+    rng = np.random.default_rng(0)
+    seen = torch.from_numpy(rng.random((1, 1, 60, 1, 3)) < 0.3)
+    values = torch.from_numpy(rng.random((1, 1, 60, 1, 3)).astype(np.float32))
+    for steps in (1, 2):
+        value, age = previous(values, seen, steps)
+        for t in range(60):
+            for x in range(3):
+                found = [d for d in range(t) if seen[0, 0, d, 0, x]]
+                if len(found) < steps or t - found[-steps] > 32:
+                    assert value[0, 0, t, 0, x].isnan()
+                else:
+                    assert value[0, 0, t, 0, x] == values[0, 0, found[-steps], 0, x]
+                    assert age[0, 0, t, 0, x] == t - found[-steps]
+
+
+def test_rows_do_not_depend_on_the_tile(world, record):
+    whole_axes = tuple(axis(n, None, 0) for n in record.values.shape)
+    data = data_of(record, Names.of(world), whole_axes)
+    scene = data.scene_of(data.split.scenarios["validation"])
+    whole = scene.batch([(0, 0, 0)], whole_axes)
+    tiles = (Axis(150, 2 * HALO_DAYS + 20, HALO_DAYS, True), Axis(10, 2 * HALO_CELLS + 2, HALO_CELLS, True))
+    axes = (*tiles, Axis(14, 2 * HALO_CELLS + 3, HALO_CELLS, True))
+    start = (61, 4, 6)
+    tile = scene.batch([tuple(s - a.margin for s, a in zip(start, axes, strict=True))], axes)
+    box = tuple(slice(s, s + a.size - 2 * a.margin) for s, a in zip(start, axes, strict=True))
+    mask = torch.zeros_like(whole.seen)
+    mask[(0, 0, *box)] = True
+    core = torch.zeros_like(tile.seen)
+    core[(0, 0, *(slice(a.margin, a.size - a.margin) for a in axes))] = True
+    a, line_a, names = to_rows(whole, mask, data.scene.inputs)
+    b, line_b, _ = to_rows(tile, core, data.scene.inputs)
+    for k, name in enumerate(names):
+        torch.testing.assert_close(a[:, k], b[:, k], equal_nan=True, rtol=1e-4, atol=1e-4, msg=name)
+    torch.testing.assert_close(line_a, line_b)
+    assert len(names) == len(set(names))
+    assert any(n.startswith("precipitation_since") for n in names)
+    temperature = a[:, names.index("surface_temperature")]
+    assert temperature.isnan().any(), "trees see a missing covariate as NaN"

@@ -1,0 +1,229 @@
+"""Contract tests: every model of configs/model must pass them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from sgdsm.build import build
+from sgdsm.config import config_folder
+from sgdsm.cube import ConfigError, seen_only
+from sgdsm.data.batch import Batch
+from sgdsm.inference.stream import fill_cube
+from sgdsm.inference.writers import MemoryOutput
+from sgdsm.models.base import GapFiller
+from sgdsm.models.checkpoint import load_filler, save_filler
+from sgdsm.models.uncertainty import Conformal
+from sgdsm.training import Task, fit, prepare
+
+MODELS = sorted(path.stem for path in (config_folder() / "model").glob("*.yaml"))
+SMALLER = {
+    "pconv3d": ["model.channels=8", "model.layers=1", "model.window_days=32", "model.passes=2"],
+    "xgboost": ["model.passes=2", "model.rounds=20"],
+    "random_forest": ["model.passes=2", "model.trees=5"],
+}
+QUIET = {"enable_progress_bar": False}
+
+
+def settings_of(model: str, *more: str) -> dict:
+    words = [f"model={model}", "trainer.progress=false", "data.rows=10", "data.columns=14", "data.days=150"]
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        composed = compose("train", [*words, *SMALLER.get(model, []), *more])
+    return OmegaConf.to_container(composed, resolve=True)
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def task(request, tmp_path_factory) -> Task:
+    """A fitted model of each kind."""
+    made = prepare(settings_of(request.param))
+    fit(made, tmp_path_factory.mktemp(request.param))
+    return made
+
+
+def filled(cube: xr.Dataset, filler: GapFiller, **more: object) -> xr.Dataset:
+    output = MemoryOutput()
+    fill_cube(cube, filler, output, trainer=QUIET, **more)
+    return output.dataset
+
+
+def test_every_gap_on_land_is_filled_and_observations_come_through(task):
+    got = filled(task.cube, task.filler)
+    land = task.cube["land"].values
+    assert np.isfinite(got["sm_filled"].values[:, land]).all()
+    assert np.isnan(got["sm_filled"].values[:, ~land]).all()
+    observed = np.isfinite(task.cube["sm"].values)
+    np.testing.assert_array_equal(got["sm_filled"].values[observed], task.cube["sm"].values[observed])
+    assert (got["sm_source"].values[observed] == 1).all()
+    assert (got["sm_source"].values[~observed & land] == 2).all()
+    assert (got["sm_source"].values[:, ~land] == 0).all()
+
+
+def test_hidden_truth_never_leaks(task):
+    scenario = task.split.scenarios["validation"]
+    hidden = scenario.all_hidden
+    changed = task.cube.copy()
+    values = changed["sm"].values.copy()
+    values[hidden] = np.random.default_rng(0).random(hidden.sum())
+    changed["sm"] = changed["sm"].copy(data=values)
+    a, b = (filled(seen_only(c, scenario.seen), task.filler) for c in (task.cube, changed))
+    np.testing.assert_array_equal(a["sm_filled"].values, b["sm_filled"].values)
+
+
+def test_output_ignores_the_field_truth(task):
+    scene = task.data.scene_of(task.split.scenarios["validation"])
+    axes = task.filler.window.tile(scene.seen.shape, 1, False)
+    window = tuple(axis.starts()[0] for axis in axes)
+    batch = scene.batch([window], axes)
+    with torch.no_grad():
+        a = task.filler.fill(batch).mean
+        b = task.filler.fill(batch._replace(truth=torch.randn_like(batch.truth))).mean
+    assert torch.equal(a[batch.wanted], b[batch.wanted])
+    assert isinstance(batch, Batch)
+
+
+def test_a_reloaded_filler_fills_the_same(task, tmp_path):
+    save_filler(task.filler, tmp_path / "model.ckpt")
+    again = load_filler(tmp_path / "model.ckpt")
+    assert again.inputs == task.filler.inputs
+    a, b = (filled(task.cube, f)["sm_filled"].values for f in (task.filler, again))
+    np.testing.assert_array_equal(a, b)
+
+
+def test_slabs_do_not_show(task):
+    whole = filled(task.cube, task.filler)
+    parts = filled(task.cube, task.filler, memory_gib=1e-6)
+    for name in ("sm_filled", "gap_age", "sm_source"):
+        np.testing.assert_array_equal(whole[name].values, parts[name].values)
+
+
+def test_an_uncertainty_can_wrap_it(task, tmp_path):
+    wrapper = build({"_target_": "sgdsm.models.uncertainty.Conformal", "level": 0.8}, filler=task.filler)
+    assert isinstance(wrapper, Conformal)
+    wrapper.inputs = task.filler.inputs
+    rng = np.random.default_rng(0)
+    wrapper.calibrate(rng.normal(0, 0.02, 2000), rng.integers(1, 12, 2000))
+    save_filler(wrapper, tmp_path / "model.ckpt")
+    got = filled(task.cube, load_filler(tmp_path / "model.ckpt"))
+    gap = got["sm_source"].values == 2
+    width = (got["sm_upper"] - got["sm_lower"]).values[gap]
+    assert np.isfinite(width).all()
+    assert 0.01 < np.median(width) < 0.06
+    assert np.isnan(got["sm_std"].values[~gap]).all()
+    np.testing.assert_array_equal(got["sm_filled"].values, filled(task.cube, task.filler)["sm_filled"].values)
+
+
+@pytest.mark.parametrize("model", [m for m in MODELS if m not in ("climatology", "persistence", "linear_time")])
+@pytest.mark.parametrize("bare", [False, True])
+def test_models_learn_and_work_without_covariates(model, bare, tmp_path, plain):
+    words = []
+    if bare:
+        plain(days=90, rows=6, columns=6).to_netcdf(tmp_path / "mine.nc")
+        words = ["data=netcdf", f"data.path={tmp_path}/mine.nc", "data.target=sm"]
+        settings = settings_of_user(model, words)
+    else:
+        settings = settings_of(model)
+    task = prepare(settings)
+    fit(task, tmp_path)
+    got = filled(task.cube, task.filler)["sm_filled"].values
+    assert np.isfinite(got[:, task.cube["land"].values]).all()
+
+
+def settings_of_user(model: str, words: list[str]) -> dict:
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        composed = compose("train", [f"model={model}", "trainer.progress=false", *words, *SMALLER.get(model, [])])
+    return OmegaConf.to_container(composed, resolve=True)
+
+
+def test_linear_time_is_linear_in_the_values():
+    task = prepare_simple("linear_time")
+    values = task.cube["sm"].values
+    got = filled(task.cube, task.filler)["sm_filled"].values
+    days = np.arange(len(values))
+    for row, column in np.argwhere(task.cube["land"].values)[:20]:
+        seen = np.isfinite(values[:, row, column])
+        if seen.any():
+            expected = np.interp(days, days[seen], values[seen, row, column])
+            np.testing.assert_allclose(got[:, row, column], expected, atol=1e-6)
+
+
+def test_persistence_carries_the_last_value_on():
+    task = prepare_simple("persistence")
+    values = task.cube["sm"].values
+    got = filled(task.cube, task.filler)["sm_filled"].values
+    row, column = np.argwhere(np.isfinite(values).sum(0) > 20)[0]
+    last = np.nan
+    for day in range(len(values)):
+        if np.isfinite(values[day, row, column]):
+            last = values[day, row, column]
+        if np.isfinite(last):
+            assert got[day, row, column] == pytest.approx(last, abs=1e-6)
+
+
+def prepare_simple(model: str) -> Task:
+    return prepare(settings_of(model))
+
+
+def test_trees_keep_a_bounded_random_part_of_the_rows():
+    task = prepare(settings_of("xgboost", "model.max_rows=1000"))
+    trees = task.filler
+    trees.on_train_start()
+    rng = np.random.default_rng(0)
+    for index in range(30):
+        trees._keep(np.full((400, 3), index, np.float32), rng.random(400).astype(np.float32), index)
+        assert sum(len(t) for _, t in trees._rows) <= 1000
+    assert all(len(t) > 0 for _, t in trees._rows), "early batches keep their share"
+
+
+def test_a_window_longer_than_the_record_is_padded(tmp_path):
+    task = prepare(settings_of("pconv3d", "model.window_days=400", "model.passes=1"))
+    fit(task, tmp_path)
+    assert np.isfinite(filled(task.cube, task.filler)["sm_filled"].values[:, task.cube["land"].values]).all()
+
+
+def test_tiles_do_not_show_in_space(tmp_path):
+    """The reach of the network in space is finite and declared."""
+    task = prepare(settings_of("pconv3d", "model.window_cells=8"))
+    fit(task, tmp_path)
+    a = filled(task.cube, task.filler)["sm_filled"].values
+    task.filler.window = type(task.filler.window)(task.filler.window.days, 12, None, task.filler.window.halo_cells)
+    b = filled(task.cube, task.filler)["sm_filled"].values
+    np.testing.assert_allclose(a, b, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["model.layers=0"], "at least 1"),
+        (["model.kernel=[2,3,3]"], "odd"),
+        (["model.window_cells=4"], "more than twice the reach"),
+        (["model.learning_rate=0"], "more than 0"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(words, message):
+    with pytest.raises(ConfigError, match=message):
+        build(settings_of("pconv3d", *words)["model"])
+
+
+def test_conformal_covers_by_age():
+    rng = np.random.default_rng(0)
+    wrapper = Conformal(build({"_target_": "sgdsm.models.simple.Climatology"}), level=0.9)
+    age = rng.integers(1, 15, 40000)
+    errors = rng.normal(0, 0.01 * np.sqrt(age))
+    wrapper.calibrate(errors, age)
+    fresh = rng.normal(0, 0.01 * np.sqrt(age))
+    edges = np.digitize(age, (1, 2, 3, 4, 8)) - 1
+    inside = abs(fresh) <= wrapper.half_width.numpy()[edges]
+    for k in range(5):
+        assert inside[edges == k].mean() == pytest.approx(0.9, abs=0.015)
+    assert (np.diff(wrapper.std.numpy()) > 0).all()
+
+
+def test_every_model_has_a_settings_file():
+    assert {"climatology", "persistence", "linear_time", "pconv3d", "xgboost", "random_forest"} <= set(MODELS)
+    assert Path(config_folder() / "model").is_dir()

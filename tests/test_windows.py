@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sgdsm.windows import Axis, Blend, axis, cut
+
+sizes = st.one_of(st.none(), st.integers(1, 20))
+halos = st.one_of(st.none(), st.integers(0, 6))
+
+
+def make_axis(length: int, size: int | None, halo: int | None, circular: bool = False) -> Axis | None:
+    try:
+        return axis(length, size, halo, circular)
+    except ValueError:
+        return None
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.tuples(*[st.integers(1, 24)] * 3), st.tuples(*[sizes] * 3), st.tuples(*[halos] * 3), st.booleans(), st.data())
+def test_blended_windows_give_back_the_array(lengths, window_sizes, window_halos, circular, data):
+    axes = [
+        make_axis(n, s, h, c)
+        for n, s, h, c in zip(lengths, window_sizes, window_halos, (False, False, circular), strict=True)
+    ]
+    if None in axes:
+        return
+    array = np.random.default_rng(0).standard_normal(lengths).astype(np.float32)
+    begin = [data.draw(st.integers(0, n - 1)) for n in lengths]
+    shape = [data.draw(st.integers(1, n - b)) for n, b in zip(lengths, begin, strict=True)]
+    blend = Blend(axes, begin, shape)
+    starts = [a.starts_for(b, b + n) for a, b, n in zip(axes, begin, shape, strict=True)]
+    for window in itertools.product(*starts):
+        blend.add(cut(array, window, [a.size for a in axes], circular), window)
+    box = tuple(slice(b, b + n) for b, n in zip(begin, shape, strict=True))
+    np.testing.assert_allclose(blend.mean(), array[box], atol=1e-5)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(1, 60), st.integers(1, 30), halos)
+def test_every_cell_lies_in_the_core_of_a_window(length, size, halo):
+    tiling = make_axis(length, size, halo)
+    if tiling is None:
+        return
+    weights = np.zeros(length)
+    for start in tiling.starts():
+        for k, weight in enumerate(tiling.taper()):
+            if 0 <= start + k < length:
+                weights[start + k] += weight
+    assert (weights > 0).all()
+    if tiling.exact:
+        assert (weights == 1).all()
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(-12, 12), st.integers(1, 20), st.booleans())
+def test_cut_agrees_with_index_arithmetic(start, size, circular):
+    array = np.arange(1, 9.0)[None]
+    expected = np.zeros(size)
+    for k in range(size):
+        place = start + k
+        if circular:
+            expected[k] = array[0, place % 8]
+        elif 0 <= place < 8:
+            expected[k] = array[0, place]
+    np.testing.assert_array_equal(cut(array, (start,), (size,), circular)[0], expected)
+
+
+def test_windows_start_at_the_same_cells_whatever_part_is_wanted():
+    tiling = axis(100, 20, None)
+    assert set(tiling.starts_for(37, 58)) <= set(tiling.starts())
+    assert tiling.starts_for(0, 100) == tiling.starts()
+
+
+def test_a_window_without_a_core_is_refused():
+    with pytest.raises(ValueError, match="no core"):
+        axis(100, 10, 5)
