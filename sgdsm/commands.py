@@ -13,6 +13,7 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
 from sgdsm.config import check_config, config_folder
@@ -79,7 +80,7 @@ def _dispatch(command: str, words: list[str], wants_traceback: bool) -> None:
         return
     if command == "compare":
         # names of runs are no overrides: Hydra gets them as one
-        runs = [w for w in words if "=" not in w and not w.startswith("-")]
+        runs = [w for w in words if "=" not in w and not w.startswith(("-", "~"))]
         words = [w for w in words if w not in runs]
         if runs:
             quoted = ",".join("'" + run.replace("'", "\\'") + "'" for run in runs)
@@ -307,6 +308,9 @@ def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     text = " ".join(str(error).split())
+    if isinstance(error, OverrideParseException):
+        key, _, value = error.override.partition("=")
+        return f"cannot read '{error.override}'; a value with special characters goes in quotes: \"{key}='{value}'\""
     if type(error).__module__.startswith(("hydra.", "omegaconf.")):
         cause = f" ({' '.join(str(error.__cause__).split())})" if error.__cause__ is not None else ""
         return text + cause

@@ -80,8 +80,14 @@ def open_cube(
     precipitation: str | None = None,
     missing_days: Literal["refuse", "insert"] = "refuse",
     circular_longitude: bool | None = None,
+    if_absent: str | None = None,
 ) -> xr.Dataset:
-    """A cube from a file of the user's own; the arguments after `path` are those of `as_cube`."""
+    """A cube from a file of the user's own; the other arguments are those of `as_cube`.
+
+    if_absent: what to say where there is no such file.
+    """
+    if if_absent and not Path(path).exists():
+        raise CubeError(f"{path}: no such file: {if_absent}")
     dataset = open_dataset(path)
     try:
         return as_cube(dataset, target, dynamic, static, flag, land, precipitation, missing_days, circular_longitude)

@@ -54,11 +54,13 @@ class Gaps:
         rng: np.random.Generator,
         orbit: Orbit | None = None,
         fraction: float | None = None,
+        donors: np.ndarray | None = None,
     ) -> dict[str, np.ndarray]:
         """Hide a share of the available values.
 
         available: values that a filler could see, (T, H, W) bool. allowed: where values may be hidden, of the same
-        shape. orbit: of the cube's grid, for bank='amsr2'. fraction: in place of the configured one.
+        shape. orbit: of the cube's grid, for bank='amsr2'. fraction: in place of the configured one. donors: days
+        whose gaps may be transplanted, (T,) bool, by default all; a day without any value is one great gap.
 
         Returns a mask for each of KINDS, disjoint; a value of an outage that a transplant hides too counts there.
         """
@@ -68,7 +70,8 @@ class Gaps:
             self._outages(outage, available & allowed, self.outages * wanted, rng)
         swath = np.zeros_like(available)
         if self.outages < 1:
-            self._transplants(swath, available, allowed & ~outage, (1 - self.outages) * wanted, rng, orbit)
+            days = np.arange(len(available)) if donors is None else np.flatnonzero(donors)
+            self._transplants(swath, available, allowed & ~outage, (1 - self.outages) * wanted, days, rng, orbit)
         return {"swath": swath, "outage": outage}
 
     def _transplants(
@@ -77,11 +80,11 @@ class Gaps:
         available: np.ndarray,
         allowed: np.ndarray,
         wanted: float,
+        donors: np.ndarray,
         rng: np.random.Generator,
         orbit: Orbit | None,
     ) -> None:
         possible = available & allowed
-        donors = np.flatnonzero(available.any((1, 2)))
         swaths = None
         if self.bank == "amsr2":
             if orbit is None:

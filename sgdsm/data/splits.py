@@ -35,15 +35,18 @@ class Scenario(NamedTuple):
 
 class Split(NamedTuple):
     """A cube's values dealt out. base: what training may see, allowed: what it may hide and learn from, both (T, H, W)
-    bool. scenarios: the fixed ones, by split; a split without one is not there."""
+    bool. donors: days whose gaps training may transplant, (T,) bool. scenarios: the fixed ones, by split; a split
+    without one is not there."""
 
     base: np.ndarray
     allowed: np.ndarray
+    donors: np.ndarray
     scenarios: dict[str, Scenario]
 
     def training(self, gaps: Gaps, seed: int, epoch: int, orbit: Orbit | None) -> Scenario:
         """The values hidden in one pass of training, fresh in each epoch."""
-        hidden = gaps.draw(self.base, self.allowed, np.random.default_rng([seed, epoch]), orbit)
+        rng = np.random.default_rng([seed, epoch])
+        hidden = gaps.draw(self.base, self.allowed, rng, orbit, donors=self.donors)
         seen = self.base & ~hidden["swath"] & ~hidden["outage"]
         return Scenario(seen, hidden, seen)
 
@@ -72,7 +75,7 @@ class All:
             if not any(mask.any() for mask in hidden[split].values()):
                 raise ConfigError(no_gaps(split, gaps, observed))
         scenarios = {split: Scenario(base, kinds, base) for split, kinds in hidden.items()}
-        return Split(base, base, scenarios)
+        return Split(base, base, np.ones(len(days), bool), scenarios)
 
 
 class Blocks:
@@ -117,13 +120,13 @@ class Blocks:
             allowed = own & (target & mine)[:, None, None]
             if not allowed.any():
                 raise ConfigError(f"splits=blocks: the {split} days hold no observed value")
-            hidden = gaps.draw(own, allowed, np.random.default_rng([self.seed, code]), orbit, self.hidden)
+            hidden = gaps.draw(own, allowed, np.random.default_rng([self.seed, code]), orbit, self.hidden, mine)
             if not any(mask.any() for mask in hidden.values()):
                 raise ConfigError(no_gaps(split, gaps, observed))
             seen = own & ~hidden["swath"] & ~hidden["outage"]
             scenarios[split] = Scenario(seen, hidden, seen | (observed & train[:, None, None]))
         base = observed & train[:, None, None]
-        return Split(base, base & target[:, None, None], scenarios)
+        return Split(base, base & target[:, None, None], train, scenarios)
 
     def label(self, days: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The split of each day, (T,) int, as an index into SPLITS; and whether its values may be targets, (T,) bool.

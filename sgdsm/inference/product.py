@@ -15,6 +15,7 @@ from sgdsm.data.record import day_numbers
 
 NONE, OBSERVED, FILLED = 0, 1, 2
 BOUNDS = ("sm_std", "sm_lower", "sm_upper")
+OURS = ("sm_filled", *BOUNDS, "sm_source", "gap_age", "land")
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ def layout(cube: xr.Dataset, level: float | None, source: str, box: Box) -> Layo
     """
     target = target_of(cube)
     name, units = str(target.name), target.attrs.get("units", "1")
+    if name in OURS:
+        raise CubeError(f"target '{name}' has the name of a variable of the filled file ({', '.join(OURS)}): rename it")
     dims = tuple(str(d) for d in target.dims)
     keep = ("units", "long_name", "standard_name", "comment")
     described = {k: target.attrs[k] for k in keep if k in target.attrs}
@@ -84,9 +87,6 @@ def layout(cube: xr.Dataset, level: float | None, source: str, box: Box) -> Layo
         },
     )
     variables["land"] = (dims[1:], np.int8, {"units": "1", "long_name": "land cells, which are filled"})
-    ours = [v for v in variables if v != name]
-    if len(ours) == len(variables):
-        raise CubeError(f"target '{name}' has the name of a variable of the filled file ({', '.join(ours)}): rename it")
     part = cube.isel(dict(zip(dims, box, strict=True)))
     coords = {dim: _coordinate(part, dim) for dim in dims}
     written = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,384 @@
+"""The commands as a user types them, on small worlds."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from conftest import BLOCKS, ROOT, SMALL_WORLD, TINY_FOREST, TINY_PCONV, TINY_TREES, run_folder, shared_data
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+import sgdsm
+from sgdsm.build import build
+from sgdsm.config import config_folder
+from sgdsm.cube import by_role
+from sgdsm.evaluation.score import score
+from sgdsm.models.checkpoint import load_filler
+
+QUIET = "trainer.progress=false"
+
+
+@pytest.mark.parametrize("model", [TINY_PCONV, TINY_TREES, TINY_FOREST, ["model=linear_time"]], ids=lambda m: m[0])
+def test_train_and_predict(run_command, tmp_path, model):
+    code, out, err = run_command("train", *model, *SMALL_WORLD, QUIET)
+    assert code == 0, err
+    run = tmp_path / run_folder(out)
+    names = {path.name for path in run.iterdir()}
+    assert {"config.yaml", "model.ckpt", "metrics.json", "provenance.json", "figures"} <= names
+    assert not {"last.ckpt", "best.ckpt"} & names
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["split"] == "validation"
+    assert 0 < metrics["classes"]["all"]["rmse"] < 0.2
+    provenance = json.loads((run / "provenance.json").read_text())
+    assert provenance["versions"]["torch"] == torch.__version__.split("+")[0] or provenance["versions"]["torch"]
+    pictures = {path.name for path in (run / "figures").iterdir()}
+    assert {"maps.png", "series.png", "gap_length.png"} <= pictures
+    assert ("training.png" in pictures) == (model is TINY_PCONV)
+    code, out, err = run_command("predict", f"run={run}", "output=filled.nc", QUIET)
+    assert code == 0, err
+    with xr.open_dataset(tmp_path / "filled.nc") as filled:
+        land = filled["land"].values.astype(bool)
+        assert np.isfinite(filled["sm_filled"].values[:, land]).all()
+        gaps = filled["sm_source"].values == 2
+        for bound in ("sm_std", "sm_lower", "sm_upper"):
+            assert np.isfinite(filled[bound].values[gaps]).all()
+        assert (filled["sm_lower"].values[gaps] <= filled["sm_filled"].values[gaps]).all()
+        again = sgdsm.fill(_world_of(run), run)
+        np.testing.assert_array_equal(again["sm_filled"].values, filled["sm_filled"].values)
+
+
+def _world_of(run: Path) -> xr.Dataset:
+    from sgdsm.api import open_run_cube
+    from sgdsm.runs import Run
+
+    return open_run_cube(Run(run).config(), None)
+
+
+def test_predict_a_part_and_again(run_command, tmp_path):
+    _, out, _ = run_command("train", "model=climatology", *SMALL_WORLD, QUIET)
+    run = run_folder(out)
+    words = [f"run={run}", "time=2015-05-01:2015-05-20", "bbox=[-122,42,-115,48]", "output=part.zarr", QUIET]
+    code, out, err = run_command("predict", *words)
+    assert code == 0, err
+    with xr.open_zarr(tmp_path / "part.zarr") as part:
+        assert part.sizes == {"time": 20, "lat": 6, "lon": 7}
+    code, out, err = run_command("predict", *words)
+    assert code == 0, err
+    code, out, err = run_command("predict", *[w.replace("05-20", "05-21") for w in words])
+    assert code == 1
+    assert "part.zarr exists and is of another run" in err
+    code, out, err = run_command("predict", f"run={run}", "time=2015-08-20:", "output=end.nc", QUIET)
+    assert code == 0, err
+    with xr.open_dataset(tmp_path / "end.nc") as part:
+        assert part.sizes["time"] == 9
+
+
+def test_predict_another_cube_of_the_same_variables(run_command, tmp_path, plain):
+    for seed in (0, 1):
+        plain(days=80, seed=seed).to_netcdf(tmp_path / f"cube{seed}.nc")
+    roles = ["data.target=sm", "data.dynamic=[rain]", "data.static=[clay]", "data.precipitation=rain"]
+    code, out, err = run_command("train", *TINY_TREES, "data=netcdf", "data.path=cube0.nc", *roles, QUIET)
+    assert code == 0, err
+    run = run_folder(out)
+    code, out, err = run_command("predict", f"run={run}", "data=netcdf", "data.path=cube1.nc", "output=f.nc", QUIET)
+    assert code == 0, err
+    with xr.open_dataset(tmp_path / "f.nc") as got:
+        np.testing.assert_array_equal(got["sm"].values, plain(days=80, seed=1)["sm"].values)
+    # from Python, with the names of the run or with others
+    expected = sgdsm.fill(plain(days=80, seed=1), tmp_path / run)["sm_filled"].values
+    np.testing.assert_array_equal(expected, xr.open_dataset(tmp_path / "f.nc")["sm_filled"].values)
+    with pytest.raises(sgdsm.CubeError, match=r"lacks \['rain'\]"):
+        sgdsm.fill(plain(days=80).drop_vars("rain"), tmp_path / run)
+
+
+def test_blocks_are_scored_on_test_days_and_evaluate_repeats_it(run_command, tmp_path):
+    code, out, err = run_command("train", *TINY_TREES, *SMALL_WORLD, *BLOCKS, QUIET)
+    assert code == 0, err
+    run = tmp_path / run_folder(out)
+    before = json.loads((run / "metrics.json").read_text())
+    assert before["split"] == "test"
+    (run / "evaluation" / "filled.nc").unlink()
+    code, out, err = run_command("evaluate", f"run={run}")
+    assert code == 0, err
+    after = json.loads((run / "metrics.json").read_text())
+    assert after["classes"] == before["classes"]
+    files = {"filled": "filled.nc", "truth": "hidden.nc", "visible": "visible.nc"}
+    words = [f"{k}={run / 'evaluation' / v}" for k, v in files.items()]
+    code, out, err = run_command("evaluate", *words)
+    assert code == 0, err
+    line = next(line for line in out.splitlines() if line.startswith("all:"))
+    assert f"RMSE {before['classes']['all']['rmse']:.6f}" in line
+
+
+def test_test_values_change_nothing_that_is_fitted(run_command, tmp_path):
+    """The whole way through train.py: what test, validation and calibration hide is not learned from."""
+    from sgdsm.sources.simulate import simulate
+    from sgdsm.training import prepare
+
+    world = simulate(rows=10, columns=14, days=150)
+    names = ["data.dynamic=[precipitation,air_temperature]", "data.static=[clay]", "data.land=land"]
+    words = [*TINY_TREES, *BLOCKS, "data=netcdf", "data.target=sm", *names, "uncertainty=none", QUIET]
+    world.drop_attrs().to_netcdf(tmp_path / "a.nc")
+    code, out, err = run_command("train", *words, "data.path=a.nc")
+    assert code == 0, err
+    first = tmp_path / run_folder(out)
+    from sgdsm.runs import Run
+
+    hidden = prepare(Run(first).config()).split.scenarios["test"].all_hidden
+    changed = world.copy(deep=True)
+    changed["sm"].values[hidden] = np.random.default_rng(0).random(hidden.sum())
+    changed.drop_attrs().to_netcdf(tmp_path / "b.nc")
+    time.sleep(1.1)  # run folders are named by the second
+    code, out, err = run_command("train", *words, "data.path=b.nc")
+    assert code == 0, err
+    a, b = (load_filler(folder / "model.ckpt") for folder in (first, tmp_path / run_folder(out)))
+    assert a.inputs == b.inputs
+    assert torch.equal(a.get_extra_state(), b.get_extra_state())
+
+
+def test_compare_an_experiment_and_its_runs(run_command, tmp_path):
+    experiment = [
+        "experiment=demo",
+        *SMALL_WORLD,
+        "splits.block_days=20",
+        "splits.separation_days=6",
+        "~compare.models.climatology",
+        "~compare.models.persistence",
+        "~compare.models.pconv3d",
+        "compare.models.xgboost='model=xgboost model.passes=1 model.rounds=20'",
+        "output=cmp",
+        QUIET,
+    ]
+    code, out, err = run_command("compare", *experiment)
+    assert code == 0, err
+    table = (tmp_path / "cmp" / "comparison.txt").read_text()
+    assert table.splitlines()[2].startswith("xgboost")
+    assert "share of linear_time" in table
+    page = (tmp_path / "cmp" / "report.html").read_text()
+    assert page.count("data:image/png;base64") == 2 + 3 + 3
+    stamp = (tmp_path / "cmp" / "xgboost" / "model.ckpt").stat().st_mtime_ns
+    code, _, err = run_command("compare", *experiment)
+    assert code == 0, err
+    assert (tmp_path / "cmp" / "xgboost" / "model.ckpt").stat().st_mtime_ns == stamp
+    assert "finished already" in err
+    code, out, err = run_command("compare", "cmp/xgboost", "cmp/linear_time", "output=other")
+    assert code == 0, err
+    assert (tmp_path / "other" / "comparison.txt").read_text() == table
+    code, out, err = run_command("compare", *[w.replace("passes=1", "passes=2") for w in experiment])
+    assert code == 1
+    assert "holds a run with other settings" in err
+    _, out, _ = run_command("train", "model=linear_time", *SMALL_WORLD, QUIET)
+    code, _, err = run_command("compare", "cmp/xgboost", str(run_folder(out)))
+    assert code == 1
+    assert "scored by different protocols: scored_split test and validation" in err
+
+
+def test_sweep(run_command, tmp_path):
+    code, out, err = run_command("train", "-m", "model=climatology,persistence", *SMALL_WORLD, QUIET)
+    assert code == 0, err
+    folders = sorted(next((tmp_path / "runs").iterdir()).iterdir())
+    assert [f.name for f in folders if f.is_dir()] == ["0_climatology", "1_persistence"]
+    code, out, err = run_command("compare", str(folders[0].parent))
+    assert code == 0, err
+    assert "0_climatology" in out
+
+
+def test_a_network_that_was_interrupted_ends_as_if_it_had_not_been(run_command, tmp_path, monkeypatch):
+    from sgdsm.training import TrainingCurve
+
+    words = [*TINY_PCONV, "model.passes=4", "model.dropout=0.2", *SMALL_WORLD, QUIET]
+    code, out, err = run_command("train", *words)
+    assert code == 0, err
+    whole = tmp_path / run_folder(out)
+    ended = TrainingCurve.on_train_epoch_end
+
+    def dying(self, trainer, module):
+        ended(self, trainer, module)
+        if trainer.current_epoch == 2:
+            raise RuntimeError("power cut")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingCurve, "on_train_epoch_end", dying)
+        code, _, err = run_command("train", *words, "hydra.run.dir=cut")
+    assert code == 1
+    assert "power cut" in err
+    assert not (tmp_path / "cut" / "model.ckpt").exists()
+    code, out, err = run_command("train", "run=cut")
+    assert code == 0, err
+    assert out.strip().splitlines()[-1] == "run: cut"
+    a, b = (torch.load(folder / "model.ckpt", weights_only=True)["state"] for folder in (whole, tmp_path / "cut"))
+    assert a.keys() == b.keys()
+    for name in a:
+        assert torch.equal(a[name], b[name]), name
+    assert (whole / "training.csv").read_text() == (tmp_path / "cut" / "training.csv").read_text()
+    code, out, err = run_command("train", "run=cut")
+    assert code == 0
+    assert "finished already" in err
+
+
+@pytest.mark.parametrize("script", ["train.py", "predict.py"])
+def test_kill_and_start_again(run_command, tmp_path, script):
+    """A real kill -9 of a real process, then the same words."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    train = [*TINY_PCONV, "model.passes=6", *SMALL_WORLD, QUIET]
+    code, out, err = run_command("train", *train, "hydra.run.dir=whole")
+    assert code == 0, err
+    small = ["inference.memory_gib=0.0001"]
+    if script == "train.py":
+        words, again = [*train, "hydra.run.dir=cut"], ["run=cut"]
+        begun = tmp_path / "cut" / "last.ckpt"
+    else:
+        words = again = ["run=whole", "output=cut.zarr", *small, QUIET]
+        begun = tmp_path / "cut.zarr"
+    process = subprocess.Popen([sys.executable, str(ROOT / script), *words], cwd=tmp_path, env=environment)
+    deadline = time.monotonic() + 120
+    while not begun.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert begun.exists()
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    command = script.removesuffix(".py")
+    code, _, err = run_command(command, *again)
+    assert code == 0, err
+    if script == "train.py":
+        a, b = (torch.load(tmp_path / f / "model.ckpt", weights_only=True)["state"] for f in ("whole", "cut"))
+        assert all(torch.equal(a[name], b[name]) for name in a)
+    else:
+        run_command("predict", "run=whole", "output=whole.zarr", *small, QUIET)
+        with xr.open_zarr(tmp_path / "whole.zarr") as a, xr.open_zarr(tmp_path / "cut.zarr") as b:
+            xr.testing.assert_equal(a.load(), b.load())
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "message"),
+    [
+        ("train", ["modle=pconv3d"], "modle"),
+        ("train", ["model=pconv4d"], "pconv4d"),
+        ("train", ["model.widht=3"], "widht"),
+        ("train", ["experiment=none_such"], "none_such"),
+        ("train", ["data=netcdf", "data.target=sm"], "data.path is not given"),
+        ("train", ["data=netcdf", "data.path=absent.nc", "data.target=sm"], "absent.nc: no such file"),
+        ("train", ["run=absent"], "run=absent: no such folder"),
+        ("train", ["run=.", "model=pconv3d"], "take away model=pconv3d"),
+        ("train", ["splits=blocks", "data.days=60"], "holds 2 blocks"),
+        ("predict", ["run=absent", "output=x.nc"], "run=absent: no such folder"),
+        ("predict", ["run=absent"], "output is not given"),
+        ("predict", ["run=a", "output=x.nc", "time=3"], "time=3: expected str"),
+        ("evaluate", ["filled=x.nc"], "truth= and visible= not given"),
+        ("evaluate", ["filled=x.nc", "truth=y.nc", "visible=z.nc"], "no such file"),
+        ("evaluate", ["run=absent"], "no such folder"),
+        ("compare", ["absent"], "absent: no such folder"),
+        ("compare", [], "no run given"),
+        ("train", ["data.dynamic=[a"], "data.dynamic"),
+    ],
+)
+def test_a_mistake_ends_in_one_clear_line(run_command, tmp_path, command, words, message):
+    code, _, err = run_command(command, *words)
+    assert code == 1
+    lines = [line for line in err.strip().splitlines() if not line.startswith("note: ")]
+    assert len(lines) == 1, err
+    assert lines[0].startswith("error: ")
+    assert message in lines[0]
+    assert "Traceback" not in err
+    assert not list(tmp_path.glob("runs/*")), "no empty folder is left"
+
+
+def test_bad_data_end_in_one_clear_line(run_command, tmp_path, plain):
+    good = plain(days=60)
+    cases = {
+        "gaps.nc": (good.assign(sm=good["sm"].where(False)), "no observed value on land"),
+        "dims.nc": (good.rename(lat="row"), "expected time and lat, lon"),
+        "twice.nc": (good.isel(time=[0, 1, 1, 2]), "1 duplicated days"),
+        "holes.nc": (good.isel(time=[0, 1, 2, 7, 8]), "lacks 4 days"),
+        "infinite.nc": (good.assign(rain=good["rain"].where(good["rain"] < 8, np.inf)), "infinite values, the first"),
+        "calendar.nc": (good.convert_calendar("360_day", align_on="date"), "calendar '360_day'"),
+    }
+    for name, (dataset, message) in cases.items():
+        dataset.to_netcdf(tmp_path / name)
+        words = ["data=netcdf", f"data.path={name}", "data.target=sm", "data.dynamic=[rain]", QUIET]
+        code, _, err = run_command("train", "model=linear_time", *words)
+        lines = [line for line in err.strip().splitlines() if not line.startswith("note: ")]
+        assert (code, len(lines)) == (1, 1), (name, err)
+        assert message in lines[0], name
+
+
+def test_a_covariate_that_is_missing_everywhere_is_dropped(run_command, tmp_path, plain):
+    dataset = plain(days=60)
+    dataset["rain"][:] = np.nan
+    dataset.to_netcdf(tmp_path / "a.nc")
+    words = ["data=netcdf", "data.path=a.nc", "data.target=sm", "data.dynamic=[rain]", "data.static=[clay]"]
+    code, _, err = run_command("train", *TINY_TREES, *words, QUIET)
+    assert code == 0, err
+    assert "covariate 'rain' is missing everywhere on land: dropped" in err
+
+
+def test_one_cell(run_command, tmp_path, plain):
+    plain(days=120, rows=1, columns=1).to_netcdf(tmp_path / "cell.nc")
+    for model in (TINY_PCONV, TINY_TREES, ["model=linear_time"]):
+        words = ["data=netcdf", "data.path=cell.nc", "data.target=sm", "data.dynamic=[rain]"]
+        name = model[0].removeprefix("model=")
+        code, _, err = run_command("train", *model, *words, QUIET, f"hydra.run.dir={name}")
+        assert code == 0, err
+        code, _, err = run_command("predict", f"run={name}", f"output={name}.nc", QUIET)
+        assert code == 0, err
+        with xr.open_dataset(tmp_path / f"{name}.nc") as filled:
+            assert np.isfinite(filled["sm_filled"].values).all()
+
+
+def test_accessor(run_command, tmp_path):
+    code, out, err = run_command("train", "model=linear_time", *SMALL_WORLD, QUIET)
+    assert code == 0, err
+    run = tmp_path / run_folder(out)
+    filled = _world_of(run).sgdsm.fill(run)
+    assert len(filled.sgdsm.plot_day("2015-05-05").axes) >= 3
+    assert filled.sgdsm.plot_series(lat=45, lon=-120).axes
+    folder = run / "evaluation"
+    with xr.open_dataset(folder / "filled.nc") as scored:
+        table = scored.sgdsm.scores(folder / "hidden.nc", folder / "visible.nc")
+    expected = json.loads((run / "metrics.json").read_text())["classes"]["all"]["rmse"]
+    assert table.loc["all", "rmse"] == pytest.approx(expected)
+    with pytest.raises(sgdsm.CubeError, match="not a filled Dataset"):
+        _world_of(run).sgdsm.plot_day("2015-05-05")
+    with pytest.raises(sgdsm.CubeError, match="day 1999-01-01 is not in"):
+        filled.sgdsm.plot_day("1999-01-01")
+
+
+@pytest.mark.shared_data
+def test_real_data_run_by_name(run_command, tmp_path, monkeypatch):
+    monkeypatch.setenv("SGDSM_SHARED_DATA", str(shared_data()))
+    code, out, err = run_command("train", "model=linear_time", "data=smap_conus", "splits=blocks", QUIET)
+    assert code == 0, err
+    folder = tmp_path / run_folder(out) / "evaluation"
+    table = score(folder / "filled.nc", folder / "hidden.nc", folder / "visible.nc").table()
+    assert 0.035 < table["all"]["rmse"] < 0.05
+    assert table["rain"]["n"] > 0
+    assert table["swath"]["n"] > table["outage"]["n"] > 1000
+
+
+@pytest.mark.shared_data
+def test_a_cube_without_covariates_and_with_missing_days(monkeypatch, caplog):
+    monkeypatch.setenv("SGDSM_SHARED_DATA", str(shared_data()))
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        settings = OmegaConf.to_container(compose("train", ["data=india_swi"]), resolve=True)
+    with caplog.at_level("INFO", "sgdsm"):
+        cube = build(settings["data"])
+    assert cube.sizes == {"time": 1276, "lat": 121, "lon": 116}
+    assert "inserted 114 missing days" in caplog.text
+    assert not by_role(cube, "dynamic")
+
+
+def test_absent_real_data_are_named(run_command, monkeypatch, tmp_path):
+    monkeypatch.setenv("SGDSM_SHARED_DATA", str(tmp_path / "nowhere"))
+    code, _, err = run_command("train", "data=smap_conus", QUIET)
+    assert code == 1
+    assert "SGDSM_SHARED_DATA" in err

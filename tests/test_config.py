@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from sgdsm.build import build, check_spec, fits
+from sgdsm.config import check_config, config_folder, load_config
+from sgdsm.cube import ConfigError
+from sgdsm.models.checkpoint import load_filler
+
+GROUPS = [
+    (folder.name, path.stem)
+    for folder in config_folder().iterdir()
+    if folder.is_dir()
+    for path in folder.glob("*.yaml")
+]
+MISSING = {"netcdf": ["data.path=x.nc", "data.target=sm"], "simulate_store": ["data.path=x.zarr"]}
+
+
+def composed(command: str, *words: str) -> dict:
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        return OmegaConf.to_container(compose(command, list(words)), resolve=True)
+
+
+@pytest.mark.parametrize(("group", "name"), GROUPS)
+def test_every_shipped_setting_is_valid(group, name):
+    check_config(composed("train", f"{group}={name}", *MISSING.get(name, [])), "train")
+
+
+@pytest.mark.parametrize("command", ["train", "compare", "evaluate"])
+def test_every_command_has_valid_defaults(command):
+    check_config(composed(command), command)
+
+
+def test_settings_name_every_argument_of_what_they_build():
+    """A user who reads the file sees all that can be set."""
+    import inspect
+
+    from sgdsm.build import locate
+
+    for path in config_folder().glob("*/*.yaml"):
+        settings = yaml.safe_load(path.read_text())
+        target = settings.get("_target_")
+        if path.parent.name == "experiment" or target is None:
+            continue
+        parameters = [p for p in inspect.signature(locate(target)).parameters if p not in ("args", "kwargs", "filler")]
+        assert sorted(parameters) == sorted(k for k in settings if k not in ("_target_", "defaults")), path
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["+modle=1"], r"unknown key 'modle' \(did you mean 'model'\?\)"),
+        (["+model.widht=3"], "model: unknown key 'widht'"),
+        (["+data.path=x"], "data: unknown key 'path'"),
+        (["model.passes=many"], r"model.passes='many': expected int"),
+        (["gaps.bank=own_"], "gaps.bank='own_': expected one of own, amsr2"),
+        (["gaps.outage_days=[1,two]"], "gaps.outage_days="),
+        (["gaps.fraction=2"], "gaps.fraction=2: expected a share"),
+        (["splits=blocks", "splits.separation_days=40"], "splits.separation_days=40"),
+        (["model=xgboost", "trainer.max_epochs=5"], "epochs mean nothing for the trees of XGBoost; set model.passes"),
+        (["model=climatology", "trainer.max_epochs=5"], "learns nothing"),
+        (["trainer.max_epochs=0"], "trainer.max_epochs=0: expected at least 1"),
+        (["data=netcdf", "data.target=sm"], "data.path is not given: pass data.path="),
+        (["model._target_=os.system"], "expected a path inside this package"),
+        (["model._target_=sgdsm.models.simple.Nothing"], "has no attribute 'Nothing'"),
+        (["model._target_=sgdsm.runs.subprocess.run"], "No module named|not a class or a function"),
+        (["uncertainty.level=1.5", "model=climatology"], None),
+        (["seed=x"], "seed='x': expected int"),
+    ],
+)
+def test_mistakes_are_found_before_data_are_read(words, message):
+    settings = composed("train", *words)
+    if message is None:
+        check_config(settings, "train")  # found when it is made, which needs the fitted filler
+        return
+    with pytest.raises(ConfigError, match=message):
+        check_config(settings, "train")
+
+
+def test_experiments_with_unknown_keys_are_refused():
+    settings = composed("train", "experiment=demo")
+    with pytest.raises(ConfigError, match=r"compare: unknown key 'modles' \(did you mean 'models'"):
+        check_config({**settings, "compare": {"modles": {}}}, "train")
+    with pytest.raises(ConfigError, match="unknown key 'splitz'"):
+        check_config({**settings, "splitz": {}}, "train")
+
+
+def test_fits():
+    assert fits(3, float)
+    assert not fits(True, int)
+    assert not fits("3", int)
+    assert fits([1, 2, 3], tuple[int, int, int])
+    assert not fits([1, 2], tuple[int, int, int])
+    assert fits(None, int | None)
+
+
+def test_build_makes_nested_objects_and_keeps_their_specification():
+    inner = {"_target_": "sgdsm.models.simple.Climatology"}
+    made = build({"_target_": "sgdsm.models.uncertainty.Conformal", "level": 0.8, "filler": inner})
+    assert made.spec["filler"] == inner
+    assert type(made.filler).__name__ == "Climatology"
+    with pytest.raises(ConfigError, match="'filler' is not given"):
+        check_spec({"_target_": "sgdsm.models.uncertainty.Conformal"})
+    with pytest.raises(ConfigError, match="inside this package"):
+        build({"_target_": "sgdsm.models.uncertainty.Conformal", "filler": {"_target_": "builtins.exec"}})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("model: ${oc.env:HOME}", "plain values, no interpolation"),
+        ("a: [b: {c: '${oc.decode:x}'}]", "no interpolation"),
+        ("!!python/object/apply:os.system ['true']", "not a YAML file"),
+        ("just words", "expected keys and values"),
+        ("a: [", "not a YAML file"),
+    ],
+)
+def test_the_configuration_of_a_run_is_data(tmp_path, text, message):
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load_config(tmp_path / "config.yaml")
+
+
+class Evil:
+    def __reduce__(self):
+        return os.mkdir, ("hacked",)
+
+
+def test_a_checkpoint_cannot_run_code(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"format": "sgdsm filler 1", "spec": Evil()}, "evil.ckpt")
+    with pytest.raises(ConfigError, match="not a checkpoint of a filler"):
+        load_filler("evil.ckpt")
+    assert not Path("hacked").exists()
+    spec = {"_target_": "os.mkdir", "path": "hacked"}
+    torch.save({"format": "sgdsm filler 1", "spec": spec, "inputs": {}, "state": {}}, "evil.ckpt")
+    with pytest.raises(ConfigError, match="inside this package"):
+        load_filler("evil.ckpt")
+    assert not Path("hacked").exists()
+
+
+def test_a_checkpoint_from_something_else_is_named(tmp_path):
+    cases = {
+        "weights.ckpt": ({"state_dict": {"w": torch.zeros(2)}}, "expected a checkpoint of the format"),
+        "tensor.ckpt": (torch.zeros(2), "expected a checkpoint of the format"),
+    }
+    for name, (content, message) in cases.items():
+        torch.save(content, tmp_path / name)
+        with pytest.raises(ConfigError, match=message):
+            load_filler(tmp_path / name)
+    whole = (tmp_path / "tensor.ckpt").read_bytes()
+    for name, content in {"cut.ckpt": whole[:200], "text.ckpt": b"hello", "empty.ckpt": b""}.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ConfigError, match=f"{name}: not a checkpoint"):
+            load_filler(tmp_path / name)
+    with pytest.raises(ConfigError, match="no such checkpoint"):
+        load_filler(tmp_path / "absent.ckpt")
+
+
+def test_the_installed_package_finds_its_settings(tmp_path):
+    """As in a wheel: configs/ inside the package, no checkout around it."""
+    package = tmp_path / "site" / "sgdsm"
+    package.parent.mkdir()
+    root = Path(__file__).resolve().parent.parent
+    subprocess.run(["cp", "-r", str(root / "sgdsm"), str(package)], check=True)
+    subprocess.run(["cp", "-r", str(root / "configs"), str(package / "configs")], check=True)
+    words = [sys.executable, "-c", "from sgdsm.config import config_folder; print(config_folder())"]
+    environment = {**os.environ, "PYTHONPATH": str(package.parent)}
+    found = subprocess.run(words, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert Path(found.stdout.strip()) == package / "configs"

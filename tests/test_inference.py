@@ -1,0 +1,264 @@
+from __future__ import annotations
+
+import h5py
+import numpy as np
+import pytest
+import xarray as xr
+import zarr
+
+from sgdsm.build import build
+from sgdsm.cube import Box, ConfigError, CubeError, as_cube, box_of
+from sgdsm.data.record import Names, read_record
+from sgdsm.data.scaling import Inputs
+from sgdsm.inference.stream import Overview, fill_cube, plan_slabs, survey
+from sgdsm.inference.writers import MemoryOutput, NetcdfOutput, ZarrOutput, writer_for
+from sgdsm.models.base import GapFiller, Window
+from sgdsm.windows import Axis
+
+QUIET = {"enable_progress_bar": False}
+SMALL_SLABS = 2e-5
+
+
+@pytest.fixture
+def filler(world) -> GapFiller:
+    """Small windows: a small budget of memory makes many slabs."""
+    made = fitted("sgdsm.models.simple.Climatology", world)
+    made.window = Window(days=20, cells=4, halo_days=0, halo_cells=0)
+    return made
+
+
+def fitted(path: str, cube: xr.Dataset) -> GapFiller:
+    made = build({"_target_": path})
+    record = read_record(cube)
+    made.configure(Inputs.fit(record, Names.of(cube), record.observed, "m3 m-3", 1, "train"))
+    return made.eval()
+
+
+def in_memory(cube: xr.Dataset, filler: GapFiller, **more: object) -> xr.Dataset:
+    output = MemoryOutput()
+    fill_cube(cube, filler, output, trainer=QUIET, **more)
+    return output.dataset
+
+
+@pytest.mark.parametrize("suffix", [".nc", ".zarr"])
+@pytest.mark.parametrize("memory_gib", [1.0, SMALL_SLABS])
+def test_files_hold_what_memory_holds(world, filler, tmp_path, suffix, memory_gib):
+    path = tmp_path / f"filled{suffix}"
+    fill_cube(world, filler, writer_for(path), memory_gib=memory_gib, trainer=QUIET)
+    expected = in_memory(world, filler)
+    with xr.open_dataset(path, engine="zarr" if suffix == ".zarr" else None) as got:
+        assert set(got.data_vars) == set(expected.data_vars) == {"sm", "sm_filled", "sm_source", "gap_age", "land"}
+        for name in expected.variables:
+            np.testing.assert_array_equal(got[name].values, expected[name].values, err_msg=name)
+            assert got[name].attrs.keys() == expected[name].attrs.keys(), name
+        assert got["sm_filled"].attrs["units"] == "m3 m-3"
+        assert "_FillValue" not in got["lat"].encoding
+    leftover = {p.name for p in tmp_path.iterdir()}
+    assert leftover == {path.name}
+
+
+def test_a_filler_of_the_whole_record(world):
+    linear = fitted("sgdsm.models.simple.LinearTime", world)
+    linear.window = Window(days=None, cells=4, halo_cells=0)
+    a, b = (in_memory(world, linear, memory_gib=m)["sm_filled"].values for m in (1.0, SMALL_SLABS))
+    np.testing.assert_array_equal(a, b)
+
+
+def test_gap_age_is_of_the_whole_record(world, filler):
+    got = in_memory(world, filler, memory_gib=SMALL_SLABS)
+    observed = np.isfinite(world["sm"].values)
+    land = world["land"].values
+    days = np.arange(len(observed))
+    for row, column in np.argwhere(land)[::7]:
+        seen = np.flatnonzero(observed[:, row, column])
+        expected = abs(days[:, None] - seen[None]).min(1)
+        np.testing.assert_array_equal(got["gap_age"].values[:, row, column], expected)
+    assert np.isnan(got["gap_age"].values[:, ~land]).all()
+
+
+def test_a_box_holds_what_the_whole_holds_there(world, filler, tmp_path):
+    whole = in_memory(world, filler)
+    box = box_of(world, ("2015-06-01", "2015-06-20"), [-122, 43, -114, 47])
+    part = in_memory(world, filler, box=box, memory_gib=SMALL_SLABS)
+    assert part.sizes == {"time": 20, "lat": 4, "lon": 8}
+    xr.testing.assert_equal(part.drop_attrs(), whole.isel(time=box.days, lat=box.rows, lon=box.columns).drop_attrs())
+
+
+@pytest.mark.parametrize("suffix", [".nc", ".zarr"])
+def test_an_interrupted_output_goes_on_with_the_slabs_that_are_left(world, filler, tmp_path, suffix):
+    path = tmp_path / f"filled{suffix}"
+    first, second = recording(writer_for(path), stop_after=3), recording(writer_for(path))
+    with pytest.raises(KeyboardInterrupt):
+        _fill_directly(world, filler, first)
+    assert len(first.recorded) == 3
+    _fill_directly(world, filler, second)
+    assert len(second.recorded) > 3
+    assert not set(first.recorded) & set(second.recorded)
+    with xr.open_dataset(path, engine="zarr" if suffix == ".zarr" else None) as got:
+        np.testing.assert_array_equal(got["sm_filled"].values, in_memory(world, filler)["sm_filled"].values)
+
+
+def recording(writer, stop_after: int = 10**6):
+    """A writer that notes what it writes, and is interrupted after some slabs."""
+    write, writer.recorded = writer.write, []
+
+    def noted(slab: int, values: dict[str, np.ndarray]) -> None:
+        if len(writer.recorded) == stop_after:
+            raise KeyboardInterrupt
+        write(slab, values)
+        writer.recorded.append(slab)
+
+    writer.write = noted
+    return writer
+
+
+def _fill_directly(world, filler, writer) -> None:
+    # Lightning turns an interrupt into an exit; the writer must cope with either
+    try:
+        fill_cube(world, filler, writer, memory_gib=SMALL_SLABS, trainer=QUIET)
+    except SystemExit as error:
+        raise KeyboardInterrupt from error
+
+
+@pytest.mark.parametrize("suffix", [".nc", ".zarr"])
+def test_a_finished_output_is_kept_and_another_run_s_is_not_overwritten(world, filler, tmp_path, suffix):
+    path = tmp_path / f"filled{suffix}"
+    fill_cube(world, filler, writer_for(path), identity="a", trainer=QUIET)
+    before = sorted((p.name, p.stat().st_mtime_ns) for p in tmp_path.rglob("*"))
+    fill_cube(world, filler, writer_for(path), identity="a", trainer=QUIET)
+    assert sorted((p.name, p.stat().st_mtime_ns) for p in tmp_path.rglob("*")) == before
+    with pytest.raises(ConfigError, match="is of another run"):
+        fill_cube(world, filler, writer_for(path), identity="b", trainer=QUIET)
+    assert sorted((p.name, p.stat().st_mtime_ns) for p in tmp_path.rglob("*")) == before
+
+
+def test_slabs_of_another_run_are_not_mixed_in(world, filler, tmp_path):
+    output = NetcdfOutput(tmp_path / "filled.nc")
+    parts = tmp_path / "filled.nc.parts"
+    parts.mkdir()
+    (parts / "plan.json").write_text('{"digest": "other"}')
+    with pytest.raises(ConfigError, match="holds slabs of another run"):
+        fill_cube(world, filler, output, trainer=QUIET)
+    (parts / "plan.json").unlink()
+    (parts / "slab-00000.h5").write_bytes(b"not ours")
+    fill_cube(world, filler, output, trainer=QUIET)
+    assert not parts.exists()
+
+
+def test_one_file_a_year(world, filler, tmp_path):
+    longer = world.isel(time=slice(0, 20)).assign_coords(time=xr.date_range("2015-12-25", periods=20))
+    fill_cube(longer, filler, writer_for(tmp_path / "filled_{year}.nc"), trainer=QUIET)
+    with xr.open_dataset(tmp_path / "filled_2015.nc") as a, xr.open_dataset(tmp_path / "filled_2016.nc") as b:
+        assert a.sizes["time"] == 7
+        joined = np.concatenate([a["sm_filled"].values, b["sm_filled"].values])
+    np.testing.assert_array_equal(joined, in_memory(longer, filler)["sm_filled"].values)
+
+
+def test_output_names_that_cannot_work(tmp_path):
+    for name, message in (("x.tif", "ending in .nc or .zarr"), ("no/x.nc", "no folder"), ("{year}.zarr", "all years")):
+        with pytest.raises(ConfigError, match=message):
+            writer_for(tmp_path / name)
+
+
+def test_what_the_run_needs_must_be_there(world, filler):
+    with pytest.raises(CubeError, match=r"the cube lacks \['precipitation'\]"):
+        in_memory(world.drop_vars("precipitation"), filler)
+    with pytest.raises(CubeError, match="a map every 2 days"):
+        in_memory(world.isel(time=slice(None, None, 2)), filler)
+    percent = world.copy()
+    percent["sm"] = percent["sm"].assign_attrs(units="%")
+    with pytest.raises(CubeError, match="is in '%', the run was trained in 'm3 m-3'"):
+        in_memory(percent, filler)
+    empty = world.copy()
+    empty["sm"] = empty["sm"].where(False).assign_attrs(world["sm"].attrs)
+    with pytest.raises(CubeError, match="has no observed value"):
+        in_memory(empty, filler)
+
+
+def test_one_day_and_one_cell(world):
+    climatology = fitted("sgdsm.models.simple.Climatology", world)
+    day = int(np.isfinite(world["sm"].values).sum((1, 2)).argmax())
+    one_day = in_memory(world.isel(time=[day]), climatology)
+    assert np.isfinite(one_day["sm_filled"].values[:, world["land"].values]).all()
+    row, column = np.argwhere(np.isfinite(world["sm"].values).any(0))[0]
+    one_cell = in_memory(world.isel(lat=[row], lon=[column]), climatology)
+    assert np.isfinite(one_cell["sm_filled"].values).all()
+
+
+def test_another_name_of_the_target_is_kept(world, filler):
+    renamed = world.rename(sm="swi")
+    assert "swi" in in_memory(renamed, filler)
+    clash = world.rename(sm="gap_age")
+    with pytest.raises(CubeError, match="rename it"):
+        in_memory(clash, filler)
+
+
+def test_infinite_values_are_named(world, filler):
+    broken = world.copy(deep=True)
+    broken["precipitation"].values[3, 1, 2] = np.inf
+    with pytest.raises(CubeError, match=r"'precipitation' has 1 infinite values, the first at .*2015-04-04"):
+        in_memory(broken, filler)
+
+
+def test_a_covariate_that_is_gappy_only_now_is_told(world, caplog):
+    climatology = fitted("sgdsm.models.simple.Climatology", world)
+    gappy = world.copy(deep=True)
+    gappy["precipitation"].values[5] = np.nan
+    with caplog.at_level("INFO", "sgdsm"):
+        in_memory(gappy, climatology, memory_gib=SMALL_SLABS)
+    assert caplog.text.count("covariate 'precipitation' has gaps here") == 1
+
+
+def test_slabs_cover_a_box_once():
+    axes = (Axis(731, 64, 16, False), Axis(200, 48, 6, True), Axis(300, 48, 6, True))
+    for memory in (1e-6, 0.01, 0.1, 10.0):
+        for box in (Box(slice(0, 731), slice(0, 200), slice(0, 300)), Box(slice(50, 130), slice(7, 40), slice(0, 9))):
+            count = np.zeros((731, 200), int)
+            for slab in plan_slabs(axes, 4, memory, box):
+                count[slice(*slab.days), slice(*slab.rows)] += 1
+            assert (count[box.days, box.rows] == 1).all()
+            assert count.sum() == count[box.days, box.rows].size
+
+
+def test_survey_knows_what_lies_around_a_box(world):
+    boxes = [slice(0, 40), slice(24, 90), slice(74, 150)]
+    overview = survey(world, Names.of(world), boxes)
+    assert isinstance(overview, Overview)
+    observed = np.isfinite(world["sm"].values)
+    for box in boxes:
+        for row, column in np.argwhere(world["land"].values)[::11]:
+            before = np.flatnonzero(observed[: box.start, row, column])
+            after = np.flatnonzero(observed[box.stop :, row, column])
+            expected = box.start - before[-1] if before.size else 366
+            assert overview.before[box.start][row, column] == expected
+            assert overview.after[box.stop][row, column] == (after[0] + 1 if after.size else 366)
+
+
+def test_global_grid_has_no_seam(world):
+    """Turning a global cube about the axis turns the result."""
+    lon = np.arange(-180, 180, 360 / 14)
+    rng = np.random.default_rng(0)
+    sm = (0.2 + 0.05 * rng.standard_normal((60, 6, 14))).astype(np.float32)
+    sm[rng.random(sm.shape) < 0.5] = np.nan
+    space = {"time": xr.date_range("2020-01-01", periods=60), "lat": 50.0 - np.arange(6), "lon": lon}
+    cube = as_cube(xr.Dataset({"sm": (("time", "lat", "lon"), sm, {"units": "m3 m-3"})}, space), "sm")
+    assert cube.attrs["circular_longitude"] == 1
+    spec = {"_target_": "sgdsm.models.network.PartialConvNetwork", "window_days": 60, "window_cells": 10, "layers": 1}
+    filler = build({**spec, "channels": 4})
+    record = read_record(cube)
+    filler.configure(Inputs.fit(record, Names.of(cube), record.observed, "m3 m-3", 1, "train"))
+    filler.head[-1].weight.data.normal_()
+    filler.eval()
+    turned = cube.assign(sm=cube["sm"].copy(data=np.roll(sm, 5, 2)), land=cube["land"].roll(lon=5))
+    a, b = (in_memory(c, filler)["sm_filled"].values for c in (cube, turned))
+    np.testing.assert_allclose(np.roll(a, 5, 2), b, atol=1e-5)
+
+
+def test_zarr_of_something_else_is_left_alone(world, filler, tmp_path):
+    zarr.open_group(tmp_path / "mine.zarr", mode="w").attrs["mine"] = 1
+    with pytest.raises(ConfigError, match="another run"):
+        fill_cube(world, filler, ZarrOutput(tmp_path / "mine.zarr"), trainer=QUIET)
+    with h5py.File(tmp_path / "mine.nc", "w") as file:
+        file["x"] = 1
+    with pytest.raises(ConfigError, match="another run"):
+        fill_cube(world, filler, NetcdfOutput(tmp_path / "mine.nc"), trainer=QUIET)

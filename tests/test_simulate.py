@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sgdsm.cube import ConfigError, check_cube
+from sgdsm.sources.orbit import Orbit
+from sgdsm.sources.simulate import simulate, simulate_store
+
+
+@pytest.fixture(scope="module")
+def year():
+    return simulate(days=365)
+
+
+def test_it_is_a_cube_and_the_seed_decides_it(year):
+    check_cube(year)
+    a, b, c = (simulate(rows=6, columns=8, days=20, seed=s) for s in (1, 1, 2))
+    assert a.identical(b)
+    assert not a.equals(c)
+
+
+def test_it_looks_like_the_real_data(year):
+    """The ranges hold the values of SMAP over the United States: gaps .58, lag-1 .040, lag-8 .061, cells' means .11."""
+    land = year["land"].values
+    sm = year["sm"].values[:, land]
+    gaps = 1 - np.isfinite(sm).mean()
+    assert 0.5 < gaps < 0.7
+
+    def difference(days: int) -> float:
+        return float(np.sqrt(np.nanmean((sm[days:] - sm[:-days]) ** 2)))
+
+    assert 0.03 < difference(1) < 0.05
+    assert difference(1) < difference(3) < difference(8) < difference(32)
+    assert 0.07 < np.nanstd(np.nanmean(sm, 0)) < 0.14
+    assert np.nanmin(sm) > 0.0
+    assert np.nanmax(sm) < 0.75
+    rain = year["precipitation"].values[:, land]
+    assert 1 < rain.mean() < 3.5
+    assert 0.1 < (rain >= 2.4).mean() < 0.3
+    winter = np.isin(year["time"].dt.month.values, (12, 1, 2))
+    assert np.isnan(sm[winter]).mean() > np.isnan(sm[~winter]).mean() + 0.1
+    cloud = np.isnan(year["surface_temperature"].values[:, land]).mean()
+    assert 0.2 < cloud < 0.6
+
+
+def test_rain_wets_and_sun_dries(year):
+    land = year["land"].values
+    truth, rain = year["sm_true"].values[:, land], year["precipitation"].values[1:, land]
+    change = np.diff(truth, axis=0)
+    assert change[rain > 10].mean() > 0.03
+    warm = year["air_temperature"].values[1:, land] > 290
+    assert change[(rain == 0) & warm].mean() < -0.002
+
+
+def test_noise_is_what_it_says(year):
+    error = (year["sm"] - year["sm_true"]).values
+    noise = year["sm_noise"].values
+    scaled = (error / noise)[np.isfinite(error) & (year["sm_true"].values > 0.1)]
+    assert scaled.std() == pytest.approx(1, abs=0.02)
+    assert scaled.mean() == pytest.approx(0, abs=0.02)
+    ndvi = year["ndvi_mean"].values
+    land = year["land"].values
+    assert np.corrcoef(ndvi[land], noise[land])[0, 1] > 0.9
+
+
+def test_every_missing_value_has_a_reason(year):
+    land, reason = year["land"].values, year["sm_reason"].values
+    observed = np.isfinite(year["sm"].values)
+    assert (observed == ((reason == 0) & land)).all()
+    assert all((reason == code).any() for code in range(5))
+
+
+def test_store_holds_what_memory_holds(tmp_path):
+    arguments = {"rows": 6, "columns": 8, "days": 40, "resolution": 2.0, "north": 60.0, "west": 0.0, "seed": 2}
+    stored = simulate_store(str(tmp_path / "w.zarr"), **arguments, land_fraction=0.5)
+    made = simulate(**arguments, land_fraction=0.5)
+    for name in ("sm", "precipitation", "elevation", "land", "sm_reason"):
+        np.testing.assert_array_equal(stored[name].values, made[name].values)
+    check_cube(stored)
+    again = simulate_store(str(tmp_path / "w.zarr"), **arguments)
+    np.testing.assert_array_equal(again["sm"].values, made["sm"].values)
+
+
+def test_global_world_is_circular():
+    world = simulate(rows=18, columns=36, days=3, resolution=10.0, north=90.0, west=-180.0, land_fraction=0.3)
+    assert world.attrs["circular_longitude"] == 1
+    assert world["land"].values.mean() == pytest.approx(0.3, abs=0.02)
+
+
+@pytest.mark.parametrize("bad", [{"rows": 0}, {"days": 0}, {"land_fraction": 0.0}, {"columns": 400}, {"north": 100.0}])
+def test_sizes_that_are_not_possible(bad):
+    with pytest.raises(ConfigError, match="data"):
+        simulate(**{"rows": 4, "columns": 4, "days": 2, **bad})
+
+
+def test_orbit_sees_about_half_the_globe_a_day_and_all_of_it_in_three():
+    lat, lon = np.arange(59.5, -60, -1.0), np.arange(-179.5, 180, 1.0)
+    masks = Orbit(lat, lon).cycle()
+    assert masks.shape == (16, 120, 360)
+    share = masks.mean((1, 2))
+    assert (share > 0.4).all()
+    assert (share < 0.7).all()
+    assert np.logical_or.reduce(masks[:3]).mean() > 0.97
+
+
+def test_orbit_agrees_with_a_track_of_points():
+    """The swath by distance to a densely sampled ground track, the slow way."""
+    lat, lon = np.arange(50, 20, -2.5), np.arange(0, 40, 2.5)
+    la, lo = np.meshgrid(np.deg2rad(lat), np.deg2rad(lon), indexing="ij")
+    cells = np.stack([np.cos(la) * np.cos(lo), np.cos(la) * np.sin(lo), np.sin(la)], -1).reshape(-1, 3)
+    tilt, turn = np.deg2rad(98.2), 16 / 233
+    u = np.deg2rad(np.arange(90, 270, 0.05))
+    expected = np.zeros((16, la.size), bool)
+    for number in range(233):
+        node = 0.7 - 2 * np.pi * number * turn - u * turn
+        x, y, z = np.cos(u), np.sin(u) * np.cos(tilt), np.sin(u) * np.sin(tilt)
+        track = np.stack([x * np.cos(node) - y * np.sin(node), x * np.sin(node) + y * np.cos(node), z], -1)
+        expected[number * 16 // 233] |= (cells @ track.T).max(1) > np.cos(725 / 6371)
+    got = Orbit(lat, lon).cycle(phase=0.7).reshape(16, -1)
+    assert (got == expected).mean() > 0.995
