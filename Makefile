@@ -29,5 +29,9 @@ format: .venv/.installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# figures of speed on this machine; see benchmarks/RESULTS.md
+bench: .venv/.installed
+	$(BIN)/python benchmarks/throughput.py
+
 clean:
 	rm -rf .venv demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -178,9 +178,7 @@ def predict(config: dict[str, Any]) -> None:
     from sgdsm.inference.writers import writer_for
     from sgdsm.models.checkpoint import load_filler
     from sgdsm.runs import Run, file_digest, fingerprint
-    from sgdsm.training import quiet_lightning
 
-    quiet_lightning()
     run = Run(config["run"])
     trained = run.config()
     check_config(trained, "train")
@@ -229,9 +227,8 @@ def _evaluate_run(folder: str) -> None:
     from sgdsm.evaluation.protocol import protocol_record, scored_split
     from sgdsm.models.checkpoint import load_filler
     from sgdsm.runs import METRICS, Run, fingerprint
-    from sgdsm.training import prepare, quiet_lightning
+    from sgdsm.training import prepare
 
-    quiet_lightning()
     run = Run(folder)
     config = run.config()
     check_config(config, "train")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +21,7 @@ from sgdsm.data.scaling import Inputs
 from sgdsm.data.splits import All, Blocks, Split
 from sgdsm.inference.stream import Writer, fill_cube
 from sgdsm.inference.writers import MemoryOutput
-from sgdsm.models.base import GapFiller
+from sgdsm.models.base import GapFiller, quiet_lightning
 from sgdsm.models.uncertainty import Conformal
 from sgdsm.sources.orbit import Orbit
 
@@ -208,10 +206,3 @@ class TrainingCurve(pl.Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rows = state_dict["rows"]
-
-
-def quiet_lightning() -> None:
-    """Keep Lightning's own remarks off the screen: what a user must know, we say."""
-    for name in ("pytorch_lightning", "lightning", "lightning.pytorch", "pytorch_lightning.utilities.rank_zero"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")

@@ -24,7 +24,7 @@ from sgdsm.data.record import Names, Record, day_numbers, read_record
 from sgdsm.data.scaling import CellStatistics, Climatology, Inputs
 from sgdsm.inference.blend import fill_scene
 from sgdsm.inference.product import Layout, layout, slab_values
-from sgdsm.models.base import GapFiller
+from sgdsm.models.base import GapFiller, quiet_lightning
 from sgdsm.windows import Axis
 
 
@@ -105,6 +105,7 @@ def fill_cube(
     if done and left:
         log.info("going on: %d of %d slabs are finished", len(done), len(slabs))
     if left:
+        quiet_lightning()
         boxes = [_reach(axes[0], slab.days) for slab in slabs]
         overview = survey(cube, names, boxes, climatology_from)
         days = np.ones(target.shape[0], bool) if wanted_days is None else wanted_days

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -94,3 +96,10 @@ class GapFiller(pl.LightningModule, ABC):
         score = metrics(self._state)
         self.log("validation_rmse", torch.tensor(score["rmse"][0], dtype=torch.float32), prog_bar=True)
         self.log("validation_bias", torch.tensor(score["bias"][0], dtype=torch.float32))
+
+
+def quiet_lightning() -> None:
+    """Keep Lightning's own remarks off the screen: what a user must know, we say."""
+    for name in ("pytorch_lightning", "lightning", "lightning.pytorch", "pytorch_lightning.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
