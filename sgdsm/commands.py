@@ -102,7 +102,11 @@ def _dispatch(command: str, words: list[str], wants_traceback: bool) -> None:
 
 def train(config: dict[str, Any]) -> None:
     """Fit a filler, score it, and print the folder of the run."""
+    from sgdsm.runs import CONFIG
+
     folder = Path(HydraConfig.get().runtime.output_dir)
+    if (folder / CONFIG).exists():
+        raise ConfigError(f"{folder} holds a run already: go on with run={folder}, or choose another hydra.run.dir")
     _announce(train_in(config, folder))
 
 

@@ -293,6 +293,39 @@ def test_a_mistake_ends_in_one_clear_line(run_command, tmp_path, command, words,
     assert not list(tmp_path.glob("runs/*")), "no empty folder is left"
 
 
+def test_an_experiment_file_of_the_users_own(run_command, tmp_path):
+    (tmp_path / "mine" / "experiment").mkdir(parents=True)
+    for name, line in {"good": "seed: 5", "bad": "sede: 5", "worse": "model: {widht: 3}"}.items():
+        (tmp_path / "mine" / "experiment" / f"{name}.yaml").write_text(f"# @package _global_\n{line}\n")
+    words = ["--config-dir=mine", "model=climatology", *SMALL_WORLD, QUIET]
+    code, out, err = run_command("train", *words, "experiment=good")
+    assert code == 0, err
+    assert "seed: 5" in (tmp_path / run_folder(out) / "config.yaml").read_text()
+    for name, message in {"bad": "unknown key 'sede' (did you mean 'seed'?)", "worse": "unknown key 'widht'"}.items():
+        code, _, err = run_command("train", *words, f"experiment={name}")
+        assert code == 1
+        assert message in err
+
+
+def test_a_run_is_not_trained_over(run_command, tmp_path):
+    words = ["model=climatology", *SMALL_WORLD, QUIET, "hydra.run.dir=mine"]
+    assert run_command("train", *words)[0] == 0
+    before = (tmp_path / "mine" / "metrics.json").read_text()
+    code, _, err = run_command("train", *words, "seed=9")
+    assert code == 1
+    assert "holds a run already" in err
+    assert (tmp_path / "mine" / "metrics.json").read_text() == before
+
+
+def test_a_checkpoint_from_something_else(run_command, tmp_path):
+    assert run_command("train", "model=climatology", *SMALL_WORLD, QUIET, "hydra.run.dir=mine")[0] == 0
+    torch.save({"state_dict": {}}, tmp_path / "mine" / "model.ckpt")
+    code, _, err = run_command("predict", "run=mine", "output=x.nc", QUIET)
+    assert code == 1
+    assert "mine/model.ckpt: expected a checkpoint of the format 'sgdsm filler 1'" in err
+    assert not (tmp_path / "x.nc").exists()
+
+
 def test_bad_data_end_in_one_clear_line(run_command, tmp_path, plain):
     good = plain(days=60)
     cases = {
@@ -362,7 +395,7 @@ def test_real_data_run_by_name(run_command, tmp_path, monkeypatch):
     table = score(folder / "filled.nc", folder / "hidden.nc", folder / "visible.nc").table()
     assert 0.035 < table["all"]["rmse"] < 0.05
     assert table["rain"]["n"] > 0
-    assert table["swath"]["n"] > table["outage"]["n"] > 1000
+    assert table["swath"]["n"] > table["outage"]["n"] > 500
 
 
 @pytest.mark.shared_data

@@ -102,6 +102,14 @@ def test_slabs_do_not_show(task):
         np.testing.assert_array_equal(whole[name].values, parts[name].values)
 
 
+def test_a_day_without_covariates_is_filled(task):
+    cube = task.cube.copy(deep=True)
+    for name in task.filler.inputs.dynamic:
+        cube[name].values[40] = np.nan
+    got = filled(cube, task.filler)["sm_filled"].values
+    assert np.isfinite(got[:, cube["land"].values]).all()
+
+
 def test_an_uncertainty_can_wrap_it(task, tmp_path):
     wrapper = build({"_target_": "sgdsm.models.uncertainty.Conformal", "level": 0.8}, filler=task.filler)
     assert isinstance(wrapper, Conformal)
