@@ -21,7 +21,7 @@ from sgdsm.data.scaling import Inputs
 from sgdsm.data.splits import All
 from sgdsm.inference.stream import fill_cube
 from sgdsm.inference.writers import MemoryOutput
-from sgdsm.models.base import quiet_lightning
+from sgdsm.models.base import GapFiller, quiet_lightning
 from sgdsm.models.nets.partial import PartialConv3d
 from sgdsm.sources.simulate import simulate
 
@@ -59,11 +59,11 @@ def main() -> None:
     values = record.values.size
     quiet = {"enable_progress_bar": False, "accelerator": "cpu"}
     for path in ("sgdsm.models.simple.LinearTime", "sgdsm.models.network.PartialConvNetwork"):
-        filler = build({"_target_": path})
+        filler = build({"_target_": path}, GapFiller)
         filler.configure(inputs)
         took = seconds(lambda filler=filler: fill_cube(cube, filler, MemoryOutput(), trainer=quiet), 3)
         print(f"fill with {path.rsplit('.', 1)[-1]}: {values / took / 1e6:.2f} million values a second")
-    axes = filler.window.tile(record.values.shape, 1, False)
+    axes = filler.window.tile(record.values.shape, False)
     data = GapData(record, inputs, split, Gaps(), axes)
     print(f"one epoch's gaps, climatology and windows: {seconds(lambda: data.training_batches(0), 3):.3f} s")
     batch = data.training_batches(0)[0]

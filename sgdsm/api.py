@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import xarray as xr
 
-from sgdsm.build import TARGET, build
+from sgdsm.build import TARGET
 from sgdsm.cube import ConfigError, CubeError, as_cube, by_role
 from sgdsm.data.scaling import Inputs
 from sgdsm.inference.stream import fill_cube
@@ -37,8 +37,8 @@ def fill(dataset: xr.Dataset, run: str | Path, **roles: Any) -> xr.Dataset:
     return output.dataset
 
 
-def open_run_cube(trained: dict[str, Any], data: dict[str, Any] | None) -> xr.Dataset:
-    """The cube to fill: of the run's own data settings, or of others.
+def run_data(trained: dict[str, Any], data: dict[str, Any] | None) -> dict[str, Any]:
+    """Settings of the cube to fill: those of the run, or others.
 
     Where both are files of the user's own, what the second leaves out is as in the run.
     """
@@ -46,22 +46,24 @@ def open_run_cube(trained: dict[str, Any], data: dict[str, Any] | None) -> xr.Da
     if data is not None:
         same = data[TARGET] == spec[TARGET]
         given = {k: v for k, v in data.items() if v not in (None, [], "???")}
+        if "path" in given:
+            spec.pop("if_absent", None)  # that was said of another file
         spec = {**spec, **given} if same else data
         missing = [k for k, v in spec.items() if v == "???"]
         if missing:
             raise ConfigError(f"data.{missing[0]} is not given: pass data.{missing[0]}=...")
-    cube: xr.Dataset = build(spec)
-    return cube
+    return spec
 
 
 def _roles(inputs: Inputs, trained: dict[str, Any], dataset: xr.Dataset) -> dict[str, Any]:
     land = trained.get("land", "land")
-    roles = {
+    roles: dict[str, Any] = {
         "target": inputs.target,
         "dynamic": inputs.dynamic,
         "static": inputs.static,
         "land": land if land in dataset else None,
         "precipitation": inputs.precipitation,
+        **{k: trained[k] for k in ("missing_days", "circular_longitude") if k in trained},
     }
     missing = [n for n in (inputs.target, *inputs.dynamic, *inputs.static) if n not in dataset]
     if missing:

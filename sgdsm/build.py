@@ -17,16 +17,18 @@ from sgdsm.cube import ConfigError, suggest
 TARGET = "_target_"
 
 
-def build(spec: Mapping[str, Any], **more: Any) -> Any:
+def build(spec: Mapping[str, Any], kind: Any, **more: Any) -> Any:
     """Make the object of a specification {'_target_': 'sgdsm.module.Class', argument: value, ...}.
 
+    kind: what it must be, a class or a union of classes: nothing else of the package is called, whatever a file says.
     Values that are specifications are built first. `more` are arguments that a file does not hold. An object with an
     attribute `spec` (a filler) gets the whole specification there, that of other fillers in `more` included.
 
     Raises ConfigError as `check_spec` does.
     """
-    check_spec(spec, supplied=tuple(more))
-    arguments = {k: build(v) if _is_spec(v) else v for k, v in spec.items() if k != TARGET}
+    check_spec(spec, kind, supplied=tuple(more))
+    hints = _hints(locate(spec[TARGET]))
+    arguments = {k: build(v, hints[k]) if _is_spec(v) else v for k, v in spec.items() if k != TARGET}
     made = locate(spec[TARGET])(**arguments, **more)
     if hasattr(made, "spec"):
         made.spec = {**spec, **{name: value.spec for name, value in more.items() if hasattr(value, "spec")}}
@@ -49,13 +51,17 @@ def locate(path: Any) -> Any:
     return found
 
 
-def check_spec(spec: Mapping[str, Any], where: str = "", supplied: Sequence[str] = ()) -> None:
-    """Raise ConfigError where a specification has an unknown or missing argument or one of a wrong type."""
+def check_spec(spec: Mapping[str, Any], kind: Any, where: str = "", supplied: Sequence[str] = ()) -> None:
+    """Raise ConfigError where a specification does not make a `kind` (a class, or what a function returns), or has an
+    unknown or missing argument or one of a wrong type."""
     target = locate(spec.get(TARGET))
     place = where or str(spec[TARGET]).rsplit(".", 1)[-1]
+    hints = _hints(target)
+    made = target if inspect.isclass(target) else hints.get("return")
+    if not (inspect.isclass(made) and issubclass(made, kind)):
+        raise ConfigError(f"{TARGET}: {spec[TARGET]} does not make a {describe(kind)}")
     variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     parameters = {n: p for n, p in inspect.signature(target).parameters.items() if p.kind not in variadic}
-    hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
     for name, value in spec.items():
         if name == TARGET:
             continue
@@ -65,7 +71,7 @@ def check_spec(spec: Mapping[str, Any], where: str = "", supplied: Sequence[str]
                 f"{place}: unknown key '{name}'{suggest(str(name), known)}; known are {', '.join(known) or 'none'}"
             )
         if _is_spec(value):
-            check_spec(value, f"{place}.{name}")
+            check_spec(value, hints.get(name, types.NoneType), f"{place}.{name}")
         elif not fits(value, hints.get(name, Any)):
             raise ConfigError(f"{place}.{name}={value!r}: expected {describe(hints[name])}")
     for name, parameter in parameters.items():
@@ -99,6 +105,10 @@ def fits(value: Any, hint: Any) -> bool:
     if origin in (dict, Mapping):
         return isinstance(value, Mapping) and all(fits(v, arguments[1]) for v in value.values())
     return True
+
+
+def _hints(target: Any) -> dict[str, Any]:
+    return typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
 
 
 def _is_spec(value: Any) -> bool:

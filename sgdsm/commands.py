@@ -115,21 +115,20 @@ def train_in(config: dict[str, Any], folder: Path) -> Path:
     from sgdsm.evaluation.figures import run_figures
     from sgdsm.evaluation.protocol import protocol_record, scored_split
     from sgdsm.models.checkpoint import save_filler
-    from sgdsm.runs import CONFIG, METRICS, MODEL, PROVENANCE, Run, fingerprint, provenance
+    from sgdsm.runs import CONFIG, METRICS, MODEL, PROVENANCE, SCORED, Run, fingerprint, provenance
     from sgdsm.training import BEST, LAST, add_uncertainty, fit, prepare
 
     run = Run(folder)
     task = prepare(config)
+    run.check_data(task.cube)
     run.write(CONFIG, config)
     run.write(PROVENANCE, provenance(config, task.cube))
-    begin = time.perf_counter()
-    fit(task, folder)
-    seconds = time.perf_counter() - begin
+    seconds = fit(task, folder)
     filler = add_uncertainty(task, config["uncertainty"])
     save_filler(filler, folder / MODEL)
     split = scored_split(task.split)
     scenario = task.split.scenarios[split]
-    protocol = protocol_record(split, scenario, fingerprint(task.cube), config["splits"], config["gaps"])
+    protocol = protocol_record(split, scenario, fingerprint(task.cube, SCORED), config["splits"], config["gaps"])
     scores = _score(task, filler, split, run)
     units = filler.inputs.units
     parameters = sum(p.numel() for p in filler.parameters())
@@ -175,20 +174,27 @@ def _score(task: Any, filler: Any, split: str, run: Any) -> dict[str, dict[str, 
 
 def predict(config: dict[str, Any]) -> None:
     """Fill a cube with a run's filler and write it."""
-    from sgdsm.api import open_run_cube
+    import xarray as xr
+
+    from sgdsm.api import run_data
     from sgdsm.build import build
     from sgdsm.cube import box_of
+    from sgdsm.data.record import tell_of
     from sgdsm.inference.stream import fill_cube
     from sgdsm.inference.writers import writer_for
     from sgdsm.models.checkpoint import load_filler
-    from sgdsm.runs import Run, file_digest, fingerprint
+    from sgdsm.runs import Run, file_digest, file_stamp, fingerprint
+    from sgdsm.training import TrainerOptions
 
     run = Run(config["run"])
     trained = run.config()
     check_config(trained, "train")
     filler = load_filler(run.model)
     output = writer_for(config["output"])
-    cube = open_run_cube(trained, config.get("data"))
+    data = run_data(trained, config.get("data"))
+    cube: xr.Dataset = build(data, xr.Dataset)
+    tell_of(cube)
+    source = data.get("path")
     period = config["time"]
     if period is not None:
         first, colon, last = str(period).partition(":")
@@ -200,10 +206,10 @@ def predict(config: dict[str, Any]) -> None:
         filler,
         output,
         source=f"{trained['model']['_target_'].rsplit('.', 1)[-1]} fitted in {run.folder.name}",
-        identity=f"{file_digest(run.model)} {fingerprint(cube)}",
+        identity=f"{file_digest(run.model)} {fingerprint(cube)} {file_stamp(source)}",
         box=box_of(cube, period, config["bbox"]),
         memory_gib=config["inference"]["memory_gib"],
-        trainer=build(config["trainer"]).predicting(),
+        trainer=build(config["trainer"], TrainerOptions).predicting(),
     )
     print(f"filled: {config['output']}")
 
@@ -230,7 +236,7 @@ def evaluate(config: dict[str, Any]) -> None:
 def _evaluate_run(folder: str) -> None:
     from sgdsm.evaluation.protocol import protocol_record, scored_split
     from sgdsm.models.checkpoint import load_filler
-    from sgdsm.runs import METRICS, Run, fingerprint
+    from sgdsm.runs import METRICS, SCORED, Run, fingerprint
     from sgdsm.training import prepare
 
     run = Run(folder)
@@ -240,7 +246,7 @@ def _evaluate_run(folder: str) -> None:
     task = prepare(config)
     split = scored_split(task.split)
     scenario = task.split.scenarios[split]
-    protocol = protocol_record(split, scenario, fingerprint(task.cube), config["splits"], config["gaps"])
+    protocol = protocol_record(split, scenario, fingerprint(task.cube, SCORED), config["splits"], config["gaps"])
     if protocol["digest"] != recorded["protocol"]["digest"]:
         raise ConfigError(f"run={folder}: its data or its splits are no longer those of {METRICS}: train it again")
     run.write(METRICS, {**recorded, "classes": _score(task, load_filler(run.model), split, run)})
@@ -260,10 +266,11 @@ def compare(config: dict[str, Any]) -> None:
         output = Path("runs") / f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_compare_{experiment or 'runs'}"
     runs = [Path(run) for run in config["runs"]]
     if experiment:
-        overrides = [o for o in HydraConfig.get().overrides.task if not o.startswith(("output=", "runs="))]
+        overrides = [
+            o for o in HydraConfig.get().overrides.task if not o.startswith(("output=", "runs=", "reference="))
+        ]
         runs = train_experiment(config, overrides, output, train_in)
-    reference = (config.get("compare") or {}).get("reference", "linear_time")
-    print(compare_runs(runs, reference, output, experiment))
+    print(compare_runs(runs, config["reference"], output, experiment))
 
 
 COMMANDS: dict[str, Callable[[dict[str, Any]], None]] = {

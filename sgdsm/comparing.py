@@ -52,18 +52,24 @@ def train_experiment(
     return folders
 
 
-def compare_runs(folders: Sequence[Path], reference: str, output: Path, experiment: str | None) -> str:
-    """Write the table, the figures and the page of a comparison to `output`; returns what to print."""
+def compare_runs(folders: Sequence[Path], reference: str | None, output: Path, experiment: str | None) -> str:
+    """Write the table, the figures and the page of a comparison to `output`; returns what to print.
+
+    reference: label of the run that the others are measured by, or the end of its folder's name; by default
+    'linear_time' where there is one, else the first run.
+
+    Raises ConfigError where there is no such run, or several.
+    """
     entries = []
-    for folder in _expand(folders):
+    folders = _expand(folders)
+    for folder, label in zip(folders, _labels(folders), strict=True):
         run = Run(folder)
-        entries.append(Entry(folder.name, folder, run.metrics(), Scores.load(run.evaluation / SCORES)))
+        entries.append(Entry(label, folder, run.metrics(), Scores.load(run.evaluation / SCORES)))
     check_protocol(entries)
-    if reference not in [entry.label for entry in entries]:
-        reference = entries[0].label
+    reference = _reference([entry.label for entry in entries], reference)
     rows = comparison(entries, reference)
     units = entries[0].metrics["units"]
-    table = format_comparison(rows, reference, units)
+    table = format_comparison(rows, reference, units, entries[0].metrics["protocol"]["scored_split"])
     output.mkdir(parents=True, exist_ok=True)
     (output / "comparison.txt").write_text(table + "\n")
     pictures = comparison_figures(entries, rows, reference, units, output / "figures")
@@ -82,6 +88,26 @@ def compare_runs(folders: Sequence[Path], reference: str, output: Path, experime
         sections.append((row["label"], sorted(figures.glob("*.png"))))
     page = write_report(output / "report.html", f"Comparison {experiment or ''}".strip(), table, facts, sections)
     return f"\n{table}\n\nreport: {page}"
+
+
+def _labels(folders: Sequence[Path]) -> list[str]:
+    """The ends of the paths, as long as it takes to tell them apart."""
+    parts = [folder.resolve().parts for folder in folders]
+    for length in range(1, max(map(len, parts), default=1) + 1):
+        labels = ["/".join(p[-length:]) for p in parts]
+        if len(set(labels)) == len(labels):
+            return labels
+    raise ConfigError("compare: a run is named twice")
+
+
+def _reference(labels: list[str], wanted: str | None) -> str:
+    name = wanted or "linear_time"
+    found = [label for label in labels if label == name] or [label for label in labels if label.endswith(name)]
+    if len(found) == 1 or (found and wanted is None):
+        return found[0]
+    if wanted is None:
+        return labels[0]
+    raise ConfigError(f"reference={wanted}: expected one of the runs, {', '.join(labels)}; {len(found)} fit")
 
 
 def _expand(folders: Sequence[Path]) -> list[Path]:

@@ -12,17 +12,19 @@ from sgdsm.build import TARGET, build, check_spec, describe, fits
 from sgdsm.cube import ConfigError, suggest
 
 GROUPS = ("data", "model", "gaps", "splits", "trainer", "uncertainty")
+PREDICT_IGNORES = ("max_epochs", "gradient_clip", "check_every")
 SUPPLIED = {"uncertainty": ("filler",)}
 KEYS = {
     "train": {*GROUPS, "seed", "compare"},
     "predict": {"data", "trainer", "run", "output", "time", "bbox", "inference"},
     "evaluate": {"run", "filled", "truth", "visible", "precipitation"},
-    "compare": {*GROUPS, "seed", "compare", "runs", "output"},
+    "compare": {*GROUPS, "seed", "compare", "runs", "reference", "output"},
 }
-COMPARE = {"reference": str, "models": dict}
+COMPARE = {"models": dict}
 TYPES: dict[str, Any] = {
     "seed": int,
     "output": str | None,
+    "reference": str | None,
     "time": str | None,
     "bbox": tuple[float, float, float, float] | None,
     "inference": dict[str, float],
@@ -55,11 +57,13 @@ def check_config(config: Mapping[str, Any], command: str) -> None:
         if not isinstance(spec, Mapping):
             raise ConfigError(f"{group}={spec!r}: expected settings with {TARGET}")
         if group != "uncertainty" or spec.get(TARGET) is not None:
-            check_spec(spec, group, SUPPLIED.get(group, ()))
+            check_spec(spec, kinds()[group], group, SUPPLIED.get(group, ()))
     # constructors check ranges; only data are not made here, for that would read them
-    made = {group: build(config[group]) for group in ("gaps", "splits", "trainer", "model") if config.get(group)}
+    made = {g: build(config[g], kinds()[g]) for g in ("gaps", "splits", "trainer", "model") if config.get(g)}
     if "model" in made and "trainer" in made:
         _check_epochs(made["model"], made["trainer"].max_epochs)
+    if command == "predict":
+        _check_predict(config, made["trainer"])
     compare = config.get("compare") or {}
     for key, value in compare.items():
         if key not in COMPARE:
@@ -68,6 +72,27 @@ def check_config(config: Mapping[str, Any], command: str) -> None:
             )
         if not isinstance(value, COMPARE[key]):
             raise ConfigError(f"compare.{key}={value!r}: expected {COMPARE[key].__name__}")
+
+
+def kinds() -> dict[str, Any]:
+    """What the settings of each group make."""
+    # here: a config can be looked at without them
+    import xarray as xr
+
+    from sgdsm.data.gaps import Gaps
+    from sgdsm.data.splits import All, Blocks
+    from sgdsm.models.base import GapFiller
+    from sgdsm.models.uncertainty import Conformal
+    from sgdsm.training import TrainerOptions
+
+    return {
+        "data": xr.Dataset,
+        "model": GapFiller,
+        "gaps": Gaps,
+        "splits": All | Blocks,
+        "trainer": TrainerOptions,
+        "uncertainty": Conformal,
+    }
 
 
 def load_config(path: Path) -> dict[str, Any]:
@@ -104,6 +129,19 @@ def _refuse_resolvers(value: Any, where: str) -> None:
             _refuse_resolvers(item, where)
     elif isinstance(value, str) and "${" in value:
         raise ConfigError(f"{where}: '{value}': a run's configuration holds plain values, no interpolation")
+
+
+def _check_predict(config: Mapping[str, Any], options: Any) -> None:
+    for key in PREDICT_IGNORES:
+        if getattr(options, key) != getattr(type(options), key):
+            raise ConfigError(
+                f"trainer.{key}={getattr(options, key)}: it belongs to training, predict has no use for it"
+            )
+    for key, value in config["inference"].items():
+        if key != "memory_gib":
+            raise ConfigError(f"inference: unknown key '{key}'; known is memory_gib")
+        if value <= 0:
+            raise ConfigError(f"inference.memory_gib={value}: expected more than 0")
 
 
 def _check_epochs(model: Any, epochs: int | None) -> None:

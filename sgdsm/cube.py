@@ -78,7 +78,7 @@ def open_cube(
     flag: Sequence[str] = (),
     land: str | None = None,
     precipitation: str | None = None,
-    missing_days: Literal["refuse", "insert"] = "refuse",
+    missing_days: Literal["refuse", "insert"] | None = None,
     circular_longitude: bool | None = None,
     if_absent: str | None = None,
 ) -> xr.Dataset:
@@ -103,7 +103,7 @@ def as_cube(
     flag: Sequence[str] = (),
     land: str | None = None,
     precipitation: str | None = None,
-    missing_days: Literal["refuse", "insert"] = "refuse",
+    missing_days: Literal["refuse", "insert"] | None = None,
     circular_longitude: bool | None = None,
 ) -> xr.Dataset:
     """Make a cube of any Dataset by naming its variables.
@@ -112,7 +112,7 @@ def as_cube(
         that are ever observed.
     precipitation: which of `dynamic` is precipitation (a rate or an amount per step); by default the one whose
         `standard_name` says so. Needed only for features of antecedent rain and for scores in rain.
-    missing_days: 'refuse' or 'insert' (adds the days that the time axis lacks, as days without observations).
+    missing_days: 'refuse' (the default) or 'insert' (adds the days that the time axis lacks, without observations).
     circular_longitude: whether the last column touches the first; by default judged from the longitudes.
 
     Raises CubeError naming the variable, what was found and what was expected.
@@ -128,7 +128,7 @@ def as_cube(
     if precipitation is not None and precipitation not in dynamic:
         raise CubeError(f"precipitation '{precipitation}' must be one of the dynamic variables {list(dynamic)}")
 
-    cube = _rename_dims(dataset[named].copy(), target)
+    cube = _in_metres(_rename_dims(dataset[named].copy(), target))
     cube = _mend_time(cube, missing_days)
     cube = _north_up(cube)
     unitless = [n for n in (target, *dynamic, *static) if "units" not in cube[n].attrs]
@@ -256,11 +256,10 @@ def box_of(cube: xr.Dataset, time: tuple[str, str] | None = None, bbox: Sequence
     if time is not None:
         index = cube.indexes["time"]
         try:
-            start, end = (np.datetime64(t, "D") if t else None for t in time)
-        except ValueError as error:
+            # a month or a year as an end stands for its last day
+            days = days[index.slice_indexer(*(t or None for t in time))]
+        except (ValueError, TypeError) as error:
             raise CubeError(f"time={time[0]}:{time[1]}: expected dates like 2015-04-01:2015-06-30") from error
-        inside = (index >= (start or index[0])) & (index <= (end or index[-1]))
-        days = np.flatnonzero(inside)
         if not days.size:
             raise CubeError(
                 f"time={time[0]}:{time[1]} holds no day: the cube has {index[0]:%Y-%m-%d} to {index[-1]:%Y-%m-%d}"
@@ -316,7 +315,14 @@ def _rename_dims(dataset: xr.Dataset, target: str) -> xr.Dataset:
     return dataset
 
 
-def _mend_time(cube: xr.Dataset, missing_days: str) -> xr.Dataset:
+def _in_metres(cube: xr.Dataset) -> xr.Dataset:
+    for dim in ("y", "x"):
+        if dim in cube.dims and cube[dim].attrs.get("units") in ("km", "kilometer", "kilometre"):
+            cube = cube.assign_coords({dim: (dim, cube[dim].values * 1000.0, {**cube[dim].attrs, "units": "m"})})
+    return cube
+
+
+def _mend_time(cube: xr.Dataset, missing_days: str | None) -> xr.Dataset:
     time = cube["time"]
     if time.dtype == object and time.size:
         calendar = getattr(time.values[0], "calendar", "unknown")
@@ -338,6 +344,12 @@ def _mend_time(cube: xr.Dataset, missing_days: str) -> xr.Dataset:
     if repeated.size:
         raise CubeError(f"time has {repeated.size} duplicated days, the first is {str(values[repeated[0]])[:10]}")
     step = np.diff(values).min() if values.size > 1 else DAY
+    uneven = np.flatnonzero(np.diff(values) % step != np.timedelta64(0))
+    if uneven.size:
+        raise CubeError(
+            f"time has steps of {step // DAY} days and one that is no multiple of that after "
+            f"{str(values[uneven[0]])[:10]}: expected a map every n days"
+        )
     missing = round((values[-1] - values[0]) / step) + 1 - values.size if values.size else 0
     if missing == 0:
         return cube

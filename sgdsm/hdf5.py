@@ -6,6 +6,7 @@ runs on machines that have no netCDF4.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ import xarray as xr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
+log = logging.getLogger("sgdsm")
 COORDINATES = ("time", "lat", "lon", "latitude", "longitude", "y", "x")
 INTERNAL = {
     "CLASS",
@@ -33,9 +35,10 @@ def open_hdf5(path: str | Path) -> xr.Dataset:
     """A lazy, CF-decoded Dataset of all numeric arrays in an HDF5 file, those in groups included.
 
     Dimensions come from the dimension scales (as in netCDF-4) or, without them, from DIMENSION_LABELS, or from the
-    lengths of the coordinates called time, lat / y, lon / x.
+    lengths of the coordinates called time, lat / y, lon / x. An array whose dimensions cannot be told is left out, and
+    the second of two arrays of one name goes by its whole path; the log says so.
 
-    Raises ValueError where an array's dimensions cannot be told, OSError where it is not an HDF5 file.
+    Raises OSError where it is not an HDF5 file.
     """
     file = h5py.File(path, "r")
     arrays: dict[str, h5py.Dataset] = {}
@@ -44,7 +47,8 @@ def open_hdf5(path: str | Path) -> xr.Dataset:
         short = name.rsplit("/", 1)[-1]
         if isinstance(node, h5py.Dataset) and node.dtype.kind in "fiub":
             if short in arrays:
-                raise ValueError(f"two arrays are called '{short}': {arrays[short].name} and {node.name}")
+                log.info("two arrays are called '%s': %s goes by its whole path", short, name)
+                short = name
             arrays[short] = node
 
     file.visititems(collect)
@@ -53,7 +57,11 @@ def open_hdf5(path: str | Path) -> xr.Dataset:
     for name, node in arrays.items():
         if _is_bare_dimension(node):
             continue
-        dims = (name,) if name in lengths else _dims(node, lengths)
+        try:
+            dims = (name,) if name in lengths else _dims(node, lengths)
+        except ValueError as error:
+            log.info("left out: %s", error)
+            continue
         data = indexing.LazilyIndexedArray(_LazyArray(node))
         variables[name] = xr.Variable(dims, data, {k: _plain(v) for k, v in node.attrs.items() if k not in INTERNAL})
     attrs = {k: _plain(v) for k, v in file.attrs.items() if k not in INTERNAL}

@@ -7,6 +7,7 @@ import json
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import yaml
 from sgdsm.config import load_config
 from sgdsm.cube import ConfigError, by_role, target_of
 
+SCORED = ("target", "land")  # the roles that a score depends on
 CONFIG, MODEL, METRICS, PROVENANCE = "config.yaml", "model.ckpt", "metrics.json", "provenance.json"
 PACKAGES = (
     "sgdsm",
@@ -80,6 +82,12 @@ class Run:
         partial.write_text(text + ("" if text.endswith("\n") else "\n"))
         partial.replace(self.folder / name)
 
+    def check_data(self, cube: xr.Dataset) -> None:
+        """Raise ConfigError where the run was begun on other data."""
+        path = self.folder / PROVENANCE
+        if path.is_file() and json.loads(path.read_text())["data"]["fingerprint"] != fingerprint(cube):
+            raise ConfigError(f"{path}: the run was begun on other data than are there now: train a new one")
+
     def finished(self) -> bool:
         """Whether the run was trained and scored to its end."""
         return self.model.is_file() and (self.folder / METRICS).is_file()
@@ -101,19 +109,30 @@ def provenance(config: dict[str, Any], cube: xr.Dataset) -> dict[str, Any]:
     }
 
 
-def fingerprint(cube: xr.Dataset, days: int = 16) -> str:
-    """Digest of a cube: names, coordinates, and the values of some days of each variable (bounded work)."""
+def fingerprint(
+    cube: xr.Dataset, roles: Sequence[str] = ("target", "dynamic", "static", "land"), days: int = 16
+) -> str:
+    """Digest of a cube: coordinates, and names and values of some days of the variables of `roles` (bounded work)."""
     digest = hashlib.sha256()
     for name in ("time", *target_of(cube).dims[1:]):
         digest.update(np.ascontiguousarray(cube[name].values).tobytes())
     chosen = np.unique(np.linspace(0, cube.sizes["time"] - 1, days).astype(int))
-    for role in ("target", "dynamic", "static", "land"):
+    for role in roles:
         for name in by_role(cube, role):
             variable = cube[name]
             values = variable.isel(time=chosen).values if "time" in variable.dims else variable.values
             digest.update(name.encode())
             digest.update(np.nan_to_num(np.asarray(values, np.float32), nan=-9e9).tobytes())
     return digest.hexdigest()[:16]
+
+
+def file_stamp(path: str | Path | None) -> str:
+    """Size and time of change of a file, or of all files of a store; '' for none."""
+    if path is None or not Path(path).exists():
+        return ""
+    path = Path(path)
+    found = [file.stat() for file in (path.rglob("*") if path.is_dir() else [path])]
+    return f"{len(found)} {sum(s.st_size for s in found)} {max(s.st_mtime_ns for s in found)}"
 
 
 def file_digest(path: Path) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,10 @@ import xarray as xr
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from sgdsm.build import TARGET, build
-from sgdsm.cube import ConfigError, seen_only, step_days, target_of
+from sgdsm.cube import ConfigError, log, seen_only, step_days, target_of
 from sgdsm.data.gaps import Gaps
 from sgdsm.data.module import GapData
-from sgdsm.data.record import Names, Record, read_record, usable
+from sgdsm.data.record import Names, Record, read_record, tell_of, usable
 from sgdsm.data.scaling import Inputs
 from sgdsm.data.splits import All, Blocks, Split
 from sgdsm.inference.stream import Writer, fill_cube
@@ -25,7 +27,7 @@ from sgdsm.models.base import GapFiller, quiet_lightning
 from sgdsm.models.uncertainty import Conformal
 from sgdsm.sources.orbit import Orbit
 
-LAST, BEST = "last.ckpt", "best.ckpt"
+LAST, BEST = "last.ckpt", "best.pt"
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class TrainerOptions:
     """
 
     accelerator: str = "auto"
-    devices: int | str | list[int] = 1
+    devices: int | list[int] = 1
     precision: str = "32-true"
     max_epochs: int | None = None
     gradient_clip: float | None = 1.0
@@ -49,6 +51,8 @@ class TrainerOptions:
     def __post_init__(self) -> None:
         if self.max_epochs is not None and self.max_epochs < 1:
             raise ConfigError(f"trainer.max_epochs={self.max_epochs}: expected at least 1")
+        if self.devices != 1 and not (isinstance(self.devices, list) and len(self.devices) == 1):
+            raise ConfigError(f"trainer.devices={self.devices}: expected 1, or a list with the number of one device")
         if self.check_every < 1 or self.workers < 0:
             raise ConfigError(
                 f"trainer.check_every={self.check_every}, workers={self.workers}: expected 1 and 0 or more"
@@ -77,21 +81,26 @@ def prepare(config: dict[str, Any]) -> Task:
 
     Raises CubeError and ConfigError where data and configuration do not go together.
     """
-    cube = usable(build(config["data"]))
+    cube = usable(build(config["data"], xr.Dataset))
+    tell_of(cube)
     names = Names.of(cube)
     record = read_record(cube)
-    splits: All | Blocks = build(config["splits"])
-    gaps: Gaps = build(config["gaps"])
+    splits: All | Blocks = build(config["splits"], All | Blocks)
+    gaps: Gaps = build(config["gaps"], Gaps)
     target = target_of(cube)
     orbit = Orbit(cube["lat"].values, cube["lon"].values) if "lat" in cube.dims else None
     observed = record.observed & record.land
     split = splits.deal(observed, record.days, gaps, orbit)
-    steps = step_days(cube["time"])
-    inputs = Inputs.fit(record, names, split.base, target.attrs.get("units", "1"), steps, "train")
-    filler: GapFiller = build(config["model"])
+    units = target.attrs.get("units", "1")
+    inputs = Inputs.fit(record, names, split.base, units, step_days(cube["time"]), "train")
+    filler: GapFiller = build(config["model"], GapFiller)
     filler.configure(inputs)
-    options: TrainerOptions = build(config["trainer"])
-    axes = filler.window.tile(target.shape, steps, record.circular)
+    options: TrainerOptions = build(config["trainer"], TrainerOptions)
+    if filler.window.days is not None and filler.window.days > len(record.days):
+        log.info(
+            "the record of %d days is shorter than a window of %d: one window", len(record.days), filler.window.days
+        )
+    axes = filler.window.tile(target.shape, record.circular)
     data = GapData(
         record,
         inputs,
@@ -107,10 +116,12 @@ def prepare(config: dict[str, Any]) -> Task:
     return Task(cube, record, split, filler, data, options)
 
 
-def fit(task: Task, folder: Path) -> None:
+def fit(task: Task, folder: Path) -> float:
     """Train the filler of a task in place; a network goes on from LAST in `folder` where that is there.
 
     A network ends with the weights of the epoch that was best in validation.
+
+    Returns the seconds it took, those before an interruption included.
     """
     quiet_lightning()
     filler, options = task.filler, task.options
@@ -124,43 +135,41 @@ def fit(task: Task, folder: Path) -> None:
         "num_sanity_val_steps": 0,
         "reload_dataloaders_every_n_epochs": 1,
     }
-    if not filler.passes:
-        trainer = pl.Trainer(**common, enable_checkpointing=False)
-        trainer.validate(filler, task.data, verbose=False)
-    elif filler.automatic_optimization:
-        _fit_network(task, folder, common)
-    else:
-        passes = filler.passes
-        # before the last pass there are no trees to validate
-        trainer = pl.Trainer(**common, max_epochs=passes, check_val_every_n_epoch=passes, enable_checkpointing=False)
+    seconds = 0.0
+    if filler.passes and filler.automatic_optimization:
+        seconds = _fit_network(task, folder, common)
+    elif filler.passes:
+        begin = time.perf_counter()
+        trainer = pl.Trainer(**common, max_epochs=filler.passes, limit_val_batches=0, enable_checkpointing=False)
         trainer.fit(filler, task.data)
+        seconds = time.perf_counter() - begin
     filler.eval()
+    return seconds
 
 
-def _fit_network(task: Task, folder: Path, common: dict[str, Any]) -> None:
+def _fit_network(task: Task, folder: Path, common: dict[str, Any]) -> float:
     filler, options = task.filler, task.options
     epochs = options.max_epochs or filler.passes
-    keep: dict[str, Any] = {"dirpath": folder, "enable_version_counter": False, "save_on_train_epoch_end": True}
-    best = ModelCheckpoint(**keep, filename="best", monitor="validation_rmse")
-    last = ModelCheckpoint(**keep, filename="last")
+    course = Course(folder)
+    last = ModelCheckpoint(folder, "last", enable_version_counter=False, save_on_train_epoch_end=True)
     trainer = pl.Trainer(
         **common,
         max_epochs=epochs,
         check_val_every_n_epoch=min(options.check_every, epochs),
         gradient_clip_val=options.gradient_clip,
-        callbacks=[TrainingCurve(folder), best, last],
+        callbacks=[course, last],
     )
     resumed = folder / LAST if (folder / LAST).exists() else None
     trainer.fit(filler, task.data, ckpt_path=resumed, weights_only=True)
-    state = torch.load(folder / BEST, map_location="cpu", weights_only=True)["state_dict"]
-    filler.load_state_dict(state)
+    filler.load_state_dict(torch.load(folder / BEST, map_location="cpu", weights_only=True))
+    return course.seconds
 
 
 def add_uncertainty(task: Task, spec: dict[str, Any]) -> GapFiller:
     """Wrap the fitted filler and calibrate it on the calibration split, filled as a product would be."""
     if spec.get(TARGET) is None:
         return task.filler
-    wrapper: Conformal = build(spec, filler=task.filler)
+    wrapper: Conformal = build(spec, Conformal, filler=task.filler)
     wrapper.inputs = task.filler.inputs
     output = MemoryOutput()
     fill_scenario(task, task.filler, "calibration", output)
@@ -183,26 +192,46 @@ def fill_scenario(task: Task, filler: GapFiller, split: str, output: Writer) -> 
     )
 
 
-class TrainingCurve(pl.Callback):
-    """Loss and validation score of each epoch, in `training.csv`; goes on where an interrupted run stopped."""
+class Course(pl.Callback):
+    """The course of a training: loss and validation score of each epoch in `training.csv`, the best weights in BEST.
+
+    Goes on where an interrupted run stopped, in whatever folder it lies now. seconds: so far.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / "training.csv"
+        self.folder = folder
         self.rows: list[dict[str, float]] = []
+        self.seconds = 0.0
+        self._validated: dict[str, float] = {}
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._begin = time.perf_counter() - self.seconds
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        names = ("validation_rmse", "validation_bias")
+        self._validated = {name: float(trainer.callback_metrics[name]) for name in names}
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        loss = float(trainer.callback_metrics["train_loss"])
+        row = {"epoch": float(trainer.current_epoch), "train_loss": loss, **self._validated}
+        score = self._validated.get("validation_rmse")
+        if score is not None and score < min((r.get("validation_rmse", math.inf) for r in self.rows), default=math.inf):
+            partial = self.folder / f"{BEST}.partial"
+            torch.save(pl_module.state_dict(), partial)
+            partial.replace(self.folder / BEST)
+        self.rows.append(row)
+        self._validated = {}
+        self.seconds = time.perf_counter() - self._begin
         names = ("train_loss", "validation_rmse", "validation_bias")
-        found = {n: float(trainer.callback_metrics[n]) for n in names if n in trainer.callback_metrics}
-        self.rows.append({"epoch": float(trainer.current_epoch), **found})
         lines = [",".join(("epoch", *names))]
         lines += [
             ",".join([f"{row['epoch']:.0f}", *(f"{row[n]:.6g}" if n in row else "" for n in names)])
             for row in self.rows
         ]
-        self.path.write_text("\n".join(lines) + "\n")
+        (self.folder / "training.csv").write_text("\n".join(lines) + "\n")
 
     def state_dict(self) -> dict[str, Any]:
-        return {"rows": self.rows}
+        return {"rows": self.rows, "seconds": self.seconds}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.rows = state_dict["rows"]
+        self.rows, self.seconds = state_dict["rows"], state_dict["seconds"]

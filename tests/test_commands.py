@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+import yaml
 from conftest import BLOCKS, ROOT, SMALL_WORLD, TINY_FOREST, TINY_PCONV, TINY_TREES, run_folder, shared_data
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
@@ -21,9 +23,10 @@ from omegaconf import OmegaConf
 import sgdsm
 from sgdsm.build import build
 from sgdsm.config import config_folder
-from sgdsm.cube import by_role
+from sgdsm.cube import by_role, open_dataset
 from sgdsm.evaluation.score import score
 from sgdsm.models.checkpoint import load_filler
+from sgdsm.runs import Run
 
 QUIET = "trainer.progress=false"
 
@@ -35,7 +38,7 @@ def test_train_and_predict(run_command, tmp_path, model):
     run = tmp_path / run_folder(out)
     names = {path.name for path in run.iterdir()}
     assert {"config.yaml", "model.ckpt", "metrics.json", "provenance.json", "figures"} <= names
-    assert not {"last.ckpt", "best.ckpt"} & names
+    assert not {"last.ckpt", "best.pt"} & names
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["split"] == "validation"
     assert 0 < metrics["classes"]["all"]["rmse"] < 0.2
@@ -58,10 +61,7 @@ def test_train_and_predict(run_command, tmp_path, model):
 
 
 def _world_of(run: Path) -> xr.Dataset:
-    from sgdsm.api import open_run_cube
-    from sgdsm.runs import Run
-
-    return open_run_cube(Run(run).config(), None)
+    return build(Run(run).config()["data"], xr.Dataset)
 
 
 def test_predict_a_part_and_again(run_command, tmp_path):
@@ -194,13 +194,13 @@ def test_sweep(run_command, tmp_path):
 
 
 def test_a_network_that_was_interrupted_ends_as_if_it_had_not_been(run_command, tmp_path, monkeypatch):
-    from sgdsm.training import TrainingCurve
+    from sgdsm.training import Course
 
     words = [*TINY_PCONV, "model.passes=4", "model.dropout=0.2", *SMALL_WORLD, QUIET]
     code, out, err = run_command("train", *words)
     assert code == 0, err
     whole = tmp_path / run_folder(out)
-    ended = TrainingCurve.on_train_epoch_end
+    ended = Course.on_train_epoch_end
 
     def dying(self, trainer, module):
         ended(self, trainer, module)
@@ -208,26 +208,28 @@ def test_a_network_that_was_interrupted_ends_as_if_it_had_not_been(run_command, 
             raise RuntimeError("power cut")
 
     with monkeypatch.context() as patch:
-        patch.setattr(TrainingCurve, "on_train_epoch_end", dying)
+        patch.setattr(Course, "on_train_epoch_end", dying)
         code, _, err = run_command("train", *words, "hydra.run.dir=cut")
     assert code == 1
     assert "power cut" in err
     assert not (tmp_path / "cut" / "model.ckpt").exists()
-    code, out, err = run_command("train", "run=cut")
-    assert code == 0, err
-    assert out.strip().splitlines()[-1] == "run: cut"
-    a, b = (torch.load(folder / "model.ckpt", weights_only=True)["state"] for folder in (whole, tmp_path / "cut"))
-    assert a.keys() == b.keys()
-    for name in a:
-        assert torch.equal(a[name], b[name]), name
-    assert (whole / "training.csv").read_text() == (tmp_path / "cut" / "training.csv").read_text()
+    shutil.copytree(tmp_path / "cut", tmp_path / "moved")
+    for name in ("cut", "moved"):
+        code, out, err = run_command("train", f"run={name}")
+        assert code == 0, err
+        assert out.strip().splitlines()[-1] == f"run: {name}"
+        a, b = (torch.load(folder / "model.ckpt", weights_only=True)["state"] for folder in (whole, tmp_path / name))
+        assert a.keys() == b.keys()
+        for key in a:
+            assert torch.equal(a[key], b[key]), key
+        assert (whole / "training.csv").read_text() == (tmp_path / name / "training.csv").read_text()
     code, out, err = run_command("train", "run=cut")
     assert code == 0
     assert "finished already" in err
 
 
-@pytest.mark.parametrize("script", ["train.py", "predict.py"])
-def test_kill_and_start_again(run_command, tmp_path, script):
+@pytest.mark.parametrize(("script", "suffix"), [("train.py", ""), ("predict.py", ".zarr"), ("predict.py", ".nc")])
+def test_kill_and_start_again(run_command, tmp_path, script, suffix):
     """A real kill -9 of a real process, then the same words."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     train = [*TINY_PCONV, "model.passes=6", *SMALL_WORLD, QUIET]
@@ -238,8 +240,8 @@ def test_kill_and_start_again(run_command, tmp_path, script):
         words, again = [*train, "hydra.run.dir=cut"], ["run=cut"]
         begun = tmp_path / "cut" / "last.ckpt"
     else:
-        words = again = ["run=whole", "output=cut.zarr", *small, QUIET]
-        begun = tmp_path / "cut.zarr"
+        words = again = ["run=whole", f"output=cut{suffix}", *small, QUIET]
+        begun = tmp_path / ("cut.zarr" if suffix == ".zarr" else "cut.nc.parts/slab-00000.h5")
     process = subprocess.Popen([sys.executable, str(ROOT / script), *words], cwd=tmp_path, env=environment)
     deadline = time.monotonic() + 120
     while not begun.exists() and process.poll() is None and time.monotonic() < deadline:
@@ -254,9 +256,9 @@ def test_kill_and_start_again(run_command, tmp_path, script):
         a, b = (torch.load(tmp_path / f / "model.ckpt", weights_only=True)["state"] for f in ("whole", "cut"))
         assert all(torch.equal(a[name], b[name]) for name in a)
     else:
-        run_command("predict", "run=whole", "output=whole.zarr", *small, QUIET)
-        with xr.open_zarr(tmp_path / "whole.zarr") as a, xr.open_zarr(tmp_path / "cut.zarr") as b:
-            xr.testing.assert_equal(a.load(), b.load())
+        run_command("predict", "run=whole", f"output=whole{suffix}", *small, QUIET)
+        a, b = (open_dataset(tmp_path / f"{name}{suffix}") for name in ("whole", "cut"))
+        xr.testing.assert_equal(a.load(), b.load())
 
 
 @pytest.mark.parametrize(
@@ -404,7 +406,7 @@ def test_a_cube_without_covariates_and_with_missing_days(monkeypatch, caplog):
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
         settings = OmegaConf.to_container(compose("train", ["data=india_swi"]), resolve=True)
     with caplog.at_level("INFO", "sgdsm"):
-        cube = build(settings["data"])
+        cube = build(settings["data"], xr.Dataset)
     assert cube.sizes == {"time": 1276, "lat": 121, "lon": 116}
     assert "inserted 114 missing days" in caplog.text
     assert not by_role(cube, "dynamic")
@@ -415,3 +417,115 @@ def test_absent_real_data_are_named(run_command, monkeypatch, tmp_path):
     code, _, err = run_command("train", "data=smap_conus", QUIET)
     assert code == 1
     assert "SGDSM_SHARED_DATA" in err
+
+
+def test_a_target_that_is_no_filler_is_not_called(run_command, tmp_path):
+    assert run_command("train", "model=climatology", *SMALL_WORLD, QUIET, "hydra.run.dir=mine")[0] == 0
+    precious = tmp_path / "precious.txt"
+    precious.write_text("mine")
+    attack = {"_target_": "sgdsm.hdf5.NetcdfWriter", "path": str(precious), "coords": {}, "variables": {}, "attrs": {}}
+    config = yaml.safe_load((tmp_path / "mine" / "config.yaml").read_text())
+    for group in ("gaps", "data", "model", "trainer", "splits", "uncertainty"):
+        (tmp_path / "mine" / "config.yaml").write_text(yaml.safe_dump({**config, group: attack}))
+        code, _, err = run_command("predict", "run=mine", f"output={group}.nc", QUIET)
+        assert code == 1, group
+        assert "sgdsm.hdf5.NetcdfWriter does not make" in err
+    (tmp_path / "mine" / "config.yaml").write_text(yaml.safe_dump(config))
+    checkpoint = torch.load(tmp_path / "mine" / "model.ckpt", weights_only=True)
+    nested = {**checkpoint["spec"], "filler": attack}
+    for spec in (attack, nested):
+        torch.save({**checkpoint, "spec": spec}, tmp_path / "mine" / "model.ckpt")
+        code, _, err = run_command("predict", "run=mine", "output=x.nc", QUIET)
+        assert code == 1
+        assert "sgdsm.hdf5.NetcdfWriter does not make" in err
+    assert precious.read_text() == "mine"
+
+
+def _replace(dataset: xr.Dataset, path: Path) -> None:
+    path.unlink(missing_ok=True)
+    dataset.to_netcdf(path)
+
+
+def test_changed_data_are_not_taken_for_the_same(run_command, tmp_path, plain):
+    words = ["model=linear_time", "data=netcdf", "data.path=a.nc", "data.target=sm", QUIET, "hydra.run.dir=mine"]
+    dataset = plain(days=60)
+    _replace(dataset, tmp_path / "a.nc")
+    assert run_command("train", *words)[0] == 0
+    assert run_command("predict", "run=mine", "output=x.nc", QUIET)[0] == 0
+    code, _, err = run_command("predict", "run=mine", "output=x.nc", QUIET)
+    assert code == 0
+    assert "of 1 slabs are finished" in err
+    dataset["sm"][30] = 0.111
+    _replace(dataset, tmp_path / "a.nc")
+    code, _, err = run_command("predict", "run=mine", "output=x.nc", QUIET)
+    assert code == 1
+    assert "of another run or of other data" in err
+    (tmp_path / "mine" / "metrics.json").unlink()
+    dataset["sm"][0] = 0.111
+    _replace(dataset, tmp_path / "a.nc")
+    code, _, err = run_command("train", "run=mine")
+    assert code == 1
+    assert "begun on other data" in err
+
+
+def test_a_failed_prediction_does_not_stand_in_the_way(run_command, tmp_path, plain):
+    words = ["model=linear_time", "data=netcdf", "data.path=a.nc", "data.target=sm", QUIET, "hydra.run.dir=mine"]
+    dataset = plain(days=60)
+    _replace(dataset, tmp_path / "a.nc")
+    assert run_command("train", *words)[0] == 0
+    for name in ("x.nc", "x.zarr"):
+        _replace(dataset.assign(sm=dataset["sm"] * np.nan), tmp_path / "a.nc")
+        code, _, err = run_command("predict", "run=mine", f"output={name}", QUIET)
+        assert code == 1
+        assert "no observed value" in err
+        _replace(dataset, tmp_path / "a.nc")
+        code, _, err = run_command("predict", "run=mine", f"output={name}", QUIET)
+        assert code == 0, err
+
+
+def test_what_works_but_is_unusual_is_told(run_command, tmp_path, plain):
+    plain(days=60, rows=1, columns=1).to_netcdf(tmp_path / "cell.nc")
+    words = [*TINY_PCONV, "model.window_days=400", "data=netcdf", "data.path=cell.nc", "data.target=sm", QUIET]
+    code, _, err = run_command("train", *words, "hydra.run.dir=mine")
+    assert code == 0, err
+    for told in ("no dynamic covariates", "a single cell", "the record of 60 days is shorter than a window of 400"):
+        assert told in err
+    plain(days=1, rows=1, columns=1, seed=5).fillna(0.2).to_netcdf(tmp_path / "day.nc")
+    code, _, err = run_command("predict", "run=mine", "data=netcdf", "data.path=day.nc", "output=x.nc", QUIET)
+    assert code == 0, err
+    assert "a single day" in err
+
+
+def test_runs_of_one_name_are_told_apart(run_command, tmp_path):
+    for folder in ("a/same", "b/same"):
+        words = ["model=climatology", *SMALL_WORLD, QUIET, f"hydra.run.dir={folder}"]
+        assert run_command("train", *words)[0] == 0
+    code, out, err = run_command("compare", "a/same", "b/same", "reference=b/same")
+    assert code == 0, err
+    assert "share of b/same" in out
+    assert "a/same" in out
+    assert "of the validation split (they chose" in out
+    assert "never seen" not in out
+    code, _, err = run_command("compare", "a/same", "b/same", "reference=same")
+    assert code == 1
+    assert "reference=same: expected one of the runs, a/same, b/same; 2 fit" in err
+
+
+def test_runs_with_and_without_covariates_are_comparable(run_command, tmp_path, plain):
+    plain(days=60).to_netcdf(tmp_path / "a.nc")
+    base = ["model=linear_time", "data=netcdf", "data.path=a.nc", "data.target=sm", QUIET]
+    assert run_command("train", *base, "hydra.run.dir=without")[0] == 0
+    assert run_command("train", *base, "data.dynamic=[rain]", "hydra.run.dir=with")[0] == 0
+    code, _, err = run_command("compare", "with", "without")
+    assert code == 0, err
+
+
+def test_training_settings_are_no_settings_of_predict(run_command, tmp_path):
+    assert run_command("train", "model=climatology", *SMALL_WORLD, QUIET, "hydra.run.dir=mine")[0] == 0
+    for word, message in {
+        "trainer.max_epochs=3": "belongs to training",
+        "inference.memory_gib=-5": "expected more than 0",
+        "trainer.devices=2": "expected 1",
+    }.items():
+        code, _, err = run_command("predict", "run=mine", "output=x.nc", word)
+        assert (code, message in err) == (1, True), err

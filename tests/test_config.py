@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from sgdsm.build import build, check_spec, fits
 from sgdsm.config import check_config, config_folder, load_config
 from sgdsm.cube import ConfigError
+from sgdsm.models.base import GapFiller
 from sgdsm.models.checkpoint import load_filler
 
 GROUPS = [
@@ -105,13 +106,13 @@ def test_fits():
 
 def test_build_makes_nested_objects_and_keeps_their_specification():
     inner = {"_target_": "sgdsm.models.simple.Climatology"}
-    made = build({"_target_": "sgdsm.models.uncertainty.Conformal", "level": 0.8, "filler": inner})
+    made = build({"_target_": "sgdsm.models.uncertainty.Conformal", "level": 0.8, "filler": inner}, GapFiller)
     assert made.spec["filler"] == inner
     assert type(made.filler).__name__ == "Climatology"
     with pytest.raises(ConfigError, match="'filler' is not given"):
-        check_spec({"_target_": "sgdsm.models.uncertainty.Conformal"})
+        check_spec({"_target_": "sgdsm.models.uncertainty.Conformal"}, GapFiller)
     with pytest.raises(ConfigError, match="inside this package"):
-        build({"_target_": "sgdsm.models.uncertainty.Conformal", "filler": {"_target_": "builtins.exec"}})
+        build({"_target_": "sgdsm.models.uncertainty.Conformal", "filler": {"_target_": "builtins.exec"}}, GapFiller)
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,21 @@ def test_n_daily_cube(plain):
     assert step_days(cube["time"]) == 3
 
 
+def test_uneven_steps_are_refused(plain):
+    uneven = plain().isel(time=[0, 2, 4, 7, 9, 11])
+    for missing_days in ("refuse", "insert"):
+        with pytest.raises(CubeError, match=r"steps of 2 days and one that is no multiple of that after 2020-01-05"):
+            as_cube(uneven, "sm", missing_days=missing_days)
+
+
+def test_kilometres_become_metres(plain):
+    given = plain().rename(lat="y", lon="x")
+    given["y"].attrs["units"] = given["x"].attrs["units"] = "km"
+    cube = as_cube(given, "sm")
+    assert cube["y"].values[0] == 50_000
+    assert cube["x"].attrs["units"] == "m"
+
+
 def test_time_of_day_is_dropped(plain):
     dataset = plain()
     dataset = dataset.assign_coords(time=dataset["time"] + np.timedelta64(6, "h"))
@@ -159,6 +174,7 @@ def test_circular_longitude_is_judged_from_the_grid(plain):
 def test_box_of_time_and_bbox(cube):
     box = box_of(cube, ("2020-01-05", ""), [6, 47.5, 8, 49.5])
     assert box == (slice(4, 40), slice(1, 3), slice(1, 4))
+    assert box_of(cube, ("2020-01", "2020-01")).days == slice(0, 31)
     with pytest.raises(CubeError, match=r"holds no day: the cube has 2020-01-01 to 2020-02-09"):
         box_of(cube, ("2021-01-01", "2021-02-01"))
     with pytest.raises(CubeError, match="expected dates"):

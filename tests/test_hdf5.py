@@ -37,12 +37,16 @@ def test_groups_and_bare_arrays(tmp_path):
     assert str(cube["time"].values[-1])[:10] == "2000-01-06"
 
 
-def test_dims_that_cannot_be_told_are_an_error(tmp_path):
+def test_arrays_whose_dims_cannot_be_told_are_left_out(tmp_path, caplog):
+    caplog.set_level("INFO", "sgdsm")
     with h5py.File(tmp_path / "odd.h5", "w") as file:
         file["lat"], file["lon"] = [2.0, 1.0, 0.0], [5.0, 6.0, 7.0]
         file["sm"] = np.zeros((3, 3))
-    with pytest.raises(CubeError, match=r"odd.h5: cannot be read .*dimension 0 of length 3 fits \['lat', 'lon'\]"):
+        file["meta/lat"] = [1.0, 2.0]
+    with pytest.raises(CubeError, match=r"odd.h5: no variable 'sm'"):
         open_cube(str(tmp_path / "odd.h5"), "sm")
+    assert "left out: array '/sm': dimension 0 of length 3 fits ['lat', 'lon']" in caplog.text
+    assert "two arrays are called 'lat': meta/lat goes by its whole path" in caplog.text
 
 
 def test_writes_netcdf4_that_the_netcdf_library_reads(tmp_path):

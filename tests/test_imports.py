@@ -19,8 +19,9 @@ ORDER = [
     {"models"},
     {"inference"},
     {"evaluation"},
+    {"training"},
     {"config"},
-    {"training", "runs"},
+    {"runs"},
     {"api", "comparing"},
     {"commands"},
     {"__init__", "__main__"},
@@ -68,6 +69,7 @@ from sgdsm.data.record import Names, read_record
 from sgdsm.data.scaling import Inputs
 from sgdsm.inference.stream import fill_cube
 from sgdsm.inference.writers import writer_for
+from sgdsm.models.base import GapFiller
 from sgdsm.models.checkpoint import load_filler, save_filler
 
 rng = np.random.default_rng(0)
@@ -75,7 +77,8 @@ sm = np.where(rng.random((40, 6, 7)) < 0.5, np.nan, 0.2).astype("f4")
 coords = {{"time": xr.date_range("2020-01-01", periods=40), "lat": 50.0 - np.arange(6), "lon": np.arange(7.0)}}
 cube = as_cube(xr.Dataset({{"sm": (("time", "lat", "lon"), sm)}}, coords), "sm")
 record = read_record(cube)
-net = build({{"_target_": "sgdsm.models.network.PartialConvNetwork", "channels": 4, "layers": 1, "window_days": 20}})
+spec = {{"_target_": "sgdsm.models.network.PartialConvNetwork", "channels": 4, "layers": 1, "window_days": 20}}
+net = build(spec, GapFiller)
 net.configure(Inputs.fit(record, Names.of(cube), record.observed, "1", 1, "train"))
 save_filler(net, "net.ckpt")
 fill_cube(cube, load_filler("net.ckpt"), writer_for("filled.nc"), trainer={{"enable_progress_bar": False}})

@@ -28,7 +28,7 @@ def filler(world) -> GapFiller:
 
 
 def fitted(path: str, cube: xr.Dataset) -> GapFiller:
-    made = build({"_target_": path})
+    made = build({"_target_": path}, GapFiller)
     record = read_record(cube)
     made.configure(Inputs.fit(record, Names.of(cube), record.observed, "m3 m-3", 1, "train"))
     return made.eval()
@@ -137,10 +137,10 @@ def test_slabs_of_another_run_are_not_mixed_in(world, filler, tmp_path):
     parts = tmp_path / "filled.nc.parts"
     parts.mkdir()
     (parts / "plan.json").write_text('{"digest": "other"}')
+    (parts / "slab-00000.h5").write_bytes(b"not ours")
     with pytest.raises(ConfigError, match="holds slabs of another run"):
         fill_cube(world, filler, output, trainer=QUIET)
     (parts / "plan.json").unlink()
-    (parts / "slab-00000.h5").write_bytes(b"not ours")
     fill_cube(world, filler, output, trainer=QUIET)
     assert not parts.exists()
 
@@ -244,7 +244,7 @@ def test_global_grid_has_no_seam(world):
     cube = as_cube(xr.Dataset({"sm": (("time", "lat", "lon"), sm, {"units": "m3 m-3"})}, space), "sm")
     assert cube.attrs["circular_longitude"] == 1
     spec = {"_target_": "sgdsm.models.network.PartialConvNetwork", "window_days": 60, "window_cells": 10, "layers": 1}
-    filler = build({**spec, "channels": 4})
+    filler = build({**spec, "channels": 4}, GapFiller)
     record = read_record(cube)
     filler.configure(Inputs.fit(record, Names.of(cube), record.observed, "m3 m-3", 1, "train"))
     filler.head[-1].weight.data.normal_()

@@ -77,7 +77,7 @@ def test_hidden_truth_never_leaks(task):
 
 def test_output_ignores_the_field_truth(task):
     scene = task.data.scene_of(task.split.scenarios["validation"])
-    axes = task.filler.window.tile(scene.seen.shape, 1, False)
+    axes = task.filler.window.tile(scene.seen.shape, False)
     window = tuple(axis.starts()[0] for axis in axes)
     batch = scene.batch([window], axes)
     with torch.no_grad():
@@ -110,8 +110,42 @@ def test_a_day_without_covariates_is_filled(task):
     assert np.isfinite(got[:, cube["land"].values]).all()
 
 
+def test_one_day_is_filled(task):
+    got = filled(task.cube.isel(time=slice(20, 21)), task.filler)["sm_filled"].values
+    assert np.isfinite(got[:, task.cube["land"].values]).all()
+
+
+def test_what_lies_off_land_changes_nothing(task):
+    changed = task.cube.copy()
+    values = changed["sm"].values.copy()
+    values[:, ~task.cube["land"].values] = 5.0
+    changed["sm"] = changed["sm"].copy(data=values)
+    a, b = (filled(c, task.filler) for c in (task.cube, changed))
+    land = task.cube["land"].values
+    np.testing.assert_array_equal(a["sm_filled"].values[:, land], b["sm_filled"].values[:, land])
+    assert (b["sm_filled"].values[:, ~land] == 5).all()
+
+
+def test_a_map_every_third_day(task, tmp_path):
+    every_third = settings_of(_name_of(task), "data.days=360")
+    cube = build(every_third["data"], xr.Dataset).isel(time=slice(None, None, 3))
+    cube.to_netcdf(tmp_path / "third.nc")
+    own = {"_target_": "sgdsm.cube.open_cube", "path": str(tmp_path / "third.nc"), "target": "sm", "land": "land"}
+    made = prepare({**every_third, "data": {**own, "dynamic": ["precipitation"], "precipitation": "precipitation"}})
+    fit(made, tmp_path)
+    assert made.filler.inputs.step_days == 3
+    got = filled(made.cube, made.filler)
+    assert np.isfinite(got["sm_filled"].values[:, made.cube["land"].values]).all()
+    assert set(np.unique(got["gap_age"].values[:, made.cube["land"].values] % 3)) == {0}
+
+
+def _name_of(task: Task) -> str:
+    path = task.filler.spec["_target_"]
+    return next(m for m in MODELS if OmegaConf.load(config_folder() / "model" / f"{m}.yaml")["_target_"] == path)
+
+
 def test_an_uncertainty_can_wrap_it(task, tmp_path):
-    wrapper = build({"_target_": "sgdsm.models.uncertainty.Conformal", "level": 0.8}, filler=task.filler)
+    wrapper = build({"_target_": "sgdsm.models.uncertainty.Conformal", "level": 0.8}, Conformal, filler=task.filler)
     assert isinstance(wrapper, Conformal)
     wrapper.inputs = task.filler.inputs
     rng = np.random.default_rng(0)
@@ -215,12 +249,12 @@ def test_tiles_do_not_show_in_space(tmp_path):
 )
 def test_settings_that_cannot_work_are_refused(words, message):
     with pytest.raises(ConfigError, match=message):
-        build(settings_of("pconv3d", *words)["model"])
+        build(settings_of("pconv3d", *words)["model"], GapFiller)
 
 
 def test_conformal_covers_by_age():
     rng = np.random.default_rng(0)
-    wrapper = Conformal(build({"_target_": "sgdsm.models.simple.Climatology"}), level=0.9)
+    wrapper = Conformal(build({"_target_": "sgdsm.models.simple.Climatology"}, GapFiller), level=0.9)
     age = rng.integers(1, 15, 40000)
     errors = rng.normal(0, 0.01 * np.sqrt(age))
     wrapper.calibrate(errors, age)

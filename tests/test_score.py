@@ -123,6 +123,9 @@ def test_what_is_wrong_with_a_file_is_an_error(files):
         (answer.isel(time=slice(0, 100)), question, shown, "lacks 50 values of time"),
         (answer.assign_coords(lat=answer["lat"] + 0.5), question, shown, "lacks .* values of lat"),
         (answer.rename(lat="y"), question, shown, "has dims"),
+        (changed(answer, "sm_lower", hidden, np.nan), question, shown, "1 hidden values have no bounds"),
+        (changed(answer, "sm_lower", hidden, 9), question, shown, "sm_lower lies above sm_upper at 1 hidden values"),
+        (answer, question.assign({k: question[k] & False for k in ("swath", "outage")}), shown, "hides no value"),
     ]
     for filled, asked, visible, message in cases:
         with pytest.raises(CubeError, match=message):

@@ -18,6 +18,8 @@ from sgdsm.data.splits import Scenario, Split
 from sgdsm.sources.orbit import Orbit
 from sgdsm.windows import Axis, cut
 
+WINDOW_ORDER = 4
+
 
 class WindowBatches(Dataset[Batch]):
     """Batches of the windows of one scene; the order and the contents are fixed before any worker starts."""
@@ -70,6 +72,7 @@ class GapData(pl.LightningDataModule):
         self.seed, self.cores, self.orbit, self.workers = seed, cores, orbit, workers
         climatology = CellStatistics.of(record.values, split.base, record.days).solve()
         self.scene = Scene.of(record, inputs, split.base, np.zeros_like(split.base), climatology)
+        self._validation: WindowBatches | None = None
 
     def scene_of(self, scenario: Scenario) -> Scene:
         """The record under a scenario, its hidden values wanted."""
@@ -81,7 +84,7 @@ class GapData(pl.LightningDataModule):
         Windows with hardly any hidden value are left out.
         """
         scene = self.scene_of(self.split.training(self.gaps, self.seed, epoch, self.orbit))
-        rng = np.random.default_rng([self.seed, epoch, 1])
+        rng = np.random.default_rng([WINDOW_ORDER, self.seed, epoch])
         axes = self.axes if self.cores else [replace(axis, margin=0, exact=True) for axis in self.axes]
         origin = [0 if axis.size >= axis.length else int(rng.integers(0, axis.stride)) for axis in axes]
         windows = windows_with(scene.wanted, axes, origin)
@@ -93,9 +96,11 @@ class GapData(pl.LightningDataModule):
         return self._loader(self.training_batches(epoch))
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        scene = self.scene_of(self.split.scenarios["validation"])
-        windows = windows_with(scene.wanted, self.axes, [0, 0, 0], share=0.0)
-        return self._loader(WindowBatches(scene, windows, self.axes, self.batch_size, True))
+        if self._validation is None:
+            scene = self.scene_of(self.split.scenarios["validation"])
+            windows = windows_with(scene.wanted, self.axes, [0, 0, 0], share=0.0)
+            self._validation = WindowBatches(scene, windows, self.axes, self.batch_size, True)
+        return self._loader(self._validation)
 
     def _loader(self, batches: WindowBatches) -> DataLoader[Batch]:
         return DataLoader(batches, batch_size=None, shuffle=False, num_workers=self.workers)

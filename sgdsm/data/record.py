@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from sgdsm.cube import CubeError, by_role, precipitation_of, target_of, time_chunks
+from sgdsm.cube import CubeError, by_role, log, precipitation_of, target_of, time_chunks
 
 
 @dataclass
@@ -89,30 +89,32 @@ def day_numbers(time: xr.DataArray) -> np.ndarray:
     return time.values.astype("datetime64[D]").astype(np.int64)
 
 
-def estimate_gib(cube: xr.Dataset) -> float:
-    """Memory of the whole cube as a record, in GiB."""
-    names = Names.of(cube)
-    target = cube[names.target]
-    per_value = 4 * (1 + len(names.dynamic)) + 1
-    return target.size * per_value / 2**30
-
-
 def usable(cube: xr.Dataset) -> xr.Dataset:
     """The cube without covariates that are missing everywhere on land, which are named in the log.
 
     Raises CubeError where the target is never observed on land.
     """
-    from sgdsm.cube import log
-
     land = cube[by_role(cube, "land")[0]].values.astype(bool)
     empty = [n for n in [*by_role(cube, "dynamic"), *by_role(cube, "static")] if not _any_value(cube[n], land)]
     for name in empty:
         log.info("covariate '%s' is missing everywhere on land: dropped", name)
     if not _any_value(target_of(cube), land):
+        target = target_of(cube)
         raise CubeError(
-            f"target '{target_of(cube).name}' has no observed value on land: there is nothing to learn from"
+            f"{_file(target)}target '{target.name}' has no observed value on land: there is nothing to learn from"
         )
     return cube.drop_vars(empty)
+
+
+def tell_of(cube: xr.Dataset) -> None:
+    """Name in the log what works but is unusual."""
+    target = target_of(cube)
+    if not by_role(cube, "dynamic"):
+        log.info("no dynamic covariates: the gaps are filled from the observations alone")
+    if target.sizes["time"] == 1:
+        log.info("a single day: there is nothing before or after its gaps")
+    if target[0].size == 1:
+        log.info("a single cell: it has no neighbours")
 
 
 def _any_value(variable: xr.DataArray, land: np.ndarray) -> bool:
@@ -126,8 +128,15 @@ def _read(variable: xr.DataArray) -> np.ndarray:
     infinite = np.isinf(values)
     if infinite.any():
         where = np.unravel_index(infinite.argmax(), values.shape)
-        place = {str(dim): int(i) for dim, i in zip(variable.dims, where, strict=True)}
-        if "time" in variable.dims:
-            place["time"] = str(variable["time"].values[where[0]])[:10]  # type: ignore[assignment]
-        raise CubeError(f"variable '{variable.name}' has {int(infinite.sum())} infinite values, the first at {place}")
+        place = ", ".join(
+            f"{dim} {str(variable[dim].values[i])[: 10 if dim == 'time' else 20]}"
+            for dim, i in zip(variable.dims, where, strict=True)
+        )
+        found = f"{int(infinite.sum())} infinite values, the first at {place}"
+        raise CubeError(f"{_file(variable)}variable '{variable.name}' has {found}")
     return values
+
+
+def _file(variable: xr.DataArray) -> str:
+    source = variable.encoding.get("source")
+    return f"{source}: " if source else ""

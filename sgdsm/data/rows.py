@@ -1,14 +1,15 @@
 """From windows to rows of a table, for models that learn from rows.
 
 Features of a value: its cell's nearest seen values before and after it, what fell as rain between them, what its
-neighbours show, covariates of the day and of the days before it, season and maps. Every feature looks at most
-`HALO_DAYS` days and `HALO_CELLS` cells away, so tiles do not show.
+neighbours show, covariates of the day and of the days before it, season and maps. Days are steps of the cube. Every
+feature looks at most `HALO_DAYS` days and `HALO_CELLS` cells away, so tiles do not show.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool3d, pad
@@ -126,17 +127,19 @@ def _covariates(batch: Batch, inputs: Inputs) -> Iterator[tuple[str, Tensor]]:
         for days in MEMORIES:
             yield f"{name}_mean{days}", _ratio(_trailing(filled, days), _trailing(weight, days))
         if name == inputs.precipitation:
-            yield from _rain_between(filled, batch.seen, name)
+            # above its value on dry days, so that it adds up
+            dry = float(inputs.scalers[name](np.zeros(1, np.float32))[0])
+            yield from _rain_between((filled - dry) * weight, batch.seen, name)
 
 
-def _rain_between(rain: Tensor, seen: Tensor, name: str) -> Iterator[tuple[str, Tensor]]:
-    # scaled rain above its lowest value is 0 on dry days, so that it adds up
-    amount = rain - rain.amin()
+def _rain_between(amount: Tensor, seen: Tensor, name: str) -> Iterator[tuple[str, Tensor]]:
+    days = torch.arange(seen.shape[2], device=seen.device)[:, None, None]
     for when, turn in (("since_previous", False), ("until_next", True)):
         series, mask = (amount.flip(2), seen.flip(2)) if turn else (amount, seen)
         total = series.cumsum(2)
         index = _previous_index(mask)
-        since = total - torch.where(index >= 0, total.gather(2, index.clamp(min=0)), NAN)
+        known = (index >= 0) & (days - index <= REACH_DAYS)
+        since = total - torch.where(known, total.gather(2, index.clamp(min=0)), NAN)
         if turn:
             since = (since - series).flip(2)
         yield f"{name}_{when}", since
@@ -144,6 +147,8 @@ def _rain_between(rain: Tensor, seen: Tensor, name: str) -> Iterator[tuple[str, 
 
 def _shift(values: Tensor, days: int) -> Tensor:
     """The value of `days` days ago (negative: ahead), NaN outside the window."""
+    if abs(days) >= values.shape[2]:
+        return torch.full_like(values, NAN)
     if days > 0:
         return pad(values[:, :, :-days], (0, 0, 0, 0, days, 0), value=NAN)
     return pad(values[:, :, -days:], (0, 0, 0, 0, 0, -days), value=NAN) if days else values

@@ -14,6 +14,8 @@ from sgdsm.cube import ConfigError, log
 from sgdsm.data.gaps import KINDS, Gaps
 from sgdsm.sources.orbit import Orbit
 
+# apart in the first number, so that no two purposes share a stream of random numbers
+TRAINING_GAPS, SCORED_GAPS, DEAL = 1, 2, 3
 SPLITS = ("train", "validation", "calibration", "test")
 SEASONS = ("DJF", "MAM", "JJA", "SON")
 
@@ -45,7 +47,7 @@ class Split(NamedTuple):
 
     def training(self, gaps: Gaps, seed: int, epoch: int, orbit: Orbit | None) -> Scenario:
         """The values hidden in one pass of training, fresh in each epoch."""
-        rng = np.random.default_rng([seed, epoch])
+        rng = np.random.default_rng([TRAINING_GAPS, seed, epoch])
         hidden = gaps.draw(self.base, self.allowed, rng, orbit, donors=self.donors)
         seen = self.base & ~hidden["swath"] & ~hidden["outage"]
         return Scenario(seen, hidden, seen)
@@ -68,7 +70,7 @@ class All:
         base = observed.copy()
         hidden = {}
         for code, split in enumerate(("validation", "calibration")):
-            rng = np.random.default_rng([self.seed, code])
+            rng = np.random.default_rng([SCORED_GAPS, self.seed, code])
             fraction = self.fraction * observed.sum() / max(1, base.sum())
             hidden[split] = gaps.draw(observed, base, rng, orbit, fraction)
             base &= ~np.logical_or.reduce(list(hidden[split].values()))
@@ -120,7 +122,8 @@ class Blocks:
             allowed = own & (target & mine)[:, None, None]
             if not allowed.any():
                 raise ConfigError(f"splits=blocks: the {split} days hold no observed value")
-            hidden = gaps.draw(own, allowed, np.random.default_rng([self.seed, code]), orbit, self.hidden, mine)
+            rng = np.random.default_rng([SCORED_GAPS, self.seed, code])
+            hidden = gaps.draw(own, allowed, rng, orbit, self.hidden, mine)
             if not any(mask.any() for mask in hidden.values()):
                 raise ConfigError(no_gaps(split, gaps, observed))
             seen = own & ~hidden["swath"] & ~hidden["outage"]
@@ -162,7 +165,7 @@ class Blocks:
 
     def _deal(self, season: np.ndarray) -> np.ndarray:
         """A split for each block, every season to each split where it has as many blocks as there are splits."""
-        rng = np.random.default_rng([self.seed, 0])
+        rng = np.random.default_rng([DEAL, self.seed])
         shares = np.asarray(self.shares)
         deal, dealt = np.empty(len(season), int), np.zeros(len(SPLITS))
         for number in range(len(SEASONS)):

@@ -12,6 +12,11 @@ from sgdsm.cube import ConfigError
 from sgdsm.evaluation.score import GAP_LENGTHS, Scores
 from sgdsm.statistics import bootstrap
 
+KINDS_OF_SPLIT = {
+    "test": "never seen in training",
+    "validation": "they chose the epochs of the networks: not a test",
+}
+
 
 @dataclass
 class Entry:
@@ -74,8 +79,8 @@ def comparison(entries: list[Entry], reference: str) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: row["rmse"])
 
 
-def format_comparison(rows: list[dict[str, Any]], reference: str, units: str) -> str:
-    """The table as text."""
+def format_comparison(rows: list[dict[str, Any]], reference: str, units: str, split: str) -> str:
+    """The table as text. split: that was scored."""
     kinds = [k for k in ("rmse_swath", "rmse_outage") if k in rows[0]]
     head = ["model", f"RMSE [95 %] {units}", f"share of {reference}", f"minus {reference} [95 %]"]
     head += [k.removeprefix("rmse_") for k in kinds] + ["bias", "R", "R anom", "cover", "fit s"]
@@ -102,7 +107,7 @@ def format_comparison(rows: list[dict[str, Any]], reference: str, units: str) ->
         for line in lines
     ]
     text.insert(1, "-" * len(text[0]))
-    return "\n".join(text) + f"\nN {rows[0]['n']:.0f} hidden values, never seen in training, scored once"
+    return "\n".join(text) + f"\nN {rows[0]['n']:.0f} hidden values of the {split} split ({KINDS_OF_SPLIT[split]})"
 
 
 def by_gap_length(entry: Entry) -> dict[str, float]:

@@ -113,6 +113,7 @@ def score(
             wet = rain[0][part].values * rain[1] >= RAIN_MM_PER_DAY
             kinds |= {"rain": anywhere & wet, "dry": anywhere & ~wet}
         low, high = (None if b is None else b[part].values[anywhere] for b in bounds)
+        _check_bounds(low, high, product.name)
         count = np.isfinite(v).sum(0)
         mean = np.nansum(v, 0, dtype=np.float64) / np.maximum(count, 1)
         per_value = error_statistics(q[anywhere], t[anywhere], np.broadcast_to(mean, t.shape)[anywhere], low, high)
@@ -122,6 +123,8 @@ def score(
             state = bin_statistics(per_value[chosen], unit[chosen], blocks * regions)
             total.sum[c] += state.sum.reshape(blocks, regions, -1)
             total.weight[c] += state.weight.reshape(blocks, regions)
+    if not total.weight.any():
+        raise CubeError(f"{question.name}: hides no value, there is nothing to score")
     return Scores(classes, total)
 
 
@@ -225,6 +228,15 @@ def _check(
     if seen.any() and not (abs(filled[seen] - visible[seen]) < 1e-4).all():
         changed = (~(abs(filled[seen] - visible[seen]) < 1e-4)).sum()
         raise CubeError(f"{path}: {changed} of {seen.sum()} visible values were changed or left out")
+
+
+def _check_bounds(low: np.ndarray | None, high: np.ndarray | None, path: str) -> None:
+    if low is None or high is None:
+        return
+    if not (np.isfinite(low) & np.isfinite(high)).all():
+        raise CubeError(f"{path}: {(~(np.isfinite(low) & np.isfinite(high))).sum()} hidden values have no bounds")
+    if (low > high).any():
+        raise CubeError(f"{path}: sm_lower lies above sm_upper at {(low > high).sum()} hidden values")
 
 
 def _rain(shown: _Named, name: str | None, like: xr.DataArray) -> tuple[xr.DataArray, float] | None:

@@ -118,7 +118,7 @@ def slab_values(
         target: np.where(observed, values, nan),
         "sm_filled": mean,
         "sm_source": np.where(observed, OBSERVED, np.where(np.isfinite(mean), FILLED, NONE)).astype(np.int8),
-        "gap_age": np.where(land | observed, gap_age, np.int16(-1)).astype(np.int16),
+        "gap_age": np.where(observed, np.int16(0), np.where(land, gap_age, np.int16(-1))).astype(np.int16),
     }
     for bound in BOUNDS:
         if bound in names:
@@ -142,4 +142,4 @@ def _coordinate(cube: xr.Dataset, dim: str) -> tuple[np.ndarray, dict[str, Any]]
         "y": {"standard_name": "projection_y_coordinate", "units": "m", "axis": "Y"},
         "x": {"standard_name": "projection_x_coordinate", "units": "m", "axis": "X"},
     }[dim]
-    return cube[dim].values.astype(np.float64), {**given, **standard}
+    return cube[dim].values.astype(np.float64), {**standard, **given, "axis": standard["axis"]}

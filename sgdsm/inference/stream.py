@@ -8,6 +8,7 @@ after each slab. So the result does not depend on the slabs.
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -89,7 +90,7 @@ def fill_cube(
     names = match(cube, inputs)
     target = cube[names.target]
     circular = bool(cube.attrs.get("circular_longitude", 0))
-    axes = filler.window.tile(target.shape, inputs.step_days, circular)
+    axes = filler.window.tile(target.shape, circular)
     whole = Box(*(slice(0, length) for length in target.shape))
     box = whole if box is None else box
     slabs = plan_slabs(axes, len(inputs.dynamic), memory_gib, box)
@@ -100,22 +101,28 @@ def fill_cube(
         # in the output, whose first day and row are those of the box
         "slabs": [[[e - part.start for e in edges] for edges, part in zip(s[1:], box, strict=False)] for s in slabs],
     }
+    # before anything is written: here bad data are found
+    overview = survey(cube, names, [_reach(axes[0], slab.days) for slab in slabs], climatology_from)
     done = writer.begin(shape, plan)
     left = [slab for slab in slabs if slab.number not in done]
-    if done and left:
+    if done:
         log.info("going on: %d of %d slabs are finished", len(done), len(slabs))
     if left:
         quiet_lightning()
-        boxes = [_reach(axes[0], slab.days) for slab in slabs]
-        overview = survey(cube, names, boxes, climatology_from)
         days = np.ones(target.shape[0], bool) if wanted_days is None else wanted_days
         task = SlabTask(cube, names, inputs, axes, left, overview, days)
         module = _SlabFiller(filler, axes, shape, names.target, writer, box)
         quiet = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
         runner = pl.Trainer(**{**quiet, **(trainer or {})})
         runner.predict(module, DataLoader(task, batch_size=None), return_predictions=False)
-    land = cube[names.land].values.astype(bool)
+    land = land_of(cube, names)
     writer.finish(land[box.rows, box.columns])
+
+
+def land_of(cube: xr.Dataset, names: Names) -> np.ndarray:
+    """Land cells of a cube, (H, W) bool."""
+    land: np.ndarray = cube[names.land].values.astype(bool)
+    return land
 
 
 def match(cube: xr.Dataset, inputs: Inputs) -> Names:
@@ -162,29 +169,32 @@ def plan_slabs(axes: Sequence[Axis], covariates: int, memory_gib: float, box: Bo
 def survey(
     cube: xr.Dataset, names: Names, boxes: Sequence[slice], climatology_from: xr.Dataset | None = None
 ) -> Overview:
-    """One pass over the target; see `Overview`. boxes: of days, that slabs will be read with."""
-    target = cube[names.target]
+    """One pass over the target on land; see `Overview`. boxes: of days, that slabs will be read with."""
+    target, land = cube[names.target], land_of(cube, names)
     space = target.shape[1:]
     numbers = day_numbers(target["time"])
     length, far = len(numbers), LONGEST_AGE + 1
     cuts = sorted({0, length, *(box.start for box in boxes), *(box.stop for box in boxes)})
-    first, last = {}, {}
+    never, always = numbers[-1] + far, numbers[0] - far
+    # on disk: the number of slabs grows with the years, memory must not
+    first, last, before, after = (
+        _on_disk((len(cuts), *space), kind) for kind in (np.int32, np.int32, np.int16, np.int16)
+    )
+    first[:], last[:] = never, always
     statistics = None
-    for begin, end in pairwise(cuts):
-        first[begin] = np.full(space, numbers[-1] + far, np.int32)
-        last[end] = np.full(space, numbers[0] - far, np.int32)
+    for k, (begin, end) in enumerate(pairwise(cuts)):
         for part in time_chunks(target[begin:end]):
             days = slice(begin + part.start, begin + part.stop)
             values = np.asarray(target[days].values, np.float32)
-            observed = np.isfinite(values)
+            observed = np.isfinite(values) & land
             if climatology_from is None:
                 found = CellStatistics.of(np.where(observed, values, 0), observed, numbers[days])
                 statistics = found if statistics is None else statistics + found
             number = numbers[days].astype(np.int32)[:, None, None]
-            np.minimum(first[begin], np.where(observed, number, numbers[-1] + far).min(0), out=first[begin])
-            np.maximum(last[end], np.where(observed, number, numbers[0] - far).max(0), out=last[end])
+            first[k] = np.minimum(first[k], np.where(observed, number, never).min(0))
+            last[k + 1] = np.maximum(last[k + 1], np.where(observed, number, always).max(0))
     if climatology_from is not None:
-        statistics = _statistics(target_of(climatology_from))
+        statistics = _statistics(target_of(climatology_from), land)
     assert statistics is not None
     try:
         climatology = statistics.solve()
@@ -192,16 +202,18 @@ def survey(
         raise CubeError(
             f"target '{names.target}' has no observed value: there is no climatology to start from"
         ) from error
-    before, after = {}, {}
-    running = np.full(space, numbers[0] - far, np.int32)
-    for cut in cuts[:-1]:
-        running = np.maximum(running, last.get(cut, running))
-        before[cut] = np.minimum(numbers[cut] - running, far).astype(np.int16)
-    running = np.full(space, numbers[-1] + far, np.int32)
-    for cut in reversed(cuts[1:]):
-        running = np.minimum(running, first.get(cut, running))
-        after[cut] = np.minimum(running - numbers[cut - 1], far).astype(np.int16)
-    return Overview(climatology, before, after)
+    for k in range(len(cuts) - 1):
+        last[k] = np.maximum(last[k], last[max(k - 1, 0)])
+        before[k] = np.minimum(numbers[cuts[k]] - last[k], far)
+    for k in range(len(cuts) - 1, 0, -1):
+        first[k] = np.minimum(first[k], first[min(k + 1, len(cuts) - 1)])
+        after[k] = np.minimum(first[k] - numbers[cuts[k] - 1], far)
+    return Overview(climatology, {c: before[k] for k, c in enumerate(cuts)}, {c: after[k] for k, c in enumerate(cuts)})
+
+
+def _on_disk(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """An array in a temporary file that goes with it."""
+    return np.memmap(tempfile.TemporaryFile(), dtype, shape=shape)
 
 
 class SlabTask(Dataset[tuple[Slab, Scene]]):
@@ -219,7 +231,7 @@ class SlabTask(Dataset[tuple[Slab, Scene]]):
     ) -> None:
         self.cube, self.names, self.inputs, self.axes = cube, names, inputs, axes
         self.slabs, self.overview, self.wanted_days = slabs, overview, wanted_days
-        self.told = set(inputs.gappy)
+        self.told: set[str] = set()
 
     def __len__(self) -> int:
         return len(self.slabs)
@@ -231,15 +243,24 @@ class SlabTask(Dataset[tuple[Slab, Scene]]):
         self._tell_gappy(record)
         climatology = Climatology(*(field[..., rows, :] for field in self.overview.climatology))
         before, after = self.overview.before[days.start], self.overview.after[days.stop]
-        age = ages(record.observed, record.days, before[rows], after[rows])
+        # as in training: what lies off land passes through, and is not looked at
+        seen = record.observed & record.land
+        age = ages(seen, record.days, before[rows], after[rows])
         wanted = record.land & ~record.observed & self.wanted_days[days][:, None, None]
-        return slab, Scene.of(record, self.inputs, record.observed, wanted, climatology, age)
+        return slab, Scene.of(record, self.inputs, seen, wanted, climatology, age)
 
     def _tell_gappy(self, record: Record) -> None:
         for name, values in zip(self.inputs.dynamic, record.dynamic, strict=True):
-            if name not in self.told and bool(np.isnan(values[:, record.land]).any()):
-                self.told.add(name)
-                log.info("covariate '%s' has gaps here and had none in training: its mean stands in for them", name)
+            missing = np.isnan(values[:, record.land])
+            if name in self.told or not missing.any():
+                continue
+            if missing.all():
+                log.info("covariate '%s' is missing everywhere (in some part of the cube): filled without it", name)
+            elif name not in self.inputs.gappy:
+                log.info("covariate '%s' has gaps here and had none in training: filled without it there", name)
+            else:
+                continue
+            self.told.add(name)
 
 
 class _SlabFiller(pl.LightningModule):
@@ -276,12 +297,12 @@ def _reach(axis: Axis, part: tuple[int, int]) -> slice:
     return slice(max(0, min(part[0], starts[0])), min(axis.length, max(part[1], starts[-1] + axis.size)))
 
 
-def _statistics(target: xr.DataArray) -> CellStatistics:
+def _statistics(target: xr.DataArray, land: np.ndarray) -> CellStatistics:
     numbers = day_numbers(target["time"])
     total = None
     for days in time_chunks(target):
         values = np.asarray(target[days].values, np.float32)
-        found = CellStatistics.of(np.nan_to_num(values), np.isfinite(values), numbers[days])
+        found = CellStatistics.of(np.nan_to_num(values), np.isfinite(values) & land, numbers[days])
         total = found if total is None else total + found
     assert total is not None
     return total

@@ -77,7 +77,8 @@ class NetcdfOutput:
                 self.complete = len(existing) == len(finals) and all(_plan_of(p) == self.digest for p in existing)
                 if not self.complete:
                     raise ConfigError(
-                        f"{existing[0]} exists and is of another run: remove it, or choose another output"
+                        f"{existing[0]} exists and is of another run or of other data: remove it, "
+                        "or choose another output"
                     )
                 return set(range(len(plan["slabs"])))
         note = self.parts / "plan.json"
@@ -85,8 +86,10 @@ class NetcdfOutput:
             # interrupted while it was made or removed: nothing tells whose slabs these are
             shutil.rmtree(self.parts, ignore_errors=True)
             self.parts.mkdir()
-        elif json.loads(note.read_text())["digest"] != self.digest:
-            raise ConfigError(f"{self.parts} holds slabs of another run: remove it, or choose another output")
+        elif json.loads(note.read_text())["digest"] != self.digest and any(self.parts.glob("slab-*.h5")):
+            raise ConfigError(
+                f"{self.parts} holds slabs of another run or of other data: remove it, or choose another output"
+            )
         _replace(note, json.dumps({"digest": self.digest, "plan": plan}).encode())
         return {k for k in range(len(plan["slabs"])) if self._part(k).exists()}
 
@@ -163,7 +166,9 @@ class ZarrOutput:
         if self.path.exists():
             group = self._open_group()
             if group is None or group.attrs.get(PLAN) != digest:
-                raise ConfigError(f"{self.path} exists and is of another run: remove it, or choose another output")
+                raise ConfigError(
+                    f"{self.path} exists and is of another run or of other data: remove it, or choose another output"
+                )
             self.complete = self.DONE not in group
             return set(range(count)) if self.complete else set(np.flatnonzero(group[self.DONE][:]).tolist())
         # made beside it and renamed: a store that is there has all its arrays

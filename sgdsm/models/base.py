@@ -25,8 +25,9 @@ from sgdsm.windows import Axis, axis
 class Window:
     """What a filler looks at.
 
-    days, cells: size of a window in days and in rows and columns; None = the whole record, the whole grid.
-    halo_days, halo_cells: how far an output depends on its surroundings on each side; None = all over the window.
+    days, cells: size of a window in days (steps of the cube) and in rows and columns; None = the whole record, the
+    whole grid. halo_days, halo_cells: how far an output depends on its surroundings on each side; None = all over the
+    window.
     """
 
     days: int | None
@@ -34,12 +35,10 @@ class Window:
     halo_days: int | None = None
     halo_cells: int | None = None
 
-    def tile(self, shape: Sequence[int], step_days: int, circular: bool) -> tuple[Axis, Axis, Axis]:
-        """Tiling of a cube of `shape` (T, H, W) with `step_days` between maps."""
-        steps = None if self.days is None else max(1, round(self.days / step_days))
-        halo = None if self.halo_days is None else -(-self.halo_days // step_days)
+    def tile(self, shape: Sequence[int], circular: bool) -> tuple[Axis, Axis, Axis]:
+        """Tiling of a cube of `shape` (T, H, W)."""
         return (
-            axis(shape[0], steps, halo),
+            axis(shape[0], self.days, self.halo_days),
             axis(shape[1], self.cells, self.halo_cells),
             axis(shape[2], self.cells, self.halo_cells, circular),
         )

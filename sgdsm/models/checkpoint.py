@@ -45,9 +45,7 @@ def load_filler(path: str | Path) -> GapFiller:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         found = content.get("format", "no format") if isinstance(content, dict) else type(content).__name__
         raise ConfigError(f"{path}: expected a checkpoint of the format '{FORMAT}', found {found}")
-    filler = build(content["spec"])
-    if not isinstance(filler, GapFiller):
-        raise ConfigError(f"{path}: {content['spec']['_target_']} is not a gap-filler")
+    filler: GapFiller = build(content["spec"], GapFiller)
     filler.configure(Inputs.from_dict(content["inputs"]))
     try:
         filler.load_state_dict(content["state"])

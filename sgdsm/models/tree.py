@@ -14,6 +14,8 @@ from sgdsm.data.batch import Batch, Filled
 from sgdsm.data.rows import HALO_CELLS, HALO_DAYS, to_rows
 from sgdsm.models.base import GapFiller, Window
 
+ROWS_KEPT = 5
+
 
 class TreeFiller(GapFiller):
     """XGBoost on the rows of hidden values (features: `sgdsm.data.rows`), fitted at the end of the last pass.
@@ -88,7 +90,7 @@ class TreeFiller(GapFiller):
     def _keep(self, features: np.ndarray, truth: np.ndarray, index: int) -> None:
         # each row is kept with the same probability, which falls as rows come: when the store overflows, a random
         # half of it goes
-        rng = np.random.default_rng([self.seed, self.current_epoch, index])
+        rng = np.random.default_rng([ROWS_KEPT, self.seed, self.current_epoch, index])
         kept = rng.random(len(truth)) < 0.5**self._met
         self._rows.append((features[kept], truth[kept]))
         self._kept += int(kept.sum())
