@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -12,13 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import yaml
+from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import OverrideParseException
+from hydra.errors import ConfigCompositionException, HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
 from sgdsm.config import check_config, config_folder
-from sgdsm.cube import ConfigError, SgdsmError, log
+from sgdsm.cube import ConfigError, SgdsmError, log, suggest
 
+ON_RESUME = ("accelerator", "devices", "workers", "progress")
 USAGE = """usage: python -m sgdsm COMMAND key=value ...
 
   train     [model=..] [data=..] [experiment=..]          fit a filler; prints the folder of the run
@@ -53,7 +57,8 @@ def main(command: str | None = None) -> None:
 def _errors_as_lines(wants_traceback: bool) -> Iterator[None]:
     try:
         yield
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
+        print(f"interrupted{''.join(f': {word}' for word in stop.args)}", file=sys.stderr)
         sys.exit(130)
     except Exception as error:  # the one place that turns errors into lines
         if wants_traceback:
@@ -85,7 +90,7 @@ def _dispatch(command: str, words: list[str], wants_traceback: bool) -> None:
         if runs:
             quoted = ",".join("'" + run.replace("'", "\\'") + "'" for run in runs)
             words.append(f"runs=[{quoted}]")
-    words = [_quote_time(word) for word in words]
+    words = [_quoted(word) for word in words]
     sys.argv = [sys.argv[0], *words]
     task = COMMANDS[command]
 
@@ -97,7 +102,13 @@ def _dispatch(command: str, words: list[str], wants_traceback: bool) -> None:
             check_config(plain, command)
             task(plain)
 
-    hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=command)(run)()
+    try:
+        hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=command)(run)()
+    except ConfigCompositionException as error:
+        told = None if wants_traceback else _unknown_setting(error, command, words)
+        if told is None:
+            raise
+        raise ConfigError(told) from error
 
 
 def train(config: dict[str, Any]) -> None:
@@ -119,11 +130,15 @@ def train_in(config: dict[str, Any], folder: Path) -> Path:
     from sgdsm.training import BEST, LAST, add_uncertainty, fit, prepare
 
     run = Run(folder)
+    log.info("run folder: %s", _shown(folder))
     task = prepare(config)
     run.check_data(task.cube)
     run.write(CONFIG, config)
     run.write(PROVENANCE, provenance(config, task.cube))
-    seconds = fit(task, folder)
+    try:
+        seconds = fit(task, folder)
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(f"go on with: python train.py run={_shown(folder)}") from stop
     filler = add_uncertainty(task, config["uncertainty"])
     save_filler(filler, folder / MODEL)
     split = scored_split(task.split)
@@ -133,7 +148,7 @@ def train_in(config: dict[str, Any], folder: Path) -> Path:
     units = filler.inputs.units
     parameters = sum(p.numel() for p in filler.parameters())
     model = config["model"]["_target_"].rsplit(".", 1)[-1]
-    run_figures(run.evaluation, folder / "training.csv", run.figures, f"{model} ({split} split)")
+    run_figures(run.evaluation, folder / "training.csv", run.figures, folder.name, split)
     run.write(
         METRICS,
         {
@@ -177,8 +192,8 @@ def predict(config: dict[str, Any]) -> None:
     import xarray as xr
 
     from sgdsm.api import run_data
+    from sgdsm.box import box_of
     from sgdsm.build import build
-    from sgdsm.cube import box_of
     from sgdsm.data.record import tell_of
     from sgdsm.inference.stream import fill_cube
     from sgdsm.inference.writers import writer_for
@@ -189,6 +204,8 @@ def predict(config: dict[str, Any]) -> None:
     run = Run(config["run"])
     trained = run.config()
     check_config(trained, "train")
+    if not run.model.is_file():
+        raise ConfigError(f"run={run.folder}: its training has not ended; go on with: python train.py run={run.folder}")
     filler = load_filler(run.model)
     output = writer_for(config["output"])
     data = run_data(trained, config.get("data"))
@@ -282,14 +299,21 @@ COMMANDS: dict[str, Callable[[dict[str, Any]], None]] = {
 
 
 def _resume(words: list[str]) -> None:
-    if len(words) > 1:
-        raise ConfigError(
-            f"run= goes on with a run as it is; take away {' '.join(w for w in words if not w.startswith('run='))}"
-        )
     from sgdsm.runs import Run
 
-    run = Run(words[0].removeprefix("run="))
+    given = dict(word.partition("=")[::2] for word in words)
+    run = Run(given.pop("run"))
+    changes = {}
+    for key, value in given.items():
+        group, _, name = key.partition(".")
+        if group != "trainer" or name not in ON_RESUME:
+            raise ConfigError(
+                f"run= goes on with a run as it is; take away {key}={value} "
+                f"(what may change: {', '.join(f'trainer.{n}' for n in ON_RESUME)})"
+            )
+        changes[name] = yaml.safe_load(value)
     config = run.config()
+    config["trainer"] |= changes
     check_config(config, "train")
     if run.finished():
         log.info("the run is finished already")
@@ -299,15 +323,40 @@ def _resume(words: list[str]) -> None:
 
 
 def _announce(folder: Path) -> None:
+    print(f"run: {_shown(folder)}")
+
+
+def _shown(folder: Path) -> Path:
     here = Path.cwd()
-    shown = folder.relative_to(here) if folder.is_absolute() and folder.is_relative_to(here) else folder
-    print(f"run: {shown}")
+    return folder.relative_to(here) if folder.is_absolute() and folder.is_relative_to(here) else folder
 
 
-def _quote_time(word: str) -> str:
-    # 'a:b' is fine for Hydra, but an open end is not
+def _quoted(word: str) -> str:
+    # an open end of time, and the braces of {year}, are no values to Hydra
     name, _, value = word.partition("=")
-    return f"{name}='{value}'" if name == "time" and ":" in value and not value.startswith(("'", '"')) else word
+    special = (name == "time" and ":" in value) or (name == "output" and "{" in value)
+    return f"{name}='{value}'" if special and not value.startswith(("'", '"')) else word
+
+
+def _unknown_setting(error: Exception, command: str, words: list[str]) -> str | None:
+    """A misspelt override in words of our own, with the nearest setting that there is."""
+    found = re.search(r"Could not override '([^']+)'", str(error))
+    if not found:
+        return None
+    key = found[1]
+    others = [word for word in words if not word.startswith((f"{key}=", "-"))]
+    try:
+        with initialize_config_dir(str(config_folder()), version_base="1.3"):
+            known = list(_flat(OmegaConf.to_container(compose(command, others), resolve=False)))
+    except HydraException:
+        known = []
+    return f"unknown setting '{key}'{suggest(key, known)}; --help with the same words lists the settings"
+
+
+def _flat(value: Any, name: str = "") -> Iterator[str]:
+    for key, item in value.items() if isinstance(value, dict) else ():
+        yield f"{name}{key}"
+        yield from _flat(item, f"{name}{key}.")
 
 
 def _one_line(error: Exception) -> str:
@@ -321,7 +370,7 @@ def _one_line(error: Exception) -> str:
         return f"cannot read '{error.override}'; a value with special characters goes in quotes: \"{key}='{value}'\""
     if type(error).__module__.startswith(("hydra.", "omegaconf.")):
         cause = f" ({' '.join(str(error.__cause__).split())})" if error.__cause__ is not None else ""
-        return text + cause
+        return text.partition(" Config search path")[0] + cause
     return f"{type(error).__name__}: {text} (HYDRA_FULL_ERROR=1 shows where)"
 
 

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Hashable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -137,7 +137,7 @@ def as_cube(
     roles = {target: "target", **dict.fromkeys(dynamic, "dynamic"), **dict.fromkeys(static, "static")}
     for name, role in {**roles, **dict.fromkeys(flag, "flag")}.items():
         cube[name] = _with_role(cube, name, role)
-    space = _space_dims(cube[target])
+    space = space_dims(cube[target])
     if land is None:
         observed = ever_observed(cube[target])
         cube["land"] = (space, observed)
@@ -163,7 +163,7 @@ def check_cube(cube: xr.Dataset) -> None:
     if len(names) != 1:
         raise CubeError(f"expected one variable with the attribute role='target', found {names or 'none'}")
     target = cube[names[0]]
-    space = _space_dims(target)
+    space = space_dims(target)
     if target.dims != ("time", *space):
         raise CubeError(f"target '{target.name}' has dims {target.dims}, expected ('time', {space[0]!r}, {space[1]!r})")
     expected = {"dynamic": target.dims, "flag": target.dims, "static": space, "land": space}
@@ -238,47 +238,6 @@ def is_circular(cube: xr.Dataset) -> bool:
     return bool(np.allclose(step, step[0], rtol=1e-3) and abs(lon[-1] - lon[0] + step[0] - 360) < abs(step[0]) / 2)
 
 
-class Box(NamedTuple):
-    """A part of a cube: slices of days, rows and columns."""
-
-    days: slice
-    rows: slice
-    columns: slice
-
-
-def box_of(cube: xr.Dataset, time: tuple[str, str] | None = None, bbox: Sequence[float] | None = None) -> Box:
-    """The part of a cube between two dates (inclusive, '' = open) and within [west, south, east, north] in degrees.
-
-    Raises CubeError where the words cannot be understood or nothing is left.
-    """
-    rows_dim, columns_dim = _space_dims(target_of(cube))
-    days, rows, columns = (np.arange(cube.sizes[d]) for d in ("time", rows_dim, columns_dim))
-    if time is not None:
-        index = cube.indexes["time"]
-        try:
-            # a month or a year as an end stands for its last day
-            days = days[index.slice_indexer(*(t or None for t in time))]
-        except (ValueError, TypeError) as error:
-            raise CubeError(f"time={time[0]}:{time[1]}: expected dates like 2015-04-01:2015-06-30") from error
-        if not days.size:
-            raise CubeError(
-                f"time={time[0]}:{time[1]} holds no day: the cube has {index[0]:%Y-%m-%d} to {index[-1]:%Y-%m-%d}"
-            )
-    if bbox is not None:
-        if "lat" not in cube.dims:
-            raise CubeError("bbox= needs a cube with lat and lon; this one has y and x")
-        west, south, east, north = bbox
-        lat, lon = cube["lat"].values, cube["lon"].values
-        rows = np.flatnonzero((lat >= south) & (lat <= north))
-        columns = np.flatnonzero((lon - west) % 360 <= (east - west if east - west == 360 else (east - west) % 360))
-        if not rows.size or not columns.size:
-            reach = f"lat {lat.min():g}..{lat.max():g}, lon {lon.min():g}..{lon.max():g}"
-            raise CubeError(f"bbox={list(bbox)} holds no cell: expected [west, south, east, north] within {reach}")
-        if (np.diff(columns) > 1).any():
-            raise CubeError(f"bbox={list(bbox)} crosses the edge of the grid at {lon[0]:g}: fill it in two parts")
-    return Box(*(slice(int(axis[0]), int(axis[-1]) + 1) for axis in (days, rows, columns)))
-
-
 def suggest(name: str, known: Sequence[str]) -> str:
     """' (did you mean X?)' where a known name is close, else ''."""
     close = difflib.get_close_matches(name, known, n=1)
@@ -300,6 +259,8 @@ def _rename_dims(dataset: xr.Dataset, target: str) -> xr.Dataset:
         )
         if name != dim:
             renames[dim] = name
+    if renames:
+        log.info("dims renamed: %s", ", ".join(f"{old} to {new}" for old, new in renames.items()))
     dataset = dataset.rename(renames)
     dims = set(dataset[target].dims)
     space = next((s for s in SPACE_DIMS if set(s) <= dims), None)
@@ -332,10 +293,13 @@ def _mend_time(cube: xr.Dataset, missing_days: str | None) -> xr.Dataset:
         )
     if time.dtype.kind != "M":
         raise CubeError(f"time holds {time.dtype} values, expected dates (CF 'days since ...')")
-    cube = cube.assign_coords(time=("time", time.values.astype("datetime64[D]").astype("datetime64[ns]"), time.attrs))
-    values = cube["time"].values
-    if np.isnat(values).any():
+    days = time.values.astype("datetime64[D]").astype("datetime64[ns]")
+    if np.isnat(days).any():
         raise CubeError("time has missing values")
+    if (days != time.values).any():
+        log.info("the time of day was dropped: %s became %s", str(time.values[0])[:16], str(days[0])[:10])
+    cube = cube.assign_coords(time=("time", days, time.attrs))
+    values = cube["time"].values
     if (np.diff(values) < np.timedelta64(0)).any():
         log.info("times were not sorted: sorted them")
         cube = cube.isel(time=np.argsort(values, kind="stable"))
@@ -357,7 +321,8 @@ def _mend_time(cube: xr.Dataset, missing_days: str | None) -> xr.Dataset:
         gap = np.flatnonzero(np.diff(values) > step)[0]
         raise CubeError(
             f"time lacks {missing} days, the first after {str(values[gap])[:10]}: "
-            "fill the calendar, or pass data.missing_days=insert to add them as days without observations"
+            "fill the calendar, or add them as days without observations: data.missing_days=insert "
+            "(missing_days='insert' in Python)"
         )
     log.info("inserted %d missing days without observations", missing)
     calendar = np.arange(values[0], values[-1] + step, step)
@@ -383,7 +348,8 @@ def _with_role(cube: xr.Dataset, name: str, role: str) -> xr.DataArray:
     return variable
 
 
-def _space_dims(target: xr.DataArray) -> tuple[str, str]:
+def space_dims(target: xr.DataArray) -> tuple[str, str]:
+    """Names of the vertical and the horizontal dimension; CubeError where they are not those of a cube."""
     space = next((s for s in SPACE_DIMS if set(s) <= set(target.dims)), None)
     if space is None:
         raise CubeError(f"target '{target.name}' has dims {target.dims}, expected time and lat, lon (or time and y, x)")

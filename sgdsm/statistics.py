@@ -110,7 +110,13 @@ def metrics(state: State) -> dict[str, np.ndarray]:
 
 
 def _correlation(a: np.ndarray, b: np.ndarray, aa: np.ndarray, bb: np.ndarray, ab: np.ndarray) -> np.ndarray:
-    return (ab - a * b) / np.sqrt((aa - a * a) * (bb - b * b))
+    # without spread there is no correlation; sums in float64 leave a rest
+    spreads = [
+        np.where(squares - mean * mean > 1e-12 * squares, squares - mean * mean, np.nan)
+        for mean, squares in ((a, aa), (b, bb))
+    ]
+    found: np.ndarray = (ab - a * b) / np.sqrt(spreads[0] * spreads[1])
+    return found
 
 
 def bootstrap(

@@ -23,7 +23,7 @@ from sgdsm.data.scaling import Inputs
 from sgdsm.data.splits import All, Blocks, Split
 from sgdsm.inference.stream import Writer, fill_cube
 from sgdsm.inference.writers import MemoryOutput
-from sgdsm.models.base import GapFiller, quiet_lightning
+from sgdsm.models.base import GapFiller, interruptible, quiet_lightning
 from sgdsm.models.uncertainty import Conformal
 from sgdsm.sources.orbit import Orbit
 
@@ -141,7 +141,8 @@ def fit(task: Task, folder: Path) -> float:
     elif filler.passes:
         begin = time.perf_counter()
         trainer = pl.Trainer(**common, max_epochs=filler.passes, limit_val_batches=0, enable_checkpointing=False)
-        trainer.fit(filler, task.data)
+        with interruptible():
+            trainer.fit(filler, task.data)
         seconds = time.perf_counter() - begin
     filler.eval()
     return seconds
@@ -160,7 +161,8 @@ def _fit_network(task: Task, folder: Path, common: dict[str, Any]) -> float:
         callbacks=[course, last],
     )
     resumed = folder / LAST if (folder / LAST).exists() else None
-    trainer.fit(filler, task.data, ckpt_path=resumed, weights_only=True)
+    with interruptible():
+        trainer.fit(filler, task.data, ckpt_path=resumed, weights_only=True)
     filler.load_state_dict(torch.load(folder / BEST, map_location="cpu", weights_only=True))
     return course.seconds
 
@@ -235,3 +237,4 @@ class Course(pl.Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rows, self.seconds = state_dict["rows"], state_dict["seconds"]
+        log.info("going on after pass %d", len(self.rows))

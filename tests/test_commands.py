@@ -454,7 +454,7 @@ def test_changed_data_are_not_taken_for_the_same(run_command, tmp_path, plain):
     assert run_command("predict", "run=mine", "output=x.nc", QUIET)[0] == 0
     code, _, err = run_command("predict", "run=mine", "output=x.nc", QUIET)
     assert code == 0
-    assert "of 1 slabs are finished" in err
+    assert "all 1 slabs are there already" in err
     dataset["sm"][30] = 0.111
     _replace(dataset, tmp_path / "a.nc")
     code, _, err = run_command("predict", "run=mine", "output=x.nc", QUIET)
@@ -529,3 +529,88 @@ def test_training_settings_are_no_settings_of_predict(run_command, tmp_path):
     }.items():
         code, _, err = run_command("predict", "run=mine", "output=x.nc", word)
         assert (code, message in err) == (1, True), err
+
+
+def test_undeclared_fill_values_are_refused(run_command, tmp_path, plain):
+    dataset = plain(days=60)
+    words = ["model=linear_time", "data=netcdf", "data.path=a.nc", "data.target=sm", "data.dynamic=[rain]", QUIET]
+    _replace(dataset, tmp_path / "a.nc")
+    assert run_command("train", *words, "hydra.run.dir=mine")[0] == 0
+    for name in ("sm", "rain"):
+        _replace(
+            dataset.assign({name: dataset[name].fillna(-9999).where(dataset["lat"] < 49, -9999)}), tmp_path / "a.nc"
+        )
+        for command, more in (("train", words), ("predict", ["run=mine", "output=x.nc", QUIET])):
+            code, _, err = run_command(command, *more)
+            assert code == 1
+            assert f"a.nc: variable '{name}' holds -9999" in err
+            assert "a fill value that the file does not declare" in err
+
+
+def test_a_misspelt_setting_is_named_with_the_nearest(run_command):
+    code, _, err = run_command("train", "data=netcdf", "data.dynamc=[rain]")
+    assert code == 1
+    assert "error: unknown setting 'data.dynamc' (did you mean 'data.dynamic'?)" in err
+    code, _, err = run_command("train", "model=xgbost")
+    assert code == 1
+    assert "xgboost" in err
+    assert "provider=" not in err
+
+
+def test_a_file_for_each_year_by_the_words_of_the_readme(run_command, tmp_path):
+    assert run_command("train", "model=climatology", *SMALL_WORLD, QUIET, "hydra.run.dir=mine")[0] == 0
+    code, _, err = run_command("predict", "run=mine", "output=filled_{year}.nc", QUIET)
+    assert code == 0, err
+    assert (tmp_path / "filled_2015.nc").exists()
+
+
+def test_an_unfinished_run_says_how_to_go_on(run_command, tmp_path, monkeypatch):
+    from sgdsm.training import Course
+
+    ended = Course.on_train_epoch_end
+
+    def interrupted(self, trainer, module):
+        ended(self, trainer, module)
+        if trainer.current_epoch == 1:
+            raise KeyboardInterrupt
+
+    words = [*TINY_PCONV, "model.passes=4", *SMALL_WORLD, QUIET, "hydra.run.dir=cut"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Course, "on_train_epoch_end", interrupted)
+        code, _, err = run_command("train", *words)
+    assert code == 130
+    assert "interrupted: go on with: python train.py run=cut" in err
+    code, _, err = run_command("predict", "run=cut", "output=x.nc")
+    assert code == 1
+    assert "its training has not ended; go on with: python train.py run=cut" in err
+    code, _, err = run_command("train", "run=cut", "model.passes=5")
+    assert code == 1
+    assert "take away model.passes=5" in err
+    code, out, err = run_command("train", "run=cut", "trainer.progress=false")
+    assert code == 0, err
+    assert "going on after pass" in err
+
+
+def test_a_place_outside_is_refused(run_command, tmp_path):
+    code, out, err = run_command("train", "model=climatology", *SMALL_WORLD, QUIET)
+    filled = _world_of(tmp_path / run_folder(out)).sgdsm.fill(tmp_path / run_folder(out))
+    with pytest.raises(sgdsm.CubeError, match="lat=0 lies outside the Dataset"):
+        filled.sgdsm.plot_series(lat=0, lon=-120)
+
+
+def test_evaluate_takes_the_users_own_file(run_command, tmp_path, plain):
+    dataset = plain(days=60)
+    _replace(dataset, tmp_path / "a.nc")
+    words = ["model=linear_time", "data=netcdf", "data.path=a.nc", "data.target=sm", QUIET, "hydra.run.dir=mine"]
+    assert run_command("train", *words)[0] == 0
+    files = {name: tmp_path / "mine" / "evaluation" / f"{name}.nc" for name in ("filled", "hidden", "visible")}
+    with xr.open_dataset(files["visible"]) as shown:
+        shown.load().rename(lat="latitude", lon="longitude").to_netcdf(tmp_path / "theirs.nc")
+    tables = []
+    for visible in (files["visible"], tmp_path / "theirs.nc"):
+        code, out, err = run_command(
+            "evaluate", f"filled={files['filled']}", f"truth={files['hidden']}", f"visible={visible}"
+        )
+        assert code == 0, err
+        tables.append(out)
+    assert tables[0] == tables[1]

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from sgdsm.box import box_of
 from sgdsm.cube import (
     CubeError,
     as_cube,
-    box_of,
     by_role,
     check_cube,
     is_circular,
@@ -95,7 +95,8 @@ def test_kilometres_become_metres(plain):
     assert cube["x"].attrs["units"] == "m"
 
 
-def test_time_of_day_is_dropped(plain):
+def test_time_of_day_is_dropped(plain, caplog):
+    caplog.set_level("INFO", "sgdsm")
     dataset = plain()
     dataset = dataset.assign_coords(time=dataset["time"] + np.timedelta64(6, "h"))
     assert str(as_cube(dataset, "sm")["time"].values[0]) == "2020-01-01T00:00:00.000000000"

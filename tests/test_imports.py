@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "sgdsm"
 ORDER = [
     {"hdf5"},
     {"cube"},
+    {"box"},
     {"windows", "statistics"},
     {"build"},
     {"sources"},
@@ -27,7 +28,7 @@ ORDER = [
     {"__init__", "__main__"},
 ]
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
-CORE_PARTS = {"hdf5", "cube", "windows", "statistics", "build", "sources", "data", "models", "inference"}
+CORE_PARTS = {"hdf5", "cube", "box", "windows", "statistics", "build", "sources", "data", "models", "inference"}
 FORBIDDEN = {"evaluation": {"models", "inference"}}
 
 

@@ -6,8 +6,9 @@ import pytest
 import xarray as xr
 import zarr
 
+from sgdsm.box import Box, box_of
 from sgdsm.build import build
-from sgdsm.cube import Box, ConfigError, CubeError, as_cube, box_of
+from sgdsm.cube import ConfigError, CubeError, as_cube
 from sgdsm.data.record import Names, read_record
 from sgdsm.data.scaling import Inputs
 from sgdsm.inference.stream import Overview, fill_cube, plan_slabs, survey

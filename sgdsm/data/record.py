@@ -9,6 +9,8 @@ import xarray as xr
 
 from sgdsm.cube import CubeError, by_role, log, precipitation_of, target_of, time_chunks
 
+NEGATIVE_FILLS = (-999.0, -9999.0, -99999.0, -32767.0, -32768.0)
+
 
 @dataclass
 class Record:
@@ -125,6 +127,7 @@ def _any_value(variable: xr.DataArray, land: np.ndarray) -> bool:
 
 def _read(variable: xr.DataArray) -> np.ndarray:
     values = np.asarray(variable.values, dtype=np.float32)
+    refuse_fill_values(variable, values)
     infinite = np.isinf(values)
     if infinite.any():
         where = np.unravel_index(infinite.argmax(), values.shape)
@@ -135,6 +138,17 @@ def _read(variable: xr.DataArray) -> np.ndarray:
         found = f"{int(infinite.sum())} infinite values, the first at {place}"
         raise CubeError(f"{_file(variable)}variable '{variable.name}' has {found}")
     return values
+
+
+def refuse_fill_values(variable: xr.DataArray, values: np.ndarray) -> None:
+    """Raise CubeError where the smallest or the largest value is one that files use for 'missing'."""
+    for extreme in (np.fmin, np.fmax):
+        value = float(extreme.reduce(values, axis=None)) if values.size else 0.0
+        if value in NEGATIVE_FILLS or 1e19 < value < np.inf:
+            raise CubeError(
+                f"{_file(variable)}variable '{variable.name}' holds {value:g} {int((values == value).sum())} times: "
+                "a fill value that the file does not declare; set its attribute _FillValue, or make them NaN"
+            )
 
 
 def _file(variable: xr.DataArray) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +16,22 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from sgdsm.cube import CubeError, open_dataset
 from sgdsm.evaluation.compare import Entry, by_gap_length
 from sgdsm.evaluation.protocol import FILLED, HIDDEN, VISIBLE
-from sgdsm.evaluation.score import gap_lengths
+from sgdsm.evaluation.score import GAP_LENGTHS, gap_lengths
 
 INK, SEEN, FILL, SHADE = "#222222", "#1b6ca8", "#d1495b", "#efe9da"
 STATES = {"sea": "#d8d8d8", "seen": "#1b6ca8", "gap": "#e9e4d8", "hidden": "#d1495b"}
 
 
-def run_figures(evaluation: Path, curve: Path, folder: Path, title: str) -> list[Path]:
+def run_figures(evaluation: Path, curve: Path, folder: Path, model: str, split: str) -> list[Path]:
     """All pictures of one run; returns their paths. `curve` may be missing: trees and simple methods have none."""
+    title = f"{model} ({split} split)"
     folder.mkdir(parents=True, exist_ok=True)
     files = {name: open_dataset(evaluation / name) for name in (FILLED, HIDDEN, VISIBLE)}
     target = str(files[HIDDEN].attrs["target"])
@@ -39,7 +41,8 @@ def run_figures(evaluation: Path, curve: Path, folder: Path, title: str) -> list
         error_by_gap_length(files, target, folder / "gap_length.png", title),
     ]
     if curve.is_file():
-        made.append(training_curve(curve, folder / "training.png", title))
+        units = files[VISIBLE][target].attrs.get("units", "1")
+        made.append(training_curve(curve, folder / "training.png", f"{model}: course of the training", units))
     for dataset in files.values():
         dataset.close()
     return made
@@ -48,7 +51,10 @@ def run_figures(evaluation: Path, curve: Path, folder: Path, title: str) -> list
 def day_maps(files: dict[str, xr.Dataset], target: str, path: Path, title: str) -> Path:
     """What was seen on a day, what was filled, the error at hidden values, and which values were which."""
     hidden = _hidden_mask(files[HIDDEN])
-    day = int(hidden.sum((1, 2)).argmax())
+    # a day that shows as much of what was seen as of what was hidden
+    count = hidden.sum((1, 2))
+    both = np.minimum(count, np.isfinite(files[VISIBLE][target].values).sum((1, 2)))
+    day = int((both + 1e-6 * count).argmax())
     seen = files[VISIBLE][target].values[day]
     filled, truth = files[FILLED]["sm_filled"].values[day], files[HIDDEN]["truth"].values[day]
     land = files[FILLED]["land"].values.astype(bool)
@@ -66,13 +72,15 @@ def day_maps(files: dict[str, xr.Dataset], target: str, path: Path, title: str) 
     figure.colorbar(image, ax=axes[0, :], label=f"{target} [{units}]", shrink=0.9)
     image = axes[1, 0].imshow(error, vmin=-limit, vmax=limit, cmap="RdBu", **shown)
     axes[1, 0].set_title("filled minus hidden truth")
-    figure.colorbar(image, ax=axes[1, 0], label=f"[{units}]", shrink=0.9)
+    figure.colorbar(image, ax=axes[1, 0], label=f"filled minus truth [{units}]", shrink=0.9)
     axes[1, 1].imshow(state, cmap=ListedColormap(list(STATES.values())), vmin=-0.5, vmax=3.5, **shown)
     axes[1, 1].set_title("what was what")
-    handles = [Patch(color=STATES[n]) for n in ("seen", "gap", "hidden")]
-    axes[1, 1].legend(handles, ["seen", "gap, no truth", "hidden, scored"], loc="lower left", fontsize=8)
+    handles = [Patch(color=STATES[n]) for n in ("seen", "gap", "hidden", "sea")]
+    labels = ["seen", "gap, no truth", "hidden, scored", "no land; in the other maps: no value"]
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
     for axis in axes.flat:
-        axis.set_facecolor("#d8d8d8")
+        axis.set_facecolor(STATES["sea"])
+    _name_axes(files[FILLED], axes[1, :], axes[:, 0])
     date = str(files[FILLED]["time"].values[day])[:10]
     return _save(figure, path, f"{title}, {date}")
 
@@ -94,13 +102,12 @@ def time_series(files: dict[str, xr.Dataset], target: str, path: Path, title: st
         row, column = np.unravel_index(cell, count.shape)
         at = (window, int(row), int(column))
         _one_series(axis, files, target, time, at, hidden[at])
-        y, x = (
-            float(files[FILLED][d].values[i])
-            for d, i in zip(files[FILLED]["sm_filled"].dims[1:], (row, column), strict=True)
-        )
-        axis.set_title(f"{y:.2f}, {x:.2f}", fontsize=9, loc="left")
+        dims = files[FILLED]["sm_filled"].dims[1:]
+        place = (f"{d} {float(files[FILLED][d].values[i]):.2f}" for d, i in zip(dims, (row, column), strict=True))
+        axis.set_title(", ".join(place), fontsize=9, loc="left")
         axis.set_ylabel(f"{target} [{files[VISIBLE][target].attrs.get('units', '1')}]")
-    axes[0, 0].legend(loc="upper right", ncols=4, fontsize=8)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=5, fontsize=8, frameon=False)
     return _save(figure, path, title)
 
 
@@ -110,12 +117,19 @@ def _one_series(
     seen, truth = files[VISIBLE][target].values[at], files[HIDDEN]["truth"].values[at]
     _draw_series(axis, files[FILLED], time, seen, at)
     axis.plot(time, np.where(hidden, truth, np.nan), "o", mfc="none", mec=INK, ms=5, label="hidden truth")
+    # without a date between, a lone filled day would not show as a line
+    axis.plot(time, np.where(hidden, files[FILLED]["sm_filled"].values[at], np.nan), ".", color=FILL, ms=4)
 
 
 def _draw_series(axis: Axes, filled: xr.Dataset, time: np.ndarray, seen: np.ndarray, at: Any) -> None:
     half = np.timedelta64(12, "h")
+    label = "not seen" + (" (filled on scored days only)" if np.isnan(filled["sm_filled"].values[at]).any() else "")
     for day in time[~np.isfinite(seen)]:
-        axis.axvspan(day - half, day + half, color=SHADE, lw=0, zorder=0)
+        axis.axvspan(day - half, day + half, color=SHADE, lw=0, zorder=0, label=label)
+        label = "_"
+    locator = AutoDateLocator()
+    axis.xaxis.set_major_locator(locator)
+    axis.xaxis.set_major_formatter(ConciseDateFormatter(locator))
     if "sm_lower" in filled:
         lower, upper = (np.where(np.isfinite(seen), seen, filled[b].values[at]) for b in ("sm_lower", "sm_upper"))
         level = 100 * float(filled["sm_lower"].attrs["level"])
@@ -129,26 +143,26 @@ def error_by_gap_length(files: dict[str, xr.Dataset], target: str, path: Path, t
     hidden = _hidden_mask(files[HIDDEN])
     length = gap_lengths(np.isfinite(files[VISIBLE][target].values))[hidden]
     error = (files[FILLED]["sm_filled"].values - files[HIDDEN]["truth"].values)[hidden]
-    classes = [1, 2, 3, 4, 5, 7, 10, 15, 30]
-    label = [f"{a}" if b == a + 1 else f"{a}-{b - 1}" for a, b in zip(classes, [*classes[1:], None], strict=True) if b]
-    label.append(f"{classes[-1]}+")
+    classes = [low for low, _ in GAP_LENGTHS.values()]
+    label = [name.removeprefix("gap_").replace("_", " ") for name in GAP_LENGTHS]
     which = np.digitize(length, classes) - 1
     rmse = [
         float(np.sqrt(np.mean(error[which == k] ** 2))) if (which == k).any() else np.nan for k in range(len(classes))
     ]
+    units = files[VISIBLE][target].attrs.get("units", "1")
     figure, axis = plt.subplots(figsize=(7, 3.6), layout="constrained")
     axis.plot(range(len(classes)), rmse, "o-", color=FILL)
     axis.set_xticks(range(len(classes)), label)
-    axis.set_ylim(0)
-    axis.set_xlabel("length of the gap [days]")
-    axis.set_ylabel("RMSE")
+    axis.set_ylim(0, 1.15 * np.nanmax(rmse))
+    axis.set_xlabel("length of the gap")
+    axis.set_ylabel(f"RMSE [{units}]", color=FILL)
     bars = axis.twinx()
     bars.bar(range(len(classes)), [(which == k).sum() for k in range(len(classes))], color=SEEN, alpha=0.2)
-    bars.set_ylabel("hidden values")
+    bars.set_ylabel("hidden values", color=SEEN)
     return _save(figure, path, title)
 
 
-def training_curve(curve: Path, path: Path, title: str) -> Path:
+def training_curve(curve: Path, path: Path, title: str, units: str) -> Path:
     """Loss and validation score of each epoch."""
     with curve.open() as file:
         rows = list(csv.DictReader(file))
@@ -156,7 +170,8 @@ def training_curve(curve: Path, path: Path, title: str) -> Path:
     figure, axis = plt.subplots(figsize=(7, 3.6), layout="constrained")
     axis.plot(epoch, [_number(row["train_loss"]) for row in rows], color=SEEN, label="training loss")
     axis.set_xlabel("pass over the record")
-    axis.set_ylabel("training loss (smooth L1 of scaled anomalies)", color=SEEN)
+    axis.set_ylabel("training loss (scaled anomalies)", color=SEEN)
+    axis.set_ylim(0)
     right = axis.twinx()
     score = [_number(row["validation_rmse"]) for row in rows]
     right.plot(epoch, score, "o-", ms=3, color=FILL)
@@ -165,7 +180,7 @@ def training_curve(curve: Path, path: Path, title: str) -> Path:
     right.annotate(
         f"kept: {score[best]:.4f}", (epoch[best], score[best]), xytext=(-4, 12), textcoords="offset points", ha="right"
     )
-    right.set_ylabel("validation RMSE", color=FILL)
+    right.set_ylabel(f"RMSE at validation [{units}]", color=FILL)
     return _save(figure, path, title)
 
 
@@ -195,7 +210,7 @@ def comparison_figures(
         found = by_gap_length(entry)
         labels = [name.removeprefix("gap_").replace("_", " ") for name in found]
         axis.plot(labels, list(found.values()), "o-", label=entry.label)
-    axis.set_ylim(0)
+    axis.set_ylim(0, 1.1 * max(max(by_gap_length(entry).values()) for entry in entries))
     axis.set_ylabel(f"RMSE [{units}]")
     axis.set_xlabel("length of the gap")
     axis.legend(fontsize=8, ncols=2)
@@ -203,7 +218,7 @@ def comparison_figures(
 
 
 def filled_day(dataset: xr.Dataset, day: str) -> Figure:
-    """Observed, filled and gap age of one day of a filled Dataset.
+    """What was observed on a day of a filled Dataset, what was filled, its uncertainty, and the age of the gaps.
 
     Raises CubeError where the day is not in it.
     """
@@ -214,26 +229,35 @@ def filled_day(dataset: xr.Dataset, day: str) -> Figure:
         raise CubeError(f"day {day} is not in the Dataset") from error
     extent, aspect = _extent(dataset)
     low, high = np.nanquantile(one["sm_filled"].values, [0.01, 0.99])
-    figure, axes = plt.subplots(1, 3, figsize=(14, 3.6), layout="constrained", sharey=True)
-    for axis, name, limits in (
-        (axes[0], target, (low, high)),
-        (axes[1], "sm_filled", (low, high)),
-        (axes[2], "gap_age", (0, None)),
-    ):
-        colours = "YlGnBu" if name != "gap_age" else "magma_r"
-        image = axis.imshow(
-            one[name].values, extent=extent, aspect=aspect, vmin=limits[0], vmax=limits[1], cmap=colours
-        )
-        axis.set_title(name)
-        axis.set_facecolor("#d8d8d8")
-        figure.colorbar(image, ax=axis, shrink=0.8, label="days" if name == "gap_age" else units)
-    figure.suptitle(day)
+    maps = {target: (low, high, "observed"), "sm_filled": (low, high, "filled")}
+    maps |= {"sm_std": (0, None, "standard deviation in the gaps")} if "sm_std" in one else {}
+    maps |= {"gap_age": (0, None, "age of the gap")}
+    columns = 2
+    rows = -(-len(maps) // columns)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(11, 3.5 * rows), layout="constrained", sharex=True, sharey=True, squeeze=False
+    )
+    for axis, (name, (least, most, words)) in zip(axes.flat, maps.items(), strict=False):
+        colours = "YlGnBu" if words in ("observed", "filled") else "magma_r"
+        image = axis.imshow(one[name].values, extent=extent, aspect=aspect, vmin=least, vmax=most, cmap=colours)
+        axis.set_title(words)
+        axis.set_facecolor(STATES["sea"])
+        figure.colorbar(image, ax=axis, shrink=0.9, label="days" if name == "gap_age" else units)
+    for axis in axes.flat[len(maps) :]:
+        axis.set_axis_off()
+    _name_axes(dataset, axes[-1, :], axes[:, 0])
+    figure.suptitle(f"{target}, {day}")
     return figure
 
 
 def filled_series(dataset: xr.Dataset, place: Mapping[str, float]) -> Figure:
     """Observed and filled values of the cell nearest to a place, gaps shaded."""
     target, units = _observed_name(dataset), dataset["sm_filled"].attrs.get("units", "1")
+    for dim, value in place.items():
+        values = dataset[dim].values
+        reach = abs(values[-1] - values[0]) / max(1, len(values) - 1) or 1.0
+        if not values.min() - reach <= value <= values.max() + reach:
+            raise CubeError(f"{dim}={value:g} lies outside the Dataset ({values.min():g} to {values.max():g})")
     cell = dataset.sel(place, method="nearest")
     figure, axis = plt.subplots(figsize=(11, 3), layout="constrained")
     _draw_series(axis, cell, cell["time"].values, cell[target].values, slice(None))
@@ -272,6 +296,14 @@ def _extent(dataset: xr.Dataset) -> tuple[tuple[float, float, float, float], str
     dx = abs(columns[-1] - columns[0]) / max(1, len(columns) - 1) / 2 or 0.5
     aspect = 1 / np.cos(np.deg2rad(np.clip(rows.mean(), -75, 75))) if "lat" in dataset.dims else "equal"
     return (columns[0] - dx, columns[-1] + dx, rows[-1] - dy, rows[0] + dy), aspect
+
+
+def _name_axes(dataset: xr.Dataset, lowest: Iterable[Axes], leftmost: Iterable[Axes]) -> None:
+    degrees = "lat" in dataset.dims
+    for axis in lowest:
+        axis.set_xlabel("longitude [degrees east]" if degrees else "x [m]")
+    for axis in leftmost:
+        axis.set_ylabel("latitude [degrees north]" if degrees else "y [m]")
 
 
 def _number(text: str) -> float:

@@ -21,6 +21,23 @@ table {{ border-collapse: collapse; }} td {{ padding: .15rem 1rem .15rem 0; vert
 </body></html>
 """
 
+WORDS = {
+    "share": "RMSE over that of the reference, on the same hidden values",
+    "[95 %]": "interval from a bootstrap over blocks of days in regions; of a difference: paired",
+    "swath, outage": "RMSE where the mask of another day was put on this one, and in made outages of several days",
+    "R anom": "correlation after taking away the mean of each cell's visible values",
+    "cover": "share of the hidden values inside the interval of the filler",
+    "fit s": "seconds of fitting",
+}
+CAPTIONS = {
+    "comparison": "RMSE at the hidden values, with its interval",
+    "comparison_gap_length": "RMSE by the number of days in a row without a visible value",
+    "maps": "What the filler saw on one day, what it filled, its error at hidden values, and which were which",
+    "series": "Visible, filled and hidden values at some cells",
+    "gap_length": "RMSE by the length of the gap, and how many values were hidden in each class",
+    "training": "Loss and validation score of each pass; the circle marks the weights that were kept",
+}
+
 
 def write_report(
     path: Path,
@@ -30,13 +47,26 @@ def write_report(
     sections: Sequence[tuple[str, Sequence[Path]]],
 ) -> Path:
     """Write the page: the table, facts as names and values, and sections of pictures."""
-    parts = [f"<pre>{escape(table)}</pre>", "<table>"]
-    parts += [f"<tr><td>{escape(str(k))}</td><td>{escape(str(v))}</td></tr>" for k, v in facts.items()]
-    parts.append("</table>")
+    parts = [f"<pre>{escape(table)}</pre>", _table(WORDS), "<h2>Protocol</h2>", _table(facts)]
     for heading, pictures in sections:
         parts.append(f"<h2>{escape(heading)}</h2>")
         for picture in pictures:
             data = base64.b64encode(picture.read_bytes()).decode()
-            parts.append(f'<p><img alt="{escape(picture.stem)}" src="data:image/png;base64,{data}"></p>')
+            caption = CAPTIONS.get(picture.stem, picture.stem)
+            parts.append(
+                f'<figure><img alt="{escape(f"{heading}: {caption}")}" src="data:image/png;base64,{data}">'
+                f"<figcaption>{escape(caption)}</figcaption></figure>"
+            )
     path.write_text(PAGE.format(title=escape(title), body="\n".join(parts)))
     return path
+
+
+def _table(rows: Mapping[str, object]) -> str:
+    cells = "".join(f"<tr><td>{escape(str(k))}</td><td>{escape(_words(v))}</td></tr>" for k, v in rows.items())
+    return f"<table>{cells}</table>"
+
+
+def _words(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{str(v).rsplit('.', 1)[-1] if k == '_target_' else f'{k} {v}'}" for k, v in value.items())
+    return str(value)

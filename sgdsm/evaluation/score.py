@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from sgdsm.cube import CubeError, open_dataset, suggest
+from sgdsm.cube import SYNONYMS, CubeError, open_dataset, suggest
 from sgdsm.statistics import STATISTICS, State, bin_statistics, error_statistics, metrics
 
 GAP_LENGTHS = {
@@ -165,9 +165,9 @@ class _Named:
 
     @classmethod
     def of(cls, source: str | Path | xr.Dataset) -> _Named:
-        if isinstance(source, xr.Dataset):
-            return cls(source, "the Dataset")
-        return cls(open_dataset(source), str(source))
+        dataset = source if isinstance(source, xr.Dataset) else open_dataset(source)
+        renames = {d: SYNONYMS[str(d).lower()] for d in dataset.dims if str(d).lower() in SYNONYMS}
+        return cls(dataset.rename(renames), "the Dataset" if isinstance(source, xr.Dataset) else str(source))
 
     def variable(self, name: str) -> xr.DataArray:
         if name not in self.dataset:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from sgdsm.cube import Box, CubeError, target_of
+from sgdsm.box import Box
+from sgdsm.cube import CubeError, target_of
 from sgdsm.data.record import day_numbers
 
 NONE, OBSERVED, FILLED = 0, 1, 2

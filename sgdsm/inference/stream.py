@@ -19,13 +19,14 @@ import pytorch_lightning as pl
 import xarray as xr
 from torch.utils.data import DataLoader, Dataset
 
-from sgdsm.cube import Box, ConfigError, CubeError, by_role, log, target_of, time_chunks
+from sgdsm.box import Box
+from sgdsm.cube import ConfigError, CubeError, by_role, log, target_of, time_chunks
 from sgdsm.data.batch import LONGEST_AGE, Scene, ages
-from sgdsm.data.record import Names, Record, day_numbers, read_record
+from sgdsm.data.record import Names, Record, day_numbers, read_record, refuse_fill_values
 from sgdsm.data.scaling import CellStatistics, Climatology, Inputs
 from sgdsm.inference.blend import fill_scene
 from sgdsm.inference.product import Layout, layout, slab_values
-from sgdsm.models.base import GapFiller, quiet_lightning
+from sgdsm.models.base import GapFiller, interruptible, quiet_lightning
 from sgdsm.windows import Axis
 
 
@@ -105,8 +106,10 @@ def fill_cube(
     overview = survey(cube, names, [_reach(axes[0], slab.days) for slab in slabs], climatology_from)
     done = writer.begin(shape, plan)
     left = [slab for slab in slabs if slab.number not in done]
-    if done:
+    if done and left:
         log.info("going on: %d of %d slabs are finished", len(done), len(slabs))
+    elif done:
+        log.info("all %d slabs are there already, of this run and these data", len(slabs))
     if left:
         quiet_lightning()
         days = np.ones(target.shape[0], bool) if wanted_days is None else wanted_days
@@ -114,7 +117,8 @@ def fill_cube(
         module = _SlabFiller(filler, axes, shape, names.target, writer, box)
         quiet = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
         runner = pl.Trainer(**{**quiet, **(trainer or {})})
-        runner.predict(module, DataLoader(task, batch_size=None), return_predictions=False)
+        with interruptible():
+            runner.predict(module, DataLoader(task, batch_size=None), return_predictions=False)
     land = land_of(cube, names)
     writer.finish(land[box.rows, box.columns])
 
@@ -186,6 +190,7 @@ def survey(
         for part in time_chunks(target[begin:end]):
             days = slice(begin + part.start, begin + part.stop)
             values = np.asarray(target[days].values, np.float32)
+            refuse_fill_values(target, values)
             observed = np.isfinite(values) & land
             if climatology_from is None:
                 found = CellStatistics.of(np.where(observed, values, 0), observed, numbers[days])

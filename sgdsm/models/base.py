@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -95,6 +96,15 @@ class GapFiller(pl.LightningModule, ABC):
         score = metrics(self._state)
         self.log("validation_rmse", torch.tensor(score["rmse"][0], dtype=torch.float32), prog_bar=True)
         self.log("validation_bias", torch.tensor(score["bias"][0], dtype=torch.float32))
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Ctrl-C reaches the caller: Lightning would end the process itself, with a code of its own."""
+    try:
+        yield
+    except SystemExit as stop:
+        raise KeyboardInterrupt from stop
 
 
 def quiet_lightning() -> None:

@@ -9,7 +9,7 @@ import torch
 import xgboost
 from torch import Tensor
 
-from sgdsm.cube import ConfigError, SgdsmError
+from sgdsm.cube import ConfigError, SgdsmError, log
 from sgdsm.data.batch import Batch, Filled
 from sgdsm.data.rows import HALO_CELLS, HALO_DAYS, to_rows
 from sgdsm.models.base import GapFiller, Window
@@ -106,6 +106,7 @@ class TreeFiller(GapFiller):
         self._rows = []
         if not len(truth):
             raise SgdsmError("no hidden value to learn from")
+        log.info("fitting trees to %d rows of %d features", *features.shape)
         data = xgboost.QuantileDMatrix(features, truth, feature_names=self.names)
         self.booster = xgboost.train(self.parameters_of_trees, data, self.rounds)
         self.booster.feature_names = None  # rows come as plain arrays

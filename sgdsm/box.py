@@ -1,0 +1,52 @@
+"""A part of a cube."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from sgdsm.cube import CubeError, space_dims, target_of
+
+
+class Box(NamedTuple):
+    """A part of a cube: slices of days, rows and columns."""
+
+    days: slice
+    rows: slice
+    columns: slice
+
+
+def box_of(cube: xr.Dataset, time: tuple[str, str] | None = None, bbox: Sequence[float] | None = None) -> Box:
+    """The part of a cube between two dates (inclusive, '' = open) and within [west, south, east, north] in degrees.
+
+    Raises CubeError where the words cannot be understood or nothing is left.
+    """
+    rows_dim, columns_dim = space_dims(target_of(cube))
+    days, rows, columns = (np.arange(cube.sizes[d]) for d in ("time", rows_dim, columns_dim))
+    if time is not None:
+        index = cube.indexes["time"]
+        try:
+            # a month or a year as an end stands for its last day
+            days = days[index.slice_indexer(*(t or None for t in time))]
+        except (ValueError, TypeError) as error:
+            raise CubeError(f"time={time[0]}:{time[1]}: expected dates like 2015-04-01:2015-06-30") from error
+        if not days.size:
+            raise CubeError(
+                f"time={time[0]}:{time[1]} holds no day: the cube has {index[0]:%Y-%m-%d} to {index[-1]:%Y-%m-%d}"
+            )
+    if bbox is not None:
+        if "lat" not in cube.dims:
+            raise CubeError("bbox= needs a cube with lat and lon; this one has y and x")
+        west, south, east, north = bbox
+        lat, lon = cube["lat"].values, cube["lon"].values
+        rows = np.flatnonzero((lat >= south) & (lat <= north))
+        columns = np.flatnonzero((lon - west) % 360 <= (east - west if east - west == 360 else (east - west) % 360))
+        if not rows.size or not columns.size:
+            reach = f"lat {lat.min():g}..{lat.max():g}, lon {lon.min():g}..{lon.max():g}"
+            raise CubeError(f"bbox={list(bbox)} holds no cell: expected [west, south, east, north] within {reach}")
+        if (np.diff(columns) > 1).any():
+            raise CubeError(f"bbox={list(bbox)} crosses the edge of the grid at {lon[0]:g}: fill it in two parts")
+    return Box(*(slice(int(axis[0]), int(axis[-1]) + 1) for axis in (days, rows, columns)))
