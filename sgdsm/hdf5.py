@@ -6,7 +6,10 @@ runs on machines that have no netCDF4.
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
+import shutil
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +21,7 @@ import xarray as xr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
+HDF5_OWN = 8 * 2**20
 log = logging.getLogger("sgdsm")
 COORDINATES = ("time", "lat", "lon", "latitude", "longitude", "y", "x")
 INTERNAL = {
@@ -70,6 +74,17 @@ def open_hdf5(path: str | Path) -> xr.Dataset:
     return dataset
 
 
+def require_space(path: str | Path, size: int) -> None:
+    """Raise OSError where the disk of `path` has not room for `size` bytes more and some MiB of HDF5's own.
+
+    HDF5 must not find out itself: where a write fails for want of space it brings the process down.
+    """
+    free = shutil.disk_usage(Path(path).absolute().parent).free
+    if free < size + HDF5_OWN:
+        message = f"{os.strerror(errno.ENOSPC)} ({free / 2**20:.0f} MiB free, {(size + HDF5_OWN) / 2**20:.0f} needed)"
+        raise OSError(errno.ENOSPC, message, str(path))
+
+
 class NetcdfWriter:
     """Creates a netCDF-4 file of fixed dims and variables that is then written region by region.
 
@@ -85,6 +100,8 @@ class NetcdfWriter:
         variables: Mapping[str, tuple[tuple[str, ...], Any, Mapping[str, Any]]],
         attrs: Mapping[str, Any],
     ) -> None:
+        self.path = path
+        require_space(path, 0)
         self.file = h5py.File(path, "w", track_order=True)
         for name, value in attrs.items():
             self.file.attrs[name] = value
@@ -106,6 +123,7 @@ class NetcdfWriter:
 
     def write(self, name: str, values: np.ndarray, region: tuple[slice, ...]) -> None:
         """Write one block of a variable."""
+        require_space(self.path, values.nbytes)
         self.file[name][region] = values
 
     def close(self) -> None:

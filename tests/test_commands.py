@@ -614,3 +614,24 @@ def test_evaluate_takes_the_users_own_file(run_command, tmp_path, plain):
         assert code == 0, err
         tables.append(out)
     assert tables[0] == tables[1]
+
+
+def test_a_full_disk_ends_in_one_line_and_is_gone_on_from(run_command, tmp_path, monkeypatch):
+    assert run_command("train", "model=climatology", *SMALL_WORLD, QUIET, "hydra.run.dir=mine")[0] == 0
+    usage = shutil.disk_usage(tmp_path)
+    asked = []
+
+    def nearly_full(path):
+        asked.append(path)
+        return usage._replace(free=2**30 if len(asked) < 3 else 2**20)
+
+    words = ["run=mine", "output=x.nc", "inference.memory_gib=0.0001", QUIET]
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", nearly_full)
+        code, _, err = run_command("predict", *words)
+    assert code == 1
+    assert "error: x.nc.parts/slab-00002.partial: No space left on device (1 MiB free, " in err
+    assert len(list((tmp_path / "x.nc.parts").glob("slab-*.h5"))) == 2
+    code, _, err = run_command("predict", *words)
+    assert code == 0, err
+    assert "going on: 2 of" in err

@@ -18,7 +18,7 @@ import numpy as np
 import xarray as xr
 
 from sgdsm.cube import ConfigError
-from sgdsm.hdf5 import NetcdfWriter
+from sgdsm.hdf5 import NetcdfWriter, require_space
 from sgdsm.inference.product import Layout
 from sgdsm.inference.stream import Writer
 
@@ -96,6 +96,7 @@ class NetcdfOutput:
     def write(self, slab: int, values: dict[str, np.ndarray]) -> None:
         final = self._part(slab)
         partial = final.with_suffix(".partial")
+        require_space(partial, sum(block.nbytes for block in values.values()))
         with h5py.File(partial, "w") as file:
             for name, block in values.items():
                 file.create_dataset(name, data=block, compression="lzf")
