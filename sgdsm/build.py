@@ -28,7 +28,7 @@ def build(spec: Mapping[str, Any], kind: Any, **more: Any) -> Any:
     """
     check_spec(spec, kind, supplied=tuple(more))
     hints = _hints(locate(spec[TARGET]))
-    arguments = {k: build(v, hints[k]) if _is_spec(v) else v for k, v in spec.items() if k != TARGET}
+    arguments = {k: _built(v, hints.get(k)) for k, v in spec.items() if k != TARGET}
     made = locate(spec[TARGET])(**arguments, **more)
     if hasattr(made, "spec"):
         made.spec = {**spec, **{name: value.spec for name, value in more.items() if hasattr(value, "spec")}}
@@ -72,6 +72,11 @@ def check_spec(spec: Mapping[str, Any], kind: Any, where: str = "", supplied: Se
             )
         if _is_spec(value):
             check_spec(value, hints.get(name, types.NoneType), f"{place}.{name}")
+        elif _holds_specs(value):
+            for key, inner in value.items():
+                if not _is_spec(inner):
+                    raise ConfigError(f"{place}.{name}.{key}={inner!r}: expected settings with {TARGET}")
+                check_spec(inner, _kind_inside(hints.get(name)), f"{place}.{name}.{key}")
         elif not fits(value, hints.get(name, Any)):
             raise ConfigError(f"{place}.{name}={value!r}: expected {describe(hints[name])}")
     for name, parameter in parameters.items():
@@ -109,6 +114,24 @@ def fits(value: Any, hint: Any) -> bool:
 
 def _hints(target: Any) -> dict[str, Any]:
     return typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
+
+
+def _built(value: Any, hint: Any) -> Any:
+    if _is_spec(value):
+        return build(value, hint)
+    if _holds_specs(value):
+        return {key: build(inner, _kind_inside(hint)) for key, inner in value.items()}
+    return value
+
+
+def _holds_specs(value: Any) -> bool:
+    return isinstance(value, Mapping) and any(_is_spec(inner) for inner in value.values())
+
+
+def _kind_inside(hint: Any) -> Any:
+    """What the values of a dict with this type hint are; nothing that a specification makes where it is no dict."""
+    arguments = typing.get_args(hint)
+    return arguments[1] if typing.get_origin(hint) is dict else types.NoneType
 
 
 def _is_spec(value: Any) -> bool:

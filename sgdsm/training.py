@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ from sgdsm.data.splits import All, Blocks, Split
 from sgdsm.inference.stream import Writer, fill_cube
 from sgdsm.inference.writers import MemoryOutput
 from sgdsm.models.base import GapFiller, interruptible, quiet_lightning
+from sgdsm.models.checkpoint import load_filler, save_filler
+from sgdsm.models.stack import Stack
 from sgdsm.models.uncertainty import Conformal
 from sgdsm.sources.orbit import Orbit
 
@@ -136,7 +138,12 @@ def fit(task: Task, folder: Path) -> float:
         "reload_dataloaders_every_n_epochs": 1,
     }
     seconds = 0.0
-    if filler.passes and filler.automatic_optimization:
+    if isinstance(filler, Stack):
+        seconds = _fit_members(task, filler, folder)
+        trainer = pl.Trainer(**common, enable_checkpointing=False)
+        with interruptible():
+            trainer.validate(filler, task.data, verbose=False)
+    elif filler.passes and filler.automatic_optimization:
         seconds = _fit_network(task, folder, common)
     elif filler.passes:
         begin = time.perf_counter()
@@ -145,6 +152,25 @@ def fit(task: Task, folder: Path) -> float:
             trainer.fit(filler, task.data)
         seconds = time.perf_counter() - begin
     filler.eval()
+    return seconds
+
+
+def _fit_members(task: Task, stack: Stack, folder: Path) -> float:
+    """Fit each member as if it were alone, in a folder of its own; those that are there already are read."""
+    seconds = 0.0
+    for number, (name, member) in enumerate(stack.members.items(), 1):
+        own = folder / "members" / name
+        own.mkdir(parents=True, exist_ok=True)
+        done = own / "model.ckpt"
+        if done.is_file():
+            member.load_state_dict(load_filler(done).state_dict())
+            continue
+        log.info("member %d of %d: %s", number, len(stack.members), name)
+        assert isinstance(member, GapFiller)
+        axes = member.window.tile(task.record.values.shape, task.record.circular)
+        data = task.data.retiled(axes, member.batch_size, member.trains_on_cores)
+        seconds += fit(replace(task, filler=member, data=data), own)
+        save_filler(member, done)
     return seconds
 
 

@@ -27,6 +27,13 @@ SMALLER = {
     "pconv3d": ["model.channels=8", "model.layers=1", "model.window_days=32", "model.passes=2"],
     "xgboost": ["model.passes=2", "model.rounds=20"],
     "random_forest": ["model.passes=2", "model.trees=5"],
+    "seamless": ["model.width=16", "model.blocks=1", "model.window_days=60", "model.window_cells=6", "model.passes=2"],
+    "stack": [
+        *(f"model.members.{name}.passes=1" for name in ("xgboost", "one", "two", "three", "pconv3d")),
+        *(f"model.members.{name}.{word}" for name in ("one", "two", "three") for word in ("width=8", "window_days=60")),
+        *(f"model.members.pconv3d.{word}" for word in ("channels=4", "layers=1", "window_days=32")),
+        "model.members.xgboost.rounds=5",
+    ],
 }
 QUIET = {"enable_progress_bar": False}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -73,6 +74,12 @@ class GapData(pl.LightningDataModule):
         climatology = CellStatistics.of(record.values, split.base, record.days).solve()
         self.scene = Scene.of(record, inputs, split.base, np.zeros_like(split.base), climatology)
         self._validation: WindowBatches | None = None
+
+    def retiled(self, axes: Sequence[Axis], batch_size: int, cores: bool) -> GapData:
+        """The same data and draws for another filler's windows."""
+        other = copy.copy(self)
+        other.axes, other.batch_size, other.cores, other._validation = axes, batch_size, cores, None
+        return other
 
     def scene_of(self, scenario: Scenario) -> Scene:
         """The record under a scenario, its hidden values wanted."""

@@ -41,14 +41,19 @@ def to_rows(batch: Batch, mask: Tensor, inputs: Inputs) -> tuple[Tensor, Tensor,
 
 def features(batch: Batch, inputs: Inputs, line: Tensor) -> Iterator[tuple[str, Tensor]]:
     """Name and values, broadcastable to (B, 1, T, H, W), of each feature; NaN where one is missing."""
-    yield from _own_cell(batch, line)
-    yield from _neighbours(batch, line)
+    yield from gap_features(batch, line)
     yield from _covariates(batch, inputs)
     for k, name in enumerate(("cos_year", "sin_year", "cos_half_year", "sin_half_year")):
         yield name, batch.season[:, k, None, :, None, None]
     for k, name in enumerate((*inputs.static, "cell_mean", "cell_log_spread")):
         yield name, batch.static[:, k, None, None]
     yield "climatology", batch.climatology
+
+
+def gap_features(batch: Batch, line: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """The features that come from soil moisture alone: of the cell, then of its neighbourhood."""
+    yield from _own_cell(batch, line)
+    yield from _neighbours(batch, line)
 
 
 def own_line(batch: Batch) -> Tensor:

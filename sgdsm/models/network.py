@@ -18,14 +18,19 @@ from sgdsm.data.scaling import Inputs
 from sgdsm.models.base import GapFiller, Window
 from sgdsm.models.nets.partial import PartialConv3d
 
+Estimate = tuple[Tensor, Tensor | None]
+
 
 class Network(GapFiller):
-    """A torch network that estimates anomalies, trained on hidden values with a smooth L1 loss.
+    """A torch network that estimates anomalies, trained on hidden values: with a smooth L1 loss, or, where it estimates
+    their variance too, with the beta-NLL of Seitzer et al. (ICLR 2022).
 
     passes: epochs, each one pass over the record with fresh gaps. learning_rate: rises over the first 3 % of the
     training, then falls along a cosine. weight_decay: of AdamW. batch_size: windows in a step. seed: of everything
     random in training.
     """
+
+    beta = 0.5  # of the beta-NLL: 0 = likelihood, 1 = squared errors
 
     def __init__(
         self,
@@ -43,23 +48,38 @@ class Network(GapFiller):
         self.batch_size, self.seed = batch_size, seed
 
     @abstractmethod
-    def anomalies(self, batch: Batch) -> Tensor:
-        """Anomalies over `Inputs.anomaly_scale`, (B, 1, T, H, W)."""
+    def estimate(self, batch: Batch) -> Estimate:
+        """Anomalies over `Inputs.anomaly_scale`, (B, 1, T, H, W), and the log of their variance, or None."""
 
     def fill(self, batch: Batch) -> Filled:
-        return Filled(self.in_units(self.anomalies(batch).float(), batch))
+        anomaly, log_variance = self.estimate(batch)
+        std = None if log_variance is None else self.inputs.anomaly_scale * torch.exp(0.5 * log_variance.float())
+        return Filled(self.in_units(anomaly.float(), batch), std)
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Mean loss at the hidden values of a batch."""
         # seeded here, not once: then a resumed run draws the same dropout masks as an uninterrupted one
         torch.manual_seed(int(np.random.SeedSequence([self.seed, self.current_epoch, index]).generate_state(1)[0]))
         self._schedule(index)
-        errors = (self.anomalies(batch) - batch.truth)[batch.wanted].float()
-        loss = smooth_l1_loss(errors, torch.zeros_like(errors))
+        anomaly, log_variance = self.estimate(batch)
+        errors = (anomaly - batch.truth)[batch.wanted].float()
+        if log_variance is None:
+            loss = smooth_l1_loss(errors, torch.zeros_like(errors))
+        else:
+            log_variance = log_variance[batch.wanted].float()
+            loss = 0.5 * (errors.square() * torch.exp(-log_variance) + log_variance)
+            loss = (loss * torch.exp(self.beta * log_variance.detach())).mean()
         self.log("train_loss", loss.detach(), prog_bar=True, on_step=False, on_epoch=True, batch_size=1)
         return loss
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
+        optimizer = self.make_optimizer()
+        for group in optimizer.param_groups:
+            group["initial_lr"] = group["lr"]
+        return optimizer
+
+    def make_optimizer(self) -> torch.optim.Optimizer:
+        """The optimizer with its highest learning rates."""
         return torch.optim.AdamW(self.parameters(), self.learning_rate, weight_decay=self.weight_decay)
 
     def _schedule(self, index: int) -> None:
@@ -68,7 +88,7 @@ class Network(GapFiller):
         done = (self.current_epoch + index / max(1, int(self.trainer.num_training_batches))) / epochs
         factor = min(1.0, (done + 1e-3) / 0.03) * (0.5 + 0.5 * math.cos(math.pi * min(1.0, done)))
         for group in self.trainer.optimizers[0].param_groups:
-            group["lr"] = self.learning_rate * max(factor, 1e-2)
+            group["lr"] = group["initial_lr"] * max(factor, 1e-2)
 
 
 class PartialConvNetwork(Network):
@@ -135,7 +155,7 @@ class PartialConvNetwork(Network):
         # training starts at the first guess itself
         nn.init.zeros_(last.weight)
 
-    def anomalies(self, batch: Batch) -> Tensor:
+    def estimate(self, batch: Batch) -> Estimate:
         size = batch.sm.shape
         known = [
             batch.dynamic,
@@ -157,7 +177,7 @@ class PartialConvNetwork(Network):
         for block in self.blocks:
             features, mask = block(features, mask * land)
         correction = self.head(features)
-        return correction if line is None else line + correction
+        return (correction if line is None else line + correction), None
 
 
 class PartialBlock(nn.Module):

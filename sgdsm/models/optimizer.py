@@ -1,0 +1,48 @@
+"""Muon for hidden matrices beside AdamW for the rest, as one optimizer, which is what Lightning automates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class MuonAdamW(torch.optim.Optimizer):
+    """Orthogonalised momentum (Muon, Jordan et al. 2024) for `matrices`, AdamW for `rest`."""
+
+    def __init__(
+        self,
+        matrices: Sequence[Tensor],
+        rest: Sequence[Tensor],
+        muon_rate: float,
+        learning_rate: float,
+        weight_decay: float,
+    ) -> None:
+        self.parts: list[torch.optim.Optimizer] = [
+            torch.optim.Muon(matrices, muon_rate, weight_decay),
+            torch.optim.AdamW(rest, learning_rate, weight_decay=weight_decay),
+        ]
+        groups = [group for part in self.parts for group in part.param_groups]
+        super().__init__(groups, {})
+        # the very groups of the parts, so that a change of their rates counts
+        self.param_groups = groups
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for part in self.parts:
+            part.step()
+        return loss
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"parts": [part.state_dict() for part in self.parts]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        for part, state in zip(self.parts, state_dict["parts"], strict=True):
+            part.load_state_dict(state)
+        self.param_groups = [group for part in self.parts for group in part.param_groups]

@@ -1,0 +1,132 @@
+"""The flagship: long recurrences in both directions over everything that is known of a cell and its neighbourhood."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import gelu, pad
+
+from sgdsm.cube import ConfigError
+from sgdsm.data.batch import Batch
+from sgdsm.data.rows import gap_features, own_line
+from sgdsm.data.scaling import Inputs
+from sgdsm.models.base import Window
+from sgdsm.models.nets.recurrent import RecurrentBlock
+from sgdsm.models.network import Estimate, Network
+from sgdsm.models.optimizer import MuonAdamW
+
+
+class Seamless(Network):
+    """Minimal gated recurrences over a year of the cell's and its neighbours' observations, masks and covariates.
+
+    Each day of each land cell becomes a vector: what the 3 x 3 cells around it show, covariates, maps and season.
+    Blocks of bidirectional recurrences carry it through time. The head gives an anomaly and its log variance.
+
+    window_days, window_cells: size of a window; a step takes `batch_size` windows, from distant places and dates.
+    width: channels. blocks: recurrent blocks. gap_features: whether to feed the multi-scale features of the trees too
+    (values and ages around a gap, departures of the neighbourhood), which reach 7 cells, and to start from the line
+    between the nearest seen values instead of the climatology; pays on dense grids without meteorology. dropout: of
+    whole channels of a series. beta: of the loss (Seitzer et al., ICLR 2022). Hidden matrices learn by Muon with
+    `muon_rate`. The other arguments are those of `Network`.
+    """
+
+    trains_on_cores = True
+
+    def __init__(
+        self,
+        window_days: int = 366,
+        window_cells: int = 8,
+        width: int = 64,
+        blocks: int = 3,
+        gap_features: bool = False,
+        dropout: float = 0.2,
+        beta: float = 0.5,
+        passes: int = 48,
+        learning_rate: float = 3e-3,
+        muon_rate: float = 0.02,
+        weight_decay: float = 0.1,
+        batch_size: int = 3,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(passes, learning_rate, weight_decay, batch_size, seed)
+        for name, value in {"window_days": window_days, "width": width, "blocks": blocks}.items():
+            if value < 1:
+                raise ConfigError(f"model.{name}={value}: expected at least 1")
+        halo_cells = 7 if gap_features else 1
+        if window_cells <= 2 * halo_cells:
+            raise ConfigError(
+                f"model.window_cells={window_cells}: expected more than twice the reach of {halo_cells} cells"
+            )
+        self.window = Window(window_days, window_cells, None, halo_cells)
+        self.width, self.depth, self.dropout = width, blocks, dropout
+        self.gap_features, self.beta, self.muon_rate = gap_features, beta, muon_rate
+
+    def setup_inputs(self, inputs: Inputs) -> None:
+        dynamic, gappy, static = inputs.channels
+        torch.manual_seed(self.seed)
+        self.gappy = [inputs.dynamic.index(name) for name in inputs.gappy]
+        known = 18 + 2 + dynamic + gappy + static + 4 + 1
+        if self.gap_features:
+            known += 2 * GAP_FEATURES
+        self.encoder = nn.Sequential(nn.Linear(known, 2 * self.width), nn.GELU(), nn.Linear(2 * self.width, self.width))
+        self.blocks = nn.ModuleList(RecurrentBlock(self.width, self.dropout) for _ in range(self.depth))
+        self.norm = nn.LayerNorm(self.width)
+        self.hidden = nn.Linear(self.width, self.width)
+        self.output = nn.Linear(self.width, 2)
+        nn.init.zeros_(self.output.weight)
+
+    def make_optimizer(self) -> torch.optim.Optimizer:
+        matrices = [p for p in self.blocks.parameters() if p.ndim == 2 and min(p.shape) > 3]
+        chosen = set(map(id, matrices))
+        rest = [p for p in self.parameters() if id(p) not in chosen]
+        return MuonAdamW(matrices, rest, self.muon_rate, self.learning_rate, self.weight_decay)
+
+    def estimate(self, batch: Batch) -> Estimate:
+        # the recurrences run in the cells that have something to estimate; their neighbours are only looked at
+        cells = batch.wanted.any(2)[:, 0]
+        channels = self._channels(batch)
+        # (B, C, T, H, W) to (T, N, C)
+        x = torch.cat([c.movedim(2, 0).movedim(2, -1)[:, cells] for c in channels], -1)
+        x = self.encoder(x)
+        for block in self.blocks:
+            x = block(x)
+        found = self.output(gelu(self.hidden(self.norm(x)))).float()
+        whole = found.new_zeros(len(found), *cells.shape, 2)
+        whole[:, cells] = found
+        anomaly, log_variance = whole.permute(4, 1, 0, 2, 3)[:, :, None]
+        if self.gap_features:
+            anomaly = anomaly + torch.nan_to_num(own_line(batch))
+        return anomaly, log_variance.clamp(-8, 4)
+
+    def _channels(self, batch: Batch) -> list[Tensor]:
+        size = batch.sm.shape
+        seen = batch.seen.to(batch.sm.dtype)
+        around = torch.cat([_neighbours(batch.sm), _neighbours(seen)], 1)
+        share = around[:, 9:].mean(1, keepdim=True)
+        mean = around[:, :9].mean(1, keepdim=True) / share.clamp(min=0.1)
+        channels = [
+            around,
+            share,
+            mean,
+            batch.dynamic,
+            batch.present[:, self.gappy].to(batch.sm.dtype),
+            batch.static[:, :, None].expand(-1, -1, *size[2:]),
+            batch.season[:, :, :, None, None].expand(-1, -1, -1, *size[3:]),
+            torch.log1p(batch.gap_age) / 3,
+        ]
+        if self.gap_features:
+            for name, values in gap_features(batch, own_line(batch)):
+                missing = values.isnan()
+                filled = torch.where(missing, 0.0, values)
+                channels += [torch.log1p(filled) if name.endswith("days") else filled, missing.to(filled.dtype)]
+        return channels
+
+
+GAP_FEATURES = 9 + 5 * 3
+
+
+def _neighbours(x: Tensor) -> Tensor:
+    """Values of the 3 x 3 cells around each, (B, 1, T, H, W) to (B, 9, T, H, W), 0 outside the window."""
+    rows, columns = x.shape[3:]
+    wide = pad(x, (1, 1, 1, 1))
+    return torch.cat([wide[..., i : i + rows, j : j + columns] for i in range(3) for j in range(3)], 1)

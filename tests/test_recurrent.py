@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from sgdsm.models.nets.recurrent import RecurrentBlock, scan
+from sgdsm.models.optimizer import MuonAdamW
+
+
+def test_scan_agrees_with_a_loop_and_its_gradient_with_differences():
+    torch.manual_seed(0)
+    a, b = (torch.rand(9, 2, 3, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    state, expected = torch.zeros(2, 3, dtype=torch.float64), []
+    for t in range(9):
+        state = a[t] * state + b[t]
+        expected.append(state)
+    torch.testing.assert_close(scan(a, b), torch.stack(expected))
+    assert torch.autograd.gradcheck(scan, (a, b))
+
+
+def test_a_block_looks_both_ways_along_its_own_series_only():
+    torch.manual_seed(0)
+    block = RecurrentBlock(8, 0.5).eval()
+    x = torch.randn(30, 4, 8, requires_grad=True)
+    block(x)[15, 1].sum().backward()
+    touched = x.grad.abs().sum(2) > 0
+    assert touched[:, 1].all()
+    assert not touched[:, [0, 2, 3]].any()
+
+
+def test_dropout_takes_whole_channels_of_a_series():
+    torch.manual_seed(0)
+    block = RecurrentBlock(16, 0.5)
+    x = torch.randn(12, 3, 16)
+    added = []
+    block.narrow.register_forward_hook(lambda _, __, out: added.append(out))
+    difference = block(x) - block.eval()(x)
+    y = added[1]
+    dropped, kept = (torch.isclose(difference, sign * y, atol=1e-6) for sign in (-1, 1))
+    assert (dropped | kept).all(), "dropped, or doubled"
+    assert torch.equal(dropped.all(0), ~kept.all(0)), "on all days of a series, or on none"
+    assert 0.2 < dropped.float().mean() < 0.8
+
+
+def test_the_joint_optimiser_is_both(tmp_path):
+    def make() -> tuple[torch.nn.Module, MuonAdamW]:
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.Linear(5, 1))
+        matrices = [model[0].weight]
+        rest = [p for p in model.parameters() if p is not model[0].weight]
+        return model, MuonAdamW(matrices, rest, 0.02, 0.003, 0.1)
+
+    def step(model: torch.nn.Module, optimizer: MuonAdamW, x: torch.Tensor) -> None:
+        optimizer.zero_grad()
+        model(x).square().mean().backward()
+        optimizer.step()
+
+    draws = torch.randn(6, 7, 6)
+    (ours, joint), (theirs, _) = make(), make()
+    muon = torch.optim.Muon([theirs[0].weight], 0.02, 0.1)
+    adam = torch.optim.AdamW([p for p in theirs.parameters() if p is not theirs[0].weight], 0.003, weight_decay=0.1)
+    for x in draws[:3]:
+        step(ours, joint, x)
+        muon.zero_grad()
+        adam.zero_grad()
+        theirs(x).square().mean().backward()
+        muon.step()
+        adam.step()
+    assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
+    # saved and loaded, it goes on as if it had not been
+    torch.save({"model": ours.state_dict(), "optimizer": joint.state_dict()}, tmp_path / "at.ckpt")
+    saved = torch.load(tmp_path / "at.ckpt", weights_only=True)
+    again, other = make()
+    again.load_state_dict(saved["model"])
+    other.load_state_dict(saved["optimizer"])
+    for group in (*joint.param_groups, *other.param_groups):
+        group["lr"] *= 0.5
+    for x in draws[3:]:
+        step(ours, joint, x)
+        step(again, other, x)
+    assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), again.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("length", [1, 2])
+def test_short_series(length):
+    block = RecurrentBlock(8, 0.0)
+    assert block(torch.randn(length, 3, 8)).shape == (length, 3, 8)
