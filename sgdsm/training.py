@@ -171,6 +171,8 @@ def _fit_members(task: Task, stack: Stack, folder: Path) -> float:
         data = task.data.retiled(axes, member.batch_size, member.trains_on_cores)
         seconds += fit(replace(task, filler=member, data=data), own)
         save_filler(member, done)
+        for rest in (LAST, BEST):
+            (own / rest).unlink(missing_ok=True)
     return seconds
 
 

@@ -635,3 +635,38 @@ def test_a_full_disk_ends_in_one_line_and_is_gone_on_from(run_command, tmp_path,
     code, _, err = run_command("predict", *words)
     assert code == 0, err
     assert "going on: 2 of" in err
+
+
+def test_a_stack_that_was_interrupted_goes_on_with_the_next_member(run_command, tmp_path, monkeypatch):
+    import sgdsm.training
+
+    members = {
+        "trees": {"_target_": "sgdsm.models.tree.XGBoost", "passes": 1, "rounds": 5},
+        "net": {"_target_": "sgdsm.models.seamless.Seamless", "width": 8, "blocks": 1, "window_days": 60, "passes": 2},
+        "line": {"_target_": "sgdsm.models.simple.LinearTime"},
+    }
+    (tmp_path / "mine" / "model").mkdir(parents=True)
+    spec = {"_target_": "sgdsm.models.stack.Stack", "members": members}
+    (tmp_path / "mine" / "model" / "three.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
+    words = ["--config-dir=mine", "model=three", *SMALL_WORLD, QUIET]
+    code, _, err = run_command("train", *words, "hydra.run.dir=whole")
+    assert code == 0, err
+    assert "weights: trees " in err
+    saved = sgdsm.training.save_filler
+
+    def dying(filler, path):
+        saved(filler, path)
+        if path.parent.name == "net":
+            raise RuntimeError("power cut")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sgdsm.training, "save_filler", dying)
+        code, _, err = run_command("train", *words, "hydra.run.dir=cut")
+    assert (code, "power cut" in err) == (1, True)
+    code, _, err = run_command("train", "run=cut")
+    assert code == 0, err
+    assert "member 3 of 3: line" in err
+    assert "member 1 of 3" not in err
+    a, b = (torch.load(tmp_path / name / "model.ckpt", weights_only=True)["state"] for name in ("whole", "cut"))
+    assert all(torch.equal(a[key], b[key]) for key in a)
+    assert not list(tmp_path.glob("whole/members/*/last.ckpt"))

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sgdsm.cube import ConfigError
+from sgdsm.cube import ConfigError, log
 from sgdsm.data.batch import Batch, Filled
 from sgdsm.models.base import GapFiller, Window
 
@@ -60,6 +60,8 @@ class Stack(GapFiller):
 
     def on_validation_epoch_end(self) -> None:
         self.weights.copy_(torch.from_numpy(convex_weights(self._gram)))
+        shares = zip(self.members, self.weights.tolist(), strict=True)
+        log.info("weights: %s", ", ".join(f"{name} {weight:.3f}" for name, weight in shares))
 
 
 def convex_weights(gram: np.ndarray) -> np.ndarray:
