@@ -100,6 +100,7 @@ def test_time_of_day_is_dropped(plain, caplog):
     dataset = plain()
     dataset = dataset.assign_coords(time=dataset["time"] + np.timedelta64(6, "h"))
     assert str(as_cube(dataset, "sm")["time"].values[0]) == "2020-01-01T00:00:00.000000000"
+    assert "time of day was dropped: 2020-01-01T06:00 became 2020-01-01" in caplog.text
 
 
 @pytest.mark.parametrize(
