@@ -28,6 +28,7 @@ SMALLER = {
     "xgboost": ["model.passes=2", "model.rounds=20"],
     "random_forest": ["model.passes=2", "model.trees=5"],
     "seamless": ["model.width=16", "model.blocks=1", "model.window_days=60", "model.window_cells=6", "model.passes=2"],
+    "seamless_dense": ["model.width=16", "model.blocks=1", "model.window_cells=16", "model.passes=2"],
     "stack": [
         *(f"model.members.{name}.passes=1" for name in ("xgboost", "one", "two", "three")),
         *(f"model.members.{name}.{word}" for name in ("one", "two", "three") for word in ("width=8", "window_days=60")),
@@ -36,7 +37,6 @@ SMALLER = {
 }
 # further settings that keep the same contract: model and words
 VARIANTS = {
-    "seamless with gap features": ("seamless", ["model.gap_features=true", "model.window_cells=16"]),
     "seamless in bf16": ("seamless", ["trainer.precision=bf16-mixed"]),
 }
 QUIET = {"enable_progress_bar": False}
