@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sgdsm.cube import ConfigError
-from sgdsm.data.gaps import Gaps
+from sgdsm.data.gaps import Gaps, like_gaps
 from sgdsm.data.splits import SPLITS, All, Blocks, _season
 from sgdsm.sources.orbit import Orbit
 
@@ -90,6 +90,24 @@ def test_training_draws_differ_by_epoch_and_never_show_what_they_hide(observed):
     held = split.scenarios["validation"].all_hidden | split.scenarios["calibration"].all_hidden
     assert not (first.seen & held).any()
     assert not (first.all_hidden & held).any()
+
+
+def test_hidden_values_can_be_chosen_like_the_gaps():
+    # seen every other day, and a fifth of the days between: hidden values have seldom both neighbours, gaps mostly
+    rng = RNG(0)
+    base = (np.arange(400) % 2 == 0)[:, None, None] | (rng.random((400, 10, 12)) < 0.2)
+    land = np.ones((10, 12), bool)
+    hidden = base & (rng.random(base.shape) < 0.3)
+    seen = base & ~hidden
+
+    def both(mask: np.ndarray, given: np.ndarray) -> float:
+        return float((given[:-2] & given[2:])[mask[1:-1]].mean())
+
+    kept = like_gaps(hidden, seen, base, land, RNG(1))
+    assert not (kept & ~hidden).any()
+    assert both(~base, base) > 0.9
+    assert both(hidden, seen) < 0.2
+    assert both(kept, seen) > 2 * both(hidden, seen)
 
 
 def test_training_can_hide_single_values(observed):

@@ -14,6 +14,9 @@ from sgdsm.cube import ConfigError
 from sgdsm.sources.orbit import Orbit
 
 KINDS = ("swath", "outage")
+FARTHEST = 4
+KINDS_IN_TIME = FARTHEST**2
+LEAST = 0.1
 
 
 class Gaps:
@@ -23,7 +26,10 @@ class Gaps:
         in transplanted masks. donor_days: a mask comes from a day at most this far away (of the same season).
     bank: 'own' = the gaps of the cube itself; 'amsr2' = swaths of a sun-synchronous radiometer, for a cube that has
         hardly any gaps. learn: what training hides: gaps like those that are scored, or, for an ablation, single
-        values at random. outage_days, outage_rows, outage_columns: smallest and largest size of an outage.
+        values at random. match: whether to learn and choose from hidden values that lie in time as the gaps of the
+        cube do: where each place is seen every other day, say, a hidden value seldom has seen ones on the days before
+        and after, a gap mostly; see `like_gaps`. outage_days, outage_rows, outage_columns: smallest and largest size of
+        an outage.
     """
 
     def __init__(
@@ -36,6 +42,7 @@ class Gaps:
         outage_rows: Sequence[int] = (3, 7),
         outage_columns: Sequence[int] = (3, 9),
         learn: Literal["alike", "random"] = "alike",
+        match: bool = False,
     ) -> None:
         if not 0 < fraction < 1:
             raise ConfigError(f"gaps.fraction={fraction}: expected a share between 0 and 1")
@@ -47,7 +54,7 @@ class Gaps:
             if len(size) != 2 or not 1 <= size[0] <= size[1]:
                 raise ConfigError(f"gaps.outage_{name}={list(size)}: expected [smallest, largest], both at least 1")
         self.fraction, self.outages, self.donor_days, self.bank = fraction, outages, donor_days, bank
-        self.learn = learn
+        self.learn, self.match = learn, match
         self.outage_size = (outage_days, outage_rows, outage_columns)
 
     def draw(
@@ -122,3 +129,32 @@ class Gaps:
             new = possible[where] & ~hidden[where]
             hidden[where] |= new
             count += int(np.count_nonzero(new))
+
+
+def like_gaps(
+    hidden: np.ndarray, seen: np.ndarray, base: np.ndarray, land: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Some of the hidden values, so chosen that they resemble the gaps of the cube in the distance in time to the
+    nearest seen values before and after.
+
+    Each is kept with the probability (share of its kind among the gaps) / (share among the hidden), at least LEAST, at
+    most 1. A kind is 1, 2, 3 or more steps from what is seen before, and likewise after.
+
+    hidden, seen: (T, H, W) bool. base: what is observed, of the same shape; land: (H, W) bool.
+    """
+    gaps = land & base.any(0) & base.any((1, 2))[:, None, None] & ~base
+    kinds = _kinds(seen)
+    share_hidden = np.bincount(kinds[hidden], minlength=KINDS_IN_TIME) / max(1, int(hidden.sum()))
+    share_gaps = np.bincount(_kinds(base)[gaps], minlength=KINDS_IN_TIME) / max(1, int(gaps.sum()))
+    kept = np.clip(share_gaps / np.maximum(share_hidden, 1e-9), LEAST, 1)
+    return hidden & (rng.random(hidden.shape, np.float32) < kept[kinds])
+
+
+def _kinds(seen: np.ndarray) -> np.ndarray:
+    """Steps to the seen values before and after, each 1 to 4, as one number below KINDS_IN_TIME; (T, H, W) int8."""
+    before, after = (np.full(seen.shape, FARTHEST, np.int8) for _ in range(2))
+    for steps in range(FARTHEST - 1, 0, -1):
+        before[steps:][seen[:-steps]] = steps
+        after[:-steps][seen[steps:]] = steps
+    kinds: np.ndarray = (before - 1) * np.int8(FARTHEST) + after - 1
+    return kinds

@@ -12,14 +12,14 @@ from torch.utils.data import DataLoader, Dataset
 
 from sgdsm.cube import ConfigError
 from sgdsm.data.batch import Batch, Scene
-from sgdsm.data.gaps import Gaps
+from sgdsm.data.gaps import Gaps, like_gaps
 from sgdsm.data.record import Record
 from sgdsm.data.scaling import CellStatistics, Inputs
 from sgdsm.data.splits import Scenario, Split
 from sgdsm.sources.orbit import Orbit
 from sgdsm.windows import Axis, cut
 
-WINDOW_ORDER = 4
+WINDOW_ORDER, MATCH = 4, 6
 
 
 class WindowBatches(Dataset[Batch]):
@@ -90,7 +90,7 @@ class GapData(pl.LightningDataModule):
 
         Windows with hardly any hidden value are left out.
         """
-        scene = self.scene_of(self.split.training(self.gaps, self.seed, epoch, self.orbit))
+        scene = self._matched(self.scene_of(self.split.training(self.gaps, self.seed, epoch, self.orbit)), 0, epoch)
         rng = np.random.default_rng([WINDOW_ORDER, self.seed, epoch])
         axes = self.axes if self.cores else [replace(axis, margin=0, exact=True) for axis in self.axes]
         origin = [0 if axis.size >= axis.length else int(rng.integers(0, axis.stride)) for axis in axes]
@@ -104,10 +104,17 @@ class GapData(pl.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Batch]:
         if self._validation is None:
-            scene = self.scene_of(self.split.scenarios["validation"])
+            scene = self._matched(self.scene_of(self.split.scenarios["validation"]), 1)
             windows = windows_with(scene.wanted, self.axes, [0, 0, 0], share=0.0)
             self._validation = WindowBatches(scene, windows, self.axes, self.batch_size, True)
         return self._loader(self._validation)
+
+    def _matched(self, scene: Scene, *draw: int) -> Scene:
+        if not self.gaps.match:
+            return scene
+        rng = np.random.default_rng([MATCH, self.seed, *draw])
+        wanted = like_gaps(scene.wanted, scene.seen, self.split.base, scene.record.land, rng)
+        return replace(scene, wanted=wanted)
 
     def _loader(self, batches: WindowBatches) -> DataLoader[Batch]:
         return DataLoader(batches, batch_size=None, shuffle=False, num_workers=self.workers)

@@ -16,7 +16,7 @@ import xarray as xr
 from sgdsm.cube import by_role, precipitation_of, seen_only, target_of
 from sgdsm.data.splits import Scenario, Split
 
-OF_TRAINING = ("fraction", "learn")  # settings of the gaps that scored draws do not depend on
+OF_TRAINING = ("fraction", "learn", "match")  # settings of the gaps that scored draws do not depend on
 HIDDEN, VISIBLE, FILLED, SCORES = "hidden.nc", "visible.nc", "filled.nc", "scores.nc"
 
 
