@@ -45,10 +45,14 @@ class Split(NamedTuple):
     donors: np.ndarray
     scenarios: dict[str, Scenario]
 
-    def training(self, gaps: Gaps, seed: int, epoch: int, orbit: Orbit | None) -> Scenario:
-        """The values hidden in one pass of training, fresh in each epoch."""
+    def training(self, gaps: Gaps, seed: int, epoch: int, orbit: Orbit | None, apart: int = 1) -> Scenario:
+        """The values hidden in one pass of training, fresh in each epoch.
+
+        apart: days that have hidden values are a multiple of so many days apart; each pass takes the next ones.
+        """
         rng = np.random.default_rng([TRAINING_GAPS, seed, epoch])
-        hidden = gaps.draw(self.base, self.allowed, rng, orbit, donors=self.donors)
+        turn = np.arange(len(self.allowed)) % apart == epoch % apart
+        hidden = gaps.draw(self.base, self.allowed & turn[:, None, None], rng, orbit, donors=self.donors)
         seen = self.base & ~hidden["swath"] & ~hidden["outage"]
         return Scenario(seen, hidden, seen)
 
