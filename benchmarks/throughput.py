@@ -58,7 +58,7 @@ def main() -> None:
     inputs = Inputs.fit(record, names, split.base, "m3 m-3", 1, "train")
     values = record.values.size
     quiet = {"enable_progress_bar": False, "accelerator": "cpu"}
-    for path in ("sgdsm.models.simple.LinearTime", "sgdsm.models.network.PartialConvNetwork"):
+    for path in ("sgdsm.models.simple.LinearTime", "sgdsm.models.pconv3d.PartialConvNetwork"):
         filler = build({"_target_": path}, GapFiller)
         filler.configure(inputs)
         took = seconds(lambda filler=filler: fill_cube(cube, filler, MemoryOutput(), trainer=quiet), 3)
@@ -67,7 +67,7 @@ def main() -> None:
     data = GapData(record, inputs, split, Gaps(), axes)
     print(f"one epoch's gaps, climatology and windows: {seconds(lambda: data.training_batches(0), 3):.3f} s")
     batch = data.training_batches(0)[0]
-    step = seconds(lambda: (filler.anomalies(batch) - batch.truth)[batch.wanted].square().mean().backward())
+    step = seconds(lambda: (filler.estimate(batch)[0] - batch.truth)[batch.wanted].square().mean().backward())
     print(f"training step of pconv3d: {batch.seen.numel() / step / 1e6:.3f} million values a second")
     rows = seconds(lambda: to_rows(batch, batch.wanted, inputs), 3)
     print(f"features of trees: {batch.seen.numel() / rows / 1e6:.3f} million values a second")

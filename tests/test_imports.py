@@ -78,7 +78,7 @@ sm = np.where(rng.random((40, 6, 7)) < 0.5, np.nan, 0.2).astype("f4")
 coords = {{"time": xr.date_range("2020-01-01", periods=40), "lat": 50.0 - np.arange(6), "lon": np.arange(7.0)}}
 cube = as_cube(xr.Dataset({{"sm": (("time", "lat", "lon"), sm)}}, coords), "sm")
 record = read_record(cube)
-spec = {{"_target_": "sgdsm.models.network.PartialConvNetwork", "channels": 4, "layers": 1, "window_days": 20}}
+spec = {{"_target_": "sgdsm.models.pconv3d.PartialConvNetwork", "channels": 4, "layers": 1, "window_days": 20}}
 net = build(spec, GapFiller)
 net.configure(Inputs.fit(record, Names.of(cube), record.observed, "1", 1, "train"))
 save_filler(net, "net.ckpt")

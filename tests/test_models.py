@@ -23,8 +23,11 @@ from sgdsm.models.uncertainty import Conformal
 from sgdsm.training import Task, fit, prepare
 
 MODELS = sorted(path.stem for path in (config_folder() / "model").glob("*.yaml"))
+# further settings that keep the same contract
+VARIANTS = ["pconv3d model.levels=1 model.gap_features=true", "seamless trainer.precision=bf16-mixed"]
 SMALLER = {
     "pconv3d": ["model.channels=8", "model.layers=1", "model.window_days=32", "model.passes=2"],
+    "sgd_sm": ["model.channels=4", "model.layers=1", "model.passes=1"],
     "xgboost": ["model.passes=2", "model.rounds=20"],
     "random_forest": ["model.passes=2", "model.trees=5"],
     "seamless": ["model.width=16", "model.blocks=1", "model.window_days=60", "model.window_cells=6", "model.passes=2"],
@@ -35,25 +38,21 @@ SMALLER = {
         "model.members.xgboost.rounds=5",
     ],
 }
-# further settings that keep the same contract: model and words
-VARIANTS = {
-    "seamless in bf16": ("seamless", ["trainer.precision=bf16-mixed"]),
-}
 QUIET = {"enable_progress_bar": False}
 
 
 def settings_of(model: str, *more: str) -> dict:
+    model, *variant = model.split()
     words = [f"model={model}", "trainer.progress=false", "data.rows=10", "data.columns=14", "data.days=150"]
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        composed = compose("train", [*words, *SMALLER.get(model, []), *more])
+        composed = compose("train", [*words, *SMALLER.get(model, []), *variant, *more])
     return OmegaConf.to_container(composed, resolve=True)
 
 
 @pytest.fixture(scope="module", params=[*MODELS, *VARIANTS])
 def task(request, tmp_path_factory) -> Task:
-    """A fitted model of each kind."""
-    model, words = VARIANTS.get(request.param, (request.param, []))
-    made = prepare(settings_of(model, *words))
+    """A fitted model of each kind, and other settings of some."""
+    made = prepare(settings_of(request.param))
     fit(made, tmp_path_factory.mktemp("run"))
     return made
 
@@ -138,8 +137,9 @@ def test_what_lies_off_land_changes_nothing(task):
     assert (b["sm_filled"].values[:, ~land] == 5).all()
 
 
-def test_a_map_every_third_day(task, tmp_path):
-    every_third = settings_of(_name_of(task), "data.days=360")
+@pytest.mark.parametrize("model", [*MODELS, *VARIANTS])
+def test_a_map_every_third_day(model, tmp_path):
+    every_third = settings_of(model, "data.days=360")
     cube = build(every_third["data"], xr.Dataset).isel(time=slice(None, None, 3))
     cube.to_netcdf(tmp_path / "third.nc")
     own = {"_target_": "sgdsm.cube.open_cube", "path": str(tmp_path / "third.nc"), "target": "sm", "land": "land"}
@@ -149,11 +149,6 @@ def test_a_map_every_third_day(task, tmp_path):
     got = filled(made.cube, made.filler)
     assert np.isfinite(got["sm_filled"].values[:, made.cube["land"].values]).all()
     assert set(np.unique(got["gap_age"].values[:, made.cube["land"].values] % 3)) == {0}
-
-
-def _name_of(task: Task) -> str:
-    path = task.filler.spec["_target_"]
-    return next(m for m in MODELS if OmegaConf.load(config_folder() / "model" / f"{m}.yaml")["_target_"] == path)
 
 
 def test_an_uncertainty_can_wrap_it(task, tmp_path):
@@ -255,6 +250,11 @@ def test_tiles_do_not_show_in_space(tmp_path):
     [
         (["model.layers=0"], "at least 1"),
         (["model.kernel=[2,3,3]"], "odd"),
+        (["model.middle_day=true", "model.window_days=8"], "window_days=8: expected an odd number"),
+        (["model.levels=-1"], "levels=-1: expected at least 0"),
+        (["model.levels=2", "model.window_cells=50"], "window_cells=50: expected a multiple of 4"),
+        (["model.global_weight=-0.5"], "global_weight=-0.5: expected at least 0"),
+        (["model.loss=l1"], "loss='l1': expected one of smooth_l1, mse"),
         (["model.window_cells=4"], "more than twice the reach"),
         (["model.learning_rate=0"], "more than 0"),
     ],

@@ -142,12 +142,14 @@ def like_gaps(
 
     hidden, seen: (T, H, W) bool. base: what is observed, of the same shape; land: (H, W) bool.
     """
-    gaps = land & base.any(0) & base.any((1, 2))[:, None, None] & ~base
+    days, places = np.any(base, axis=(1, 2), keepdims=True), np.any(base, axis=0)
+    gaps = ~base & days & places & land
     kinds = _kinds(seen)
     share_hidden = np.bincount(kinds[hidden], minlength=KINDS_IN_TIME) / max(1, int(hidden.sum()))
     share_gaps = np.bincount(_kinds(base)[gaps], minlength=KINDS_IN_TIME) / max(1, int(gaps.sum()))
     kept = np.clip(share_gaps / np.maximum(share_hidden, 1e-9), LEAST, 1)
-    return hidden & (rng.random(hidden.shape, np.float32) < kept[kinds])
+    chosen: np.ndarray = hidden & (rng.random(hidden.shape, np.float32) < kept[kinds])
+    return chosen
 
 
 def _kinds(seen: np.ndarray) -> np.ndarray:

@@ -90,7 +90,10 @@ class GapData(pl.LightningDataModule):
 
         Windows with hardly any hidden value are left out.
         """
-        scene = self._matched(self.scene_of(self.split.training(self.gaps, self.seed, epoch, self.orbit)), 0, epoch)
+        # windows that estimate one day alone: their other days show all that they have
+        apart = self.axes[0].size if self.cores and self.axes[0].stride == 1 else 1
+        scenario = self.split.training(self.gaps, self.seed, epoch, self.orbit, apart)
+        scene = self._matched(self.scene_of(scenario), 0, epoch)
         rng = np.random.default_rng([WINDOW_ORDER, self.seed, epoch])
         axes = self.axes if self.cores else [replace(axis, margin=0, exact=True) for axis in self.axes]
         origin = [0 if axis.size >= axis.length else int(rng.integers(0, axis.stride)) for axis in axes]

@@ -8,6 +8,7 @@ feature looks at most `HALO_DAYS` days and `HALO_CELLS` cells away, so tiles do 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 
 import numpy as np
 import torch
@@ -56,6 +57,24 @@ def gap_features(batch: Batch, line: Tensor) -> Iterator[tuple[str, Tensor]]:
     """The features that come from soil moisture alone: of the cell, then of its neighbourhood."""
     yield from _own_cell(batch, line)
     yield from _neighbours(batch, line)
+
+
+def gap_channels(batch: Batch, line: Tensor, inputs: Inputs) -> list[Tensor]:
+    """`gap_features` and `repeat_features` for a network, (B, 1, T, H, W) each: values, 0 where missing, and masks.
+
+    `gap_channel_count` says how many.
+    """
+    channels = []
+    for name, values in chain(gap_features(batch, line), repeat_features(batch, inputs)):
+        missing = values.isnan()
+        filled = torch.where(missing, 0.0, values)
+        channels += [torch.log1p(filled) if name.endswith("days") else filled, missing.to(filled.dtype)]
+    return channels
+
+
+def gap_channel_count(inputs: Inputs) -> int:
+    """Length of `gap_channels`."""
+    return 2 * (9 + 5 * len(BOXES) + (8 if inputs.repeat_cycle else 0))
 
 
 def repeat_features(batch: Batch, inputs: Inputs) -> Iterator[tuple[str, Tensor]]:

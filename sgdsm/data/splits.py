@@ -45,15 +45,18 @@ class Split(NamedTuple):
     donors: np.ndarray
     scenarios: dict[str, Scenario]
 
-    def training(self, gaps: Gaps, seed: int, epoch: int, orbit: Orbit | None) -> Scenario:
-        """The values hidden in one pass of training, fresh in each epoch."""
+    def training(self, gaps: Gaps, seed: int, epoch: int, orbit: Orbit | None, apart: int = 1) -> Scenario:
+        """The values hidden in one pass of training, fresh in each epoch.
+
+        apart: days that have hidden values are a multiple of so many days apart; each pass takes the next ones.
+        """
         rng = np.random.default_rng([TRAINING_GAPS, seed, epoch])
+        allowed = self.allowed & (np.arange(len(self.allowed)) % apart == epoch % apart)[:, None, None]
         if gaps.learn == "random":
-            single = self.base & self.allowed & (rng.random(self.base.shape) < gaps.fraction)
-            return Scenario(
-                self.base & ~single, {"swath": single, "outage": np.zeros_like(single)}, self.base & ~single
-            )
-        hidden = gaps.draw(self.base, self.allowed, rng, orbit, donors=self.donors)
+            single = self.base & allowed & (rng.random(self.base.shape) < gaps.fraction)
+            hidden = {"swath": single, "outage": np.zeros_like(single)}
+        else:
+            hidden = gaps.draw(self.base, allowed, rng, orbit, donors=self.donors)
         seen = self.base & ~hidden["swath"] & ~hidden["outage"]
         return Scenario(seen, hidden, seen)
 

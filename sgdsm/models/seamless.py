@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from itertools import chain
-
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, pad
 
 from sgdsm.cube import ConfigError
 from sgdsm.data.batch import Batch
-from sgdsm.data.rows import HALO_CELLS, gap_features, own_line, repeat_features
+from sgdsm.data.rows import HALO_CELLS, gap_channel_count, gap_channels, own_line
 from sgdsm.data.scaling import Inputs
 from sgdsm.models.base import Window
 from sgdsm.models.nets.recurrent import RecurrentBlock
 from sgdsm.models.network import Estimate, Network
 from sgdsm.models.optimizer import MuonAdamW
-
-GAP_FEATURES = 9 + 5 * 3
-REPEAT_FEATURES = 2 * 4
 
 
 class Seamless(Network):
@@ -82,7 +77,7 @@ class Seamless(Network):
         if self.observations:
             known += 2 * 9 + 3 if self.neighbours else 3
         if self.gap_features:
-            known += 2 * (GAP_FEATURES + (REPEAT_FEATURES if inputs.repeat_cycle else 0))
+            known += gap_channel_count(inputs)
         self.encoder = nn.Sequential(nn.Linear(known, 2 * self.width), nn.GELU(), nn.Linear(2 * self.width, self.width))
         self.blocks = nn.ModuleList(RecurrentBlock(self.width, self.dropout) for _ in range(self.depth))
         self.norm = nn.LayerNorm(self.width)
@@ -126,10 +121,7 @@ class Seamless(Network):
         if self.observations:
             channels += self._observed(batch)
         if self.gap_features:
-            for name, values in chain(gap_features(batch, own_line(batch)), repeat_features(batch, self.inputs)):
-                missing = values.isnan()
-                filled = torch.where(missing, 0.0, values)
-                channels += [torch.log1p(filled) if name.endswith("days") else filled, missing.to(filled.dtype)]
+            channels += gap_channels(batch, own_line(batch), self.inputs)
         return channels
 
     def _observed(self, batch: Batch) -> list[Tensor]:

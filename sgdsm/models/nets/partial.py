@@ -1,4 +1,4 @@
-"""Partial convolution: a convolution that knows which of its inputs are there.
+"""Partial convolutions: they know which of their inputs are there. A layer, a residual block, and a trunk of blocks.
 
 Liu et al., "Image inpainting for irregular holes using partial convolutions", ECCV 2018, Eqs. 1-2, in three dimensions
 as in SGD-SM (Zhang et al., ESSD 13, 1385, 2021).
@@ -7,7 +7,7 @@ as in SGD-SM (Zhang et al., ESSD 13, 1385, 2021).
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool3d, pad
+from torch.nn.functional import avg_pool3d, gelu, interpolate, layer_norm, max_pool3d, pad
 
 
 class PartialConv3d(nn.Module):
@@ -36,3 +36,79 @@ class PartialConv3d(nn.Module):
         found = (share > 0.5 / self.conv.weight[0, 0].numel()).to(x.dtype)
         ratio = found / (share + (1 - found))
         return self.conv(x * mask) * ratio + self.bias * found, found
+
+
+class PartialBlock(nn.Module):
+    """x + mix(gelu(partial convolution(gelu(norm(x))))): what a cell itself knows passes its gaps unmasked.
+
+    The norm is over the channels of each value, so that an output depends on its surroundings only through the
+    filters.
+    """
+
+    def __init__(self, channels: int, kernel: tuple[int, int, int], dropout: float) -> None:
+        super().__init__()
+        self.partial = PartialConv3d(channels, channels, kernel)
+        self.mix = nn.Conv3d(channels, channels, 1)
+        self.dropout = nn.Dropout3d(dropout)
+
+    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """x: (B, C, T, H, W); mask: (B, 1, T, H, W)."""
+        normed = layer_norm(x.movedim(1, -1), x.shape[1:2]).movedim(-1, 1)
+        y, mask = self.partial(gelu(normed), mask)
+        return x + self.dropout(self.mix(gelu(y))), mask
+
+
+class PartialTrunk(nn.Module):
+    """Residual blocks in a stack (levels 0), or as an encoder-decoder whose levels halve rows and columns, not days.
+
+    Each level has a block on the way down and one on the way up, where what comes from the coarser level is added to
+    what it had; at the coarsest are `layers` blocks. A coarse cell is present where any of its cells is, its features
+    are the mean of the present ones.
+    """
+
+    def __init__(
+        self, channels: int, kernel: tuple[int, int, int], layers: int, levels: int, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+
+        def blocks(count: int) -> nn.ModuleList:
+            return nn.ModuleList(PartialBlock(channels, kernel, dropout) for _ in range(count))
+
+        self.coarsest = 2**levels
+        self.down, self.bottom, self.up = blocks(levels), blocks(layers), blocks(levels)
+        self.mixes = nn.ModuleList(nn.Conv3d(channels, channels, 1) for _ in range(levels))
+
+    def forward(self, x: Tensor, mask: Tensor, land: Tensor) -> Tensor:
+        """x: (B, C, T, H, W); mask, land: (B, 1, T, H, W), 1 where x is there, and where it may come to be."""
+        rows, columns = x.shape[3:]
+        beyond = (0, -columns % self.coarsest, 0, -rows % self.coarsest)
+        x, mask, land = (pad(field, beyond) for field in (x, mask, land))
+        left = []
+        for block in self.down:
+            x, mask = block(x, mask * land)
+            left.append((x, land))
+            x, mask = halved(x, mask * land)
+            land = max_pool3d(land, HALVES)
+        for block in self.bottom:
+            x, mask = block(x, mask * land)
+        for mix, block in zip(self.mixes, self.up, strict=True):
+            # a cell of the finer level that is present lies in a coarse one that is
+            coarse, mask = mix(x) * mask, doubled(mask)
+            x, land = left.pop()
+            x, mask = block(x + doubled(coarse), mask * land)
+        return x[..., :rows, :columns]
+
+
+HALVES = (1, 2, 2)
+
+
+def halved(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Means of what is present in squares of 2 x 2 cells, and whether there is any."""
+    share = avg_pool3d(mask, HALVES)
+    found = (share > 0).to(x.dtype)
+    return avg_pool3d(x * mask, HALVES) / (share + (1 - found)), found
+
+
+def doubled(x: Tensor) -> Tensor:
+    """Each cell four times."""
+    return interpolate(x, scale_factor=HALVES)

@@ -1,0 +1,159 @@
+"""3-D partial convolutions: the network of `model=pconv3d` and of the protocol of SGD-SM."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss, smooth_l1_loss
+
+from sgdsm.cube import ConfigError
+from sgdsm.data.batch import Batch
+from sgdsm.data.rows import HALO_CELLS, gap_channel_count, gap_channels, own_line
+from sgdsm.data.scaling import Inputs
+from sgdsm.models.base import Window
+from sgdsm.models.nets.partial import PartialConv3d, PartialTrunk
+from sgdsm.models.network import Estimate, Network
+
+
+class PartialConvNetwork(Network):
+    """3-D spatio-temporal partial convolutions on soil moisture, covariates in a branch of their own.
+
+    Inspired by SGD-SM (Zhang et al., ESSD 13, 1385, 2021), whose network was not published in full. The first partial
+    layer reads the seen anomalies with their mask. The covariates, the season, the maps and the age of the gap go
+    through plain convolutions (one of them `memory_days` long in time) and are added after it: under one joint mask
+    they would vanish in the very gaps that they should fill. Residual blocks of partial convolutions follow, their
+    mask growing from layer to layer. The output is a correction of the line between the cell's nearest seen values.
+
+    window_days, window_cells: size of a window. channels, layers: of the partial blocks. levels: 0 = one stack of
+    blocks; more = an encoder-decoder that halves rows and columns so many times, see `PartialTrunk`. kernel: days,
+    rows and columns of the filters. first_guess: whether to start from the line (else from the climatology).
+    gap_features: whether the covariate branch gets the features that trees have of soil moisture too, which reach 7
+    cells. dropout: of whole channels in each block. middle_day: whether to estimate the middle day of a window alone,
+    as SGD-SM does: training then hides values on that day only. loss, global_weight: see `loss`. The other arguments
+    are those of `Network`.
+    """
+
+    def __init__(
+        self,
+        window_days: int = 64,
+        window_cells: int = 48,
+        channels: int = 32,
+        layers: int = 5,
+        levels: int = 0,
+        kernel: tuple[int, int, int] = (3, 3, 3),
+        memory_days: int = 9,
+        first_guess: bool = True,
+        gap_features: bool = False,
+        dropout: float = 0.0,
+        middle_day: bool = False,
+        loss: Literal["smooth_l1", "mse"] = "smooth_l1",
+        global_weight: float = 0.0,
+        passes: int = 40,
+        learning_rate: float = 3e-3,
+        weight_decay: float = 0.01,
+        batch_size: int = 1,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(passes, learning_rate, weight_decay, batch_size, seed)
+        for name, value in {"window_days": window_days, "channels": channels, "layers": layers}.items():
+            if value < 1:
+                raise ConfigError(f"model.{name}={value}: expected at least 1")
+        for name, least in {"levels": levels, "global_weight": global_weight}.items():
+            if least < 0:
+                raise ConfigError(f"model.{name}={least}: expected at least 0")
+        if any(size < 1 or size % 2 == 0 for size in (*kernel, memory_days)):
+            raise ConfigError(f"model.kernel={list(kernel)}, model.memory_days={memory_days}: expected odd sizes")
+        if middle_day and window_days % 2 == 0:
+            raise ConfigError(f"model.window_days={window_days}: expected an odd number, to have a middle day")
+        self.trunk_settings = (channels, (kernel[0], kernel[1], kernel[2]), layers, levels, dropout)
+        halo_cells = self._halo_cells(HALO_CELLS if gap_features else 1)
+        if window_cells <= 2 * halo_cells:
+            raise ConfigError(
+                f"model.window_cells={window_cells}: expected more than twice the reach of {halo_cells} cells"
+            )
+        if window_cells % 2**levels:
+            raise ConfigError(f"model.window_cells={window_cells}: expected a multiple of {2**levels} (2 ** levels)")
+        # otherwise the first guess looks beyond any halo in time, so windows are blended there
+        self.window = Window(window_days, window_cells, window_days // 2 if middle_day else None, halo_cells)
+        self.trains_on_cores = middle_day
+        self.memory_days, self.first_guess, self.gap_features = memory_days, first_guess, gap_features
+        self.penalty = {"smooth_l1": smooth_l1_loss, "mse": mse_loss}[loss]
+        self.global_weight = global_weight
+
+    def _halo_cells(self, inputs: int) -> int:
+        """How far an output depends on its surroundings in space, where what goes in reaches `inputs` cells.
+
+        A multiple of the coarsest cells, as window_cells is: then they lie the same in all windows, and tiles do not
+        show.
+        """
+        _, kernel, layers, levels, _ = self.trunk_settings
+        coarsest = 2**levels
+        blocks = (2 * (coarsest - 1) + layers * coarsest) * (max(kernel[1:]) // 2)
+        return -(-(inputs + blocks + coarsest - 1) // coarsest) * coarsest
+
+    def setup_inputs(self, inputs: Inputs) -> None:
+        channels = self.trunk_settings[0]
+        dynamic, gappy, static = inputs.channels
+        torch.manual_seed(self.seed)
+        self.gappy = [inputs.dynamic.index(name) for name in inputs.gappy]
+        if inputs.repeat_cycle and not self.gap_features:
+            raise ConfigError("data.repeat_cycle_days needs model.gap_features=true")
+        known = dynamic + gappy + static + 4 + 1 + 2 * self.first_guess
+        if self.gap_features:
+            known += gap_channel_count(inputs)
+        self.covariates = nn.Sequential(
+            nn.Conv3d(known, channels, 1),
+            nn.GELU(),
+            nn.Conv3d(channels, channels, (self.memory_days, 1, 1), padding=(self.memory_days // 2, 0, 0)),
+        )
+        self.first = PartialConv3d(1, channels, (5, 3, 3))
+        self.trunk = PartialTrunk(*self.trunk_settings)
+        last = nn.Conv3d(channels, 1, 1, bias=False)
+        self.head = nn.Sequential(nn.GELU(), nn.Conv3d(channels, channels, 1), nn.GELU(), last)
+        # training starts at the first guess itself
+        nn.init.zeros_(last.weight)
+
+    def estimate(self, batch: Batch) -> Estimate:
+        line = own_line(batch) if self.first_guess or self.gap_features else None
+        # sea and days beyond the record stay missing, however far the mask grows
+        land = batch.land.to(batch.sm.dtype)
+        features, mask = self.first(batch.sm, batch.seen.to(batch.sm.dtype))
+        features = features + self.covariates(torch.cat(self._known(batch, line), 1))
+        correction = self.head(self.trunk(features, mask, land))
+        if self.first_guess and line is not None:
+            correction = correction + torch.nan_to_num(line)
+        return correction, None
+
+    def _known(self, batch: Batch, line: Tensor | None) -> list[Tensor]:
+        """Channels of the covariate branch."""
+        size = batch.sm.shape
+        known = [
+            batch.dynamic,
+            batch.present[:, self.gappy].to(batch.sm.dtype),
+            batch.static[:, :, None].expand(-1, -1, *size[2:]),
+            batch.season[:, :, :, None, None].expand(-1, -1, -1, *size[3:]),
+            torch.log1p(batch.gap_age),
+        ]
+        if self.first_guess and line is not None:
+            known += [torch.nan_to_num(line), line.isnan().to(line.dtype)]
+        if self.gap_features and line is not None:
+            known += gap_channels(batch, line, self.inputs)
+        return known
+
+    def loss(self, estimate: Estimate, batch: Batch) -> Tensor:
+        """The local loss, at the hidden values, plus `global_weight` times the global one, at all observed values.
+
+        After SGD-SM, which weighs such two losses, how is not published. The global loss is taken on days that have a
+        hidden value in the window: other days may lie too near another split to be learned from. It is for training
+        only, validation and scores know hidden values alone.
+        """
+        anomaly, truth = estimate[0].float(), batch.truth.float()
+        loss = self.penalty(anomaly[batch.wanted], truth[batch.wanted])
+        if self.global_weight:
+            targets = batch.wanted.any(4, keepdim=True).any(3, keepdim=True)
+            observed = batch.wanted | (batch.seen & targets)
+            values = torch.where(batch.wanted, truth, batch.sm.float())
+            loss = loss + self.global_weight * self.penalty(anomaly[observed], values[observed])
+        return loss

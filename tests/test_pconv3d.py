@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from sgdsm.cube import as_cube
+from sgdsm.data.batch import Batch
+from sgdsm.data.gaps import Gaps
+from sgdsm.data.module import GapData
+from sgdsm.data.record import Names, Record, read_record
+from sgdsm.data.scaling import Inputs
+from sgdsm.data.splits import All
+from sgdsm.inference.stream import fill_cube
+from sgdsm.inference.writers import MemoryOutput
+from sgdsm.models.nets.partial import PartialTrunk, doubled, halved
+from sgdsm.models.pconv3d import PartialConvNetwork
+
+SHAPES = [
+    {"layers": 2},
+    {"layers": 1, "levels": 1},
+    {"layers": 2, "levels": 1, "gap_features": True},
+    {"layers": 1, "levels": 2},
+]
+
+
+@pytest.fixture(scope="module")
+def wide() -> xr.Dataset:
+    """A cube wider than the reach of every shape."""
+    rng = np.random.default_rng(0)
+    sm = (0.2 + 0.05 * rng.standard_normal((24, 45, 49))).astype(np.float32)
+    sm[rng.random(sm.shape) < 0.5] = np.nan
+    coords = {
+        "time": xr.date_range("2020-01-01", periods=24),
+        "lat": 50 - 0.5 * np.arange(45),
+        "lon": 0.5 * np.arange(49),
+    }
+    land = (("lat", "lon"), rng.random(sm.shape[1:]) < 0.8)
+    return as_cube(xr.Dataset({"sm": (("time", "lat", "lon"), sm), "land": land}, coords), "sm", land="land")
+
+
+def net_for(cube: xr.Dataset, **settings: object) -> PartialConvNetwork:
+    """A network with weights that are not trained, and none of them 0."""
+    net = PartialConvNetwork(**{"window_days": 16, "channels": 4, **settings})
+    record = read_record(cube)
+    net.configure(Inputs.fit(record, Names.of(cube), record.observed, "1", 1, "train"))
+    torch.manual_seed(1)
+    for weights in net.parameters():
+        weights.data.normal_(0, 0.3)
+    return net.eval()
+
+
+def batch_of(cube: xr.Dataset, net: PartialConvNetwork, gaps: Gaps | None = None) -> Batch:
+    return data_of(read_record(cube), cube, net, gaps).training_batches(0)[0]
+
+
+def data_of(record: Record, cube: xr.Dataset, net: PartialConvNetwork, gaps: Gaps | None = None) -> GapData:
+    gaps = gaps or Gaps()
+    split = All().deal(record.observed & record.land, record.days, gaps)
+    axes = net.window.tile(record.values.shape, False)
+    return GapData(record, net.inputs, split, gaps, axes, net.batch_size, cores=net.trains_on_cores)
+
+
+def test_halves_are_means_of_what_is_present():
+    torch.manual_seed(0)
+    x, mask = torch.randn(2, 3, 4, 6, 8), (torch.rand(2, 1, 4, 6, 8) < 0.4).float()
+    coarse, found = halved(x, mask)
+    assert coarse.shape == (2, 3, 4, 3, 4)
+    for b, t, i, j in np.ndindex(2, 4, 3, 4):
+        here = mask[b, 0, t, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2].bool()
+        assert found[b, 0, t, i, j] == here.any()
+        values = x[b, :, t, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2][:, here]
+        expected = values.mean(1) if here.any() else torch.zeros(3)
+        torch.testing.assert_close(coarse[b, :, t, i, j], expected)
+    assert torch.equal(halved(doubled(x), torch.ones(2, 1, 4, 12, 16))[0], x)
+
+
+@pytest.mark.parametrize("levels", [0, 1, 2])
+@pytest.mark.parametrize("size", [(8, 8), (7, 9), (1, 3)])
+def test_a_cell_that_is_not_present_tells_no_other(levels, size):
+    torch.manual_seed(0)
+    trunk = PartialTrunk(4, (3, 3, 3), 1, levels)
+    x, nothing = torch.randn(1, 4, 5, *size), torch.zeros(1, 1, 5, *size)
+    other = x.clone()
+    other[:, :, 2, 0, 1] += 100
+    a, b = (trunk(values, nothing, nothing + 1) for values in (x, other))
+    assert a.shape == x.shape
+    changed = (a != b).any(1)[0]
+    assert changed.nonzero().tolist() == [[2, 0, 1]]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_values_that_are_not_seen_change_nothing(wide, shape):
+    net = net_for(wide, **{**shape, "gap_features": False})
+    batch = batch_of(wide, net)
+    noise = batch._replace(sm=torch.where(batch.seen, batch.sm, 9.0), truth=torch.randn_like(batch.truth))
+    assert torch.equal(net.estimate(batch)[0], net.estimate(noise)[0])
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_an_estimate_looks_no_further_than_declared(wide, shape):
+    net = net_for(wide, **shape, window_cells=128)
+    batch, row, column = batch_of(wide, net), 22, 24
+    changed = batch.sm.clone()
+    changed[..., row, column] += 10.0 * batch.seen[..., row, column]
+    a, b = (net.estimate(part)[0] for part in (batch, batch._replace(sm=changed)))
+    rows, columns = np.nonzero((a != b).any(2)[0, 0].numpy())
+    far = max(abs(rows - row).max(), abs(columns - column).max())
+    assert 1 < far <= net.window.halo_cells
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_tiles_do_not_show(wide, shape):
+    nets = [net_for(wide, **shape, window_cells=cells) for cells in (128, 44)]
+    outputs = []
+    for net in nets:
+        outputs.append(MemoryOutput())
+        fill_cube(wide, net, outputs[-1], trainer={"enable_progress_bar": False})
+    a, b = (output.arrays["sm_filled"] for output in outputs)
+    assert nets[1].window.tile(a.shape, False)[1].size == 44
+    np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_sgd_sm_hides_values_of_the_middle_day_alone(wide):
+    net = net_for(wide, window_days=9, window_cells=16, layers=1, middle_day=True)
+    record = read_record(wide)
+    data = data_of(record, wide, net, Gaps(fraction=0.9))
+    held = record.observed & record.land & ~data.split.base
+    taken = set()
+    for epoch in range(9):
+        for (day, _, _), batch in zip(data.training_batches(epoch).windows, data.training_batches(epoch), strict=True):
+            assert batch.wanted.any((0, 1, 3, 4)).nonzero().tolist() == [[4]]
+            taken.add(day + 4)
+        scene = data.training_batches(epoch).scene
+        assert (scene.seen | scene.wanted | held == record.observed & record.land).all()
+        turn = np.arange(24) % 9 == epoch
+        assert (scene.seen[~turn] == data.split.base[~turn]).all(), "other days show all that they have"
+    assert taken == set(range(24)), "each day has its turn"
+
+
+def test_the_global_loss_is_of_observed_values_on_days_that_are_learned_from(wide):
+    local, both = (net_for(wide, loss="mse", global_weight=weight, layers=1) for weight in (0.0, 0.5))
+    batch = batch_of(wide, local)
+    wanted = batch.wanted.clone()
+    wanted[:, :, ::2] = False
+    batch = batch._replace(wanted=wanted, truth=batch.truth * wanted)
+    estimate = torch.randn_like(batch.sm)
+    hidden = (estimate - batch.truth)[wanted].square().mean()
+    torch.testing.assert_close(local.loss((estimate, None), batch), hidden)
+    days = wanted.any((0, 1, 3, 4))
+    observed = torch.cat([(estimate - batch.truth)[wanted], (estimate - batch.sm)[:, :, days][batch.seen[:, :, days]]])
+    torch.testing.assert_close(both.loss((estimate, None), batch), hidden + 0.5 * observed.square().mean())
+    estimate.requires_grad_()
+    both.loss((estimate, None), batch).backward()
+    assert (estimate.grad[:, :, ~days] == 0).all()
+    assert (estimate.grad[~(batch.seen | wanted)] == 0).all()
