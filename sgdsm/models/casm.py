@@ -180,7 +180,7 @@ class Casm(Network):
             first = self.get_parameter("hidden.0.weight")
             first[:, 3 : 3 + len(ratio)] *= torch.tensor(ratio, device=first.device)
             for parameter in self.output.parameters():
-                parameter *= theirs.anomaly_scale / ours.anomaly_scale
+                parameter.mul_(theirs.anomaly_scale / ours.anomaly_scale)
 
 
 def _brightness(names: tuple[str, ...]) -> list[int]:
