@@ -65,8 +65,8 @@ def check_config(config: Mapping[str, Any], command: str) -> None:
         _check_epochs(made["model"], made["trainer"].max_epochs)
     if command == "predict":
         _check_predict(config, made["trainer"])
-    for part, known in PARTS.items():
-        _check_part(part, config.get(part) or {}, known)
+    for part, keys in PARTS.items():
+        _check_part(part, config.get(part) or {}, keys)
 
 
 def kinds() -> dict[str, Any]:
