@@ -80,6 +80,7 @@ def open_cube(
     precipitation: str | None = None,
     missing_days: Literal["refuse", "insert"] | None = None,
     circular_longitude: bool | None = None,
+    repeat_cycle_days: int | None = None,
     if_absent: str | None = None,
 ) -> xr.Dataset:
     """A cube from a file of the user's own; the other arguments are those of `as_cube`.
@@ -90,7 +91,18 @@ def open_cube(
         raise CubeError(f"{path}: no such file: {if_absent}")
     dataset = open_dataset(path)
     try:
-        return as_cube(dataset, target, dynamic, static, flag, land, precipitation, missing_days, circular_longitude)
+        return as_cube(
+            dataset,
+            target,
+            dynamic,
+            static,
+            flag,
+            land,
+            precipitation,
+            missing_days,
+            circular_longitude,
+            repeat_cycle_days,
+        )
     except CubeError as error:
         raise CubeError(f"{path}: {error}") from error
 
@@ -105,6 +117,7 @@ def as_cube(
     precipitation: str | None = None,
     missing_days: Literal["refuse", "insert"] | None = None,
     circular_longitude: bool | None = None,
+    repeat_cycle_days: int | None = None,
 ) -> xr.Dataset:
     """Make a cube of any Dataset by naming its variables.
 
@@ -114,6 +127,8 @@ def as_cube(
         `standard_name` says so. Needed only for features of antecedent rain and for scores in rain.
     missing_days: 'refuse' (the default) or 'insert' (adds the days that the time axis lacks, without observations).
     circular_longitude: whether the last column touches the first; by default judged from the longitudes.
+    repeat_cycle_days: days after which the satellite's orbit repeats (8 for SMAP), where a filler may use it to tell
+        when a composite of several days was renewed; by default it is not used.
 
     Raises CubeError naming the variable, what was found and what was expected.
     """
@@ -153,8 +168,20 @@ def as_cube(
         cube[rain].attrs["quantity"] = "precipitation"
     circular = is_circular(cube) if circular_longitude is None else circular_longitude
     cube.attrs["circular_longitude"] = int(circular)
+    if repeat_cycle_days is not None:
+        cube.attrs["repeat_cycle_days"] = repeat_cycle_days
     check_cube(cube)
+    repeat_cycle(cube)
     return cube
+
+
+def repeat_cycle(cube: xr.Dataset) -> int:
+    """Steps after which the orbit repeats, 0 where a cube does not say; CubeError where it is no number of steps."""
+    days = int(cube.attrs.get("repeat_cycle_days", 0))
+    step = step_days(cube["time"])
+    if days < 0 or days % step:
+        raise CubeError(f"repeat_cycle_days={days}: expected a multiple of the {step} days between maps")
+    return days // step
 
 
 def check_cube(cube: xr.Dataset) -> None:

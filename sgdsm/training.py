@@ -15,7 +15,7 @@ import xarray as xr
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from sgdsm.build import TARGET, build
-from sgdsm.cube import ConfigError, log, seen_only, step_days, target_of
+from sgdsm.cube import ConfigError, log, repeat_cycle, seen_only, step_days, target_of
 from sgdsm.data.gaps import Gaps
 from sgdsm.data.module import GapData
 from sgdsm.data.record import Names, Record, read_record, tell_of, usable
@@ -94,7 +94,7 @@ def prepare(config: dict[str, Any]) -> Task:
     observed = record.observed & record.land
     split = splits.deal(observed, record.days, gaps, orbit)
     units = target.attrs.get("units", "1")
-    inputs = Inputs.fit(record, names, split.base, units, step_days(cube["time"]), "train")
+    inputs = Inputs.fit(record, names, split.base, units, step_days(cube["time"]), "train", repeat_cycle(cube))
     filler: GapFiller = build(config["model"], GapFiller)
     filler.configure(inputs)
     options: TrainerOptions = build(config["trainer"], TrainerOptions)

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sgdsm.cube import CubeError, as_cube, repeat_cycle
 from sgdsm.data.batch import LONGEST_AGE, Batch, ages
 from sgdsm.data.gaps import Gaps
 from sgdsm.data.module import GapData
 from sgdsm.data.record import Names, Record, read_record
-from sgdsm.data.rows import HALO_CELLS, HALO_DAYS, previous, to_rows
+from sgdsm.data.rows import HALO_CELLS, HALO_DAYS, previous, repeat_features, to_rows
 from sgdsm.data.scaling import Inputs
 from sgdsm.data.splits import All
 from sgdsm.windows import Axis, axis
@@ -170,3 +173,34 @@ def test_rows_do_not_depend_on_the_tile(world, record):
     assert any(n.startswith("precipitation_since") for n in names)
     temperature = a[:, names.index("surface_temperature")]
     assert temperature.isnan().any(), "trees see a missing covariate as NaN"
+
+
+def test_the_repeat_cycle_tells_when_a_composite_is_renewed(plain):
+    # every cell has a new value on days 0, 3 and 5 of a cycle of 8, and repeats it in between
+    mine = plain(days=80)
+    renewed = np.isin(np.arange(80) % 8, (0, 3, 5))
+    latest = np.maximum.accumulate(np.where(renewed, np.arange(80), 0))
+    values = np.random.default_rng(0).random((80, 4, 5)).astype(np.float32)[latest]
+    observed = np.random.default_rng(1).random(values.shape) < 0.6
+    observed[40] = False
+    mine["sm"] = (mine["sm"].dims, np.where(observed, values, np.nan))
+    cube = as_cube(mine, "sm", repeat_cycle_days=8)
+    record = read_record(cube)
+    inputs = Inputs.fit(record, Names.of(cube), record.observed, "1", 1, "train", repeat_cycle(cube))
+    data = GapData(record, inputs, All().deal(record.observed, record.days, Gaps()), Gaps(), AXES)
+    nothing = np.zeros_like(record.observed)
+    scene = data.scene.again(record.observed, nothing, record.observed)
+    axes = (axis(80, 80, None), axis(4, 4, None), axis(5, 5, None))
+    found = dict(repeat_features(scene.batch([(0, 0, 0)], axes), inputs))
+    # days 40 and 43 are renewed, 41, 42 and 44 repeat the day before
+    means = {name: values[0, 0].mean((1, 2)) for name, values in found.items()}
+    np.testing.assert_allclose(means["repeats_3_before"][40:45], [0, 1, 1, 0, 1], atol=0.05)
+    np.testing.assert_allclose(means["repeats_3_after"][40:44], [1, 1, 0, 1], atol=0.05)
+    assert (found["change_3_before"][0, 0, 41] < 1e-3).all()
+    assert (found["change_3_before"][0, 0, 40] > 1).all()
+    assert not dict(repeat_features(scene.batch([(0, 0, 0)], axes), replace(inputs, repeat_cycle=0)))
+
+
+def test_a_repeat_cycle_is_a_number_of_maps(plain):
+    with pytest.raises(CubeError, match="repeat_cycle_days=8: expected a multiple of the 3 days"):
+        as_cube(plain(days=40).isel(time=slice(None, None, 3)), "sm", repeat_cycle_days=8)

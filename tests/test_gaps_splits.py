@@ -92,6 +92,19 @@ def test_training_draws_differ_by_epoch_and_never_show_what_they_hide(observed):
     assert not (first.all_hidden & held).any()
 
 
+def test_training_can_hide_single_values(observed):
+    split = All().deal(observed, DAYS, Gaps())
+    alike, random = (split.training(Gaps(learn=learn), 0, 0, None) for learn in ("alike", "random"))
+    assert random.all_hidden.sum() / split.base.sum() == pytest.approx(0.3, abs=0.01)
+    assert not (random.seen & random.all_hidden).any()
+    # of single values most neighbours in time stay
+    shown = [
+        np.mean((s.seen[:-1] | s.all_hidden[:-1])[s.all_hidden[1:]] & s.seen[:-1][s.all_hidden[1:]])
+        for s in (random, alike)
+    ]
+    assert shown[0] > shown[1]
+
+
 def test_blocks_deal_every_season_to_every_split():
     label, target = Blocks().label(DAYS)
     for code in range(len(SPLITS)):

@@ -34,13 +34,17 @@ SMALLER = {
         *(f"model.filler.{word}" for word in ("layers=2", "width=16", "samples=3", "passes=1")),
     ],
     "stack": [
-        *(f"model.members.{name}.passes=1" for name in ("xgboost", "one", "two", "three", "pconv3d")),
+        *(f"model.members.{name}.passes=1" for name in ("xgboost", "one", "two", "three")),
         *(f"model.members.{name}.{word}" for name in ("one", "two", "three") for word in ("width=8", "window_days=60")),
-        *(f"model.members.pconv3d.{word}" for word in ("channels=4", "layers=1", "window_days=32")),
         "model.members.xgboost.rounds=5",
     ],
 }
 NEEDS_COVARIATES = ("casm", "casm_ensemble")
+# further settings that keep the same contract: model and words
+VARIANTS = {
+    "seamless with gap features": ("seamless", ["model.gap_features=true", "model.window_cells=16"]),
+    "seamless in bf16": ("seamless", ["trainer.precision=bf16-mixed"]),
+}
 QUIET = {"enable_progress_bar": False}
 
 
@@ -51,11 +55,12 @@ def settings_of(model: str, *more: str) -> dict:
     return OmegaConf.to_container(composed, resolve=True)
 
 
-@pytest.fixture(scope="module", params=MODELS)
+@pytest.fixture(scope="module", params=[*MODELS, *VARIANTS])
 def task(request, tmp_path_factory) -> Task:
     """A fitted model of each kind."""
-    made = prepare(settings_of(request.param))
-    fit(made, tmp_path_factory.mktemp(request.param))
+    model, words = VARIANTS.get(request.param, (request.param, []))
+    made = prepare(settings_of(model, *words))
+    fit(made, tmp_path_factory.mktemp("run"))
     return made
 
 

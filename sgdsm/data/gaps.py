@@ -22,7 +22,8 @@ class Gaps:
     fraction: share of the available values that a draw hides. outages: share of those that lie in outages, the rest
         in transplanted masks. donor_days: a mask comes from a day at most this far away (of the same season).
     bank: 'own' = the gaps of the cube itself; 'amsr2' = swaths of a sun-synchronous radiometer, for a cube that has
-        hardly any gaps. outage_days, outage_rows, outage_columns: smallest and largest size of an outage.
+        hardly any gaps. learn: what training hides: gaps like those that are scored, or, for an ablation, single
+        values at random. outage_days, outage_rows, outage_columns: smallest and largest size of an outage.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class Gaps:
         outage_days: Sequence[int] = (6, 15),
         outage_rows: Sequence[int] = (3, 7),
         outage_columns: Sequence[int] = (3, 9),
+        learn: Literal["alike", "random"] = "alike",
     ) -> None:
         if not 0 < fraction < 1:
             raise ConfigError(f"gaps.fraction={fraction}: expected a share between 0 and 1")
@@ -45,6 +47,7 @@ class Gaps:
             if len(size) != 2 or not 1 <= size[0] <= size[1]:
                 raise ConfigError(f"gaps.outage_{name}={list(size)}: expected [smallest, largest], both at least 1")
         self.fraction, self.outages, self.donor_days, self.bank = fraction, outages, donor_days, bank
+        self.learn = learn
         self.outage_size = (outage_days, outage_rows, outage_columns)
 
     def draw(

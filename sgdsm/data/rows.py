@@ -22,6 +22,7 @@ HALO_CELLS = 7
 REACH_DAYS = 32
 BOXES = (1, 3, 7)
 MEMORIES = (3, 10, 30)
+SAME = 1e-3  # of the spread of the anomalies: a smaller change is none
 NAN = float("nan")
 
 
@@ -42,6 +43,7 @@ def to_rows(batch: Batch, mask: Tensor, inputs: Inputs) -> tuple[Tensor, Tensor,
 def features(batch: Batch, inputs: Inputs, line: Tensor) -> Iterator[tuple[str, Tensor]]:
     """Name and values, broadcastable to (B, 1, T, H, W), of each feature; NaN where one is missing."""
     yield from gap_features(batch, line)
+    yield from repeat_features(batch, inputs)
     yield from _covariates(batch, inputs)
     for k, name in enumerate(("cos_year", "sin_year", "cos_half_year", "sin_half_year")):
         yield name, batch.season[:, k, None, :, None, None]
@@ -54,6 +56,30 @@ def gap_features(batch: Batch, line: Tensor) -> Iterator[tuple[str, Tensor]]:
     """The features that come from soil moisture alone: of the cell, then of its neighbourhood."""
     yield from _own_cell(batch, line)
     yield from _neighbours(batch, line)
+
+
+def repeat_features(batch: Batch, inputs: Inputs) -> Iterator[tuple[str, Tensor]]:
+    """What the days one, two... repeat cycles of the orbit before and after tell of a day, where the data say that
+    their orbit repeats: whether the map then repeated that of the day before or after (a composite without a new
+    overpass), and how much it changed.
+
+    They foretell the compositing of a product, not the soil.
+    """
+    cycle = inputs.repeat_cycle
+    if not cycle:
+        return
+    values = batch.climatology / inputs.anomaly_scale + batch.sm
+    pair = batch.seen & _shift(batch.seen.to(values.dtype), 1).nan_to_num().bool()
+    change = torch.where(pair, (values - _shift(values, 1).nan_to_num()).abs(), 0.0)
+    same = (pair & (change < SAME)).to(values.dtype)
+    pairs = pair.to(values.dtype)
+    pairs, same, change = (_over_cycles(x, cycle) for x in (pairs, same, change))
+    for radius in (1, 3):
+        weight = _box(pairs, radius)
+        for name, total in (("repeats", same), ("change", change)):
+            mean = _ratio(_box(total, radius), weight)
+            yield f"{name}_{radius}_before", mean
+            yield f"{name}_{radius}_after", _shift(mean, -1)
 
 
 def own_line(batch: Batch) -> Tensor:
@@ -163,6 +189,14 @@ def _trailing(values: Tensor, days: int) -> Tensor:
     """Sum over the last `days` days, today included."""
     total = values.cumsum(2)
     return total - pad(total, (0, 0, 0, 0, days, 0))[:, :, : values.shape[2]]
+
+
+def _over_cycles(values: Tensor, cycle: int) -> Tensor:
+    """Sum of the values of the days whole cycles before and after each, as far as REACH_DAYS."""
+    total = values.clone()
+    for days in range(cycle, min(REACH_DAYS, values.shape[2] - 1) + 1, cycle):
+        total += _shift(values, days).nan_to_num() + _shift(values, -days).nan_to_num()
+    return total
 
 
 def _box(values: Tensor, radius: int) -> Tensor:

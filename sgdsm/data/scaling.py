@@ -124,6 +124,7 @@ class Inputs:
     gappy: dynamic variables with gaps of their own. anomaly_scale: standard deviation of the target's anomalies from
     the cells' climatology. mean, mean_spread: mean and standard deviation over cells of the cells' means.
     lowest, highest: range of the target's values. step_days: days between maps. fitted_on: the values that were used.
+    repeat_cycle: steps after which the orbit repeats, 0 where that is not to be used.
     """
 
     target: str
@@ -140,9 +141,19 @@ class Inputs:
     highest: float
     step_days: int
     fitted_on: str
+    repeat_cycle: int = 0
 
     @classmethod
-    def fit(cls, record: Record, names: Names, known: np.ndarray, units: str, step_days: int, fitted_on: str) -> Inputs:
+    def fit(
+        cls,
+        record: Record,
+        names: Names,
+        known: np.ndarray,
+        units: str,
+        step_days: int,
+        fitted_on: str,
+        repeat_cycle: int = 0,
+    ) -> Inputs:
         """Fit scalers to a record.
 
         known: values of the target that may be used, (T, H, W) bool; covariates are used on the days that have any.
@@ -172,6 +183,7 @@ class Inputs:
             float(record.values[known].max()),
             step_days,
             fitted_on,
+            repeat_cycle,
         )
 
     @property

@@ -48,6 +48,11 @@ class Split(NamedTuple):
     def training(self, gaps: Gaps, seed: int, epoch: int, orbit: Orbit | None) -> Scenario:
         """The values hidden in one pass of training, fresh in each epoch."""
         rng = np.random.default_rng([TRAINING_GAPS, seed, epoch])
+        if gaps.learn == "random":
+            single = self.base & self.allowed & (rng.random(self.base.shape) < gaps.fraction)
+            return Scenario(
+                self.base & ~single, {"swath": single, "outage": np.zeros_like(single)}, self.base & ~single
+            )
         hidden = gaps.draw(self.base, self.allowed, rng, orbit, donors=self.donors)
         seen = self.base & ~hidden["swath"] & ~hidden["outage"]
         return Scenario(seen, hidden, seen)

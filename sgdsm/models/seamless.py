@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, pad
 
 from sgdsm.cube import ConfigError
 from sgdsm.data.batch import Batch
-from sgdsm.data.rows import gap_features, own_line
+from sgdsm.data.rows import HALO_CELLS, gap_features, own_line, repeat_features
 from sgdsm.data.scaling import Inputs
 from sgdsm.models.base import Window
 from sgdsm.models.nets.recurrent import RecurrentBlock
 from sgdsm.models.network import Estimate, Network
 from sgdsm.models.optimizer import MuonAdamW
+
+GAP_FEATURES = 9 + 5 * 3
+REPEAT_FEATURES = 2 * 4
 
 
 class Seamless(Network):
@@ -27,7 +32,8 @@ class Seamless(Network):
     (values and ages around a gap, departures of the neighbourhood), which reach 7 cells, and to start from the line
     between the nearest seen values instead of the climatology; pays on dense grids without meteorology. dropout: of
     whole channels of a series. beta: of the loss (Seitzer et al., ICLR 2022). Hidden matrices learn by Muon with
-    `muon_rate`. The other arguments are those of `Network`.
+    `muon_rate` (null: by AdamW as the rest). observations, neighbours: whether soil moisture is looked at at all, and
+    that of the cells around; for ablations. The other arguments are those of `Network`.
     """
 
     trains_on_cores = True
@@ -43,16 +49,20 @@ class Seamless(Network):
         beta: float = 0.5,
         passes: int = 48,
         learning_rate: float = 3e-3,
-        muon_rate: float = 0.02,
+        muon_rate: float | None = 0.02,
         weight_decay: float = 0.1,
         batch_size: int = 3,
         seed: int = 0,
+        observations: bool = True,
+        neighbours: bool = True,
     ) -> None:
         super().__init__(passes, learning_rate, weight_decay, batch_size, seed)
         for name, value in {"window_days": window_days, "width": width, "blocks": blocks}.items():
             if value < 1:
                 raise ConfigError(f"model.{name}={value}: expected at least 1")
-        halo_cells = 7 if gap_features else 1
+        if gap_features and not (observations and neighbours):
+            raise ConfigError("model.gap_features=true needs model.observations=true and model.neighbours=true")
+        halo_cells = HALO_CELLS if gap_features else int(observations and neighbours)
         if window_cells <= 2 * halo_cells:
             raise ConfigError(
                 f"model.window_cells={window_cells}: expected more than twice the reach of {halo_cells} cells"
@@ -60,14 +70,19 @@ class Seamless(Network):
         self.window = Window(window_days, window_cells, None, halo_cells)
         self.width, self.depth, self.dropout = width, blocks, dropout
         self.gap_features, self.beta, self.muon_rate = gap_features, beta, muon_rate
+        self.observations, self.neighbours = observations, neighbours
 
     def setup_inputs(self, inputs: Inputs) -> None:
+        if inputs.repeat_cycle and not self.gap_features:
+            raise ConfigError("data.repeat_cycle_days needs model.gap_features=true")
         dynamic, gappy, static = inputs.channels
         torch.manual_seed(self.seed)
         self.gappy = [inputs.dynamic.index(name) for name in inputs.gappy]
-        known = 18 + 2 + dynamic + gappy + static + 4 + 1
+        known = dynamic + gappy + static + 4
+        if self.observations:
+            known += 2 * 9 + 3 if self.neighbours else 3
         if self.gap_features:
-            known += 2 * GAP_FEATURES
+            known += 2 * (GAP_FEATURES + (REPEAT_FEATURES if inputs.repeat_cycle else 0))
         self.encoder = nn.Sequential(nn.Linear(known, 2 * self.width), nn.GELU(), nn.Linear(2 * self.width, self.width))
         self.blocks = nn.ModuleList(RecurrentBlock(self.width, self.dropout) for _ in range(self.depth))
         self.norm = nn.LayerNorm(self.width)
@@ -76,6 +91,8 @@ class Seamless(Network):
         nn.init.zeros_(self.output.weight)
 
     def make_optimizer(self) -> torch.optim.Optimizer:
+        if self.muon_rate is None:
+            return super().make_optimizer()
         matrices = [p for p in self.blocks.parameters() if p.ndim == 2 and min(p.shape) > 3]
         chosen = set(map(id, matrices))
         rest = [p for p in self.parameters() if id(p) not in chosen]
@@ -100,29 +117,29 @@ class Seamless(Network):
 
     def _channels(self, batch: Batch) -> list[Tensor]:
         size = batch.sm.shape
-        seen = batch.seen.to(batch.sm.dtype)
-        around = torch.cat([_neighbours(batch.sm), _neighbours(seen)], 1)
-        share = around[:, 9:].mean(1, keepdim=True)
-        mean = around[:, :9].mean(1, keepdim=True) / share.clamp(min=0.1)
         channels = [
-            around,
-            share,
-            mean,
             batch.dynamic,
             batch.present[:, self.gappy].to(batch.sm.dtype),
             batch.static[:, :, None].expand(-1, -1, *size[2:]),
             batch.season[:, :, :, None, None].expand(-1, -1, -1, *size[3:]),
-            torch.log1p(batch.gap_age) / 3,
         ]
+        if self.observations:
+            channels += self._observed(batch)
         if self.gap_features:
-            for name, values in gap_features(batch, own_line(batch)):
+            for name, values in chain(gap_features(batch, own_line(batch)), repeat_features(batch, self.inputs)):
                 missing = values.isnan()
                 filled = torch.where(missing, 0.0, values)
                 channels += [torch.log1p(filled) if name.endswith("days") else filled, missing.to(filled.dtype)]
         return channels
 
-
-GAP_FEATURES = 9 + 5 * 3
+    def _observed(self, batch: Batch) -> list[Tensor]:
+        seen = batch.seen.to(batch.sm.dtype)
+        age = torch.log1p(batch.gap_age) / 3
+        if not self.neighbours:
+            return [batch.sm, seen, age]
+        around = torch.cat([_neighbours(batch.sm), _neighbours(seen)], 1)
+        share = around[:, 9:].mean(1, keepdim=True)
+        return [around, share, around[:, :9].mean(1, keepdim=True) / share.clamp(min=0.1), age]
 
 
 def _neighbours(x: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ ROUGHNESS, ALBEDO = 0.2, 0.05
 # water at 20 C: permittivity at rest and at high frequency, frequency of relaxation; rock
 WATER_STATIC, WATER_FAST, WATER_GHZ = 80.1, 4.9, 17.1
 MINERAL = 4.7
+LEAST_NDVI, STEMS = 0.1, 3.5  # NDVI of bare soil; kg m-2 of water in the stems of crops, SMAP's table
 # of random numbers, apart from those of the world itself
 PHASES, NOISE = 7, 8
 
@@ -45,9 +46,10 @@ def reflectivity(epsilon: np.ndarray, angle: float, roughness: float = ROUGHNESS
 
 def optical_depth(ndvi: np.ndarray, ghz: float) -> np.ndarray:
     """Of the vegetation at nadir, b times its water: b = 0.12 at 1.4 GHz, growing with the root of the frequency (after
-    Jackson and Schmugge, Remote Sens. Environ. 36, 203, 1991); water in kg m-2 from NDVI as in SMAP's algorithm
-    (without stems)."""
-    water = np.maximum(0.0, 1.9134 * ndvi**2 - 0.3215 * ndvi)
+    Jackson and Schmugge, Remote Sens. Environ. 36, 203, 1991); water of leaves and stems in kg m-2 from NDVI (SMAP
+    ancillary data report on vegetation water content, JPL D-53061, 2013)."""
+    green = np.maximum(ndvi, LEAST_NDVI)
+    water = np.maximum(0.0, 1.9134 * green**2 - 0.3215 * green) + STEMS * (green - LEAST_NDVI) / (1 - LEAST_NDVI)
     depth: np.ndarray = 0.12 * np.sqrt(ghz / SMOS_GHZ) * water
     return depth
 
@@ -68,9 +70,10 @@ class Sensors:
     """Satellites over the built-in world, and when they flew; a compressed history of the real ones.
 
     An AMSR-E (10 to 89 GHz, 55 degrees) ends at `amsr_e_until`, an AMSR2 begins at `amsr2_from`; a SMOS (1.4 GHz, 42.5
-    degrees) begins at `smos_from`, soil moisture of a SMAP at `smap_from`. amsr_e_offset: by how much AMSR-E reads
-    differently from AMSR2, K; some kelvins lower in reality. smos_noise, amsr_noise: standard deviations of one pass,
-    K; retrieval_noise: of soil moisture, m3 m-3.
+    degrees) begins at `smos_from`, soil moisture of a SMAP at `smap_from`. amsr_e_offsets: by how much AMSR-E reads
+    differently from AMSR2 at 10, 18, 36 and 89 GHz, K; over land it differs by some kelvins, channel by channel (Du et
+    al., Remote Sens. 6, 8594, 2014); the numbers are round ones of that order, not theirs. smos_noise, amsr_noise:
+    standard deviations of one pass, K; retrieval_noise: of soil moisture, m3 m-3.
     """
 
     def __init__(
@@ -79,7 +82,7 @@ class Sensors:
         smos_from: str,
         amsr2_from: str,
         smap_from: str,
-        amsr_e_offset: float = -3.0,
+        amsr_e_offsets: tuple[float, float, float, float] = (-5.0, -4.0, -4.0, -2.0),
         smos_noise: float = 1.3,
         amsr_noise: float = 0.6,
         retrieval_noise: float = 0.04,
@@ -92,7 +95,7 @@ class Sensors:
         except ValueError as error:
             raise ConfigError(f"data.sensors: {error}: expected dates like 2010-01-15") from error
         self.amsr_e_until, self.smos_from, self.amsr2_from, self.smap_from = dates
-        self.amsr_e_offset, self.smos_noise, self.amsr_noise = amsr_e_offset, smos_noise, amsr_noise
+        self.amsr_e_offsets, self.smos_noise, self.amsr_noise = tuple(amsr_e_offsets), smos_noise, amsr_noise
         self.retrieval_noise = retrieval_noise
 
     def begin(self, seed: int, lat: np.ndarray, lon: np.ndarray) -> None:
@@ -132,7 +135,7 @@ class Sensors:
                 pair = brightness(moisture, porosity, ndvi, temperature, ghz, SMOS_ANGLE if smos else AMSR_ANGLE)
                 for name, value in zip(names[2 * k :], pair, strict=False):
                     error = (self.smos_noise if smos else self.amsr_noise) * self._rng.standard_normal(truth.shape)
-                    offset = self.amsr_e_offset if early and not smos else 0.0
+                    offset = self.amsr_e_offsets[k] if early and not smos else 0.0
                     found[name] = np.where(seen, value + error + offset, np.nan)
         return {name: value.astype(np.float32) for name, value in found.items()}
 
