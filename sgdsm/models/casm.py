@@ -37,8 +37,8 @@ class Casm(Network):
     cycles. dropout: share of the units dropped. samples: thinned networks whose mean is the estimate (Gal and
     Ghahramani, ICML 2016), each with one mask for all cells and days; 1, or no dropout: the whole network. The standard
     deviation joins their spread and the errors in validation. start_from: folder of a run whose weights training starts
-    from; frozen: how many of the first layers then keep them. passes, learning_rate (of Adam), batch_size and seed are
-    those of `Network`.
+    from; frozen: how many of the first layers then keep them. passes, learning_rate (of Adam, with the course of
+    `Network`, where CASM's is constant), batch_size and seed are those of `Network`.
     """
 
     def __init__(
@@ -105,6 +105,7 @@ class Casm(Network):
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Mean squared error at the hidden values of a batch."""
         torch.manual_seed(int(np.random.SeedSequence([self.seed, self.current_epoch, index]).generate_state(1)[0]))
+        self._schedule(index)
         anomaly, _ = self.estimate(batch)
         loss = mse_loss(anomaly[batch.wanted], batch.truth[batch.wanted])
         self.log("train_loss", loss.detach(), prog_bar=True, on_step=False, on_epoch=True, batch_size=1)
