@@ -33,6 +33,7 @@ SMALLER = {
         "model.members=2",
         *(f"model.filler.{word}" for word in ("layers=2", "width=16", "samples=3", "passes=1")),
     ],
+    "seamless_dense": ["model.width=16", "model.blocks=1", "model.window_cells=16", "model.passes=2"],
     "stack": [
         *(f"model.members.{name}.passes=1" for name in ("xgboost", "one", "two", "three")),
         *(f"model.members.{name}.{word}" for name in ("one", "two", "three") for word in ("width=8", "window_days=60")),
@@ -42,7 +43,6 @@ SMALLER = {
 NEEDS_COVARIATES = ("casm", "casm_ensemble")
 # further settings that keep the same contract: model and words
 VARIANTS = {
-    "seamless with gap features": ("seamless", ["model.gap_features=true", "model.window_cells=16"]),
     "seamless in bf16": ("seamless", ["trainer.precision=bf16-mixed"]),
 }
 QUIET = {"enable_progress_bar": False}

@@ -100,7 +100,7 @@ class Seamless(Network):
 
     def estimate(self, batch: Batch) -> Estimate:
         # the recurrences run in the cells that have something to estimate; their neighbours are only looked at
-        cells = batch.wanted.any(2)[:, 0]
+        cells = _in_whole_groups(batch.wanted.any(2)[:, 0])
         channels = self._channels(batch)
         # (B, C, T, H, W) to (T, N, C)
         x = torch.cat([c.movedim(2, 0).movedim(2, -1)[:, cells] for c in channels], -1)
@@ -147,3 +147,12 @@ def _neighbours(x: Tensor) -> Tensor:
     rows, columns = x.shape[3:]
     wide = pad(x, (1, 1, 1, 1))
     return torch.cat([wide[..., i : i + rows, j : j + columns] for i in range(3) for j in range(3)], 1)
+
+
+def _in_whole_groups(cells: Tensor, size: int = 32) -> Tensor:
+    """The cells (B, H, W) and as many more as fill up a multiple of `size`: matrix kernels are made for each new shape,
+    and kept."""
+    more = (~cells).flatten().nonzero()[: -int(cells.sum()) % size]
+    cells = cells.clone()
+    cells.view(-1)[more] = True
+    return cells
