@@ -29,6 +29,7 @@ USAGE = """usage: python -m sgdsm COMMAND key=value ...
   predict   run=PATH output=FILE [time=A:B] [bbox=[..]]   fill a cube
   evaluate  run=PATH | filled=.. truth=.. visible=..      score a run, or any filled file
   compare   RUN RUN ... | experiment=E                    one table of several runs
+  chain     experiment=E                                  steps that build on one another, and one table
 
 `python -m sgdsm COMMAND --help` lists the settings of a command."""
 
@@ -174,7 +175,7 @@ def _score(task: Any, filler: Any, split: str, run: Any) -> dict[str, dict[str, 
 
     folder = run.evaluation
     scenario = task.split.scenarios[split]
-    write_files(folder, task.cube, scenario)
+    write_files(folder, task.cube, scenario, task.split.base)
     output = NetcdfOutput(folder / FILLED)
     output.remove()
     fill_scenario(task, filler, split, output)
@@ -270,6 +271,21 @@ def _evaluate_run(folder: str) -> None:
     _announce(run.folder)
 
 
+def chain(config: dict[str, Any]) -> None:
+    """Run the steps of an experiment, and score them."""
+    from sgdsm.chaining import run_chain
+
+    experiment = HydraConfig.get().runtime.choices.get("experiment")
+    if not experiment:
+        raise ConfigError("chain: give experiment=NAME, one with chain.steps")
+    overrides = [o for o in HydraConfig.get().overrides.task if not o.startswith(("output=", "chain"))]
+    folder = Path(config["output"] or Path("runs") / f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{experiment}")
+    try:
+        print(run_chain(config, overrides, folder, train_in, predict))
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(f"go on with the same words and output={_shown(folder)}") from stop
+
+
 def compare(config: dict[str, Any]) -> None:
     """Compare runs; train the models of an experiment first."""
     from sgdsm.comparing import compare_runs, train_experiment
@@ -292,6 +308,7 @@ def compare(config: dict[str, Any]) -> None:
 
 COMMANDS: dict[str, Callable[[dict[str, Any]], None]] = {
     "train": train,
+    "chain": chain,
     "predict": predict,
     "evaluate": evaluate,
     "compare": compare,

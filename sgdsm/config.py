@@ -15,12 +15,13 @@ GROUPS = ("data", "model", "gaps", "splits", "trainer", "uncertainty")
 PREDICT_IGNORES = ("max_epochs", "gradient_clip", "check_every")
 SUPPLIED = {"uncertainty": ("filler",)}
 KEYS = {
-    "train": {*GROUPS, "seed", "compare"},
+    "train": {*GROUPS, "seed", "compare", "chain"},
     "predict": {"data", "trainer", "run", "output", "time", "bbox", "inference"},
     "evaluate": {"run", "filled", "truth", "visible", "precipitation"},
     "compare": {*GROUPS, "seed", "compare", "runs", "reference", "output"},
+    "chain": {*GROUPS, "seed", "chain", "output"},
 }
-COMPARE = {"models": dict}
+PARTS = {"compare": {"models": dict}, "chain": {"steps": dict, "scores": dict}}
 TYPES: dict[str, Any] = {
     "seed": int,
     "output": str | None,
@@ -64,14 +65,8 @@ def check_config(config: Mapping[str, Any], command: str) -> None:
         _check_epochs(made["model"], made["trainer"].max_epochs)
     if command == "predict":
         _check_predict(config, made["trainer"])
-    compare = config.get("compare") or {}
-    for key, value in compare.items():
-        if key not in COMPARE:
-            raise ConfigError(
-                f"compare: unknown key '{key}'{suggest(key, list(COMPARE))}; known are {', '.join(COMPARE)}"
-            )
-        if not isinstance(value, COMPARE[key]):
-            raise ConfigError(f"compare.{key}={value!r}: expected {COMPARE[key].__name__}")
+    for part, keys in PARTS.items():
+        _check_part(part, config.get(part) or {}, keys)
 
 
 def kinds() -> dict[str, Any]:
@@ -80,7 +75,7 @@ def kinds() -> dict[str, Any]:
     import xarray as xr
 
     from sgdsm.data.gaps import Gaps
-    from sgdsm.data.splits import All, Blocks
+    from sgdsm.data.splits import All, Blocks, Random
     from sgdsm.models.base import GapFiller
     from sgdsm.models.uncertainty import Conformal
     from sgdsm.training import TrainerOptions
@@ -89,7 +84,7 @@ def kinds() -> dict[str, Any]:
         "data": xr.Dataset,
         "model": GapFiller,
         "gaps": Gaps,
-        "splits": All | Blocks,
+        "splits": All | Blocks | Random,
         "trainer": TrainerOptions,
         "uncertainty": Conformal,
     }
@@ -129,6 +124,14 @@ def _refuse_resolvers(value: Any, where: str) -> None:
             _refuse_resolvers(item, where)
     elif isinstance(value, str) and "${" in value:
         raise ConfigError(f"{where}: '{value}': a run's configuration holds plain values, no interpolation")
+
+
+def _check_part(part: str, given: Mapping[str, Any], known: Mapping[str, type]) -> None:
+    for key, value in given.items():
+        if key not in known:
+            raise ConfigError(f"{part}: unknown key '{key}'{suggest(key, list(known))}; known are {', '.join(known)}")
+        if not isinstance(value, known[key]):
+            raise ConfigError(f"{part}.{key}={value!r}: expected {known[key].__name__}")
 
 
 def _check_predict(config: Mapping[str, Any], options: Any) -> None:

@@ -20,7 +20,7 @@ from sgdsm.data.gaps import Gaps
 from sgdsm.data.module import GapData
 from sgdsm.data.record import Names, Record, read_record, tell_of, usable
 from sgdsm.data.scaling import Inputs
-from sgdsm.data.splits import All, Blocks, Split
+from sgdsm.data.splits import All, Blocks, Random, Split
 from sgdsm.inference.stream import Writer, fill_cube
 from sgdsm.inference.writers import MemoryOutput
 from sgdsm.models.base import GapFiller, interruptible, quiet_lightning
@@ -87,7 +87,7 @@ def prepare(config: dict[str, Any]) -> Task:
     tell_of(cube)
     names = Names.of(cube)
     record = read_record(cube)
-    splits: All | Blocks = build(config["splits"], All | Blocks)
+    splits: All | Blocks | Random = build(config["splits"], All | Blocks | Random)
     gaps: Gaps = build(config["gaps"], Gaps)
     target = target_of(cube)
     orbit = Orbit(cube["lat"].values, cube["lon"].values) if "lat" in cube.dims else None

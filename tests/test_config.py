@@ -23,7 +23,12 @@ GROUPS = [
     if folder.is_dir()
     for path in folder.glob("*.yaml")
 ]
-MISSING = {"netcdf": ["data.path=x.nc", "data.target=sm"], "simulate_store": ["data.path=x.zarr"]}
+MISSING = {
+    "netcdf": ["data.path=x.nc", "data.target=sm"],
+    "simulate_store": ["data.path=x.zarr"],
+    "sensor_world": ["data.path=x.nc"],
+    "taught": ["data.path=x.nc", "data.filled=y.nc", "data.where=tb"],
+}
 
 
 def composed(command: str, *words: str) -> dict:
@@ -36,7 +41,7 @@ def test_every_shipped_setting_is_valid(group, name):
     check_config(composed("train", f"{group}={name}", *MISSING.get(name, [])), "train")
 
 
-@pytest.mark.parametrize("command", ["train", "compare", "evaluate"])
+@pytest.mark.parametrize("command", ["train", "compare", "evaluate", "chain"])
 def test_every_command_has_valid_defaults(command):
     check_config(composed(command), command)
 

@@ -23,7 +23,7 @@ ORDER = [
     {"training"},
     {"config"},
     {"runs"},
-    {"api", "comparing"},
+    {"api", "comparing", "chaining"},
     {"commands"},
     {"__init__", "__main__"},
 ]

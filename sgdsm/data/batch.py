@@ -32,6 +32,7 @@ class Batch(NamedTuple):
     gap_age: days to the nearest seen value of the cell, at most 365; 0 where seen; (B, 1, T, H, W).
     dynamic: scaled covariates, (B, C, T, H, W). present: where they have a value, same shape, bool.
     static: scaled maps, then mean and log spread of the cell's seen values, (B, S + 2, H, W).
+    place: unit vector from the centre of the Earth to each cell, 0 where unknown, (B, 3, H, W).
     season: cosine and sine of the year and its half, (B, 4, T).
     climatology: in the target's units, (B, 1, T, H, W).
     land: land cells on days that the cube has, (B, 1, T, H, W) bool.
@@ -45,6 +46,7 @@ class Batch(NamedTuple):
     dynamic: Tensor
     present: Tensor
     static: Tensor
+    place: Tensor
     season: Tensor
     climatology: Tensor
     land: Tensor
@@ -148,6 +150,7 @@ class Scene:
             crop(self.dynamic),
             crop(self.present),
             np.concatenate([crop_map(self.static), mean, log_spread]) * land,
+            crop_map(record.place),
             season_basis(days)[:, 1:].T,
             climatology[None],
             (within[:, None, None] & land)[None],

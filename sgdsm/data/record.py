@@ -18,8 +18,9 @@ class Record:
 
     days: days since 1970-01-01, (T,) int64. values: target, 0 where not observed, (T, H, W) float32. observed:
     (T, H, W) bool. dynamic: NaN where missing, (C, T, H, W) float32. static: NaN where missing, (S, H, W) float32.
-    land: (H, W) bool. start: position of the box in the cube, (time, row, column); circular: the whole cube's last
-    column touches its first.
+    land: (H, W) bool. place: unit vector from the Earth's centre to each cell, 0 where the cube has no latitude and
+    longitude (y, x), (3, H, W) float32. start: position of the box in the cube, (time, row, column); circular: the
+    whole cube's last column touches its first.
     """
 
     days: np.ndarray
@@ -28,6 +29,7 @@ class Record:
     dynamic: np.ndarray
     static: np.ndarray
     land: np.ndarray
+    place: np.ndarray
     start: tuple[int, int, int] = (0, 0, 0)
     circular: bool = False
 
@@ -81,9 +83,18 @@ def read_record(
         dynamic=dynamic,
         static=static,
         land=box[names.land].values.astype(bool),
+        place=_place(box, shape[1:]),
         start=(days.indices(target.shape[0])[0], rows.indices(target.shape[1])[0], 0),
         circular=bool(cube.attrs.get("circular_longitude", 0)),
     )
+
+
+def _place(box: xr.Dataset, shape: tuple[int, ...]) -> np.ndarray:
+    if "lat" not in box.dims:
+        return np.zeros((3, *shape), np.float32)
+    lat, lon = (np.deg2rad(box[name].values.astype(np.float64)) for name in ("lat", "lon"))
+    cosine, sine = np.cos(lat)[:, None], np.sin(lat)[:, None] + 0 * lon
+    return np.stack([cosine * np.cos(lon), cosine * np.sin(lon), sine]).astype(np.float32)
 
 
 def day_numbers(time: xr.DataArray) -> np.ndarray:

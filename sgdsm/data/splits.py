@@ -121,7 +121,13 @@ class Blocks:
 
     def deal(self, observed: np.ndarray, days: np.ndarray, gaps: Gaps, orbit: Orbit | None = None) -> Split:
         """Deal out the observed values (T, H, W); days since 1970-01-01; gaps: of the scored draws."""
-        label, target = self.label(days)
+        # a target that begins late or ends early is dealt over its own days; the others are nobody's
+        held = np.flatnonzero(observed.any((1, 2)))
+        first, last = (int(held[0]), int(held[-1])) if held.size else (0, len(days) - 1)
+        first = first if days[first] - days[0] > self.block_days else 0
+        last = last if days[-1] - days[last] > self.block_days else len(days) - 1
+        label, target = np.full(len(days), -1), np.zeros(len(days), bool)
+        label[first : last + 1], target[first : last + 1] = self.label(days[first : last + 1])
         train = label == 0
         scenarios = {}
         for code, split in enumerate(SPLITS[1:], start=1):
@@ -185,6 +191,34 @@ class Blocks:
                 deal[block] = choice
                 dealt[choice] += 1
         return deal
+
+
+class Random:
+    """Single values dealt at random: for comparison with papers that were scored so, and for nothing else.
+
+    It leaks. A test value has training values on the days around it and in the cells around it, with the same rain in
+    them, so the scores promise more than gaps of any length or other years will keep. `blocks` is the honest one.
+
+    shares: of the values, for train, validation, calibration, test. seed: of the deal.
+    """
+
+    def __init__(self, shares: tuple[float, float, float, float] = (0.52, 0.16, 0.16, 0.16), seed: int = 0) -> None:
+        if len(shares) != 4 or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6:
+            raise ConfigError(f"splits.shares={list(shares)}: expected four positive shares that add up to 1")
+        self.shares, self.seed = tuple(shares), seed
+
+    def deal(self, observed: np.ndarray, days: np.ndarray, gaps: Gaps, orbit: Orbit | None = None) -> Split:
+        """Deal out the observed values (T, H, W); those of training are seen by all."""
+        rng = np.random.default_rng([DEAL, self.seed])
+        label = np.digitize(rng.random(observed.shape, np.float32), np.cumsum(self.shares[:3]))
+        base = observed & (label == 0)
+        scenarios = {}
+        for code, split in enumerate(SPLITS[1:], start=1):
+            mine = observed & (label == code)
+            if not mine.any() or not base.any():
+                raise ConfigError(f"splits=random: {observed.sum()} observed values are too few for four splits")
+            scenarios[split] = Scenario(base, {"random": mine}, base)
+        return Split(base, base, np.ones(len(days), bool), scenarios)
 
 
 def no_gaps(split: str, gaps: Gaps, observed: np.ndarray) -> str:

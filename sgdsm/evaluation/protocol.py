@@ -25,8 +25,8 @@ def scored_split(split: Split) -> str:
     return "test" if "test" in split.scenarios else "validation"
 
 
-def write_files(folder: Path, cube: xr.Dataset, scenario: Scenario) -> None:
-    """Write HIDDEN and VISIBLE of a scenario."""
+def write_files(folder: Path, cube: xr.Dataset, scenario: Scenario, learned: np.ndarray) -> None:
+    """Write HIDDEN and VISIBLE of a scenario; the latter says which values were learned from, (T, H, W) bool."""
     folder.mkdir(parents=True, exist_ok=True)
     target = target_of(cube)
     dims = target.dims
@@ -36,6 +36,7 @@ def write_files(folder: Path, cube: xr.Dataset, scenario: Scenario) -> None:
     visible = seen_only(cube, scenario.seen)
     rain = precipitation_of(cube)
     visible = visible[[str(target.name), *([rain] if rain else []), *by_role(cube, "land")]]
+    visible["learned"] = (dims, learned, {"long_name": "whether a value was learned from"})
     for name, dataset in {HIDDEN: hidden, VISIBLE: visible}.items():
         _save(dataset, folder / name)
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sgdsm.build import build
 from sgdsm.cube import ConfigError, log
 from sgdsm.data.batch import Batch, Filled
 from sgdsm.models.base import GapFiller, Window
@@ -62,6 +63,33 @@ class Stack(GapFiller):
         self.weights.copy_(torch.from_numpy(convex_weights(self._gram)))
         shares = zip(self.members, self.weights.tolist(), strict=True)
         log.info("weights: %s", ", ".join(f"{name} {weight:.3f}" for name, weight in shares))
+
+
+class Ensemble(Stack):
+    """The mean of networks that differ in their seeds; its standard deviation joins their spread (CASM's structural
+    uncertainty) and what each says of its own.
+
+    filler: the first of them, with a seed. members: how many.
+    """
+
+    def __init__(self, filler: GapFiller, members: int = 7) -> None:
+        seed = filler.spec.get("seed")
+        if not isinstance(seed, int):
+            raise ConfigError(f"model.filler: {type(filler).__name__} has no seed, its copies would be the same")
+        specs = {f"seed_{seed + k}": {**filler.spec, "seed": seed + k} for k in range(members)}
+        super().__init__({name: build(spec, GapFiller) for name, spec in specs.items()})
+
+    def fill(self, batch: Batch) -> Filled:
+        found = [member.fill(batch) for member in self.fillers]
+        means = torch.stack([one.mean for one in found])
+        stds = [one.std for one in found if one.std is not None]
+        std = None
+        if len(stds) == len(found):
+            std = torch.sqrt(torch.stack(stds).square().mean(0) + means.var(0, unbiased=False))
+        return Filled(means.mean(0), std)
+
+    def on_validation_epoch_end(self) -> None:
+        """Their weights are equal, whatever the validation says."""
 
 
 def convex_weights(gram: np.ndarray) -> np.ndarray:

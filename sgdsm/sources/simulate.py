@@ -8,7 +8,7 @@ not to be a climate: its gaps, its noise and its memory resemble those of SMAP a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,12 +16,14 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
-from sgdsm.cube import ConfigError, as_cube
+from sgdsm.cube import ConfigError, as_cube, open_cube
+from sgdsm.sources.emission import AMSR, SMOS, Sensors, described
 from sgdsm.sources.orbit import Orbit
 
 KM_PER_DEGREE = 111.2
 SPIN_UP_DAYS = 120
 SURFACE_MM, ROOT_MM = 80.0, 600.0
+FROST_K = 276.5  # of the daily mean: the night pass meets soil that is colder
 DYNAMIC = ("precipitation", "air_temperature", "shortwave_down", "surface_temperature")
 STATIC = ("elevation", "sand", "clay", "ndvi_mean")
 REASONS = "observed orbit frost vegetation interference"
@@ -40,6 +42,7 @@ DESCRIBED = {
     "ndvi_mean": ("1", "mean NDVI", "normalized_difference_vegetation_index"),
     "sm_noise": ("m3 m-3", "standard deviation of the retrieval noise", None),
     "land": ("1", "land cells", None),
+    **described(),
 }
 
 
@@ -53,11 +56,14 @@ def simulate(
     start: str = "2015-04-01",
     land_fraction: float = 0.75,
     seed: int = 0,
+    sensors: Sensors | None = None,
+    step_days: int = 1,
 ) -> xr.Dataset:
     """A simulated cube in memory.
 
     resolution: cell size in degrees. north, west: edges of the grid in degrees. land_fraction: share of cells above
-    the sea.
+    the sea. sensors: satellites whose brightness temperatures are added to the dynamic covariates. step_days: 1 for
+    daily maps, n for means of n days over what was observed of them, dated by the first.
 
     Besides the target `sm`, covariates and `land` it holds, without a role, the truth `sm_true` and the standard
     deviation of the retrieval noise `sm_noise`.
@@ -65,10 +71,42 @@ def simulate(
     Raises ConfigError where the size is not possible.
     """
     world = World(rows, columns, resolution, north, west, land_fraction, seed)
-    maps = list(world.run(days, start))
-    time = xr.date_range(start, periods=days)
-    arrays: dict[str, Any] = {name: (("time", "lat", "lon"), np.stack([day[name] for day in maps])) for name in maps[0]}
+    if not 1 <= step_days <= days:
+        raise ConfigError(f"data.step_days={step_days}: expected 1 to the {days} days of the world")
+    maps = list(world.run(days, start, sensors))
+    time = xr.date_range(start, periods=days // step_days, freq=f"{step_days}D")
+    fields = {name: _steps(np.stack([day[name] for day in maps]), step_days) for name in maps[0]}
+    arrays: dict[str, Any] = {name: (("time", "lat", "lon"), values) for name, values in fields.items()}
     return _cube(world, arrays, time)
+
+
+def sensor_world(
+    path: str,
+    sensors: Sensors,
+    dynamic: Sequence[str] = (*SMOS, *AMSR),
+    rows: int = 14,
+    columns: int = 24,
+    days: int = 2922,
+    resolution: float = 1.0,
+    north: float = 50.0,
+    west: float = -125.0,
+    start: str = "2008-01-01",
+    land_fraction: float = 0.75,
+    seed: int = 0,
+    step_days: int = 3,
+) -> xr.Dataset:
+    """As `simulate` with sensors, written to a NetCDF file and opened from there, with some of its covariates.
+
+    A file that is there already is opened as it is.
+    """
+    if not Path(path).exists():
+        world = simulate(
+            rows, columns, days, resolution, north, west, start, land_fraction, seed, sensors, step_days
+        )  # fmt: skip
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        world.to_netcdf(f"{path}.partial", engine="netcdf4")
+        Path(f"{path}.partial").rename(path)
+    return open_cube(path, "sm", dynamic, land="land")
 
 
 def simulate_store(
@@ -155,7 +193,7 @@ class World:
         self.disturbed = self._noise(rng, 60.0, 1.5) > 2.0
         self.swaths = Orbit(self.lat, self.lon).cycle(phase=float(rng.uniform(0, 2 * np.pi)))
 
-    def run(self, days: int, start: str) -> Iterator[dict[str, np.ndarray]]:
+    def run(self, days: int, start: str, sensors: Sensors | None = None) -> Iterator[dict[str, np.ndarray]]:
         """Daily maps (H, W) of the variables with a time dimension."""
         if days < 1:
             raise ConfigError(f"data.days={days}: expected at least 1")
@@ -164,6 +202,8 @@ class World:
         storm, warm = self._noise(rng, 600.0, 3.0), self._noise(rng, 1200.0, 3.0)
         local = self._noise(rng, 150.0, 2.5)
         surface, root = self.capacity * self.wetness, self.capacity * (0.5 + 0.5 * self.wetness)
+        if sensors is not None:
+            sensors.begin(self.seed, self.lat, self.lon)
         for number in range(-SPIN_UP_DAYS, days):
             drift = max(1, round(300 / KM_PER_DEGREE / self.resolution))
             storm = 0.55 * np.roll(storm, drift, 1) + 0.835 * self._noise(rng, 600.0, 3.0)
@@ -171,8 +211,13 @@ class World:
             warm = 0.8 * warm + 0.6 * self._noise(rng, 1200.0, 3.0)
             weather = self._weather(first + number, 0.85 * storm + 0.53 * local, warm)
             surface, root = self._water(surface, root, weather)
-            if number >= 0:
-                yield self._observe(number, rng, surface, weather)
+            if number < 0:
+                continue
+            maps = self._observe(number, rng, surface, weather)
+            if sensors is not None:
+                date, thawed = np.datetime64(int(first) + number, "D"), maps["air_temperature"] >= FROST_K
+                maps |= sensors.look(number, date, maps, self.porosity, self.ndvi, thawed)
+            yield maps
 
     def _weather(self, day: int, storm: np.ndarray, warm: np.ndarray) -> dict[str, np.ndarray]:
         lat = np.deg2rad(self.lat)[:, None]
@@ -226,8 +271,7 @@ class World:
         self, number: int, rng: np.random.Generator, surface: np.ndarray, weather: dict[str, np.ndarray]
     ) -> dict[str, np.ndarray]:
         shape = surface.shape
-        # the night pass meets soil that is colder than the daily mean
-        frost = weather["air_temperature"] < 276.5
+        frost = weather["air_temperature"] < FROST_K
         dense = rng.random(shape) < np.clip(3 * (self.ndvi - 0.62), 0, 0.9)
         interference = self.disturbed & (rng.random(shape) < 0.6) | (self._noise(rng, 150.0, 2.5) > 1.6)
         reason = np.select([~self.swaths[number % len(self.swaths)], frost, dense, interference], [1, 2, 3, 4], 0)
@@ -263,11 +307,28 @@ def _cube(world: World, arrays: dict[str, Any], time: Any) -> xr.Dataset:
     dataset = xr.Dataset(
         {**arrays, **maps, "land": (space, world.land)}, {"time": time, "lat": world.lat, "lon": world.lon}
     )
-    for name, (units, long_name, standard) in DESCRIBED.items():
+    present = {name: words for name, words in DESCRIBED.items() if name in dataset}
+    for name, (units, long_name, standard) in present.items():
         dataset[name].attrs = {"units": units, "long_name": long_name}
         if standard:
             dataset[name].attrs["standard_name"] = standard
     flags = {"flag_values": np.arange(len(REASONS.split()), dtype=np.int8), "flag_meanings": REASONS}
     dataset["sm_reason"].attrs |= flags
-    cube = as_cube(dataset, "sm", DYNAMIC, STATIC, ("sm_reason",), "land")
-    return cube.assign({n: dataset[n] for n in ("sm_true", "sm_noise")})
+    measured = [n for n in (*SMOS, *AMSR) if n in dataset]
+    cube = as_cube(dataset, "sm", (*DYNAMIC, *measured), STATIC, ("sm_reason",), "land")
+    # the map of the retrieval's noise is that of a world without sensors
+    kept = ("sm_true", "sm_held_back") if measured else ("sm_true", "sm_noise")
+    return cube.assign({n: dataset[n] for n in kept})
+
+
+def _steps(values: np.ndarray, days: int) -> np.ndarray:
+    """Means of so many days each, (T, H, W), over what is finite; of flags the smallest, which is 'observed'."""
+    if days == 1:
+        return values
+    grouped = values[: len(values) // days * days].reshape(-1, days, *values.shape[1:])
+    if values.dtype.kind != "f":
+        return grouped.min(1)
+    known = np.isfinite(grouped)
+    total = np.where(known, grouped, 0).sum(1)
+    mean: np.ndarray = np.where(known.any(1), total / np.maximum(known.sum(1), 1), np.nan).astype(values.dtype)
+    return mean

@@ -1,0 +1,90 @@
+"""How much of a score is the seasonal cycle: R of the full signal beside R of what is left without the cycle.
+
+Reads files only. The cycle of each cell (mean and two harmonics, `sgdsm.data.scaling.Climatology`) is fitted to values
+that the scored run was fitted to, and is taken from the truth and from the estimate alike. After CASM (Skulovich and
+Gentine, Sci. Data 10, 154, 2023), which reports both; its cycle has one harmonic, fitted to all values.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from sgdsm.cube import CubeError, open_dataset
+from sgdsm.data.record import day_numbers
+from sgdsm.data.scaling import CellStatistics, Climatology
+from sgdsm.evaluation.protocol import FILLED, HIDDEN, VISIBLE
+
+
+def score_run(evaluation: Path) -> dict[str, float]:
+    """Scores at the hidden values of a run. evaluation: the folder of the files that it was scored with."""
+    with open_dataset(evaluation / HIDDEN) as hidden:
+        truth = hidden["truth"].load()
+        masks = [
+            hidden[n].values.astype(bool) for n in hidden.data_vars if hidden[n].dims == truth.dims and n != "truth"
+        ]
+    return _scores(evaluation / FILLED, truth, np.logical_or.reduce(masks), cycle_of(evaluation))
+
+
+def score_file(filled: Path, truth: Path, variable: str, where: str, cycle: Path) -> dict[str, float]:
+    """Scores of a filled file against a variable of another, where that and the variable `where` have values.
+
+    cycle: the evaluation folder of the run whose training values give the cycle.
+
+    Raises CubeError where a file lacks a variable or the grids differ.
+    """
+    with open_dataset(truth) as source:
+        missing = [n for n in (variable, where) if n not in source]
+        if missing:
+            raise CubeError(f"{truth}: no variable {missing[0]!r}")
+        with open_dataset(filled) as product:
+            days = product["time"].values
+        if not np.isin(days, source["time"].values).all():
+            raise CubeError(f"{filled}: has days that {truth} lacks")
+        wanted, present = (source[n].sel(time=days).load() for n in (variable, where))
+    mask = np.isfinite(wanted.values) & np.isfinite(present.values)
+    return _scores(filled, wanted, mask, cycle_of(cycle))
+
+
+def cycle_of(evaluation: Path) -> Climatology:
+    """The cycle of the values that a run was fitted to."""
+    with open_dataset(evaluation / HIDDEN) as hidden, open_dataset(evaluation / VISIBLE) as visible:
+        if "learned" not in visible:
+            raise CubeError(f"{evaluation / VISIBLE}: does not say what was learned from: score the run again")
+        known = visible["learned"].values.astype(bool)
+        values = np.where(known, hidden["truth"].values, 0)
+        return CellStatistics.of(values, known, day_numbers(hidden["time"])).solve()
+
+
+def format_scores(scores: dict[str, dict[str, float]]) -> str:
+    """A line for each, six digits."""
+    width = max(map(len, scores))
+    head = f"{'':{width}}  {'N':>8} {'R':>9} {'R resid.':>9} {'RMSE':>9} {'bias':>9}"
+    lines = [
+        f"{name:{width}}  {s['n']:8.0f} {s['r']:9.6f} {s['r_residual']:9.6f} {s['rmse']:9.6f} {s['bias']:+9.6f}"
+        for name, s in scores.items()
+    ]
+    return "\n".join([head, *lines])
+
+
+def _scores(filled: Path, truth: xr.DataArray, mask: np.ndarray, cycle: Climatology) -> dict[str, float]:
+    with open_dataset(filled) as product:
+        if "sm_filled" not in product or product["sm_filled"].shape != truth.shape:
+            raise CubeError(f"{filled}: expected sm_filled of the shape {truth.shape}")
+        estimate = product["sm_filled"].values
+    mask = mask & np.isfinite(estimate)
+    if mask.sum() < 2:
+        raise CubeError(f"{filled}: nothing to score: no value both wanted and filled")
+    if cycle.spread.shape != mask.shape[1:]:
+        raise CubeError(f"{filled}: the grid is not that of the run whose cycle is taken off")
+    seasonal = cycle.at(day_numbers(truth["time"]))[mask].astype(np.float64)
+    q, t = estimate[mask].astype(np.float64), truth.values[mask].astype(np.float64)
+    return {
+        "n": float(mask.sum()),
+        "r": float(np.corrcoef(q, t)[0, 1]),
+        "r_residual": float(np.corrcoef(q - seasonal, t - seasonal)[0, 1]),
+        "rmse": float(np.sqrt(np.mean((q - t) ** 2))),
+        "bias": float(np.mean(q - t)),
+    }

@@ -1,0 +1,190 @@
+"""CASM: the seasonal cycle of each cell plus what a dense network makes of the covariates' departures from theirs."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import dropout, mse_loss, relu
+
+from sgdsm.cube import ConfigError
+from sgdsm.data.batch import Batch, Filled
+from sgdsm.data.scaling import Inputs
+from sgdsm.models.base import Window
+from sgdsm.models.checkpoint import load_filler
+from sgdsm.models.network import Estimate, Network
+from sgdsm.models.seasonal import seasonal_cycle
+
+# a unit vector changes by 0.02 a degree: in a region it would hardly show
+PLACE = 4.0
+
+
+class Casm(Network):
+    """Residual network on brightness temperatures, cell by cell and day by day.
+
+    Follows CASM (Skulovich and Gentine, Sci. Data 10, 154, 2023). Inputs: the place, and for each covariate its
+    departure from the cell's seasonal cycle, 0 where it is missing, with a mask channel for gappy ones. Covariates are
+    the brightness temperatures, told by a name that begins with 'tb_' or holds 'brightness_temperature'; all dynamic
+    ones where none is called so. Output: the departure of the target from its own cycle, which is added. Ours: dropout,
+    splits and scalers without leaks, and the target's cycle, which is the climatology of the Batch (two harmonics drawn
+    to the domain's where values are few) because that knows the training days of a blocked split too.
+
+    window_cells: side of a window, which holds the whole record; with `batch_size` windows of 2 x 2 cells a step has
+    some 1000 rows in a record of five years every three days. layers, width: hidden ones. harmonics: of the covariates'
+    cycles. dropout: share of the units dropped. samples: thinned networks whose mean is the estimate (Gal and
+    Ghahramani, ICML 2016), each with one mask for all cells and days; 1, or no dropout: the whole network. The standard
+    deviation joins their spread and the errors in validation. start_from: folder of a run whose weights training starts
+    from; frozen: how many of the first layers then keep them. passes, learning_rate (of Adam, with the course of
+    `Network`, where CASM's is constant), batch_size and seed are those of `Network`.
+    """
+
+    def __init__(
+        self,
+        window_cells: int = 2,
+        layers: int = 7,
+        width: int = 1050,
+        harmonics: int = 1,
+        dropout: float = 0.05,
+        samples: int = 20,
+        start_from: str | None = None,
+        frozen: int = 0,
+        passes: int = 30,
+        learning_rate: float = 2e-4,
+        batch_size: int = 4,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(passes, learning_rate, 0.0, batch_size, seed)
+        for name, value in {"window_cells": window_cells, "layers": layers, "width": width, "samples": samples}.items():
+            if value < 1:
+                raise ConfigError(f"model.{name}={value}: expected at least 1")
+        if harmonics not in (1, 2, 3):
+            raise ConfigError(f"model.harmonics={harmonics}: expected 1, 2 or 3")
+        if not 0 <= dropout < 1:
+            raise ConfigError(f"model.dropout={dropout}: expected a share from 0 to below 1")
+        if not 0 <= frozen <= layers or (frozen and start_from is None):
+            raise ConfigError(f"model.frozen={frozen}: expected 0 to {layers} layers, of a run model.start_from")
+        self.window = Window(None, window_cells, None, 0)
+        self.depth, self.width, self.harmonics, self.dropout, self.samples = layers, width, harmonics, dropout, samples
+        self.start_from, self.frozen = start_from, frozen
+        self.thinned = dropout > 0 and samples > 1
+        self.noise: Tensor
+        self.register_buffer("noise", torch.tensor(float("nan")))
+
+    def setup_inputs(self, inputs: Inputs) -> None:
+        self.used = _brightness(inputs.dynamic)
+        if not self.used:
+            raise ConfigError(
+                "model=casm learns from dynamic covariates, and the cube has none: name them in data.dynamic"
+            )
+        self.gappy = [c for c in self.used if inputs.dynamic[c] in inputs.gappy]
+        torch.manual_seed(self.seed)
+        sizes = [3 + len(self.used) + len(self.gappy), *[self.width] * self.depth]
+        hidden = [nn.Linear(a, b) for a, b in pairwise(sizes)]
+        self.output = nn.Linear(self.width, 1)
+        for layer in hidden:
+            # PyTorch's own start lets the signal of ReLU layers fade
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
+        nn.init.zeros_(self.output.weight)
+        nn.init.zeros_(self.output.bias)
+        for layer in hidden[: self.frozen]:
+            layer.requires_grad_(False)
+        self.hidden = nn.ModuleList(hidden)
+
+    def setup(self, stage: str) -> None:
+        # before Lightning restores an interrupted training, and never in filling: the run may be gone by then
+        if stage == "fit" and self.start_from is not None:
+            self._take_over(self.start_from)
+
+    def make_optimizer(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam([p for p in self.parameters() if p.requires_grad], self.learning_rate)
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        """Mean squared error at the hidden values of a batch."""
+        torch.manual_seed(int(np.random.SeedSequence([self.seed, self.current_epoch, index]).generate_state(1)[0]))
+        self._schedule(index)
+        anomaly, _ = self.estimate(batch)
+        loss = mse_loss(anomaly[batch.wanted], batch.truth[batch.wanted])
+        self.log("train_loss", loss.detach(), prog_bar=True, on_step=False, on_epoch=True, batch_size=1)
+        return loss
+
+    def estimate(self, batch: Batch) -> Estimate:
+        return self._place_back(self._forward(self._rows(batch), None), batch), None
+
+    def fill(self, batch: Batch) -> Filled:
+        rows = self._rows(batch)
+        masks = [self._mask(number) for number in range(self.samples)] if self.thinned else [None]
+        found = torch.stack([self._forward(rows, mask).float() for mask in masks])
+        spread = self.inputs.anomaly_scale * found.std(0, unbiased=False)
+        std = torch.sqrt(spread**2 + self.noise**2) if self.noise.isfinite() else None
+        mean = self.in_units(self._place_back(found.mean(0), batch), batch)
+        return Filled(mean, None if std is None else self._place_back(std, batch))
+
+    def on_validation_epoch_start(self) -> None:
+        super().on_validation_epoch_start()
+        # every pass is judged by the whole network: samples would cost more than the training
+        self._sampling, self.thinned = self.thinned, False
+
+    def on_validation_epoch_end(self) -> None:
+        super().on_validation_epoch_end()
+        self.thinned = self._sampling
+        self.noise.fill_(self.trainer.callback_metrics["validation_rmse"].item())
+
+    def _rows(self, batch: Batch) -> Tensor:
+        """Inputs at the wanted values, (N, channels)."""
+        values, present = batch.dynamic[:, self.used], batch.present[:, self.used]
+        cycle = seasonal_cycle(values, present, batch.season, self.harmonics)
+        residual = torch.where(present, values - cycle, 0)
+        gappy = batch.present[:, self.gappy].to(values.dtype)
+        place = PLACE * batch.place[:, :, None].expand(-1, -1, values.shape[2], -1, -1)
+        return torch.cat([place, residual, gappy], 1).movedim(1, -1)[batch.wanted[:, 0]]
+
+    def _forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """Scaled departures, (N,). mask: (layers, width) of a thinned network, None for the whole one."""
+        for number, layer in enumerate(self.hidden):
+            x = relu(layer(x))
+            x = dropout(x, self.dropout, self.training) if mask is None else x * mask[number]
+        found: Tensor = self.output(x)[:, 0]
+        return found
+
+    def _mask(self, number: int) -> Tensor:
+        # seeded by the sample alone: tiles, batches and slabs do not show
+        rng = np.random.default_rng([self.seed, number])
+        kept = rng.random((self.depth, self.width), np.float32) >= self.dropout
+        return torch.from_numpy(kept / np.float32(1 - self.dropout)).to(self.device)
+
+    def _place_back(self, rows: Tensor, batch: Batch) -> Tensor:
+        whole = rows.new_zeros(batch.wanted.shape)
+        whole[batch.wanted] = rows
+        return whole
+
+    def _take_over(self, folder: str) -> None:
+        """The weights of another run, made to mean the same under these scalers."""
+        other = load_filler(Path(folder) / "model.ckpt")
+        other = getattr(other, "filler", other)  # without its uncertainty
+        if not isinstance(other, Casm) or (other.depth, other.width) != (self.depth, self.width):
+            raise ConfigError(
+                f"model.start_from={folder}: expected a run of model=casm of {self.depth} layers of {self.width}"
+            )
+        ours, theirs = self.inputs, other.inputs
+        if (theirs.dynamic, theirs.gappy) != (ours.dynamic, ours.gappy):
+            raise ConfigError(
+                f"model.start_from={folder}: it learned from {list(theirs.dynamic)} (with gaps: {list(theirs.gappy)}), "
+                f"expected {list(ours.dynamic)} (with gaps: {list(ours.gappy)})"
+            )
+        self.load_state_dict({**other.state_dict(), "noise": self.noise})
+        ratio = [ours.scalers[ours.dynamic[c]].scale / theirs.scalers[ours.dynamic[c]].scale for c in self.used]
+        with torch.no_grad():
+            first = self.get_parameter("hidden.0.weight")
+            first[:, 3 : 3 + len(ratio)] *= torch.tensor(ratio, device=first.device)
+            for parameter in self.output.parameters():
+                parameter.mul_(theirs.anomaly_scale / ours.anomaly_scale)
+
+
+def _brightness(names: tuple[str, ...]) -> list[int]:
+    """Channels of the brightness temperatures; all where there are none."""
+    found = [c for c, n in enumerate(names) if n.lower().startswith("tb_") or "brightness_temperature" in n.lower()]
+    return found or list(range(len(names)))

@@ -1,0 +1,151 @@
+"""Brightness temperatures of the built-in world: what passive microwave satellites of several years would measure.
+
+The tau-omega model: a rough soil under one layer of vegetation, zeroth order in scattering (Mo et al., J. Geophys. Res.
+87, 11229, 1982). Left out: the atmosphere, bound and salty water, frozen soil (no pass is used over it), open water.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sgdsm.cube import ConfigError
+from sgdsm.sources.orbit import Orbit
+
+SMOS_ANGLE, AMSR_ANGLE = 42.5, 55.0
+SMOS_GHZ, AMSR_GHZ = 1.4, (10.7, 18.7, 36.5, 89.0)
+SMOS = ("tb_1h", "tb_1v")
+AMSR = tuple(f"tb_{int(ghz)}{p}" for ghz in AMSR_GHZ for p in "hv")
+ROUGHNESS, ALBEDO = 0.2, 0.05
+# water at 20 C: permittivity at rest and at high frequency, frequency of relaxation; rock
+WATER_STATIC, WATER_FAST, WATER_GHZ = 80.1, 4.9, 17.1
+MINERAL = 4.7
+LEAST_NDVI, STEMS = 0.1, 3.5  # NDVI of bare soil; kg m-2 of water in the stems of crops, SMAP's table
+# of random numbers, apart from those of the world itself
+PHASES, NOISE = 7, 8
+
+
+def permittivity(moisture: np.ndarray, porosity: np.ndarray, ghz: float) -> np.ndarray:
+    """Complex permittivity of moist soil: refractive mixing of rock, air and water (Birchak et al., Proc. IEEE 62, 93,
+    1974), with the water relaxing after Debye. moisture, porosity: m3 m-3."""
+    water = WATER_FAST + (WATER_STATIC - WATER_FAST) / (1 + 1j * ghz / WATER_GHZ)
+    moisture = np.minimum(moisture, porosity)
+    index: np.ndarray = (1 - porosity) * np.sqrt(MINERAL) + (porosity - moisture) + moisture * np.sqrt(water)
+    return index**2
+
+
+def reflectivity(epsilon: np.ndarray, angle: float, roughness: float = ROUGHNESS) -> tuple[np.ndarray, np.ndarray]:
+    """Share of the power that a soil reflects, H and V: Fresnel's, lessened by exp(-h cos^2) for roughness (Choudhury
+    et al., J. Geophys. Res. 84, 5699, 1979). angle: of incidence, degrees."""
+    cosine, sine = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
+    root = np.sqrt(epsilon - sine**2)
+    rough = np.exp(-roughness * cosine**2)
+    h = abs((cosine - root) / (cosine + root)) ** 2
+    v = abs((epsilon * cosine - root) / (epsilon * cosine + root)) ** 2
+    return rough * h, rough * v
+
+
+def optical_depth(ndvi: np.ndarray, ghz: float) -> np.ndarray:
+    """Of the vegetation at nadir, b times its water: b = 0.12 at 1.4 GHz, growing with the root of the frequency (after
+    Jackson and Schmugge, Remote Sens. Environ. 36, 203, 1991); water of leaves and stems in kg m-2 from NDVI (SMAP
+    ancillary data report on vegetation water content, JPL D-53061, 2013)."""
+    green = np.maximum(ndvi, LEAST_NDVI)
+    water = np.maximum(0.0, 1.9134 * green**2 - 0.3215 * green) + STEMS * (green - LEAST_NDVI) / (1 - LEAST_NDVI)
+    depth: np.ndarray = 0.12 * np.sqrt(ghz / SMOS_GHZ) * water
+    return depth
+
+
+def brightness(
+    moisture: np.ndarray, porosity: np.ndarray, ndvi: np.ndarray, temperature: np.ndarray, ghz: float, angle: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Brightness temperatures H and V in K of soil and vegetation that have one `temperature`."""
+    through = np.exp(-optical_depth(ndvi, ghz) / np.cos(np.deg2rad(angle)))
+    reflected = reflectivity(permittivity(moisture, porosity, ghz), angle)
+    plants = (1 - ALBEDO) * (1 - through)
+    # the soil's own, dimmed; the plants', upward and from the soil's mirror
+    h, v = (temperature * ((1 - r) * through + plants * (1 + r * through)) for r in reflected)
+    return h, v
+
+
+class Sensors:
+    """Satellites over the built-in world, and when they flew; a compressed history of the real ones.
+
+    An AMSR-E (10 to 89 GHz, 55 degrees) ends at `amsr_e_until`, an AMSR2 begins at `amsr2_from`; a SMOS (1.4 GHz, 42.5
+    degrees) begins at `smos_from`, soil moisture of a SMAP at `smap_from`. amsr_e_offsets: by how much AMSR-E reads
+    differently from AMSR2 at 10, 18, 36 and 89 GHz, K; over land it differs by some kelvins, channel by channel (Du et
+    al., Remote Sens. 6, 8594, 2014); the numbers are round ones of that order, not theirs. smos_noise, amsr_noise:
+    standard deviations of one pass, K; retrieval_noise: of soil moisture, m3 m-3.
+    """
+
+    def __init__(
+        self,
+        amsr_e_until: str,
+        smos_from: str,
+        amsr2_from: str,
+        smap_from: str,
+        amsr_e_offsets: tuple[float, float, float, float] = (-5.0, -4.0, -4.0, -2.0),
+        smos_noise: float = 1.3,
+        amsr_noise: float = 0.6,
+        retrieval_noise: float = 0.04,
+    ) -> None:
+        for name, value in {"smos": smos_noise, "amsr": amsr_noise, "retrieval": retrieval_noise}.items():
+            if value < 0:
+                raise ConfigError(f"data.sensors.{name}_noise={value}: expected 0 or more")
+        try:
+            dates = [np.datetime64(d, "D") for d in (amsr_e_until, smos_from, amsr2_from, smap_from)]
+        except ValueError as error:
+            raise ConfigError(f"data.sensors: {error}: expected dates like 2010-01-15") from error
+        self.amsr_e_until, self.smos_from, self.amsr2_from, self.smap_from = dates
+        self.amsr_e_offsets, self.smos_noise, self.amsr_noise = tuple(amsr_e_offsets), smos_noise, amsr_noise
+        self.retrieval_noise = retrieval_noise
+
+    def begin(self, seed: int, lat: np.ndarray, lon: np.ndarray) -> None:
+        """Set the satellites on their orbits over a grid."""
+        phases = np.random.default_rng([seed, PHASES]).uniform(0, 2 * np.pi, 2)
+        self._smos = Orbit(lat, lon, swath_km=1000.0).cycle(phases[0])
+        self._amsr = Orbit(lat, lon).cycle(phases[1])
+        self._rng = np.random.default_rng([seed, NOISE])
+
+    def look(
+        self,
+        number: int,
+        date: np.datetime64,
+        maps: dict[str, np.ndarray],
+        porosity: np.ndarray,
+        ndvi: np.ndarray,
+        thawed: np.ndarray,
+    ) -> dict[str, np.ndarray]:
+        """What is measured on day `number`, (H, W) float32, NaN where there was no pass; to be added to `maps` of the
+        world, whose retrieval gets the noise that is said here and is kept back until SMAP flies."""
+        truth, temperature = maps["sm_true"], maps["air_temperature"]
+        noise = self._rng.standard_normal(truth.shape)
+        retrieved = np.maximum(truth + self.retrieval_noise * noise, 0.01)
+        retrieved = np.where(np.isfinite(maps["sm"]), retrieved, np.nan)
+        found = {"sm": retrieved if date >= self.smap_from else np.full_like(retrieved, np.nan)}
+        found["sm_held_back"] = retrieved
+        early = date < self.amsr_e_until
+        moisture = np.nan_to_num(truth)  # the sea has no temperature either
+        passes = {
+            SMOS: self._smos[number % len(self._smos)] if date >= self.smos_from else None,
+            AMSR: self._amsr[number % len(self._amsr)] if early or date >= self.amsr2_from else None,
+        }
+        for names, swath in passes.items():
+            seen = np.zeros(truth.shape, bool) if swath is None else swath & thawed
+            smos = names is SMOS
+            for k, ghz in enumerate((SMOS_GHZ,) if smos else AMSR_GHZ):
+                pair = brightness(moisture, porosity, ndvi, temperature, ghz, SMOS_ANGLE if smos else AMSR_ANGLE)
+                for name, value in zip(names[2 * k :], pair, strict=False):
+                    error = (self.smos_noise if smos else self.amsr_noise) * self._rng.standard_normal(truth.shape)
+                    offset = self.amsr_e_offsets[k] if early and not smos else 0.0
+                    found[name] = np.where(seen, value + error + offset, np.nan)
+        return {name: value.astype(np.float32) for name, value in found.items()}
+
+
+def described() -> dict[str, tuple[str, str, str | None]]:
+    """Units, long name and standard name of what the sensors add."""
+    found: dict[str, tuple[str, str, str | None]] = {
+        "sm_held_back": ("m3 m-3", "the retrieval as if SMAP had always flown; for scores only", None)
+    }
+    for name in (*SMOS, *AMSR):
+        what = f"brightness temperature at {name[3:-1]} GHz, {name[-1].upper()} polarisation"
+        found[name] = ("K", what, "brightness_temperature")
+    return found

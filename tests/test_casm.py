@@ -1,0 +1,328 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from sgdsm.build import build
+from sgdsm.config import check_config
+from sgdsm.cube import ConfigError, CubeError, as_cube
+from sgdsm.data.gaps import Gaps
+from sgdsm.data.record import Names, read_record
+from sgdsm.data.scaling import season_basis
+from sgdsm.data.splits import Blocks, Random
+from sgdsm.inference.stream import fill_cube
+from sgdsm.inference.writers import MemoryOutput
+from sgdsm.models.base import GapFiller
+from sgdsm.models.casm import Casm
+from sgdsm.models.checkpoint import load_filler, save_filler
+from sgdsm.models.seasonal import seasonal_cycle
+from sgdsm.sources.taught import taught
+from sgdsm.training import fit, prepare
+
+DAYS = np.arange(16436, 16436 + 730)
+SEASON = torch.from_numpy(season_basis(DAYS)[:, 1:].T)[None]
+CASM = {"_target_": "sgdsm.models.casm.Casm", "layers": 2, "width": 16, "passes": 2, "samples": 4, "dropout": 0.1}
+QUIET = {"_target_": "sgdsm.training.TrainerOptions", "progress": False}
+
+
+def wave(amplitude: float, phase: float, offset: float, harmonic: int = 1) -> torch.Tensor:
+    angle = 2 * np.pi * DAYS / 365.2425
+    return torch.from_numpy(amplitude * np.sin(harmonic * angle + phase) + offset).float()
+
+
+def fitted(series: torch.Tensor, present: torch.Tensor | None = None, harmonics: int = 1) -> torch.Tensor:
+    values = series.reshape(1, 1, -1, 1, 1)
+    mask = torch.ones_like(values, dtype=torch.bool) if present is None else present.reshape(values.shape)
+    return seasonal_cycle(torch.where(mask, values, 0), mask, SEASON, harmonics).flatten()
+
+
+def test_a_sine_is_found_again_and_goes_on_where_nothing_is_present():
+    series = wave(0.1, 0.7, 0.25)
+    present = torch.rand(len(DAYS), generator=torch.Generator().manual_seed(0)) < 0.3
+    present[500:] = False
+    torch.testing.assert_close(fitted(series, present), series, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("harmonics", [1, 2, 3])
+def test_more_harmonics(harmonics):
+    series = wave(0.1, 0.7, 0.25) + wave(0.05, 2.0, 0, harmonics)
+    torch.testing.assert_close(fitted(series, None, harmonics), series, atol=1e-5, rtol=0)
+
+
+def test_all_cells_are_solved_as_each_alone():
+    generator = torch.Generator().manual_seed(1)
+    values = torch.randn(1, 2, len(DAYS), 3, 2, generator=generator)
+    present = torch.rand(values.shape, generator=generator) < 0.4
+    together = seasonal_cycle(torch.where(present, values, 0), present, SEASON)
+    for c, y, x in np.ndindex(2, 3, 2):
+        alone = fitted(values[0, c, :, y, x], present[0, c, :, y, x])
+        torch.testing.assert_close(together[0, c, :, y, x], alone, atol=1e-6, rtol=0)
+
+
+def test_the_median_stands_in():
+    series = wave(0.1, 0.7, 0.25)
+    few = torch.zeros(len(DAYS), dtype=torch.bool)
+    few[::20] = True
+    assert few.sum() < 40
+    torch.testing.assert_close(fitted(series, few), series[few].median().expand(len(DAYS)))
+    season = torch.zeros(len(DAYS), dtype=torch.bool)
+    season[60:120] = True
+    got = fitted(series, season)
+    assert (got == got[0]).all(), "two months do not tell a year"
+    # three months of a slope, twice: solvable, but b and A leave what was ever seen
+    slope = torch.linspace(0, 1, len(DAYS))
+    part = torch.zeros(len(DAYS), dtype=torch.bool)
+    part[0:100] = part[365:465] = True
+    got = fitted(slope, part)
+    assert got.min() >= -1
+    assert got.max() <= 2
+    assert (fitted(series, torch.zeros_like(few)) == 0).all()
+
+
+def world(days: int = 200, projected: bool = False, dynamic: tuple[str, ...] = ("tb_a", "rain")) -> xr.Dataset:
+    """Soil moisture that one covariate tells, and another that has nothing to say."""
+    rng = np.random.default_rng(0)
+    shape = (days, 4, 5)
+    names = ("y", "x") if projected else ("lat", "lon")
+    dims = ("time", *names)
+    signal = rng.standard_normal(shape)
+    sm = 0.25 + 0.05 * signal + 0.005 * rng.standard_normal(shape)
+    sm[rng.random(shape) < 0.3] = np.nan
+    tb = 250 - 10 * signal
+    tb[rng.random(shape) < 0.2] = np.nan
+    dataset = xr.Dataset(
+        {
+            "sm": (dims, sm.astype("f4"), {"units": "m3 m-3"}),
+            "tb_a": (dims, tb.astype("f4"), {"units": "K"}),
+            "rain": (dims, rng.random(shape).astype("f4"), {"units": "mm d-1"}),
+        },
+        {
+            "time": xr.date_range("2015-01-01", periods=days),
+            names[0]: 50.0 - np.arange(4),
+            names[1]: 5.0 + np.arange(5),
+        },
+    )
+    return as_cube(dataset, "sm", dynamic)
+
+
+def settings(path, model: dict, **data) -> dict:
+    return {
+        "data": {"_target_": "sgdsm.cube.open_cube", "path": str(path), "target": "sm", "dynamic": ["tb_a"], **data},
+        "model": model,
+        "gaps": {"_target_": "sgdsm.data.gaps.Gaps"},
+        "splits": {"_target_": "sgdsm.data.splits.All"},
+        "trainer": QUIET,
+        "seed": 0,
+    }
+
+
+def filled(cube: xr.Dataset, filler: GapFiller) -> xr.Dataset:
+    output = MemoryOutput()
+    fill_cube(cube, filler, output, trainer={"enable_progress_bar": False})
+    return output.dataset
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("casm")
+    world().to_netcdf(folder / "world.nc")
+    model = {**CASM, "passes": 30, "learning_rate": 1e-2, "batch_size": 1}
+    task = prepare(settings(folder / "world.nc", model))
+    fit(task, folder)
+    save_filler(task.filler, folder / "model.ckpt")
+    return task, folder
+
+
+def test_it_learns_and_its_std_holds_the_noise(trained):
+    task, _ = trained
+    scenario = task.split.scenarios["validation"]
+    values = task.cube["sm"].values
+    hidden = scenario.all_hidden
+    shown = task.cube.assign(sm=task.cube["sm"].where(xr.DataArray(scenario.seen, dims=task.cube["sm"].dims)))
+    got = filled(shown, task.filler)
+    present = np.isfinite(task.cube["tb_a"].values)
+    errors = (got["sm_filled"].values - values)[hidden & present]
+    assert np.sqrt(np.mean(errors**2)) < 0.02, "half of the spread and less"
+    scene = task.data.scene_of(scenario)
+    axes = task.filler.window.tile(hidden.shape, False)
+    batch = scene.batch([tuple(axis.starts()[0] for axis in axes)], axes)
+    with torch.no_grad():
+        std = task.filler.fill(batch).std[batch.wanted]
+    noise = float(task.filler.noise)
+    assert noise == pytest.approx(np.sqrt(np.mean((got["sm_filled"].values - values)[hidden] ** 2)), rel=0.1)
+    assert (std >= noise).all()
+    assert std.std() > 0, "the spread is not the same everywhere"
+
+
+def test_only_brightness_temperatures_are_used_where_there_are_any():
+    assert _used(["rain", "tb_a"]) == [1]
+    assert _used(["rain", "toa_brightness_temperature_v"]) == [1]
+    assert _used(["rain", "wind"]) == [0, 1]
+
+
+def _used(dynamic: list[str]) -> list[int]:
+    from sgdsm.models.casm import _brightness
+
+    return _brightness(tuple(dynamic))
+
+
+def test_batches_and_tiles_do_not_show(trained):
+    task, _ = trained
+    a = filled(task.cube, task.filler)
+    window, size = task.filler.window, task.filler.batch_size
+    try:
+        task.filler.window, task.filler.batch_size = type(window)(None, 3, None, 0), 5
+        b = filled(task.cube, task.filler)
+    finally:
+        task.filler.window, task.filler.batch_size = window, size
+    np.testing.assert_allclose(a["sm_filled"].values, b["sm_filled"].values, atol=1e-6)
+
+
+def test_the_weights_of_another_run_mean_the_same_under_other_scalers(trained):
+    task, folder = trained
+    inputs = task.filler.inputs
+    wider = replace(inputs.scalers["tb_a"], scale=2 * inputs.scalers["tb_a"].scale)
+    pupil = build({**CASM, "start_from": str(folder)}, Casm)
+    pupil.configure(replace(inputs, scalers={"tb_a": wider}, anomaly_scale=1.5 * inputs.anomaly_scale))
+    pupil.setup("fit")
+    batch = task.data.training_batches(0)[0]
+    with torch.no_grad():
+        taken = 1.5 * pupil.eval().estimate(batch._replace(dynamic=batch.dynamic / 2))[0]
+        expected = task.filler.estimate(batch)[0]
+    torch.testing.assert_close(taken, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_training_starts_from_another_run_and_keeps_its_first_layers(trained, tmp_path):
+    task, folder = trained
+    model = {**CASM, "start_from": str(folder), "frozen": 1, "passes": 1}
+    pupil = prepare(settings(folder / "world.nc", model))
+    fit(pupil, tmp_path)
+    for name, learned in pupil.filler.named_parameters():
+        kept = torch.equal(learned, task.filler.get_parameter(name))
+        assert kept == name.startswith("hidden.0."), name
+    # in filling, the run that it started from is not needed
+    pupil.filler.spec = {**pupil.filler.spec, "start_from": str(tmp_path / "gone")}
+    save_filler(pupil.filler, tmp_path / "model.ckpt")
+    got, again = (filled(pupil.cube, f)["sm_filled"] for f in (pupil.filler, load_filler(tmp_path / "model.ckpt")))
+    np.testing.assert_array_equal(got.values, again.values)
+
+
+def test_a_start_that_does_not_fit_is_refused(trained, tmp_path):
+    _, folder = trained
+    world().to_netcdf(tmp_path / "world.nc")
+    for model, data, message in (
+        ({"width": 8}, {}, "expected a run of model=casm of 2 layers of 8"),
+        ({}, {"dynamic": ["rain"]}, r"it learned from \['tb_a'\]"),
+        ({"start_from": str(tmp_path)}, {}, "no such checkpoint"),
+    ):
+        task = prepare(settings(tmp_path / "world.nc", {**CASM, "start_from": str(folder), **model}, **data))
+        with pytest.raises(ConfigError, match=message):
+            fit(task, tmp_path)
+
+
+def test_a_projected_cube_is_filled_without_its_place(tmp_path):
+    cube = world(projected=True)
+    assert not read_record(cube).place.any()
+    cube.to_netcdf(tmp_path / "world.nc")
+    task = prepare(settings(tmp_path / "world.nc", CASM))
+    fit(task, tmp_path)
+    assert filled(task.cube, task.filler)["sm_filled"].notnull().all()
+
+
+def test_a_place_is_absolute():
+    record = read_record(world(), Names.of(world()))
+    np.testing.assert_allclose((record.place**2).sum(0), 1, rtol=1e-5)
+    np.testing.assert_allclose(record.place[2, 0], np.sin(np.deg2rad(50.0)), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"layers": 0}, "model.layers=0: expected at least 1"),
+        ({"harmonics": 4}, "expected 1, 2 or 3"),
+        ({"dropout": 1.0}, "below 1"),
+        ({"frozen": 1}, "of a run model.start_from"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(words, message):
+    with pytest.raises(ConfigError, match=message):
+        build({**CASM, **words}, Casm)
+
+
+def test_an_ensemble_joins_spread_and_noise():
+    ensemble = build({"_target_": "sgdsm.models.stack.Ensemble", "filler": CASM | {"seed": 3}, "members": 3}, GapFiller)
+    assert [member.seed for member in ensemble.fillers] == [3, 4, 5]
+    found = [SimpleNamespace(mean=torch.full((2,), m), std=torch.full((2,), 0.3)) for m in (0.0, 1.0, 2.0)]
+    for member, one in zip(ensemble.fillers, found, strict=True):
+        member.fill = lambda batch, one=one: one
+    got = ensemble.fill(None)
+    torch.testing.assert_close(got.mean, torch.ones(2))
+    torch.testing.assert_close(got.std, torch.full((2,), (0.09 + 2 / 3) ** 0.5))
+    with pytest.raises(ConfigError, match="has no seed"):
+        build(
+            {"_target_": "sgdsm.models.stack.Ensemble", "filler": {"_target_": "sgdsm.models.simple.Climatology"}},
+            GapFiller,
+        )
+
+
+def test_a_late_target_is_dealt_over_its_own_days():
+    rng = np.random.default_rng(0)
+    observed = rng.random((len(DAYS), 5, 6)) < 0.5
+    observed[:400] = False
+    split = Blocks().deal(observed, DAYS, Gaps())
+    alone = Blocks().deal(observed[400:], DAYS[400:], Gaps())
+    np.testing.assert_array_equal(split.base[400:], alone.base)
+    assert not split.base[:400].any()
+    for name in ("validation", "calibration", "test"):
+        assert split.scenarios[name].all_hidden.any()
+
+
+def test_random_rows_leak_by_design_but_no_value_is_in_two_splits():
+    observed = np.random.default_rng(0).random((100, 5, 6)) < 0.5
+    split = Random(seed=1).deal(observed, DAYS[:100], Gaps())
+    total = split.base.astype(int)
+    for scenario in split.scenarios.values():
+        total += scenario.all_hidden
+        assert not (scenario.known & scenario.all_hidden).any()
+        assert 0.1 < scenario.all_hidden.sum() / observed.sum() < 0.22
+    np.testing.assert_array_equal(total, observed)
+    # this is the leak: most test values have a training value on the day before or after
+    test = split.scenarios["test"].all_hidden[1:-1]
+    assert (split.base[:-2] | split.base[2:])[test].mean() > 0.3
+
+
+def test_a_pupil_learns_from_the_teacher_alone(tmp_path):
+    cube = world(60)
+    cube.to_netcdf(tmp_path / "world.nc")
+    source = xr.where(cube["sm"].notnull(), 1, 2)
+    product = xr.Dataset({"sm_filled": cube["sm"].fillna(0.5), "sm_source": source}).isel(time=slice(20, None))
+    product.to_netcdf(tmp_path / "filled.nc")
+    got = taught(str(tmp_path / "world.nc"), "sm", str(tmp_path / "filled.nc"), "tb_a", ["rain"])
+    expected = cube["sm"].isnull().values & cube["tb_a"].notnull().values
+    expected[:20] = False
+    np.testing.assert_array_equal(np.isfinite(got["sm"].values), expected)
+    assert (got["sm"].values[expected] == 0.5).all()
+    assert "tb_a" not in got
+    with pytest.raises(CubeError, match="lacks \\['sm_filled'"):
+        taught(str(tmp_path / "world.nc"), "sm", str(tmp_path / "world.nc"), "tb_a")
+
+
+def test_the_settings_of_the_chain_are_checked():
+    with pytest.raises(ConfigError, match="chain: unknown key 'stepps'"):
+        check_config({"chain": {"stepps": {}}, **_all_groups()}, "chain")
+
+
+def _all_groups() -> dict:
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    from sgdsm.config import config_folder
+
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        found = OmegaConf.to_container(compose("train"), resolve=True)
+    return {k: v for k, v in found.items() if k != "chain"}

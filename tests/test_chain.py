@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from sgdsm.evaluation.protocol import FILLED, HIDDEN, VISIBLE
+from sgdsm.evaluation.signal import score_file, score_run
+
+DATES = (
+    "data.sensors.amsr_e_until='2010-12-01' data.sensors.smos_from='2010-08-01' data.sensors.amsr2_from='2011-01-01'"
+)
+WORLD = f"data.rows=6 data.columns=8 data.days=900 data.start='2010-01-01' {DATES} data.sensors.smap_from='2011-06-01'"
+CHAIN = f"""# @package _global_
+defaults:
+  - override /data: sensor_world
+  - override /model: casm
+  - override /splits: blocks
+data: {{path: world.nc}}
+trainer: {{progress: false}}
+model: {{width: 8, layers: 2, samples: 2, passes: 1}}
+chain:
+  steps:
+    amsr: train data.path={{here}}/world.nc data.dynamic=[tb_10h,tb_36v] {WORLD}
+    smos: train data.path={{here}}/world.nc data.dynamic=[tb_1h,tb_1v] splits=random
+    teacher: predict run={{smos}} time='2010-08-01:' output={{here}}/teacher.nc
+    pupil: >-
+      train data=taught data.path={{here}}/world.nc data.filled={{here}}/teacher.nc data.where=tb_1h data.land=land
+      data.dynamic=[tb_10h,tb_36v] model.start_from={{amsr}} model.frozen=1
+    early: >-
+      predict run={{pupil}} data=sensor_world data.path={{here}}/world.nc time=':2010-07-31' output={{here}}/early.nc
+  scores:
+    "AMSR, blocks": run={{amsr}}
+    early: filled={{here}}/early.nc truth={{here}}/world.nc variable=sm_held_back where=tb_10h cycle={{amsr}}
+"""
+
+
+def experiment(tmp_path, text: str) -> list[str]:
+    (tmp_path / "mine" / "experiment").mkdir(parents=True, exist_ok=True)
+    (tmp_path / "mine" / "experiment" / "mine.yaml").write_text(text)
+    return ["--config-dir=mine", "experiment=mine", "output=some where"]
+
+
+def test_a_chain_runs_scores_and_goes_on(run_command, tmp_path, monkeypatch):
+    words = experiment(tmp_path, CHAIN)
+    from sgdsm import commands
+
+    predict = commands.predict
+    with monkeypatch.context() as broken:
+
+        def stop(config):
+            raise KeyboardInterrupt
+
+        broken.setattr(commands, "predict", stop)
+        code, _, err = run_command("chain", *words)
+        assert code == 130
+        assert "go on with the same words and output=some where" in err
+    trained: list[str] = []
+    train_in = commands.train_in
+    monkeypatch.setattr(commands, "train_in", lambda c, f: trained.append(f.name) or train_in(c, f))
+    assert commands.predict is predict
+    code, out, err = run_command("chain", *words)
+    assert code == 0, err
+    assert trained == ["pupil"], "what was finished is kept"
+    folder = tmp_path / "some where"
+    scores = json.loads((folder / "scores.json").read_text())["scores"]
+    assert list(scores) == ["AMSR, blocks", "early"]
+    assert all(np.isfinite(value) for row in scores.values() for value in row.values())
+    assert (folder / "scores.txt").read_text().strip() in out
+    # where the teacher did not look, the pupil has learned nothing
+    with xr.open_dataset(folder / "pupil" / "evaluation" / HIDDEN) as hidden:
+        assert not np.isfinite(hidden["truth"].sel(time=slice(None, "2010-07-25"))).any()
+    again = run_command("chain", *words)
+    assert again[0] == 0
+    assert trained == ["pupil"]
+    # a blocked score agrees with that of the run
+    metrics = json.loads((folder / "amsr" / "metrics.json").read_text())["classes"]["all"]
+    assert scores["AMSR, blocks"]["rmse"] == pytest.approx(metrics["rmse"], rel=1e-5)
+    assert scores["AMSR, blocks"]["r"] == pytest.approx(metrics["r"], rel=1e-5)
+    changed = experiment(tmp_path, CHAIN.replace("frozen=1", "frozen=2"))
+    code, _, err = run_command("chain", *changed)
+    assert code == 1
+    assert "holds a run with other settings" in err
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        ("{}", "chain.steps is empty"),
+        ("{a: train model=casm data.path={b}}", "{b} is no earlier step"),
+        ("{a: paint it}", "'paint' is no step; expected train or predict"),
+        ("{a: train model.widht=3}", "widht"),
+    ],
+)
+def test_a_chain_that_cannot_work_is_refused_before_it_begins(run_command, tmp_path, steps, message):
+    steps = steps if steps == "{}" else "{a: '" + steps[4:-1] + "'}"
+    code, _, err = run_command("chain", *experiment(tmp_path, f"# @package _global_\nchain:\n  steps: {steps}\n"))
+    assert code == 1
+    assert message in err
+    assert not (tmp_path / "some where").exists()
+
+
+def test_a_score_names_what_it_needs(run_command, tmp_path):
+    text = "# @package _global_\nchain:\n  steps: {a: train model=climatology}\n  scores: {x: filled=y.nc}\n"
+    code, _, err = run_command("chain", *experiment(tmp_path, text))
+    assert code == 1
+    assert "expected run=, or cycle=, filled=" in err
+    code, _, err = run_command("chain")
+    assert code == 1
+    assert "give experiment=NAME" in err
+
+
+def test_the_residual_is_what_the_cycle_does_not_explain(tmp_path):
+    """An estimate that is nothing but the cycle is good in the full signal and worthless in the residual."""
+    rng = np.random.default_rng(0)
+    days = np.arange(730)
+    cycle = 0.1 * np.sin(2 * np.pi * days / 365.2425)[:, None, None] * np.ones((1, 3, 4))
+    truth = 0.3 + cycle + 0.02 * rng.standard_normal(cycle.shape)
+    coords = {"time": xr.date_range("2015-01-01", periods=730), "lat": [3.0, 2.0, 1.0], "lon": np.arange(4.0)}
+    dims = ("time", "lat", "lon")
+    test = np.zeros(truth.shape, bool)
+    test[300:420] = True
+    xr.Dataset({"truth": (dims, truth), "swath": (dims, test)}, coords).to_netcdf(tmp_path / HIDDEN)
+    xr.Dataset({"learned": (dims, ~test)}, coords).to_netcdf(tmp_path / VISIBLE)
+    noise = 0.002 * rng.standard_normal(truth.shape)
+    for share, low, high in ((0.0, -0.1, 0.1), (1.0, 0.98, 1.0)):
+        estimate = 0.3 + cycle + share * (truth - 0.3 - cycle) + noise
+        xr.Dataset({"sm_filled": (dims, estimate)}, coords).to_netcdf(tmp_path / FILLED)
+        found = score_run(tmp_path)
+        assert found["r"] > 0.8
+        assert low < found["r_residual"] < high
+        assert found["n"] == test.sum()
+    xr.Dataset({"sm_filled": (dims, estimate)}, coords).isel(time=slice(100)).to_netcdf(tmp_path / "part.nc")
+    seen = np.where(rng.random(truth.shape) < 0.5, 250.0, np.nan)
+    xr.Dataset({"sm": (dims, truth), "tb": (dims, seen)}, coords).to_netcdf(tmp_path / "world.nc")
+    found = score_file(tmp_path / "part.nc", tmp_path / "world.nc", "sm", "tb", tmp_path)
+    assert found["n"] == np.isfinite(seen[:100]).sum()
+    assert found["r_residual"] > 0.98
