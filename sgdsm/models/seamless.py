@@ -99,7 +99,8 @@ class Seamless(Network):
         channels = self._channels(batch)
         # (B, C, T, H, W) to (T, N, C)
         x = torch.cat([c.movedim(2, 0).movedim(2, -1)[:, cells] for c in channels], -1)
-        x = self.encoder(x)
+        # in bf16 the products, not the sum that the blocks add to
+        x = self.encoder(x).float()
         for block in self.blocks:
             x = block(x)
         found = self.output(gelu(self.hidden(self.norm(x)))).float()
