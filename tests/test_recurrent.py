@@ -3,19 +3,32 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sgdsm.models.nets.recurrent import RecurrentBlock, scan
+from sgdsm.models.nets.recurrent import RecurrentBlock, _Taps, gated_scan
 from sgdsm.models.optimizer import MuonAdamW
 
 
 def test_scan_agrees_with_a_loop_and_its_gradient_with_differences():
     torch.manual_seed(0)
-    a, b = (torch.rand(9, 2, 3, dtype=torch.float64, requires_grad=True) for _ in range(2))
-    state, expected = torch.zeros(2, 3, dtype=torch.float64), []
-    for t in range(9):
-        state = a[t] * state + b[t]
-        expected.append(state)
-    torch.testing.assert_close(scan(a, b), torch.stack(expected))
-    assert torch.autograd.gradcheck(scan, (a, b))
+    keep, value = (torch.rand(9, 2, 6, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    expected = torch.zeros(9, 2, 6, dtype=torch.float64)
+    for half, days in ((slice(0, 3), range(9)), (slice(3, 6), range(8, -1, -1))):
+        state = torch.zeros(2, 3, dtype=torch.float64)
+        for t in days:
+            state = keep[t, :, half] * state + (1 - keep[t, :, half]) * value[t, :, half]
+            expected[t, :, half] = state.detach()
+    torch.testing.assert_close(gated_scan(keep, value), expected)
+    assert torch.autograd.gradcheck(gated_scan, (keep, value))
+
+
+@pytest.mark.parametrize("days", [1, 2, 7])
+def test_the_filter_of_three_days(days):
+    torch.manual_seed(0)
+    x = torch.randn(days, 2, 4, dtype=torch.float64, requires_grad=True)
+    taps = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
+    beyond = torch.cat([torch.zeros(1, 2, 4), x, torch.zeros(1, 2, 4)])
+    expected = taps[0] * beyond[:-2] + taps[1] * x + taps[2] * beyond[2:]
+    torch.testing.assert_close(_Taps.apply(x, taps), expected)
+    assert torch.autograd.gradcheck(_Taps.apply, (x, taps))
 
 
 def test_a_block_looks_both_ways_along_its_own_series_only():

@@ -10,39 +10,80 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, pad
+from torch.nn.functional import gelu
 
 
-class _Scan(torch.autograd.Function):
-    """h_t = a_t h_(t-1) + b_t from h_(-1) = 0: day by day, without a graph of hundreds of nodes."""
+class _GatedScan(torch.autograd.Function):
+    """Day by day, without a graph of hundreds of nodes: half of the channels from the first day, half from the last."""
 
     @staticmethod
-    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
-        h = torch.empty_like(b)
-        state = torch.zeros_like(b[0])
-        for t in range(len(b)):
-            state = torch.addcmul(b[t], a[t], state, out=h[t])
-        ctx.save_for_backward(a, h)
+    def forward(ctx: Any, keep: Tensor, value: Tensor) -> Tensor:
+        h = torch.empty_like(value)
+        for half, days in _directions(value):
+            state = torch.zeros_like(value[0, :, half])
+            for t in days:
+                state = torch.lerp(value[t, :, half], state, keep[t, :, half], out=h[t, :, half])
+        ctx.save_for_backward(keep, value, h)
         return h
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
         (grad,) = gradients
-        a, h = ctx.saved_tensors
-        total = torch.empty_like(grad)
-        total[-1] = grad[-1]
-        for t in range(len(grad) - 2, -1, -1):
-            torch.addcmul(grad[t], a[t + 1], total[t + 1], out=total[t])
-        towards_a = torch.empty_like(total)
-        towards_a[0] = 0
-        torch.mul(total[1:], h[:-1], out=towards_a[1:])
-        return towards_a, total
+        keep, value, h = ctx.saved_tensors
+        total, towards_keep = torch.empty_like(grad), torch.empty_like(grad)
+        for half, days in _directions(value):
+            first, last = days[0], days[-1]
+            total[last, :, half] = grad[last, :, half]
+            for t, following in zip(days[-2::-1], days[::-1], strict=False):
+                torch.addcmul(
+                    grad[t, :, half], keep[following, :, half], total[following, :, half], out=total[t, :, half]
+                )
+            step = days.step
+            later = slice(1, None) if step > 0 else slice(None, -1)
+            earlier = slice(None, -1) if step > 0 else slice(1, None)
+            torch.sub(h[earlier, :, half], value[later, :, half], out=towards_keep[later, :, half])
+            torch.neg(value[first, :, half], out=towards_keep[first, :, half])
+        towards_keep *= total
+        total -= total * keep
+        return towards_keep, total
 
 
-def scan(a: Tensor, b: Tensor) -> Tensor:
-    """h_t = a_t h_(t-1) + b_t over the first axis, from 0; a, b: (T, N, C), of one type."""
-    h: Tensor = _Scan.apply(a, b)
+def gated_scan(keep: Tensor, value: Tensor) -> Tensor:
+    """h_t = keep_t h_(t-1) + (1 - keep_t) value_t, from 0: over the days for the first half of the channels, over the
+    days in reverse for the second.
+
+    keep, value: (T, N, 2 C), of one type.
+    """
+    h: Tensor = _GatedScan.apply(keep, value)
     return h
+
+
+def _directions(x: Tensor) -> tuple[tuple[slice, range], ...]:
+    """Halves of the channels, and the order of their days."""
+    days, middle = len(x), x.shape[2] // 2
+    return (slice(0, middle), range(days)), (slice(middle, None), range(days - 1, -1, -1))
+
+
+class _Taps(torch.autograd.Function):
+    """A filter of three days for each channel, days beyond the ends counted as 0; taps: (3, C), x: (T, N, C)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, taps: Tensor) -> Tensor:
+        ctx.save_for_backward(x, taps)
+        out = x * taps[1]
+        out[1:].addcmul_(x[:-1], taps[0])
+        out[:-1].addcmul_(x[1:], taps[2])
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        (grad,) = gradients
+        x, taps = ctx.saved_tensors
+        towards_x = grad * taps[1]
+        towards_x[:-1].addcmul_(grad[1:], taps[0])
+        towards_x[1:].addcmul_(grad[:-1], taps[2])
+        pairs = ((x[:-1], grad[1:]), (x, grad), (x[1:], grad[:-1]))
+        return towards_x, torch.stack([(a * b).sum((0, 1)) for a, b in pairs])
 
 
 class RecurrentBlock(nn.Module):
@@ -57,7 +98,7 @@ class RecurrentBlock(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.taps = nn.Parameter(torch.tensor([0.0, 1.0, 0.0])[:, None].repeat(1, width))
-        self.gate = nn.Linear(width, 2 * width)
+        self.keep = nn.Linear(width, 2 * width)
         self.value = nn.Linear(width, 2 * width)
         self.mix = nn.Linear(2 * width, width)
         self.mlp_norm = nn.LayerNorm(width)
@@ -66,22 +107,15 @@ class RecurrentBlock(nn.Module):
         self.dropout = dropout
         # memories of 55 days to one
         with torch.no_grad():
-            self.gate.bias.copy_(torch.linspace(-4, 2, width).repeat(2))
+            self.keep.bias.copy_(torch.linspace(4, -2, width).repeat(2))
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (T, N, C)."""
         u = self.norm(x)
-        around = pad(u, (0, 0, 0, 0, 1, 1))
-        u = self.taps[0] * around[:-2] + self.taps[1] * u + self.taps[2] * around[2:]
+        u = _Taps.apply(u, self.taps.to(u.dtype))
         # the recurrence itself in full precision
-        keep = torch.sigmoid(-self.gate(u).float())
-        new = (1 - keep) * self.value(u).float()
-        width = x.shape[2]
-        # one scan for both directions, the second on the days in reverse
-        keep, new = (torch.cat([s[..., :width], s[..., width:].flip(0)], -1) for s in (keep, new))
-        h = scan(keep, new)
-        h = torch.cat([h[..., :width], h[..., width:].flip(0)], -1).to(u.dtype)
-        x = x + self.mix(h)
+        keep = torch.sigmoid(self.keep(u).float())
+        x = x + self.mix(gated_scan(keep, self.value(u).float()))
         y = self.narrow(gelu(self.widen(self.mlp_norm(x))))
         if self.training and self.dropout:
             keep_channel = torch.empty(1, *y.shape[1:], device=y.device, dtype=y.dtype)
