@@ -137,8 +137,9 @@ def like_gaps(
     """Some of the hidden values, so chosen that they resemble the gaps of the cube in the distance in time to the
     nearest seen values before and after.
 
-    Each is kept with the probability (share of its kind among the gaps) / (share among the hidden), at least LEAST, at
-    most 1. A kind is 1, 2, 3 or more steps from what is seen before, and likewise after.
+    Each is kept with a probability in proportion to (share of its kind among the gaps) / (share among the hidden): 1
+    for the kind that the hidden values lack most, at least LEAST for all. A kind is 1, 2, 3 or more steps from what is
+    seen before, and likewise after; one with fewer than a thousandth of the hidden values does not set the measure.
 
     hidden, seen: (T, H, W) bool. base: what is observed, of the same shape; land: (H, W) bool.
     """
@@ -147,7 +148,8 @@ def like_gaps(
     kinds = _kinds(seen)
     share_hidden = np.bincount(kinds[hidden], minlength=KINDS_IN_TIME) / max(1, int(hidden.sum()))
     share_gaps = np.bincount(_kinds(base)[gaps], minlength=KINDS_IN_TIME) / max(1, int(gaps.sum()))
-    kept = np.clip(share_gaps / np.maximum(share_hidden, 1e-9), LEAST, 1)
+    ratio = np.where(share_hidden > 1e-3, share_gaps / np.maximum(share_hidden, 1e-9), 0)
+    kept = np.clip(ratio / max(float(ratio.max()), 1e-9), LEAST, 1)
     chosen: np.ndarray = hidden & (rng.random(hidden.shape, np.float32) < kept[kinds])
     return chosen
 
