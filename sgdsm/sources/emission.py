@@ -19,7 +19,7 @@ ROUGHNESS, ALBEDO = 0.2, 0.05
 # water at 20 C: permittivity at rest and at high frequency, frequency of relaxation; rock
 WATER_STATIC, WATER_FAST, WATER_GHZ = 80.1, 4.9, 17.1
 MINERAL = 4.7
-LEAST_NDVI, STEMS = 0.1, 3.5  # NDVI of bare soil; kg m-2 of water in the stems of crops, SMAP's table
+LEAST_NDVI = 0.1  # of bare soil
 # of random numbers, apart from those of the world itself
 PHASES, NOISE = 7, 8
 
@@ -44,21 +44,28 @@ def reflectivity(epsilon: np.ndarray, angle: float, roughness: float = ROUGHNESS
     return rough * h, rough * v
 
 
-def optical_depth(ndvi: np.ndarray, ghz: float) -> np.ndarray:
+def optical_depth(ndvi: np.ndarray, ghz: float, stems: float = 1.5) -> np.ndarray:
     """Of the vegetation at nadir, b times its water: b = 0.12 at 1.4 GHz, growing with the root of the frequency (after
     Jackson and Schmugge, Remote Sens. Environ. 36, 203, 1991); water of leaves and stems in kg m-2 from NDVI (SMAP
-    ancillary data report on vegetation water content, JPL D-53061, 2013)."""
+    ancillary data report on vegetation water content, JPL D-53061, 2013). stems: the most that stems hold, kg m-2; 1.5
+    for grassland, 3.5 for crops."""
     green = np.maximum(ndvi, LEAST_NDVI)
-    water = np.maximum(0.0, 1.9134 * green**2 - 0.3215 * green) + STEMS * (green - LEAST_NDVI) / (1 - LEAST_NDVI)
+    water = np.maximum(0.0, 1.9134 * green**2 - 0.3215 * green) + stems * (green - LEAST_NDVI) / (1 - LEAST_NDVI)
     depth: np.ndarray = 0.12 * np.sqrt(ghz / SMOS_GHZ) * water
     return depth
 
 
 def brightness(
-    moisture: np.ndarray, porosity: np.ndarray, ndvi: np.ndarray, temperature: np.ndarray, ghz: float, angle: float
+    moisture: np.ndarray,
+    porosity: np.ndarray,
+    ndvi: np.ndarray,
+    temperature: np.ndarray,
+    ghz: float,
+    angle: float,
+    stems: float = 1.5,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Brightness temperatures H and V in K of soil and vegetation that have one `temperature`."""
-    through = np.exp(-optical_depth(ndvi, ghz) / np.cos(np.deg2rad(angle)))
+    through = np.exp(-optical_depth(ndvi, ghz, stems) / np.cos(np.deg2rad(angle)))
     reflected = reflectivity(permittivity(moisture, porosity, ghz), angle)
     plants = (1 - ALBEDO) * (1 - through)
     # the soil's own, dimmed; the plants', upward and from the soil's mirror
@@ -73,7 +80,7 @@ class Sensors:
     degrees) begins at `smos_from`, soil moisture of a SMAP at `smap_from`. amsr_e_offsets: by how much AMSR-E reads
     differently from AMSR2 at 10, 18, 36 and 89 GHz, K; over land it differs by some kelvins, channel by channel (Du et
     al., Remote Sens. 6, 8594, 2014); the numbers are round ones of that order, not theirs. smos_noise, amsr_noise:
-    standard deviations of one pass, K; retrieval_noise: of soil moisture, m3 m-3.
+    standard deviations of one pass, K; retrieval_noise: of soil moisture, m3 m-3. stems: see `optical_depth`.
     """
 
     def __init__(
@@ -86,17 +93,19 @@ class Sensors:
         smos_noise: float = 1.3,
         amsr_noise: float = 0.6,
         retrieval_noise: float = 0.04,
+        stems: float = 1.5,
     ) -> None:
-        for name, value in {"smos": smos_noise, "amsr": amsr_noise, "retrieval": retrieval_noise}.items():
+        known = {"smos_noise": smos_noise, "amsr_noise": amsr_noise, "retrieval_noise": retrieval_noise, "stems": stems}
+        for name, value in known.items():
             if value < 0:
-                raise ConfigError(f"data.sensors.{name}_noise={value}: expected 0 or more")
+                raise ConfigError(f"data.sensors.{name}={value}: expected 0 or more")
         try:
             dates = [np.datetime64(d, "D") for d in (amsr_e_until, smos_from, amsr2_from, smap_from)]
         except ValueError as error:
             raise ConfigError(f"data.sensors: {error}: expected dates like 2010-01-15") from error
         self.amsr_e_until, self.smos_from, self.amsr2_from, self.smap_from = dates
         self.amsr_e_offsets, self.smos_noise, self.amsr_noise = tuple(amsr_e_offsets), smos_noise, amsr_noise
-        self.retrieval_noise = retrieval_noise
+        self.retrieval_noise, self.stems = retrieval_noise, stems
 
     def begin(self, seed: int, lat: np.ndarray, lon: np.ndarray) -> None:
         """Set the satellites on their orbits over a grid."""
@@ -132,7 +141,8 @@ class Sensors:
             seen = np.zeros(truth.shape, bool) if swath is None else swath & thawed
             smos = names is SMOS
             for k, ghz in enumerate((SMOS_GHZ,) if smos else AMSR_GHZ):
-                pair = brightness(moisture, porosity, ndvi, temperature, ghz, SMOS_ANGLE if smos else AMSR_ANGLE)
+                angle = SMOS_ANGLE if smos else AMSR_ANGLE
+                pair = brightness(moisture, porosity, ndvi, temperature, ghz, angle, self.stems)
                 for name, value in zip(names[2 * k :], pair, strict=False):
                     error = (self.smos_noise if smos else self.amsr_noise) * self._rng.standard_normal(truth.shape)
                     offset = self.amsr_e_offsets[k] if early and not smos else 0.0
