@@ -90,19 +90,9 @@ def open_cube(
     if if_absent and not Path(path).exists():
         raise CubeError(f"{path}: no such file: {if_absent}")
     dataset = open_dataset(path)
+    roles = (target, dynamic, static, flag, land, precipitation)
     try:
-        return as_cube(
-            dataset,
-            target,
-            dynamic,
-            static,
-            flag,
-            land,
-            precipitation,
-            missing_days,
-            circular_longitude,
-            repeat_cycle_days,
-        )
+        return as_cube(dataset, *roles, missing_days, circular_longitude, repeat_cycle_days)
     except CubeError as error:
         raise CubeError(f"{path}: {error}") from error
 
@@ -168,6 +158,7 @@ def as_cube(
         cube[rain].attrs["quantity"] = "precipitation"
     circular = is_circular(cube) if circular_longitude is None else circular_longitude
     cube.attrs["circular_longitude"] = int(circular)
+    cube.attrs.pop("repeat_cycle_days", None)  # never from a file: it is used only where it is asked for
     if repeat_cycle_days is not None:
         cube.attrs["repeat_cycle_days"] = repeat_cycle_days
     check_cube(cube)

@@ -19,6 +19,7 @@ from sgdsm.cube import ConfigError, log, repeat_cycle, seen_only, step_days, tar
 from sgdsm.data.gaps import Gaps
 from sgdsm.data.module import GapData
 from sgdsm.data.record import Names, Record, read_record, tell_of, usable
+from sgdsm.data.rows import REACH_DAYS
 from sgdsm.data.scaling import Inputs
 from sgdsm.data.splits import All, Blocks, Random, Split
 from sgdsm.inference.stream import Writer, fill_cube
@@ -29,7 +30,7 @@ from sgdsm.models.stack import Stack
 from sgdsm.models.uncertainty import Conformal
 from sgdsm.sources.orbit import Orbit
 
-LAST, BEST = "last.ckpt", "best.pt"
+LAST, BEST, SECONDS = "last.ckpt", "best.pt", "fit_seconds.txt"
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,10 @@ def prepare(config: dict[str, Any]) -> Task:
     inputs = Inputs.fit(record, names, split.base, units, step_days(cube["time"]), "train", repeat_cycle(cube))
     filler: GapFiller = build(config["model"], GapFiller)
     filler.configure(inputs)
+    if inputs.repeat_cycle > REACH_DAYS:
+        raise ConfigError(f"data.repeat_cycle_days: expected at most {REACH_DAYS} maps, found {inputs.repeat_cycle}")
+    if inputs.repeat_cycle and not filler.uses_repeat_cycle:
+        log.info("%s makes no use of data.repeat_cycle_days", type(filler).__name__)
     options: TrainerOptions = build(config["trainer"], TrainerOptions)
     if filler.window.days is not None and filler.window.days > len(record.days):
         log.info(
@@ -164,12 +169,15 @@ def _fit_members(task: Task, stack: Stack, folder: Path) -> float:
         done = own / "model.ckpt"
         if done.is_file():
             member.load_state_dict(load_filler(done).state_dict())
+            seconds += float((own / SECONDS).read_text())
             continue
         log.info("member %d of %d: %s", number, len(stack.members), name)
         assert isinstance(member, GapFiller)
         axes = member.window.tile(task.record.values.shape, task.record.circular)
         data = task.data.retiled(axes, member.batch_size, member.trains_on_cores)
-        seconds += fit(replace(task, filler=member, data=data), own)
+        own_seconds = fit(replace(task, filler=member, data=data), own)
+        (own / SECONDS).write_text(f"{own_seconds:.1f}\n")
+        seconds += own_seconds
         save_filler(member, done)
         for rest in (LAST, BEST):
             (own / rest).unlink(missing_ok=True)

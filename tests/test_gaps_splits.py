@@ -110,6 +110,13 @@ def test_hidden_values_can_be_chosen_like_the_gaps():
     assert both(kept, seen) > 2 * both(hidden, seen)
 
 
+def test_a_cube_without_gaps_has_none_to_be_like():
+    base = np.ones((60, 5, 6), bool)
+    hidden = RNG(0).random(base.shape) < 0.3
+    with pytest.raises(ConfigError, match=r"gaps.match=true: the cube has 0 gaps"):
+        like_gaps(hidden, base & ~hidden, base, np.ones((5, 6), bool), RNG(1))
+
+
 def test_training_can_hide_single_values(observed):
     split = All().deal(observed, DAYS, Gaps())
     alike, random = (split.training(Gaps(learn=learn), 0, 0, None) for learn in ("alike", "random"))

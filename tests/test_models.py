@@ -24,7 +24,12 @@ from sgdsm.training import Task, fit, prepare
 
 MODELS = sorted(path.stem for path in (config_folder() / "model").glob("*.yaml"))
 # further settings that keep the same contract
-VARIANTS = ["pconv3d model.levels=1 model.gap_features=true", "seamless trainer.precision=bf16-mixed"]
+VARIANTS = [
+    "pconv3d model.levels=1 model.gap_features=true",
+    "seamless trainer.precision=bf16-mixed model.muon_rate=null",
+    "seamless model.observations=false",
+    "seamless model.neighbours=false gaps=matched",
+]
 SMALLER = {
     "pconv3d": ["model.channels=8", "model.layers=1", "model.window_days=32", "model.passes=2"],
     "sgd_sm": ["model.channels=4", "model.layers=1", "model.passes=1"],
@@ -191,6 +196,27 @@ def test_models_learn_and_work_without_covariates(model, bare, tmp_path, plain):
     fit(task, tmp_path)
     got = filled(task.cube, task.filler)["sm_filled"].values
     assert np.isfinite(got[:, task.cube["land"].values]).all()
+
+
+@pytest.mark.parametrize("model", ["xgboost", "seamless_dense", "linear_time"])
+def test_the_repeat_cycle_is_used_and_travels_with_the_model(model, tmp_path, plain, caplog):
+    plain(days=90, rows=6, columns=6).to_netcdf(tmp_path / "mine.nc")
+    words = ["data=netcdf", f"data.path={tmp_path}/mine.nc", "data.target=sm"]
+    caplog.set_level("INFO")
+    made = []
+    for more in ([], ["data.repeat_cycle_days=8"]):
+        task = prepare(settings_of_user(model, [*words, *more]))
+        folder = tmp_path / f"run{len(made)}"
+        folder.mkdir()
+        fit(task, folder)
+        save_filler(task.filler, tmp_path / "model.ckpt")
+        made.append(filled(task.cube, task.filler)["sm_filled"].values)
+    np.testing.assert_array_equal(made[1], filled(task.cube, load_filler(tmp_path / "model.ckpt"))["sm_filled"].values)
+    used = model != "linear_time"
+    assert (made[0] != made[1]).any() == used
+    assert ("makes no use of data.repeat_cycle_days" in caplog.text) != used
+    with pytest.raises(ConfigError, match="expected at most 32 maps, found 35"):
+        prepare(settings_of_user(model, [*words, "data.repeat_cycle_days=35"]))
 
 
 def settings_of_user(model: str, words: list[str]) -> dict:

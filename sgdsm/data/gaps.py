@@ -17,6 +17,7 @@ KINDS = ("swath", "outage")
 FARTHEST = 4
 KINDS_IN_TIME = FARTHEST**2
 LEAST = 0.1
+FEWEST = 0.05  # gaps to one observed value
 
 
 class Gaps:
@@ -132,7 +133,7 @@ class Gaps:
 
 
 def like_gaps(
-    hidden: np.ndarray, seen: np.ndarray, base: np.ndarray, land: np.ndarray, rng: np.random.Generator
+    hidden: np.ndarray, seen: np.ndarray, observed: np.ndarray, land: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
     """Some of the hidden values, so chosen that they resemble the gaps of the cube in the distance in time to the
     nearest seen values before and after.
@@ -141,13 +142,19 @@ def like_gaps(
     for the kind that the hidden values lack most, at least LEAST for all. A kind is 1, 2, 3 or more steps from what is
     seen before, and likewise after; one with fewer than a thousandth of the hidden values does not set the measure.
 
-    hidden, seen: (T, H, W) bool. base: what is observed, of the same shape; land: (H, W) bool.
+    hidden, seen: (T, H, W) bool. observed: all that the cube has, of the same shape; land: (H, W) bool.
+
+    Raises ConfigError where there are hardly any gaps.
     """
-    days, places = np.any(base, axis=(1, 2), keepdims=True), np.any(base, axis=0)
-    gaps = ~base & days & places & land
+    days, places = np.any(observed, axis=(1, 2), keepdims=True), np.any(observed, axis=0)
+    gaps = ~observed & days & places & land
+    if gaps.sum() < FEWEST * max(1, int(observed.sum())):
+        raise ConfigError(
+            f"gaps.match=true: the cube has {int(gaps.sum())} gaps, too few to be like; use gaps.match=false"
+        )
     kinds = _kinds(seen)
     share_hidden = np.bincount(kinds[hidden], minlength=KINDS_IN_TIME) / max(1, int(hidden.sum()))
-    share_gaps = np.bincount(_kinds(base)[gaps], minlength=KINDS_IN_TIME) / max(1, int(gaps.sum()))
+    share_gaps = np.bincount(_kinds(observed)[gaps], minlength=KINDS_IN_TIME) / max(1, int(gaps.sum()))
     ratio = np.where(share_hidden > 1e-3, share_gaps / np.maximum(share_hidden, 1e-9), 0)
     kept = np.clip(ratio / max(float(ratio.max()), 1e-9), LEAST, 1)
     chosen: np.ndarray = hidden & (rng.random(hidden.shape, np.float32) < kept[kinds])

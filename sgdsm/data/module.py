@@ -116,7 +116,7 @@ class GapData(pl.LightningDataModule):
         if not self.gaps.match:
             return scene
         rng = np.random.default_rng([MATCH, self.seed, *draw])
-        wanted = like_gaps(scene.wanted, scene.seen, self.split.base, scene.record.land, rng)
+        wanted = like_gaps(scene.wanted, scene.seen, scene.record.observed, scene.record.land, rng)
         return replace(scene, wanted=wanted)
 
     def _loader(self, batches: WindowBatches) -> DataLoader[Batch]:

@@ -38,8 +38,12 @@ class Window:
 
     def tile(self, shape: Sequence[int], circular: bool) -> tuple[Axis, Axis, Axis]:
         """Tiling of a cube of `shape` (T, H, W)."""
+        days = axis(shape[0], self.days, self.halo_days)
+        if self.days is not None and self.halo_days is not None and self.days == 2 * self.halo_days + 1:
+            # the day that is estimated stays in the middle, however short the record
+            days = Axis(shape[0], self.days, self.halo_days, True)
         return (
-            axis(shape[0], self.days, self.halo_days),
+            days,
             axis(shape[1], self.cells, self.halo_cells),
             axis(shape[2], self.cells, self.halo_cells, circular),
         )
@@ -56,6 +60,7 @@ class GapFiller(pl.LightningModule, ABC):
     spec: class path and arguments it was made from (`sgdsm.models.checkpoint.build`), plain built-ins.
     """
 
+    uses_repeat_cycle = False
     passes: int = 0
     trains_on_cores = False
     batch_size = 1
@@ -73,7 +78,7 @@ class GapFiller(pl.LightningModule, ABC):
 
     @abstractmethod
     def fill(self, batch: Batch) -> Filled:
-        """Estimate every value of the windows in the target's units, (B, 1, T, H, W), seen and hidden alike.
+        """Estimate the wanted values of the windows in the target's units, (B, 1, T, H, W); elsewhere any number.
 
         It must not look at `batch.truth`.
         """

@@ -78,7 +78,8 @@ class PartialConvNetwork(Network):
         # otherwise the first guess looks beyond any halo in time, so windows are blended there
         self.window = Window(window_days, window_cells, window_days // 2 if middle_day else None, halo_cells)
         self.trains_on_cores = middle_day
-        self.memory_days, self.first_guess, self.gap_features = memory_days, first_guess, gap_features
+        self.memory_days, self.first_guess = memory_days, first_guess
+        self.gap_features = self.uses_repeat_cycle = gap_features
         self.penalty = {"smooth_l1": smooth_l1_loss, "mse": mse_loss}[loss]
         self.global_weight = global_weight
 
@@ -98,8 +99,6 @@ class PartialConvNetwork(Network):
         dynamic, gappy, static = inputs.channels
         torch.manual_seed(self.seed)
         self.gappy = [inputs.dynamic.index(name) for name in inputs.gappy]
-        if inputs.repeat_cycle and not self.gap_features:
-            raise ConfigError("data.repeat_cycle_days needs model.gap_features=true")
         known = dynamic + gappy + static + 4 + 1 + 2 * self.first_guess
         if self.gap_features:
             known += gap_channel_count(inputs)

@@ -27,8 +27,9 @@ class Seamless(Network):
     (values and ages around a gap, departures of the neighbourhood), which reach 7 cells, and to start from the line
     between the nearest seen values instead of the climatology; pays on dense grids without meteorology. dropout: of
     whole channels of a series. beta: of the loss (Seitzer et al., ICLR 2022). Hidden matrices learn by Muon with
-    `muon_rate` (null: by AdamW as the rest). observations, neighbours: whether soil moisture is looked at at all, and
-    that of the cells around; for ablations. The other arguments are those of `Network`.
+    `muon_rate` (null: by AdamW as the rest). observations, neighbours: whether the days' soil moisture is looked at
+    (the climatology of its cell always is), and that of the cells around; for ablations. The other arguments are those
+    of `Network`.
     """
 
     trains_on_cores = True
@@ -64,12 +65,11 @@ class Seamless(Network):
             )
         self.window = Window(window_days, window_cells, None, halo_cells)
         self.width, self.depth, self.dropout = width, blocks, dropout
-        self.gap_features, self.beta, self.muon_rate = gap_features, beta, muon_rate
+        self.gap_features = self.uses_repeat_cycle = gap_features
+        self.beta, self.muon_rate = beta, muon_rate
         self.observations, self.neighbours = observations, neighbours
 
     def setup_inputs(self, inputs: Inputs) -> None:
-        if inputs.repeat_cycle and not self.gap_features:
-            raise ConfigError("data.repeat_cycle_days needs model.gap_features=true")
         dynamic, gappy, static = inputs.channels
         torch.manual_seed(self.seed)
         self.gappy = [inputs.dynamic.index(name) for name in inputs.gappy]

@@ -30,6 +30,7 @@ class Stack(GapFiller):
         self.members = nn.ModuleDict(members)
         self.weights: Tensor
         self.register_buffer("weights", torch.full((len(members),), 1 / len(members)))
+        self.uses_repeat_cycle = any(member.uses_repeat_cycle for member in members.values())
         windows = [member.window for member in members.values()]
         self.window = Window(*(_largest([getattr(w, f) for w in windows]) for f in Window.__dataclass_fields__))
 
