@@ -38,6 +38,7 @@ class Batch(NamedTuple):
     land: land cells on days that the cube has, (B, 1, T, H, W) bool.
     wanted: (B, 1, T, H, W) bool; what a filler gives elsewhere is not used.
     truth: anomalies at the hidden values, (B, 1, T, H, W); 0 when there are none.
+    weight: of each wanted value in training, from 0 to 1, (B, 1, T, H, W); 0 elsewhere.
     """
 
     sm: Tensor
@@ -52,6 +53,7 @@ class Batch(NamedTuple):
     land: Tensor
     wanted: Tensor
     truth: Tensor
+    weight: Tensor
 
 
 class Filled(NamedTuple):
@@ -72,7 +74,7 @@ class Scene:
     """A record made ready for windows: covariates scaled once, and the masks and the climatology of one scenario.
 
     dynamic, static: scaled, 0 where missing; present: mask of `dynamic`. seen, wanted: (T, H, W) bool. gap_age:
-    (T, H, W) int16.
+    (T, H, W) int16. weight: of the wanted values in training, (T, H, W) float32; None: 1.
     """
 
     record: Record
@@ -84,6 +86,7 @@ class Scene:
     wanted: np.ndarray
     gap_age: np.ndarray
     climatology: Climatology
+    weight: np.ndarray | None = None
 
     @classmethod
     def of(
@@ -156,6 +159,7 @@ class Scene:
             (within[:, None, None] & land)[None],
             wanted[None],
             np.where(truth, anomaly, zero)[None],
+            (wanted if self.weight is None else wanted * crop(self.weight)).astype(np.float32)[None],
         )
 
 

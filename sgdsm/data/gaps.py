@@ -132,15 +132,13 @@ class Gaps:
             count += int(np.count_nonzero(new))
 
 
-def like_gaps(
-    hidden: np.ndarray, seen: np.ndarray, observed: np.ndarray, land: np.ndarray, rng: np.random.Generator
-) -> np.ndarray:
-    """Some of the hidden values, so chosen that they resemble the gaps of the cube in the distance in time to the
-    nearest seen values before and after.
+def like_gaps(hidden: np.ndarray, seen: np.ndarray, observed: np.ndarray, land: np.ndarray) -> np.ndarray:
+    """Weights of the hidden values with which they resemble the gaps of the cube in the distance in time to the nearest
+    seen values before and after; (T, H, W) float32.
 
-    Each is kept with a probability in proportion to (share of its kind among the gaps) / (share among the hidden): 1
-    for the kind that the hidden values lack most, at least LEAST for all. A kind is 1, 2, 3 or more steps from what is
-    seen before, and likewise after; one with fewer than a thousandth of the hidden values does not set the measure.
+    A weight is in proportion to (share of its kind among the gaps) / (share among the hidden): 1 for the kind that the
+    hidden values lack most, at least LEAST for all. A kind is 1, 2, 3 or more steps from what is seen before, and
+    likewise after; one with fewer than a thousandth of the hidden values does not set the measure.
 
     hidden, seen: (T, H, W) bool. observed: all that the cube has, of the same shape; land: (H, W) bool.
 
@@ -156,9 +154,9 @@ def like_gaps(
     share_hidden = np.bincount(kinds[hidden], minlength=KINDS_IN_TIME) / max(1, int(hidden.sum()))
     share_gaps = np.bincount(_kinds(observed)[gaps], minlength=KINDS_IN_TIME) / max(1, int(gaps.sum()))
     ratio = np.where(share_hidden > 1e-3, share_gaps / np.maximum(share_hidden, 1e-9), 0)
-    kept = np.clip(ratio / max(float(ratio.max()), 1e-9), LEAST, 1)
-    chosen: np.ndarray = hidden & (rng.random(hidden.shape, np.float32) < kept[kinds])
-    return chosen
+    weights = np.clip(ratio / max(float(ratio.max()), 1e-9), LEAST, 1).astype(np.float32)
+    of_hidden: np.ndarray = weights[kinds]
+    return of_hidden
 
 
 def _kinds(seen: np.ndarray) -> np.ndarray:

@@ -93,7 +93,8 @@ class GapData(pl.LightningDataModule):
         # windows that estimate one day alone: their other days show all that they have
         apart = self.axes[0].size if self.cores and self.axes[0].stride == 1 else 1
         scenario = self.split.training(self.gaps, self.seed, epoch, self.orbit, apart)
-        scene = self._matched(self.scene_of(scenario), 0, epoch)
+        scene = self.scene_of(scenario)
+        scene = replace(scene, weight=self._weights(scene))
         rng = np.random.default_rng([WINDOW_ORDER, self.seed, epoch])
         axes = self.axes if self.cores else [replace(axis, margin=0, exact=True) for axis in self.axes]
         origin = [0 if axis.size >= axis.length else int(rng.integers(0, axis.stride)) for axis in axes]
@@ -107,17 +108,20 @@ class GapData(pl.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Batch]:
         if self._validation is None:
-            scene = self._matched(self.scene_of(self.split.scenarios["validation"]), 1)
+            scene = self.scene_of(self.split.scenarios["validation"])
+            weight = self._weights(scene)
+            if weight is not None:
+                # values are chosen, not weighed: every filler's score is then a plain one
+                rng = np.random.default_rng([MATCH, self.seed])
+                scene = replace(scene, wanted=scene.wanted & (rng.random(weight.shape, np.float32) < weight))
             windows = windows_with(scene.wanted, self.axes, [0, 0, 0], share=0.0)
             self._validation = WindowBatches(scene, windows, self.axes, self.batch_size, True)
         return self._loader(self._validation)
 
-    def _matched(self, scene: Scene, *draw: int) -> Scene:
+    def _weights(self, scene: Scene) -> np.ndarray | None:
         if not self.gaps.match:
-            return scene
-        rng = np.random.default_rng([MATCH, self.seed, *draw])
-        wanted = like_gaps(scene.wanted, scene.seen, scene.record.observed, scene.record.land, rng)
-        return replace(scene, wanted=wanted)
+            return None
+        return like_gaps(scene.wanted, scene.seen, scene.record.observed, scene.record.land)
 
     def _loader(self, batches: WindowBatches) -> DataLoader[Batch]:
         return DataLoader(batches, batch_size=None, shuffle=False, num_workers=self.workers)

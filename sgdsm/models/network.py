@@ -66,10 +66,10 @@ class Network(GapFiller):
         anomaly, log_variance = estimate
         errors = (anomaly - batch.truth)[batch.wanted].float()
         if log_variance is None:
-            return smooth_l1_loss(errors, torch.zeros_like(errors))
+            return weighted_mean(smooth_l1_loss(errors, torch.zeros_like(errors), reduction="none"), batch)
         log_variance = log_variance[batch.wanted].float()
         loss = 0.5 * (errors.square() * torch.exp(-log_variance) + log_variance)
-        return (loss * torch.exp(self.beta * log_variance.detach())).mean()
+        return weighted_mean(loss * torch.exp(self.beta * log_variance.detach()), batch)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         optimizer = self.make_optimizer()
@@ -88,3 +88,9 @@ class Network(GapFiller):
         factor = min(1.0, (done + 1e-3) / 0.03) * (0.5 + 0.5 * math.cos(math.pi * min(1.0, done)))
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = group["initial_lr"] * max(factor, 1e-2)
+
+
+def weighted_mean(losses: Tensor, batch: Batch) -> Tensor:
+    """Mean of the losses of the wanted values, (N,), by their weights."""
+    weights = batch.weight[batch.wanted]
+    return (losses * weights).sum() / weights.sum().clamp(min=1e-9)

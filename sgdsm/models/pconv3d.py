@@ -14,7 +14,7 @@ from sgdsm.data.rows import HALO_CELLS, gap_channel_count, gap_channels, own_lin
 from sgdsm.data.scaling import Inputs
 from sgdsm.models.base import Window
 from sgdsm.models.nets.partial import PartialConv3d, PartialTrunk
-from sgdsm.models.network import Estimate, Network
+from sgdsm.models.network import Estimate, Network, weighted_mean
 
 
 class PartialConvNetwork(Network):
@@ -149,7 +149,7 @@ class PartialConvNetwork(Network):
         only, validation and scores know hidden values alone.
         """
         anomaly, truth = estimate[0].float(), batch.truth.float()
-        loss = self.penalty(anomaly[batch.wanted], truth[batch.wanted])
+        loss = weighted_mean(self.penalty(anomaly[batch.wanted], truth[batch.wanted], reduction="none"), batch)
         if self.global_weight:
             targets = batch.wanted.any(4, keepdim=True).any(3, keepdim=True)
             observed = batch.wanted | (batch.seen & targets)

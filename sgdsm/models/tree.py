@@ -14,7 +14,7 @@ from sgdsm.data.batch import Batch, Filled
 from sgdsm.data.rows import HALO_CELLS, HALO_DAYS, to_rows
 from sgdsm.models.base import GapFiller, Window
 
-ROWS_KEPT = 5
+ROWS_KEPT, ROWS_CHOSEN = 5, 9
 
 
 class TreeFiller(GapFiller):
@@ -60,9 +60,14 @@ class TreeFiller(GapFiller):
         self._kept = self._met = 0
 
     def training_step(self, batch: Batch, index: int) -> None:
-        """Keep the rows of a batch; fit once the last batch has come (validation follows at once)."""
-        features, _, self.names = to_rows(batch, batch.wanted, self.inputs)
-        self._keep(features.cpu().numpy(), batch.truth[batch.wanted].cpu().numpy(), index)
+        """Keep the rows of a batch, those with less weight more seldom; fit once the last batch has come."""
+        weights = batch.weight.cpu().numpy()
+        rng = np.random.default_rng([ROWS_CHOSEN, self.seed, self.current_epoch, index])
+        chosen = batch.wanted & torch.from_numpy(rng.random(weights.shape, np.float32) < weights).to(
+            batch.wanted.device
+        )
+        features, _, self.names = to_rows(batch, chosen, self.inputs)
+        self._keep(features.cpu().numpy(), batch.truth[chosen].cpu().numpy(), index)
         trainer = self.trainer
         if self.current_epoch + 1 == trainer.max_epochs and index + 1 == trainer.num_training_batches:
             self._fit()
