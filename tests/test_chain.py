@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from sgdsm.cube import CubeError
 from sgdsm.evaluation.protocol import FILLED, HIDDEN, VISIBLE
 from sgdsm.evaluation.signal import score_file, score_run
 
@@ -138,3 +139,47 @@ def test_the_residual_is_what_the_cycle_does_not_explain(tmp_path):
     found = score_file(tmp_path / "part.nc", tmp_path / "world.nc", "sm", "tb", tmp_path)
     assert found["n"] == np.isfinite(seen[:100]).sum()
     assert found["r_residual"] > 0.98
+    # a value that is due and missing is an error, not one value less
+    holes = estimate[:100].copy()
+    holes[tuple(np.argwhere(np.isfinite(seen[:100]))[:3].T)] = np.nan
+    part = xr.Dataset({"sm_filled": (dims, estimate)}, coords).isel(time=slice(100))
+    part.assign(sm_filled=(dims, holes)).to_netcdf(tmp_path / "holes.nc")
+    with pytest.raises(CubeError, match=f"no value at 3 of the {found['n']:.0f} values"):
+        score_file(tmp_path / "holes.nc", tmp_path / "world.nc", "sm", "tb", tmp_path)
+    estimate[310, 1, 1] = np.nan
+    xr.Dataset({"sm_filled": (dims, estimate)}, coords).to_netcdf(tmp_path / FILLED)
+    with pytest.raises(CubeError, match=f"no value at 1 of the {test.sum()} values"):
+        score_run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d.sel(lat=d["lat"][::-1]), "'lat' differs"),
+        (lambda d: d.assign_coords(lon=d["lon"] + 40), "'lon' differs"),
+        (lambda d: d.rename(lat="y", lon="x"), "expected .*'lat', 'lon'"),
+    ],
+)
+def test_scores_are_taken_on_one_grid(tmp_path, change, message):
+    rng = np.random.default_rng(0)
+    shape, dims = (400, 3, 4), ("time", "lat", "lon")
+    coords = {"time": xr.date_range("2015-01-01", periods=400), "lat": [3.0, 2.0, 1.0], "lon": np.arange(4.0)}
+    truth, learned = rng.random(shape), rng.random(shape) < 0.5
+    own = xr.Dataset({"sm_filled": (dims, truth + 0.1)}, coords)
+    hidden = xr.Dataset({"truth": (dims, truth), "swath": (dims, ~learned)}, coords)
+    (tmp_path / "run").mkdir()
+    hidden.to_netcdf(tmp_path / "run" / HIDDEN)
+    xr.Dataset({"learned": (dims, learned)}, coords).to_netcdf(tmp_path / "run" / VISIBLE)
+    xr.Dataset({"sm": (dims, truth), "tb": (dims, truth)}, coords).to_netcdf(tmp_path / "world.nc")
+    own.to_netcdf(tmp_path / "good.nc")
+    assert score_file(tmp_path / "good.nc", tmp_path / "world.nc", "sm", "tb", tmp_path / "run")["n"] == truth.size
+    change(own).to_netcdf(tmp_path / "other.nc")
+    change(own).to_netcdf(tmp_path / "run" / FILLED)
+    with pytest.raises(CubeError, match=message):
+        score_file(tmp_path / "other.nc", tmp_path / "world.nc", "sm", "tb", tmp_path / "run")
+    with pytest.raises(CubeError, match=message):
+        score_run(tmp_path / "run")
+    # and the cycle that is taken off
+    change(hidden).to_netcdf(tmp_path / "run" / HIDDEN)
+    with pytest.raises(CubeError, match=message):
+        score_file(tmp_path / "good.nc", tmp_path / "world.nc", "sm", "tb", tmp_path / "run")
