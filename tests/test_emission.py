@@ -150,6 +150,26 @@ def test_the_file_of_a_world_is_written_once(tmp_path):
     assert [n for n in again.data_vars if again[n].attrs.get("role") == "dynamic"] == ["tb_36h"]
 
 
+def test_the_file_of_another_world_is_refused(tmp_path):
+    path = tmp_path / "world.nc"
+    words = {"rows": 4, "columns": 5, "days": 60, "start": "2015-04-01"}
+    sensor_world(str(path), Sensors(**DATES), ["tb_1h"], **words)
+    with pytest.raises(ConfigError, match=r"world.nc: made with seed=0, expected 1: remove it"):
+        sensor_world(str(path), Sensors(**DATES), ["tb_1h"], **words, seed=1)
+    with pytest.raises(ConfigError, match=r"made with sensors=.*'stems': 1.5.*, expected .*'stems': 3.5"):
+        sensor_world(str(path), Sensors(**DATES, stems=3.5), ["tb_1h"], **words)
+    simulate(rows=4, columns=5, days=60).to_netcdf(tmp_path / "mine.nc")
+    with pytest.raises(ConfigError, match=r"mine.nc: made with rows=None, expected 4"):
+        sensor_world(str(tmp_path / "mine.nc"), Sensors(**DATES), ["tb_1h"], **words)
+
+
+def test_a_world_is_written_to_no_other_kind_of_file(tmp_path):
+    for name in ("authorized_keys", "world.zarr", "world"):
+        with pytest.raises(ConfigError, match=f"{name}: expected a name that ends in .nc"):
+            sensor_world(str(tmp_path / "new" / name), Sensors(**DATES), ["tb_1h"], rows=4, columns=5, days=60)
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

@@ -6,6 +6,8 @@ The tau-omega model: a rough soil under one layer of vegetation, zeroth order in
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from sgdsm.cube import ConfigError
@@ -106,6 +108,11 @@ class Sensors:
         self.amsr_e_until, self.smos_from, self.amsr2_from, self.smap_from = dates
         self.amsr_e_offsets, self.smos_noise, self.amsr_noise = tuple(amsr_e_offsets), smos_noise, amsr_noise
         self.retrieval_noise, self.stems = retrieval_noise, stems
+
+    def settings(self) -> dict[str, Any]:
+        """What they were made with, plain values."""
+        public = {name: value for name, value in vars(self).items() if not name.startswith("_")}
+        return {name: str(v) if isinstance(v, np.datetime64) else v for name, v in public.items()}
 
     def begin(self, seed: int, lat: np.ndarray, lon: np.ndarray) -> None:
         """Set the satellites on their orbits over a grid."""
