@@ -69,7 +69,7 @@ def compare_runs(folders: Sequence[Path], reference: str | None, output: Path, e
     reference = _reference([entry.label for entry in entries], reference)
     rows = comparison(entries, reference)
     units = entries[0].metrics["units"]
-    table = format_comparison(rows, reference, units, entries[0].metrics["protocol"]["scored_split"])
+    table = format_comparison(rows, reference, units, entries[0].metrics["protocol"])
     output.mkdir(parents=True, exist_ok=True)
     (output / "comparison.txt").write_text(table + "\n")
     pictures = comparison_figures(entries, rows, reference, units, output / "figures")

@@ -5,10 +5,13 @@ import json
 import numpy as np
 import pytest
 import xarray as xr
+import yaml
 
+from sgdsm.config import config_folder
 from sgdsm.cube import CubeError
 from sgdsm.evaluation.protocol import FILLED, HIDDEN, VISIBLE
 from sgdsm.evaluation.signal import score_file, score_run
+from sgdsm.runs import file_digest
 
 DATES = (
     "data.sensors.amsr_e_until='2010-12-01' data.sensors.smos_from='2010-08-01' data.sensors.amsr2_from='2011-01-01'"
@@ -25,13 +28,14 @@ model: {{width: 8, layers: 2, samples: 2, passes: 1}}
 chain:
   steps:
     amsr: train data.path={{here}}/world.nc data.dynamic=[tb_10h,tb_36v] {WORLD}
-    smos: train data.path={{here}}/world.nc data.dynamic=[tb_1h,tb_1v] splits=random
+    smos: train data.path={{here}}/world.nc data.dynamic=[tb_1h,tb_1v] splits=random {WORLD}
     teacher: predict run={{smos}} time='2010-08-01:' output={{here}}/teacher.nc
     pupil: >-
       train data=taught data.path={{here}}/world.nc data.filled={{here}}/teacher.nc data.where=tb_1h data.land=land
       data.dynamic=[tb_10h,tb_36v] model.start_from={{amsr}} model.frozen=1
     early: >-
-      predict run={{pupil}} data=sensor_world data.path={{here}}/world.nc time=':2010-07-31' output={{here}}/early.nc
+      predict run={{pupil}} data=sensor_world data.path={{here}}/world.nc {WORLD} time=':2010-07-31'
+      output={{here}}/early.nc
   scores:
     "AMSR, blocks": run={{amsr}}
     early: filled={{here}}/early.nc truth={{here}}/world.nc variable=sm_held_back where=tb_10h cycle={{amsr}}
@@ -80,6 +84,18 @@ def test_a_chain_runs_scores_and_goes_on(run_command, tmp_path, monkeypatch):
     metrics = json.loads((folder / "amsr" / "metrics.json").read_text())["classes"]["all"]
     assert scores["AMSR, blocks"]["rmse"] == pytest.approx(metrics["rmse"], rel=1e-5)
     assert scores["AMSR, blocks"]["r"] == pytest.approx(metrics["r"], rel=1e-5)
+    # weights and targets of the pupil come from other runs, which other splits bound
+    kinds = {name: json.loads((folder / name / "metrics.json").read_text())["protocol"] for name in ("amsr", "pupil")}
+    assert "learned_from" not in kinds["amsr"]
+    assert kinds["pupil"]["learned_from"] == {
+        "weights": file_digest(folder / "amsr" / "model.ckpt"),
+        "targets": file_digest(folder / "teacher.nc"),
+    }
+    assert "the test split (weights and targets came from another run, which may have seen them: not a test)" in out
+    assert "never seen" not in out
+    code, out, err = run_command("evaluate", f"run={folder / 'pupil'}")
+    assert code == 0, err
+    assert "never seen" not in out
     changed = experiment(tmp_path, CHAIN.replace("frozen=1", "frozen=2"))
     code, _, err = run_command("chain", *changed)
     assert code == 1
@@ -183,3 +199,60 @@ def test_scores_are_taken_on_one_grid(tmp_path, change, message):
     change(hidden).to_netcdf(tmp_path / "run" / HIDDEN)
     with pytest.raises(CubeError, match=message):
         score_file(tmp_path / "good.nc", tmp_path / "world.nc", "sm", "tb", tmp_path / "run")
+
+
+SMALL = ["data.path=world.nc", "splits=blocks", "splits.block_days=20", "splits.separation_days=6"]
+SMALL += [
+    "model=casm",
+    "model.width=4",
+    "model.layers=1",
+    "model.samples=1",
+    "model.passes=1",
+    "trainer.progress=false",
+]
+
+
+def test_a_start_from_another_run_is_another_protocol(run_command, tmp_path, plain):
+    plain(200, 6, 7).to_netcdf(tmp_path / "world.nc")
+    words = [*SMALL, "data=netcdf", "data.target=sm", "data.dynamic=[rain]"]
+    for name, more in {"first": ["splits.seed=1"], "fresh": [], "taken": ["model.start_from=first"]}.items():
+        code, out, err = run_command("train", *words, *more, f"hydra.run.dir={name}")
+        assert code == 0, err
+        assert ("never seen in training" in out) == (name != "taken")
+    code, out, err = run_command("compare", "fresh", "taken", "output=both")
+    assert code == 1
+    assert f"learned_from None and {{'weights': '{file_digest(tmp_path / 'first' / 'model.ckpt')}'}}" in err
+    code, out, err = run_command("compare", "taken", "output=one")
+    assert code == 0, err
+    assert "(weights came from another run, which may have seen them: not a test)" in out
+    # scored again when the run that it started from is gone
+    (tmp_path / "first").rename(tmp_path / "away")
+    code, out, err = run_command("evaluate", "run=taken")
+    assert code == 0, err
+    assert "weights came from another run" in out
+
+
+@pytest.mark.parametrize("name", ["sensor_world", "simulate_store"])
+def test_the_data_of_a_run_are_opened_and_never_made(run_command, tmp_path, plain, name):
+    """A run may be a stranger's: what its configuration names is not written."""
+    plain(200, 6, 7).to_netcdf(tmp_path / "world.nc")
+    words = [*SMALL, "data=netcdf", "data.target=sm", "data.dynamic=[rain]", "hydra.run.dir=run"]
+    code, _, err = run_command("train", *words)
+    assert code == 0, err
+    path = tmp_path / "run" / "config.yaml"
+    config = yaml.safe_load(path.read_text())
+    config["data"] = yaml.safe_load((config_folder() / "data" / f"{name}.yaml").read_text())
+    file = f"made{'.nc' if name == 'sensor_world' else '.zarr'}"
+    config["data"] |= {"path": file, "rows": 4, "columns": 5, "days": 40, "start": "2015-04-01"}
+    path.write_text(yaml.safe_dump(config))
+    (tmp_path / "run" / "metrics.json").rename(tmp_path / "metrics.json")
+    resumed = run_command("train", "run=run")
+    (tmp_path / "metrics.json").rename(tmp_path / "run" / "metrics.json")
+    for code, _, err in (
+        resumed,
+        run_command("evaluate", "run=run"),
+        run_command("predict", "run=run", "output=filled.nc"),
+    ):
+        assert code == 1
+        assert f"data.path={file}: no such file; the data of a run are opened, never made" in err
+    assert not list(tmp_path.glob("made*"))
