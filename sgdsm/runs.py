@@ -19,9 +19,10 @@ import yaml
 
 from sgdsm.build import TARGET
 from sgdsm.config import load_config
-from sgdsm.cube import ConfigError, by_role, target_of
+from sgdsm.cube import ConfigError, by_role, open_dataset, target_of
 from sgdsm.data.splits import Split
 from sgdsm.evaluation.protocol import protocol_record, scored_split
+from sgdsm.inference.writers import PLAN
 
 SCORED = ("target", "land")  # the roles that a score depends on
 CONFIG, MODEL, METRICS, PROVENANCE = "config.yaml", "model.ckpt", "metrics.json", "provenance.json"
@@ -175,7 +176,11 @@ def file_digest(path: Path) -> str:
 
 
 def content_digest(path: str | Path) -> str:
-    """`file_digest` of a file, `file_stamp` of a store."""
+    """Digest of a file or store; of one that predict has written that of its filler and data, without the date."""
+    with open_dataset(path) as dataset:
+        plan = dataset.attrs.get(PLAN)
+    if plan is not None:
+        return str(plan)
     return file_digest(Path(path)) if Path(path).is_file() else file_stamp(path)
 
 

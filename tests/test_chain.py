@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
 import yaml
 
+from sgdsm import chaining, commands
 from sgdsm.config import config_folder
 from sgdsm.cube import CubeError
 from sgdsm.evaluation.protocol import FILLED, HIDDEN, VISIBLE
@@ -17,6 +20,8 @@ DATES = (
     "data.sensors.amsr_e_until='2010-12-01' data.sensors.smos_from='2010-08-01' data.sensors.amsr2_from='2011-01-01'"
 )
 WORLD = f"data.rows=6 data.columns=8 data.days=900 data.start='2010-01-01' {DATES} data.sensors.smap_from='2011-06-01'"
+TINY = "model.width=4 model.layers=1 model.samples=1 model.passes=1"
+OPEN = "data=netcdf data.path={here}/world.nc data.target=sm data.land=land"
 CHAIN = f"""# @package _global_
 defaults:
   - override /data: sensor_world
@@ -26,16 +31,16 @@ data: {{path: world.nc}}
 trainer: {{progress: false}}
 model: {{width: 8, layers: 2, samples: 2, passes: 1}}
 chain:
+  world: data=sensor_world data.path={{here}}/world.nc {WORLD}
   steps:
-    amsr: train data.path={{here}}/world.nc data.dynamic=[tb_10h,tb_36v] {WORLD}
-    smos: train data.path={{here}}/world.nc data.dynamic=[tb_1h,tb_1v] splits=random {WORLD}
+    amsr: train {OPEN} data.dynamic=[tb_10h,tb_36v]
+    smos: train {OPEN} data.dynamic=[tb_1h,tb_1v] splits=random
     teacher: predict run={{smos}} time='2010-08-01:' output={{here}}/teacher.nc
     pupil: >-
       train data=taught data.path={{here}}/world.nc data.filled={{here}}/teacher.nc data.where=tb_1h data.land=land
       data.dynamic=[tb_10h,tb_36v] model.start_from={{amsr}} model.frozen=1
     early: >-
-      predict run={{pupil}} data=sensor_world data.path={{here}}/world.nc {WORLD} time=':2010-07-31'
-      output={{here}}/early.nc
+      predict run={{pupil}} {OPEN} data.dynamic=[tb_10h,tb_36v] time=':2010-07-31' output={{here}}/early.nc
   scores:
     "AMSR, blocks": run={{amsr}}
     early: filled={{here}}/early.nc truth={{here}}/world.nc variable=sm_held_back where=tb_10h cycle={{amsr}}
@@ -50,8 +55,6 @@ def experiment(tmp_path, text: str) -> list[str]:
 
 def test_a_chain_runs_scores_and_goes_on(run_command, tmp_path, monkeypatch):
     words = experiment(tmp_path, CHAIN)
-    from sgdsm import commands
-
     predict = commands.predict
     with monkeypatch.context() as broken:
 
@@ -89,7 +92,7 @@ def test_a_chain_runs_scores_and_goes_on(run_command, tmp_path, monkeypatch):
     assert "learned_from" not in kinds["amsr"]
     assert kinds["pupil"]["learned_from"] == {
         "weights": file_digest(folder / "amsr" / "model.ckpt"),
-        "targets": file_digest(folder / "teacher.nc"),
+        "targets": xr.open_dataset(folder / "teacher.nc").attrs["sgdsm_plan"],
     }
     assert "the test split (weights and targets came from another run, which may have seen them: not a test)" in out
     assert "never seen" not in out
@@ -100,6 +103,98 @@ def test_a_chain_runs_scores_and_goes_on(run_command, tmp_path, monkeypatch):
     code, _, err = run_command("chain", *changed)
     assert code == 1
     assert "holds a run with other settings" in err
+
+
+def test_a_training_that_began_with_other_files_is_not_finished(run_command, tmp_path, monkeypatch):
+    words, folder = experiment(tmp_path, CHAIN), tmp_path / "some where"
+    assert run_command("chain", *words)[0] == 0
+    trained: list[str] = []
+    train_in = commands.train_in
+    monkeypatch.setattr(commands, "train_in", lambda c, f: trained.append(f.name) or train_in(c, f))
+    code, _, err = run_command("chain", *words, "data.seed=1")
+    assert code == 1
+    assert "world.nc: made with seed=0, expected 1" in err
+    for old in ("smos", "teacher.nc"):
+        path = folder / old
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    code, _, err = run_command("chain", *words)
+    assert code == 0, err
+    assert trained == ["smos"], "the same teacher as before"
+    shutil.rmtree(folder / "smos")
+    other = experiment(tmp_path, CHAIN.replace("splits=random", "splits=random splits.seed=1"))
+    code, _, err = run_command("chain", *other)
+    assert code == 1
+    assert "teacher.nc exists and is of another run" in err
+    (folder / "teacher.nc").unlink()
+    code, _, err = run_command("chain", *other)
+    assert code == 1
+    assert f"{Path('some where', 'pupil')} was begun with other files than are there now: remove it" in err
+    assert f"({Path('some where', 'teacher.nc')})" in err
+
+
+ONE = f"""# @package _global_
+defaults:
+  - override /data: sensor_world
+  - override /splits: blocks
+data: {{path: world.nc}}
+trainer: {{progress: false}}
+chain:
+  world: data=sensor_world data.path={{here}}/world.nc data.rows=6
+  steps:
+    flat: train {OPEN} model=climatology
+    cells: train {OPEN} data.dynamic=[tb_10h] model=casm splits.hidden=0.6 {TINY}
+"""
+
+
+def test_words_of_the_data_change_the_world_and_others_every_training(run_command, tmp_path):
+    words = experiment(tmp_path, ONE)
+    small = ["data.columns=8", "data.days=900", "data.start='2013-01-01'"]
+    code, _, err = run_command("chain", *words, *small, "data.seed=1", "seed=3", "splits.block_days=40")
+    assert code == 0, err
+    folder = tmp_path / "some where"
+    with xr.open_dataset(folder / "world.nc") as world:
+        made = json.loads(world.attrs["simulated_with"])
+    assert (made["seed"], made["columns"], made["rows"], made["start"]) == (1, 8, 6, "2013-01-01")
+    for name in ("flat", "cells"):
+        config = yaml.safe_load((folder / name / "config.yaml").read_text())
+        assert (config["seed"], config["splits"]["block_days"]) == (3, 40)
+        assert config["data"]["_target_"] == "sgdsm.cube.open_cube"
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("data.path=mine.nc", "data.path=mine.nc: chain.world says data.path=some where/world.nc itself"),
+        ("data.rows=7", "data.rows=7: chain.world says data.rows=6 itself"),
+        ("splits.hidden=0.3", "splits.hidden=0.3: chain.steps.cells says splits.hidden=0.6 itself"),
+        ("model.width=8", "unknown setting 'model.width'"),
+        ("splits=all", "chain.steps.cells: there is no setting 'splits.hidden' here"),
+    ],
+)
+def test_words_that_would_be_lost_or_cannot_work_are_refused(run_command, tmp_path, word, message):
+    code, _, err = run_command("chain", *experiment(tmp_path, ONE), word)
+    assert code == 1
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
+    assert not (tmp_path / "some where").exists()
+
+
+@pytest.mark.parametrize(
+    ("score", "message"),
+    [
+        ("run={flat}x", "expected a train step of the chain"),
+        ("run={guess}", "expected a train step of the chain"),
+        ("filled={here}/guess.nc truth=t variable=v where=w cycle={guess}", "guess: expected a train step"),
+        ("filled={here}/gess.nc truth=t variable=v where=w cycle={flat}", "gess.nc: expected an output of the chain"),
+    ],
+)
+def test_scores_are_checked_before_the_first_step(run_command, tmp_path, score, message):
+    text = ONE + f"    guess: predict run={{flat}} output={{here}}/guess.nc\n  scores: {{x: '{score}'}}\n"
+    code, _, err = run_command("chain", *experiment(tmp_path, text))
+    assert code == 1
+    assert "chain.scores.x: " in err
+    assert message in err
+    assert not (tmp_path / "some where").exists()
 
 
 @pytest.mark.parametrize(
@@ -256,3 +351,19 @@ def test_the_data_of_a_run_are_opened_and_never_made(run_command, tmp_path, plai
         assert code == 1
         assert f"data.path={file}: no such file; the data of a run are opened, never made" in err
     assert not list(tmp_path.glob("made*"))
+
+
+def test_the_shipped_chain_is_planned_with_another_world(run_command, monkeypatch):
+    made = []
+
+    def stop(settings, kind):
+        made.append(settings)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(chaining, "build", stop)
+    code, _, err = run_command("chain", "experiment=casm_chain", "output=casm", "data.seed=1", "trainer.progress=false")
+    assert code == 130, err
+    assert (made[0]["seed"], made[0]["path"]) == (1, "casm/world.nc")
+    code, _, err = run_command("chain", "experiment=casm_chain", "output=casm", "splits.hidden=0.3")
+    assert code == 1
+    assert "splits.hidden=0.3: chain.steps.smos says splits.hidden=0.8 itself" in err
