@@ -107,9 +107,23 @@ def test_sensors_see_in_their_years(world):
 def test_the_world_itself_does_not_change_with_its_satellites():
     a = simulate(rows=8, columns=10, days=40)
     b = simulate(rows=8, columns=10, days=40, sensors=Sensors(**DATES))
-    for name in ("sm_true", "precipitation", "air_temperature", "sm_reason", "land"):
+    for name in ("sm_true", "precipitation", "air_temperature", "land"):
         np.testing.assert_array_equal(a[name].values, b[name].values)
+    flies = simulate(rows=8, columns=10, days=40, sensors=Sensors(**{**DATES, "smap_from": "2015-04-01"}))
+    np.testing.assert_array_equal(a["sm_reason"].values, flies["sm_reason"].values)
+    assert a["sm_reason"].attrs["flag_meanings"] == "observed orbit frost vegetation interference"
     assert "tb_1h" not in a
+
+
+def test_before_smap_flies_that_is_the_reason(world):
+    meanings = world["sm_reason"].attrs["flag_meanings"].split()
+    assert len(world["sm_reason"].attrs["flag_values"]) == len(meanings)
+    land, reason = world["land"].values, world["sm_reason"].values
+    observed = np.isfinite(world["sm"].values)
+    np.testing.assert_array_equal(observed[:, land], reason[:, land] == 0)
+    early, late = world["time"].values < np.datetime64("2015-06-06"), world["time"].values >= np.datetime64("2015-06-10")
+    assert (reason[early][:, land] == meanings.index("not_flown")).all()
+    assert set(np.unique(reason[late][:, land])) <= set(range(5))
 
 
 def test_noise_and_offset_are_what_they_say():

@@ -325,9 +325,10 @@ def _cube(world: World, arrays: dict[str, Any], time: Any) -> xr.Dataset:
         dataset[name].attrs = {"units": units, "long_name": long_name}
         if standard:
             dataset[name].attrs["standard_name"] = standard
-    flags = {"flag_values": np.arange(len(REASONS.split()), dtype=np.int8), "flag_meanings": REASONS}
-    dataset["sm_reason"].attrs |= flags
     measured = [n for n in (*SMOS, *AMSR) if n in dataset]
+    reasons = f"{REASONS} not_flown" if measured else REASONS
+    flags = {"flag_values": np.arange(len(reasons.split()), dtype=np.int8), "flag_meanings": reasons}
+    dataset["sm_reason"].attrs |= flags
     cube = as_cube(dataset, "sm", (*DYNAMIC, *measured), STATIC, ("sm_reason",), "land")
     # the map of the retrieval's noise is that of a world without sensors
     kept = ("sm_true", "sm_held_back") if measured else ("sm_true", "sm_noise")
