@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
 import xarray as xr
 
@@ -320,6 +321,20 @@ def test_an_ensemble_joins_spread_and_noise():
             {"_target_": "sgdsm.models.stack.Ensemble", "filler": {"_target_": "sgdsm.models.simple.Climatology"}},
             GapFiller,
         )
+
+
+@pytest.mark.parametrize("kind", ["Ensemble", "Stack"])
+def test_only_a_stack_asks_the_validation_for_weights(trained, tmp_path, monkeypatch, kind):
+    _, folder = trained
+    asked = []
+    monkeypatch.setattr(pl.Trainer, "validate", lambda *args, **kwargs: asked.append(kind))
+    words = {"filler": {**CASM, "passes": 1, "seed": 0}, "members": 2}
+    if kind == "Stack":
+        words = {"members": {name: {**words["filler"], "seed": k} for k, name in enumerate("ab")}}
+    task = prepare(settings(folder / "world.nc", {"_target_": f"sgdsm.models.stack.{kind}", **words}))
+    fit(task, tmp_path)
+    assert asked == ["Stack"] * (kind == "Stack")
+    assert not task.filler.training
 
 
 def test_a_late_target_is_dealt_over_its_own_days():

@@ -121,7 +121,10 @@ def test_before_smap_flies_that_is_the_reason(world):
     land, reason = world["land"].values, world["sm_reason"].values
     observed = np.isfinite(world["sm"].values)
     np.testing.assert_array_equal(observed[:, land], reason[:, land] == 0)
-    early, late = world["time"].values < np.datetime64("2015-06-06"), world["time"].values >= np.datetime64("2015-06-10")
+    early, late = (
+        world["time"].values < np.datetime64("2015-06-06"),
+        world["time"].values >= np.datetime64("2015-06-10"),
+    )
     assert (reason[early][:, land] == meanings.index("not_flown")).all()
     assert set(np.unique(reason[late][:, land])) <= set(range(5))
 
