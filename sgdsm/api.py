@@ -14,7 +14,7 @@ from sgdsm.data.scaling import Inputs
 from sgdsm.inference.stream import fill_cube
 from sgdsm.inference.writers import MemoryOutput
 from sgdsm.models.checkpoint import load_filler
-from sgdsm.runs import Run
+from sgdsm.runs import Run, only_open
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,6 +41,8 @@ def run_data(trained: dict[str, Any], data: dict[str, Any] | None) -> dict[str, 
     """Settings of the cube to fill: those of the run, or others.
 
     Where both are files of the user's own, what the second leaves out is as in the run.
+
+    Raises ConfigError where something is not given, or the file is not there.
     """
     spec = dict(trained["data"])
     if data is not None:
@@ -52,6 +54,7 @@ def run_data(trained: dict[str, Any], data: dict[str, Any] | None) -> dict[str, 
         missing = [k for k, v in spec.items() if v == "???"]
         if missing:
             raise ConfigError(f"data.{missing[0]} is not given: pass data.{missing[0]}=...")
+    only_open(spec)
     return spec
 
 

@@ -1,27 +1,40 @@
 """Chains: steps that build on one another, run by one command; part of the composition root.
 
 A step is a line of the words of another command, `train ...` or `predict ...`. {NAME} in it is the folder of an earlier
-step, {here} that of the chain. What an interrupted chain has finished is not done again.
+step, {here} that of the chain. `chain.world`, where it is given, are the words of the data that the steps share; it is
+opened, or made, before the first of them. What an interrupted chain has finished is not done again.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra import compose
-from omegaconf import OmegaConf
+import xarray as xr
 
-from sgdsm.config import check_config
-from sgdsm.cube import ConfigError, log, suggest
+from sgdsm.build import build
+from sgdsm.cube import ConfigError, suggest
 from sgdsm.evaluation.signal import format_scores, score_file, score_run
-from sgdsm.runs import CONFIG, Run
+from sgdsm.planning import check_same, settings_of, train_once
+from sgdsm.runs import CONFIG, MODEL, Run, content_digest, file_digest
 
-Step = tuple[str, str, dict[str, Any]]
 COMMANDS = ("train", "predict")
 OF_RUN, OF_FILE = {"run"}, {"filled", "truth", "variable", "where", "cycle"}
+USED = "used.json"  # in the folder of a training: digests of the files that earlier steps made for it
+
+
+@dataclass
+class Step:
+    """A step, checked. used: files that earlier steps make and this one reads."""
+
+    name: str
+    command: str
+    settings: dict[str, Any]
+    used: list[Path]
 
 
 def run_chain(
@@ -33,25 +46,29 @@ def run_chain(
 ) -> str:
     """Run the steps of `chain.steps` that are not finished, then score as `chain.scores` says; returns the table.
 
-    config: of the experiment. overrides: words of the command line that go to every training. folder: of the chain.
+    config: of the experiment. overrides: words of the command line that go to every training; those of the data go to
+    `chain.world` alone where that is given. folder: of the chain.
 
-    Raises ConfigError for a step or a score that cannot work, before the first step runs.
+    Raises ConfigError for a step or a score that cannot work, before the first step runs, and for a training that is
+    finished but began with other files than the steps before it have made now.
     """
     chain = config.get("chain") or {}
     steps, scores = chain.get("steps") or {}, chain.get("scores") or {}
     if not steps:
         raise ConfigError("chain.steps is empty: name steps by their words, such as 'first: train model=xgboost'")
-    planned = _plan(steps, overrides, folder)
-    wanted = {str(label): _score_words(str(label), words, list(steps), folder) for label, words in scores.items()}
-    for number, (name, command, settings) in enumerate(planned, 1):
-        print(f"\n[{number}/{len(planned)}] {name}: {command}", flush=True)
-        own = folder / name
-        if command == "predict":
-            predict(settings)  # goes on by itself with what it has written
-        elif Run(own).finished():
-            log.info("%s: finished already", own)
+    world, words = _world(chain.get("world"), overrides, folder)
+    planned = _plan(steps, words, folder, world)
+    wanted = {str(label): _score_words(str(label), line, planned, folder) for label, line in scores.items()}
+    if world is not None:
+        build(world, xr.Dataset).close()
+    for number, step in enumerate(planned, 1):
+        print(f"\n[{number}/{len(planned)}] {step.name}: {step.command}", flush=True)
+        if step.command == "predict":
+            predict(step.settings)  # goes on by itself with what it has written, and refuses what is of another run
         else:
-            train(settings, own)
+            run = Run(folder / step.name)
+            _check_used(run, step.used)
+            train_once(run, step.settings, train)
     if not wanted:
         return f"chain: {folder}"
     found = {label: _score(words) for label, words in wanted.items()}
@@ -61,22 +78,61 @@ def run_chain(
     return f"\n{table}\n\nchain: {folder}"
 
 
-def _plan(steps: dict[str, Any], overrides: list[str], folder: Path) -> list[Step]:
+def _world(line: str | None, overrides: list[str], folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
+    """Data settings of `chain.world`, and the words of the command line that are left for the trainings."""
+    if line is None:
+        return None, overrides
+    of_data = [word for word in overrides if _key(word).partition(".")[0] == "data"]
+    own = _words("chain.world", line, [], folder)
+    _refuse_twice("chain.world", own, of_data)
+    settings = settings_of("chain.world", "train", [*of_data, *own])
+    return settings["data"], [word for word in overrides if word not in of_data]
+
+
+def _plan(steps: dict[str, Any], overrides: list[str], folder: Path, world: dict[str, Any] | None) -> list[Step]:
     planned: list[Step] = []
-    for name, line in steps.items():
-        command, *words = _words(str(name), line, [step[0] for step in planned], folder)
+    # what a word must name to read a file that an earlier step makes
+    made = {world["path"]: Path(world["path"])} if world is not None and "path" in world else {}
+    for key, line in steps.items():
+        name, place = str(key), f"chain.steps.{key}"
+        command, *own = _words(place, line, [step.name for step in planned], folder)
         if command not in COMMANDS:
-            raise ConfigError(f"chain.steps.{name}: '{command}' is no step; expected {' or '.join(COMMANDS)}")
-        composed = compose(command, [*overrides, *words] if command == "train" else words)
-        plain = OmegaConf.to_container(composed, resolve=True)
-        assert isinstance(plain, dict)
-        settings = {str(k): v for k, v in plain.items() if k != "chain"}
-        check_config(settings, command)
-        run = Run(folder / str(name))
-        if command == "train" and (run.folder / CONFIG).exists() and run.config() != settings:
-            raise ConfigError(f"{run.folder} holds a run with other settings: remove it, or choose another output")
-        planned.append((str(name), command, settings))
+            raise ConfigError(f"{place}: '{command}' is no step; expected {' or '.join(COMMANDS)}")
+        run = Run(folder / name)
+        if command == "train":
+            _refuse_twice(place, own, overrides)
+            settings = settings_of(place, command, [*overrides, *own])
+            check_same(run, settings)
+        else:
+            settings = settings_of(place, command, own)
+        values = [word.partition("=")[2] for word in own]
+        used = [file for text, file in made.items() if any(v == text or v.startswith(f"{text}/") for v in values)]
+        planned.append(Step(name, command, settings, used))
+        made |= {str(run.folder): run.model} if command == "train" else {settings["output"]: Path(settings["output"])}
     return planned
+
+
+def _key(word: str) -> str:
+    return word.lstrip("+~").partition("=")[0]
+
+
+def _refuse_twice(place: str, own: list[str], given: list[str]) -> None:
+    """Raise ConfigError for a word of the command line that the words of a step would override."""
+    said = {_key(word): word for word in own}
+    for word in given:
+        if _key(word) in said:
+            raise ConfigError(f"{word}: {place} says {said[_key(word)]} itself: change it there")
+
+
+def _check_used(run: Run, used: list[Path]) -> None:
+    """Record what a training begins with; ConfigError where it began with something else."""
+    path = run.folder / USED
+    digests = {str(file): file_digest(file) if file.name == MODEL else content_digest(file) for file in used}
+    found = json.loads(path.read_text()) if path.is_file() else {}
+    if (run.folder / CONFIG).exists() and found != digests:
+        changed = ", ".join(name for name in {**found, **digests} if found.get(name) != digests.get(name))
+        raise ConfigError(f"{run.folder} was begun with other files than are there now: remove it ({changed})")
+    run.write(USED, digests)
 
 
 def _words(place: str, line: Any, earlier: list[str], folder: Path) -> list[str]:
@@ -86,24 +142,27 @@ def _words(place: str, line: Any, earlier: list[str], folder: Path) -> list[str]
     def path_of(found: re.Match[str]) -> str:
         if found[1] not in known:
             raise ConfigError(
-                f"chain: {place}: {found[0]} is no earlier step{suggest(found[1], list(known))}; "
-                f"known are {', '.join(known)}"
+                f"{place}: {found[0]} is no earlier step{suggest(found[1], list(known))}; known are {', '.join(known)}"
             )
         return known[found[1]]
 
     # split first: a folder may have blanks in its name
     words = [re.sub(r"\{(\w+)\}", path_of, word) for word in str(line).split()]
     if not words:
-        raise ConfigError(f"chain: {place} is empty")
+        raise ConfigError(f"{place} is empty")
     return words
 
 
-def _score_words(label: str, line: Any, steps: list[str], folder: Path) -> dict[str, str]:
-    given = dict(word.partition("=")[::2] for word in _words(label, line, steps, folder))
+def _score_words(label: str, line: Any, steps: list[Step], folder: Path) -> dict[str, str]:
+    place = f"chain.scores.{label}"
+    given = dict(word.partition("=")[::2] for word in _words(place, line, [step.name for step in steps], folder))
     if set(given) not in (OF_RUN, OF_FILE):
-        raise ConfigError(
-            f"chain.scores: {label}: found {', '.join(given)}; expected run=, or {'=, '.join(sorted(OF_FILE))}="
-        )
+        raise ConfigError(f"{place}: found {', '.join(given)}; expected run=, or {'=, '.join(sorted(OF_FILE))}=")
+    runs = [str(folder / step.name) for step in steps if step.command == "train"]
+    files = [step.settings["output"] for step in steps if step.command == "predict"]
+    for key, known, what in (("run", runs, "train step"), ("cycle", runs, "train step"), ("filled", files, "output")):
+        if key in given and given[key] not in known:
+            raise ConfigError(f"{place}: {key}={given[key]}: expected a{'n' * (key == 'filled')} {what} of the chain")
     return given
 
 

@@ -125,15 +125,15 @@ def train(config: dict[str, Any]) -> None:
 def train_in(config: dict[str, Any], folder: Path) -> Path:
     """Fit and score in a folder, or go on with an interrupted run there."""
     from sgdsm.evaluation.figures import run_figures
-    from sgdsm.evaluation.protocol import protocol_record, scored_split
     from sgdsm.models.checkpoint import save_filler
-    from sgdsm.runs import CONFIG, METRICS, MODEL, PROVENANCE, SCORED, Run, fingerprint, provenance
+    from sgdsm.runs import CONFIG, METRICS, MODEL, PROVENANCE, Run, learned_from, protocol_of, provenance
     from sgdsm.training import BEST, LAST, add_uncertainty, fit, prepare
 
     run = Run(folder)
     log.info("run folder: %s", _shown(folder))
     task = prepare(config)
     run.check_data(task.cube)
+    protocol = protocol_of(task.cube, task.split, config, learned_from(config))
     run.write(CONFIG, config)
     run.write(PROVENANCE, provenance(config, task.cube))
     try:
@@ -142,10 +142,8 @@ def train_in(config: dict[str, Any], folder: Path) -> Path:
         raise KeyboardInterrupt(f"go on with: python train.py run={_shown(folder)}") from stop
     filler = add_uncertainty(task, config["uncertainty"])
     save_filler(filler, folder / MODEL)
-    split = scored_split(task.split)
-    scenario = task.split.scenarios[split]
-    protocol = protocol_record(split, scenario, fingerprint(task.cube, SCORED), config["splits"], config["gaps"])
-    scores = _score(task, filler, split, run)
+    scores = _score(task, filler, protocol, run)
+    split = protocol["scored_split"]
     units = filler.inputs.units
     parameters = sum(p.numel() for p in filler.parameters())
     model = config["model"]["_target_"].rsplit(".", 1)[-1]
@@ -167,13 +165,13 @@ def train_in(config: dict[str, Any], folder: Path) -> Path:
     return folder
 
 
-def _score(task: Any, filler: Any, split: str, run: Any) -> dict[str, dict[str, float]]:
-    from sgdsm.evaluation.protocol import FILLED, HIDDEN, SCORES, VISIBLE, write_files
+def _score(task: Any, filler: Any, protocol: dict[str, Any], run: Any) -> dict[str, dict[str, float]]:
+    from sgdsm.evaluation.protocol import FILLED, HIDDEN, SCORES, VISIBLE, kind_of_split, write_files
     from sgdsm.evaluation.score import format_table, score
     from sgdsm.inference.writers import NetcdfOutput
     from sgdsm.training import fill_scenario
 
-    folder = run.evaluation
+    folder, split = run.evaluation, protocol["scored_split"]
     scenario = task.split.scenarios[split]
     write_files(folder, task.cube, scenario, task.split.base)
     output = NetcdfOutput(folder / FILLED)
@@ -182,9 +180,8 @@ def _score(task: Any, filler: Any, split: str, run: Any) -> dict[str, dict[str, 
     scores = score(folder / FILLED, folder / HIDDEN, folder / VISIBLE)
     scores.save(folder / SCORES)
     table = scores.table()
-    kind = "never seen in training" if split == "test" else "they chose the epoch: not a test"
     shown = {name: table[name] for name in (*scenario.hidden, "all")}
-    print(f"\nscores at the hidden values of the {split} split ({kind})\n{format_table(shown)}")
+    print(f"\nscores at the hidden values of the {split} split ({kind_of_split(protocol)})\n{format_table(shown)}")
     return {name: {k: v for k, v in row.items() if v == v} for name, row in table.items() if row["n"]}
 
 
@@ -252,22 +249,21 @@ def evaluate(config: dict[str, Any]) -> None:
 
 
 def _evaluate_run(folder: str) -> None:
-    from sgdsm.evaluation.protocol import protocol_record, scored_split
     from sgdsm.models.checkpoint import load_filler
-    from sgdsm.runs import METRICS, SCORED, Run, fingerprint
+    from sgdsm.runs import METRICS, Run, only_open, protocol_of
     from sgdsm.training import prepare
 
     run = Run(folder)
     config = run.config()
     check_config(config, "train")
+    only_open(config["data"])
     recorded = run.metrics()
     task = prepare(config)
-    split = scored_split(task.split)
-    scenario = task.split.scenarios[split]
-    protocol = protocol_record(split, scenario, fingerprint(task.cube, SCORED), config["splits"], config["gaps"])
+    # the run that it started from may be gone by now
+    protocol = protocol_of(task.cube, task.split, config, recorded["protocol"].get("learned_from", {}))
     if protocol["digest"] != recorded["protocol"]["digest"]:
         raise ConfigError(f"run={folder}: its data or its splits are no longer those of {METRICS}: train it again")
-    run.write(METRICS, {**recorded, "classes": _score(task, load_filler(run.model), split, run)})
+    run.write(METRICS, {**recorded, "classes": _score(task, load_filler(run.model), protocol, run)})
     _announce(run.folder)
 
 
@@ -316,7 +312,7 @@ COMMANDS: dict[str, Callable[[dict[str, Any]], None]] = {
 
 
 def _resume(words: list[str]) -> None:
-    from sgdsm.runs import Run
+    from sgdsm.runs import Run, only_open
 
     given = dict(word.partition("=")[::2] for word in words)
     run = Run(given.pop("run"))
@@ -332,6 +328,7 @@ def _resume(words: list[str]) -> None:
     config = run.config()
     config["trainer"] |= changes
     check_config(config, "train")
+    only_open(config["data"])
     if run.finished():
         log.info("the run is finished already")
     else:

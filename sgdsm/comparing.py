@@ -6,16 +6,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra import compose
-from omegaconf import OmegaConf
-
-from sgdsm.config import check_config
-from sgdsm.cube import ConfigError, log
+from sgdsm.cube import ConfigError
 from sgdsm.evaluation.compare import Entry, check_protocol, comparison, format_comparison
 from sgdsm.evaluation.figures import comparison_figures
 from sgdsm.evaluation.protocol import SCORES
 from sgdsm.evaluation.report import write_report
 from sgdsm.evaluation.score import Scores
+from sgdsm.planning import check_same, settings_of, train_once
 from sgdsm.runs import CONFIG, Run
 
 
@@ -31,25 +28,16 @@ def train_experiment(
     models = (config.get("compare") or {}).get("models") or {}
     if not models:
         raise ConfigError("compare.models is empty: name models by overrides, such as 'xgboost: model=xgboost'")
-    planned = []
-    for label, words in models.items():
-        composed = compose("train", [*overrides, *words.split()])
-        plain = OmegaConf.to_container(composed, resolve=True)
-        assert isinstance(plain, dict)
-        settings = {str(k): v for k, v in plain.items() if k != "compare"}
-        check_config(settings, "train")
-        planned.append((output / str(label), settings))
-    folders = [folder for folder, _ in planned]
-    for number, (folder, settings) in enumerate(planned, 1):
-        run = Run(folder)
-        if (folder / CONFIG).exists() and run.config() != settings:
-            raise ConfigError(f"{folder} holds a run with other settings: remove it, or choose another output")
-        if run.finished():
-            log.info("%s: finished already", folder)
-            continue
-        print(f"\n[{number}/{len(planned)}] {folder.name}", flush=True)
-        train(settings, folder)
-    return folders
+    planned = [
+        (Run(output / str(label)), settings_of(f"compare.models.{label}", "train", [*overrides, *words.split()]))
+        for label, words in models.items()
+    ]
+    for run, settings in planned:
+        check_same(run, settings)
+    for number, (run, settings) in enumerate(planned, 1):
+        print(f"\n[{number}/{len(planned)}] {run.folder.name}", flush=True)
+        train_once(run, settings, train)
+    return [run.folder for run, _ in planned]
 
 
 def compare_runs(folders: Sequence[Path], reference: str | None, output: Path, experiment: str | None) -> str:
@@ -69,7 +57,7 @@ def compare_runs(folders: Sequence[Path], reference: str | None, output: Path, e
     reference = _reference([entry.label for entry in entries], reference)
     rows = comparison(entries, reference)
     units = entries[0].metrics["units"]
-    table = format_comparison(rows, reference, units, entries[0].metrics["protocol"]["scored_split"])
+    table = format_comparison(rows, reference, units, entries[0].metrics["protocol"])
     output.mkdir(parents=True, exist_ok=True)
     (output / "comparison.txt").write_text(table + "\n")
     pictures = comparison_figures(entries, rows, reference, units, output / "figures")

@@ -21,7 +21,10 @@ KEYS = {
     "compare": {*GROUPS, "seed", "compare", "runs", "reference", "output"},
     "chain": {*GROUPS, "seed", "chain", "output"},
 }
-PARTS = {"compare": {"models": dict}, "chain": {"steps": dict, "scores": dict}}
+PARTS: dict[str, dict[str, type]] = {
+    "compare": {"models": dict},
+    "chain": {"world": str, "steps": dict, "scores": dict},
+}
 TYPES: dict[str, Any] = {
     "seed": int,
     "output": str | None,

@@ -7,7 +7,7 @@ import json
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,12 @@ import torch
 import xarray as xr
 import yaml
 
+from sgdsm.build import TARGET
 from sgdsm.config import load_config
-from sgdsm.cube import ConfigError, by_role, target_of
+from sgdsm.cube import ConfigError, by_role, open_dataset, target_of
+from sgdsm.data.splits import Split
+from sgdsm.evaluation.protocol import protocol_record, scored_split
+from sgdsm.inference.writers import PLAN
 
 SCORED = ("target", "land")  # the roles that a score depends on
 CONFIG, MODEL, METRICS, PROVENANCE = "config.yaml", "model.ckpt", "metrics.json", "provenance.json"
@@ -109,6 +113,36 @@ def provenance(config: dict[str, Any], cube: xr.Dataset) -> dict[str, Any]:
     }
 
 
+def learned_from(config: dict[str, Any]) -> dict[str, str]:
+    """Digests of what a run takes over from others: the `weights` it starts from, the `targets` that one has filled.
+
+    Raises ConfigError where a run to start from has no model.
+    """
+    found = {}
+    starts = sorted(file_digest(_start(folder)) for folder in _starts(config["model"]))
+    if starts:
+        found["weights"] = " ".join(starts)
+    filled = config["data"].get("filled")
+    if filled is not None:
+        found["targets"] = content_digest(filled)
+    return found
+
+
+def protocol_of(cube: xr.Dataset, split: Split, config: dict[str, Any], others: dict[str, str]) -> dict[str, Any]:
+    """The `protocol_record` of a run on a cube. others: what it took over, from `learned_from`."""
+    name = scored_split(split)
+    data = fingerprint(cube, SCORED)
+    return protocol_record(name, split.scenarios[name], data, config["splits"], config["gaps"], others)
+
+
+def only_open(data: dict[str, Any]) -> None:
+    """Raise ConfigError where the data settings of a run would make a file: they may be a stranger's, who names it."""
+    path = data.get("path")
+    # open_cube never writes, and says what it misses
+    if path is not None and not Path(path).exists() and data[TARGET] != "sgdsm.cube.open_cube":
+        raise ConfigError(f"data.path={path}: no such file; the data of a run are opened, never made")
+
+
 def fingerprint(
     cube: xr.Dataset, roles: Sequence[str] = ("target", "dynamic", "static", "land"), days: int = 16
 ) -> str:
@@ -139,6 +173,30 @@ def file_digest(path: Path) -> str:
     """SHA-256 of a file, shortened."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def content_digest(path: str | Path) -> str:
+    """Digest of a file or store; of one that predict has written that of its filler and data, without the date."""
+    with open_dataset(path) as dataset:
+        plan = dataset.attrs.get(PLAN)
+    if plan is not None:
+        return str(plan)
+    return file_digest(Path(path)) if Path(path).is_file() else file_stamp(path)
+
+
+def _starts(model: Any) -> Iterator[str]:
+    """Every `start_from` of a model and of those inside it."""
+    for key, value in model.items() if isinstance(model, dict) else ():
+        if key == "start_from" and value is not None:
+            yield value
+        yield from _starts(value)
+
+
+def _start(folder: str) -> Path:
+    model = Run(folder).model
+    if not model.is_file():
+        raise ConfigError(f"model.start_from={folder}: {model}: no such checkpoint")
+    return model
 
 
 def _version(name: str) -> str | None:

@@ -26,7 +26,7 @@ from sgdsm.inference.stream import Writer, fill_cube
 from sgdsm.inference.writers import MemoryOutput
 from sgdsm.models.base import GapFiller, interruptible, quiet_lightning
 from sgdsm.models.checkpoint import load_filler, save_filler
-from sgdsm.models.stack import Stack
+from sgdsm.models.stack import Ensemble, Stack
 from sgdsm.models.uncertainty import Conformal
 from sgdsm.sources.orbit import Orbit
 
@@ -145,9 +145,10 @@ def fit(task: Task, folder: Path) -> float:
     seconds = 0.0
     if isinstance(filler, Stack):
         seconds = _fit_members(task, filler, folder)
-        trainer = pl.Trainer(**common, enable_checkpointing=False)
-        with interruptible():
-            trainer.validate(filler, task.data, verbose=False)
+        if not isinstance(filler, Ensemble):  # its weights are equal
+            trainer = pl.Trainer(**common, enable_checkpointing=False)
+            with interruptible():
+                trainer.validate(filler, task.data, verbose=False)
     elif filler.passes and filler.automatic_optimization:
         seconds = _fit_network(task, folder, common)
     elif filler.passes:

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
 import xarray as xr
 
@@ -20,6 +21,7 @@ from sgdsm.inference.writers import MemoryOutput
 from sgdsm.models.base import GapFiller
 from sgdsm.models.casm import Casm
 from sgdsm.models.checkpoint import load_filler, save_filler
+from sgdsm.models.network import Network
 from sgdsm.models.seasonal import seasonal_cycle
 from sgdsm.sources.taught import taught
 from sgdsm.training import fit, prepare
@@ -74,14 +76,21 @@ def test_the_median_stands_in():
     season[60:120] = True
     got = fitted(series, season)
     assert (got == got[0]).all(), "two months do not tell a year"
-    # three months of a slope, twice: solvable, but b and A leave what was ever seen
-    slope = torch.linspace(0, 1, len(DAYS))
-    part = torch.zeros(len(DAYS), dtype=torch.bool)
-    part[0:100] = part[365:465] = True
-    got = fitted(slope, part)
-    assert got.min() >= -1
-    assert got.max() <= 2
     assert (fitted(series, torch.zeros_like(few)) == 0).all()
+
+
+def test_the_median_stands_in_where_the_fit_leaves_what_was_seen():
+    """Five months in a year tell the terms apart, but not what the others are like."""
+    season = torch.zeros(len(DAYS), dtype=torch.bool)
+    season[30:180] = True
+    line, bowl = torch.zeros(2, len(DAYS))
+    line[season] = torch.linspace(-1, 1, 150)
+    bowl[season] = torch.linspace(-1, 1, 150) ** 2
+    assert (fitted(line, season).diff() != 0).any(), "these days are enough for a cycle"
+    basis = season_basis(DAYS)[:, :3].astype(np.float64)
+    free = np.linalg.lstsq(basis[season], bowl[season].double().numpy(), rcond=None)[0]
+    assert np.ptp(basis @ free) > 2, "the free fit spans more than twice what was seen"
+    torch.testing.assert_close(fitted(bowl, season), bowl[season].median().expand(len(DAYS)))
 
 
 def world(days: int = 200, projected: bool = False, dynamic: tuple[str, ...] = ("tb_a", "rain")) -> xr.Dataset:
@@ -225,6 +234,50 @@ def test_a_start_that_does_not_fit_is_refused(trained, tmp_path):
             fit(task, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda i: (i, {"harmonics": 2}), "harmonics: found 1, expected 2"),
+        (lambda i: (replace(i, units="%"), {}), "units: found m3 m-3, expected %"),
+        (
+            lambda i: (replace(i, scalers={"tb_a": replace(i.scalers["tb_a"], unit=2.0)}), {}),
+            "the unit of the logarithm of tb_a: found 0.0, expected 2.0",
+        ),
+    ],
+)
+def test_weights_that_would_mean_something_else_are_refused(trained, change, message):
+    task, folder = trained
+    inputs, words = change(task.filler.inputs)
+    pupil = build({**CASM, "start_from": str(folder), **words}, Casm)
+    pupil.configure(inputs)
+    with pytest.raises(ConfigError, match=message):
+        pupil.setup("fit")
+
+
+def test_a_model_with_places_fills_and_teaches_no_cube_without(trained, tmp_path):
+    task, folder = trained
+    projected = world(projected=True)
+    with pytest.raises(ConfigError, match="learned on a grid of latitude and longitude, and this cube has no"):
+        filled(projected, load_filler(folder / "model.ckpt"))
+    projected.to_netcdf(tmp_path / "world.nc")
+    pupil = prepare(settings(tmp_path / "world.nc", {**CASM, "start_from": str(folder)}))
+    with pytest.raises(ConfigError, match="learned on a grid of latitude"):
+        fit(pupil, tmp_path)
+    without = prepare(settings(tmp_path / "world.nc", CASM))
+    fit(without, tmp_path)
+    with pytest.raises(ConfigError, match="learned on a grid of no latitude and longitude"):
+        filled(task.cube, without.filler)
+
+
+def test_the_loss_is_the_mean_squared_error_in_the_step_of_all_networks(trained):
+    task, _ = trained
+    assert Casm.training_step is Network.training_step
+    batch = task.data.training_batches(0)[0]
+    anomaly = torch.randn(batch.truth.shape, generator=torch.Generator().manual_seed(0))
+    expected = (anomaly - batch.truth)[batch.wanted].square().mean()
+    torch.testing.assert_close(task.filler.loss((anomaly, None), batch), expected)
+
+
 def test_a_projected_cube_is_filled_without_its_place(tmp_path):
     cube = world(projected=True)
     assert not read_record(cube).place.any()
@@ -268,6 +321,20 @@ def test_an_ensemble_joins_spread_and_noise():
             {"_target_": "sgdsm.models.stack.Ensemble", "filler": {"_target_": "sgdsm.models.simple.Climatology"}},
             GapFiller,
         )
+
+
+@pytest.mark.parametrize("kind", ["Ensemble", "Stack"])
+def test_only_a_stack_asks_the_validation_for_weights(trained, tmp_path, monkeypatch, kind):
+    _, folder = trained
+    asked = []
+    monkeypatch.setattr(pl.Trainer, "validate", lambda *args, **kwargs: asked.append(kind))
+    words = {"filler": {**CASM, "passes": 1, "seed": 0}, "members": 2}
+    if kind == "Stack":
+        words = {"members": {name: {**words["filler"], "seed": k} for k, name in enumerate("ab")}}
+    task = prepare(settings(folder / "world.nc", {"_target_": f"sgdsm.models.stack.{kind}", **words}))
+    fit(task, tmp_path)
+    assert asked == ["Stack"] * (kind == "Stack")
+    assert not task.filler.training
 
 
 def test_a_late_target_is_dealt_over_its_own_days():

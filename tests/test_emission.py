@@ -107,9 +107,26 @@ def test_sensors_see_in_their_years(world):
 def test_the_world_itself_does_not_change_with_its_satellites():
     a = simulate(rows=8, columns=10, days=40)
     b = simulate(rows=8, columns=10, days=40, sensors=Sensors(**DATES))
-    for name in ("sm_true", "precipitation", "air_temperature", "sm_reason", "land"):
+    for name in ("sm_true", "precipitation", "air_temperature", "land"):
         np.testing.assert_array_equal(a[name].values, b[name].values)
+    flies = simulate(rows=8, columns=10, days=40, sensors=Sensors(**{**DATES, "smap_from": "2015-04-01"}))
+    np.testing.assert_array_equal(a["sm_reason"].values, flies["sm_reason"].values)
+    assert a["sm_reason"].attrs["flag_meanings"] == "observed orbit frost vegetation interference"
     assert "tb_1h" not in a
+
+
+def test_before_smap_flies_that_is_the_reason(world):
+    meanings = world["sm_reason"].attrs["flag_meanings"].split()
+    assert len(world["sm_reason"].attrs["flag_values"]) == len(meanings)
+    land, reason = world["land"].values, world["sm_reason"].values
+    observed = np.isfinite(world["sm"].values)
+    np.testing.assert_array_equal(observed[:, land], reason[:, land] == 0)
+    early, late = (
+        world["time"].values < np.datetime64("2015-06-06"),
+        world["time"].values >= np.datetime64("2015-06-10"),
+    )
+    assert (reason[early][:, land] == meanings.index("not_flown")).all()
+    assert set(np.unique(reason[late][:, land])) <= set(range(5))
 
 
 def test_noise_and_offset_are_what_they_say():
@@ -148,6 +165,26 @@ def test_the_file_of_a_world_is_written_once(tmp_path):
     assert path.stat().st_mtime_ns == stamp
     assert first["sm"].equals(again["sm"])
     assert [n for n in again.data_vars if again[n].attrs.get("role") == "dynamic"] == ["tb_36h"]
+
+
+def test_the_file_of_another_world_is_refused(tmp_path):
+    path = tmp_path / "world.nc"
+    words = {"rows": 4, "columns": 5, "days": 60, "start": "2015-04-01"}
+    sensor_world(str(path), Sensors(**DATES), ["tb_1h"], **words)
+    with pytest.raises(ConfigError, match=r"world.nc: made with seed=0, expected 1: remove it"):
+        sensor_world(str(path), Sensors(**DATES), ["tb_1h"], **words, seed=1)
+    with pytest.raises(ConfigError, match=r"made with sensors=.*'stems': 1.5.*, expected .*'stems': 3.5"):
+        sensor_world(str(path), Sensors(**DATES, stems=3.5), ["tb_1h"], **words)
+    simulate(rows=4, columns=5, days=60).to_netcdf(tmp_path / "mine.nc")
+    with pytest.raises(ConfigError, match=r"mine.nc: made with rows=None, expected 4"):
+        sensor_world(str(tmp_path / "mine.nc"), Sensors(**DATES), ["tb_1h"], **words)
+
+
+def test_a_world_is_written_to_no_other_kind_of_file(tmp_path):
+    for name in ("authorized_keys", "world.zarr", "world"):
+        with pytest.raises(ConfigError, match=f"{name}: expected a name that ends in .nc"):
+            sensor_world(str(tmp_path / "new" / name), Sensors(**DATES), ["tb_1h"], rows=4, columns=5, days=60)
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ ORDER = [
     {"training"},
     {"config"},
     {"runs"},
+    {"planning"},
     {"api", "comparing", "chaining"},
     {"commands"},
     {"__init__", "__main__"},

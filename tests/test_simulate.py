@@ -78,8 +78,13 @@ def test_store_holds_what_memory_holds(tmp_path):
     for name in ("sm", "precipitation", "elevation", "land", "sm_reason"):
         np.testing.assert_array_equal(stored[name].values, made[name].values)
     check_cube(stored)
-    again = simulate_store(str(tmp_path / "w.zarr"), **arguments)
+    again = simulate_store(str(tmp_path / "w.zarr"), **arguments, land_fraction=0.5)
     np.testing.assert_array_equal(again["sm"].values, made["sm"].values)
+    with pytest.raises(ConfigError, match=r"w.zarr: made with land_fraction=0.5, expected 0.3: remove it"):
+        simulate_store(str(tmp_path / "w.zarr"), **arguments)
+    with pytest.raises(ConfigError, match=r"w.nc: expected a name that ends in .zarr"):
+        simulate_store(str(tmp_path / "w.nc"), **arguments)
+    assert not (tmp_path / "w.nc").exists()
 
 
 def test_global_world_is_circular():

@@ -9,13 +9,9 @@ from typing import Any
 import numpy as np
 
 from sgdsm.cube import ConfigError
+from sgdsm.evaluation.protocol import kind_of_split
 from sgdsm.evaluation.score import GAP_LENGTHS, Scores
 from sgdsm.statistics import bootstrap
-
-KINDS_OF_SPLIT = {
-    "test": "never seen in training",
-    "validation": "they chose the epochs of the networks: not a test",
-}
 
 
 @dataclass
@@ -36,11 +32,10 @@ def check_protocol(entries: list[Entry]) -> None:
     for entry in entries[1:]:
         ours, theirs = first.metrics["protocol"], entry.metrics["protocol"]
         if ours["digest"] != theirs["digest"]:
-            keys = [k for k in ours if k != "digest" and ours[k] != theirs.get(k)]
-            key = keys[0]
+            key = next(k for k in {**ours, **theirs} if k != "digest" and ours.get(k) != theirs.get(k))
             raise ConfigError(
                 f"compare: {first.folder} and {entry.folder} were scored by different protocols: "
-                f"{key} {ours[key]} and {theirs.get(key)}"
+                f"{key} {ours.get(key)} and {theirs.get(key)}"
             )
 
 
@@ -79,8 +74,8 @@ def comparison(entries: list[Entry], reference: str) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: row["rmse"])
 
 
-def format_comparison(rows: list[dict[str, Any]], reference: str, units: str, split: str) -> str:
-    """The table as text. split: that was scored."""
+def format_comparison(rows: list[dict[str, Any]], reference: str, units: str, protocol: dict[str, Any]) -> str:
+    """The table as text. protocol: of all the runs."""
     kinds = [k for k in ("rmse_swath", "rmse_outage") if k in rows[0]]
     head = ["model", f"RMSE [95 %] {units}", f"share of {reference}", f"minus {reference} [95 %]"]
     head += [k.removeprefix("rmse_") for k in kinds] + ["bias", "R", "R anom", "cover", "fit s"]
@@ -107,7 +102,8 @@ def format_comparison(rows: list[dict[str, Any]], reference: str, units: str, sp
         for line in lines
     ]
     text.insert(1, "-" * len(text[0]))
-    return "\n".join(text) + f"\nN {rows[0]['n']:.0f} hidden values of the {split} split ({KINDS_OF_SPLIT[split]})"
+    scored = f"hidden values of the {protocol['scored_split']} split ({kind_of_split(protocol)})"
+    return "\n".join(text) + f"\nN {rows[0]['n']:.0f} {scored}"
 
 
 def by_gap_length(entry: Entry) -> dict[str, float]:

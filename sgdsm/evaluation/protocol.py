@@ -18,6 +18,10 @@ from sgdsm.data.splits import Scenario, Split
 
 OF_TRAINING = ("fraction", "learn", "match")  # settings of the gaps that scored draws do not depend on
 HIDDEN, VISIBLE, FILLED, SCORES = "hidden.nc", "visible.nc", "filled.nc", "scores.nc"
+KINDS_OF_SPLIT = {
+    "test": "never seen in training",
+    "validation": "they chose the epochs of the networks: not a test",
+}
 
 
 def scored_split(split: Split) -> str:
@@ -42,9 +46,17 @@ def write_files(folder: Path, cube: xr.Dataset, scenario: Scenario, learned: np.
 
 
 def protocol_record(
-    split_name: str, scenario: Scenario, data: str, splits: dict[str, Any], gaps: dict[str, Any]
+    split_name: str,
+    scenario: Scenario,
+    data: str,
+    splits: dict[str, Any],
+    gaps: dict[str, Any],
+    learned_from: dict[str, str],
 ) -> dict[str, Any]:
-    """What must agree for two runs to be compared; `digest` is of all of it and of the hidden values themselves."""
+    """What must agree for two runs to be compared; `digest` is of all of it and of the hidden values themselves.
+
+    learned_from: what came from another run, `weights` or `targets`, and its digest: these splits do not bind that run.
+    """
     gaps = {key: value for key, value in gaps.items() if key not in OF_TRAINING}
     masks = hashlib.sha256()
     for mask in (scenario.seen, *scenario.hidden.values()):
@@ -57,9 +69,17 @@ def protocol_record(
         "hidden": {kind: int(mask.sum()) for kind, mask in scenario.hidden.items()},
         "seen": int(scenario.seen.sum()),
         "masks": masks.hexdigest()[:16],
+        **({"learned_from": learned_from} if learned_from else {}),
     }
     digest = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:16]
     return {**record, "digest": digest}
+
+
+def kind_of_split(protocol: dict[str, Any]) -> str:
+    """What the values that a run was scored on were to its training, in words."""
+    if protocol.get("learned_from"):
+        return f"{' and '.join(protocol['learned_from'])} came from another run, which may have seen them: not a test"
+    return KINDS_OF_SPLIT[protocol["scored_split"]]
 
 
 def _save(dataset: xr.Dataset, path: Path) -> None:

@@ -7,6 +7,7 @@ Gentine, Sci. Data 10, 154, 2023), which reports both; its cycle has one harmoni
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +20,16 @@ from sgdsm.evaluation.protocol import FILLED, HIDDEN, VISIBLE
 
 
 def score_run(evaluation: Path) -> dict[str, float]:
-    """Scores at the hidden values of a run. evaluation: the folder of the files that it was scored with."""
+    """Scores at the hidden values of a run. evaluation: the folder of the files that it was scored with.
+
+    Raises CubeError where the grids differ, or a hidden value is not filled.
+    """
     with open_dataset(evaluation / HIDDEN) as hidden:
         truth = hidden["truth"].load()
         masks = [
             hidden[n].values.astype(bool) for n in hidden.data_vars if hidden[n].dims == truth.dims and n != "truth"
         ]
-    return _scores(evaluation / FILLED, truth, np.logical_or.reduce(masks), cycle_of(evaluation))
+    return _scores(evaluation / FILLED, truth, np.logical_or.reduce(masks), evaluation)
 
 
 def score_file(filled: Path, truth: Path, variable: str, where: str, cycle: Path) -> dict[str, float]:
@@ -33,7 +37,7 @@ def score_file(filled: Path, truth: Path, variable: str, where: str, cycle: Path
 
     cycle: the evaluation folder of the run whose training values give the cycle.
 
-    Raises CubeError where a file lacks a variable or the grids differ.
+    Raises CubeError where a file lacks a variable, the grids differ, or a value that is due is not filled.
     """
     with open_dataset(truth) as source:
         missing = [n for n in (variable, where) if n not in source]
@@ -45,14 +49,15 @@ def score_file(filled: Path, truth: Path, variable: str, where: str, cycle: Path
             raise CubeError(f"{filled}: has days that {truth} lacks")
         wanted, present = (source[n].sel(time=days).load() for n in (variable, where))
     mask = np.isfinite(wanted.values) & np.isfinite(present.values)
-    return _scores(filled, wanted, mask, cycle_of(cycle))
+    return _scores(filled, wanted, mask, cycle)
 
 
-def cycle_of(evaluation: Path) -> Climatology:
-    """The cycle of the values that a run was fitted to."""
+def cycle_of(evaluation: Path, like: xr.DataArray) -> Climatology:
+    """The cycle of the values that a run was fitted to, whose grid must be that of `like`."""
     with open_dataset(evaluation / HIDDEN) as hidden, open_dataset(evaluation / VISIBLE) as visible:
         if "learned" not in visible:
             raise CubeError(f"{evaluation / VISIBLE}: does not say what was learned from: score the run again")
+        _check_grid(hidden["truth"], like, evaluation / HIDDEN, like.dims[1:])
         known = visible["learned"].values.astype(bool)
         values = np.where(known, hidden["truth"].values, 0)
         return CellStatistics.of(values, known, day_numbers(hidden["time"])).solve()
@@ -69,17 +74,18 @@ def format_scores(scores: dict[str, dict[str, float]]) -> str:
     return "\n".join([head, *lines])
 
 
-def _scores(filled: Path, truth: xr.DataArray, mask: np.ndarray, cycle: Climatology) -> dict[str, float]:
+def _scores(filled: Path, truth: xr.DataArray, mask: np.ndarray, cycle: Path) -> dict[str, float]:
     with open_dataset(filled) as product:
-        if "sm_filled" not in product or product["sm_filled"].shape != truth.shape:
-            raise CubeError(f"{filled}: expected sm_filled of the shape {truth.shape}")
+        if "sm_filled" not in product:
+            raise CubeError(f"{filled}: no variable 'sm_filled'")
+        _check_grid(product["sm_filled"], truth, filled, truth.dims)
         estimate = product["sm_filled"].values
-    mask = mask & np.isfinite(estimate)
+    missing = int((mask & ~np.isfinite(estimate)).sum())
+    if missing:
+        raise CubeError(f"{filled}: sm_filled has no value at {missing} of the {int(mask.sum())} values to score")
     if mask.sum() < 2:
-        raise CubeError(f"{filled}: nothing to score: no value both wanted and filled")
-    if cycle.spread.shape != mask.shape[1:]:
-        raise CubeError(f"{filled}: the grid is not that of the run whose cycle is taken off")
-    seasonal = cycle.at(day_numbers(truth["time"]))[mask].astype(np.float64)
+        raise CubeError(f"{filled}: nothing to score: fewer than two values are wanted")
+    seasonal = cycle_of(cycle, truth).at(day_numbers(truth["time"]))[mask].astype(np.float64)
     q, t = estimate[mask].astype(np.float64), truth.values[mask].astype(np.float64)
     return {
         "n": float(mask.sum()),
@@ -88,3 +94,11 @@ def _scores(filled: Path, truth: xr.DataArray, mask: np.ndarray, cycle: Climatol
         "rmse": float(np.sqrt(np.mean((q - t) ** 2))),
         "bias": float(np.mean(q - t)),
     }
+
+
+def _check_grid(found: xr.DataArray, expected: xr.DataArray, name: Path, dims: tuple[Hashable, ...]) -> None:
+    if found.dims != expected.dims:
+        raise CubeError(f"{name}: dimensions {found.dims}, expected {expected.dims}")
+    for dim in dims:
+        if not np.array_equal(found[dim].values, expected[dim].values):
+            raise CubeError(f"{name}: '{dim}' differs from that of the truth")

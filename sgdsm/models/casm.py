@@ -72,6 +72,9 @@ class Casm(Network):
         self.thinned = dropout > 0 and samples > 1
         self.noise: Tensor
         self.register_buffer("noise", torch.tensor(float("nan")))
+        # whether it learned with latitude and longitude; NaN = nothing learned yet
+        self.placed: Tensor
+        self.register_buffer("placed", torch.tensor(float("nan")))
 
     def setup_inputs(self, inputs: Inputs) -> None:
         self.used = _brightness(inputs.dynamic)
@@ -102,14 +105,9 @@ class Casm(Network):
     def make_optimizer(self) -> torch.optim.Optimizer:
         return torch.optim.Adam([p for p in self.parameters() if p.requires_grad], self.learning_rate)
 
-    def training_step(self, batch: Batch, index: int) -> Tensor:
+    def loss(self, estimate: Estimate, batch: Batch) -> Tensor:
         """Mean squared error at the hidden values of a batch."""
-        torch.manual_seed(int(np.random.SeedSequence([self.seed, self.current_epoch, index]).generate_state(1)[0]))
-        self._schedule(index)
-        anomaly, _ = self.estimate(batch)
-        loss = mse_loss(anomaly[batch.wanted], batch.truth[batch.wanted])
-        self.log("train_loss", loss.detach(), prog_bar=True, on_step=False, on_epoch=True, batch_size=1)
-        return loss
+        return mse_loss(estimate[0][batch.wanted], batch.truth[batch.wanted])
 
     def estimate(self, batch: Batch) -> Estimate:
         return self._place_back(self._forward(self._rows(batch), None), batch), None
@@ -135,12 +133,22 @@ class Casm(Network):
 
     def _rows(self, batch: Batch) -> Tensor:
         """Inputs at the wanted values, (N, channels)."""
+        self._check_place(batch)
         values, present = batch.dynamic[:, self.used], batch.present[:, self.used]
         cycle = seasonal_cycle(values, present, batch.season, self.harmonics)
         residual = torch.where(present, values - cycle, 0)
         gappy = batch.present[:, self.gappy].to(values.dtype)
         place = PLACE * batch.place[:, :, None].expand(-1, -1, values.shape[2], -1, -1)
         return torch.cat([place, residual, gappy], 1).movedim(1, -1)[batch.wanted[:, 0]]
+
+    def _check_place(self, batch: Batch) -> None:
+        # a place of zeros is none on the globe: what the network makes of it means nothing
+        placed = bool(batch.place.any())
+        if self.training and self.placed.isnan():
+            self.placed.fill_(placed)
+        if self.placed.isfinite() and bool(self.placed) != placed:
+            kinds = {True: "latitude and longitude", False: "no latitude and longitude"}
+            raise ConfigError(f"model=casm learned on a grid of {kinds[not placed]}, and this cube has {kinds[placed]}")
 
     def _forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Scaled departures, (N,). mask: (layers, width) of a thinned network, None for the whole one."""
@@ -175,8 +183,17 @@ class Casm(Network):
                 f"model.start_from={folder}: it learned from {list(theirs.dynamic)} (with gaps: {list(theirs.gappy)}), "
                 f"expected {list(ours.dynamic)} (with gaps: {list(ours.gappy)})"
             )
+        scalers = [(ours.dynamic[c], ours.scalers[ours.dynamic[c]], theirs.scalers[ours.dynamic[c]]) for c in self.used]
+        same = {
+            "harmonics": (self.harmonics, other.harmonics),
+            "units": (ours.units, theirs.units),
+            **{f"the unit of the logarithm of {name}": (a.unit, b.unit) for name, a, b in scalers},
+        }
+        for what, (expected, found) in same.items():
+            if found != expected:
+                raise ConfigError(f"model.start_from={folder}: {what}: found {found}, expected {expected}")
         self.load_state_dict({**other.state_dict(), "noise": self.noise})
-        ratio = [ours.scalers[ours.dynamic[c]].scale / theirs.scalers[ours.dynamic[c]].scale for c in self.used]
+        ratio = [a.scale / b.scale for _, a, b in scalers]
         with torch.no_grad():
             first = self.get_parameter("hidden.0.weight")
             first[:, 3 : 3 + len(ratio)] *= torch.tensor(ratio, device=first.device)

@@ -89,9 +89,6 @@ class Ensemble(Stack):
             std = torch.sqrt(torch.stack(stds).square().mean(0) + means.var(0, unbiased=False))
         return Filled(means.mean(0), std)
 
-    def on_validation_epoch_end(self) -> None:
-        """Their weights are equal, whatever the validation says."""
-
 
 def convex_weights(gram: np.ndarray) -> np.ndarray:
     """The non-negative weights that add up to 1 and give the smallest w' gram w, (M,).

@@ -6,6 +6,8 @@ The tau-omega model: a rough soil under one layer of vegetation, zeroth order in
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from sgdsm.cube import ConfigError
@@ -20,6 +22,7 @@ ROUGHNESS, ALBEDO = 0.2, 0.05
 WATER_STATIC, WATER_FAST, WATER_GHZ = 80.1, 4.9, 17.1
 MINERAL = 4.7
 LEAST_NDVI = 0.1  # of bare soil
+NOT_FLOWN = 5  # the reason for no soil moisture before SMAP, after those of the world
 # of random numbers, apart from those of the world itself
 PHASES, NOISE = 7, 8
 
@@ -107,6 +110,11 @@ class Sensors:
         self.amsr_e_offsets, self.smos_noise, self.amsr_noise = tuple(amsr_e_offsets), smos_noise, amsr_noise
         self.retrieval_noise, self.stems = retrieval_noise, stems
 
+    def settings(self) -> dict[str, Any]:
+        """What they were made with, plain values."""
+        public = {name: value for name, value in vars(self).items() if not name.startswith("_")}
+        return {name: str(v) if isinstance(v, np.datetime64) else v for name, v in public.items()}
+
     def begin(self, seed: int, lat: np.ndarray, lon: np.ndarray) -> None:
         """Set the satellites on their orbits over a grid."""
         phases = np.random.default_rng([seed, PHASES]).uniform(0, 2 * np.pi, 2)
@@ -124,13 +132,17 @@ class Sensors:
         thawed: np.ndarray,
     ) -> dict[str, np.ndarray]:
         """What is measured on day `number`, (H, W) float32, NaN where there was no pass; to be added to `maps` of the
-        world, whose retrieval gets the noise that is said here and is kept back until SMAP flies."""
+        world, whose retrieval gets the noise that is said here and is kept back until SMAP flies, as `sm_reason` tells.
+        """
         truth, temperature = maps["sm_true"], maps["air_temperature"]
         noise = self._rng.standard_normal(truth.shape)
         retrieved = np.maximum(truth + self.retrieval_noise * noise, 0.01)
         retrieved = np.where(np.isfinite(maps["sm"]), retrieved, np.nan)
         found = {"sm": retrieved if date >= self.smap_from else np.full_like(retrieved, np.nan)}
         found["sm_held_back"] = retrieved
+        reason = maps["sm_reason"]
+        if date < self.smap_from:
+            reason = np.where(np.isfinite(truth), NOT_FLOWN, reason).astype(reason.dtype)
         early = date < self.amsr_e_until
         moisture = np.nan_to_num(truth)  # the sea has no temperature either
         passes = {
@@ -147,7 +159,7 @@ class Sensors:
                     error = (self.smos_noise if smos else self.amsr_noise) * self._rng.standard_normal(truth.shape)
                     offset = self.amsr_e_offsets[k] if early and not smos else 0.0
                     found[name] = np.where(seen, value + error + offset, np.nan)
-        return {name: value.astype(np.float32) for name, value in found.items()}
+        return {**{name: value.astype(np.float32) for name, value in found.items()}, "sm_reason": reason}
 
 
 def described() -> dict[str, tuple[str, str, str | None]]:

@@ -8,6 +8,7 @@ not to be a climate: its gaps, its noise and its memory resemble those of SMAP a
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
-from sgdsm.cube import ConfigError, as_cube, open_cube
+from sgdsm.cube import ConfigError, as_cube, open_cube, open_dataset
 from sgdsm.sources.emission import AMSR, SMOS, Sensors, described
 from sgdsm.sources.orbit import Orbit
 
@@ -27,6 +28,7 @@ FROST_K = 276.5  # of the daily mean: the night pass meets soil that is colder
 DYNAMIC = ("precipitation", "air_temperature", "shortwave_down", "surface_temperature")
 STATIC = ("elevation", "sand", "clay", "ndvi_mean")
 REASONS = "observed orbit frost vegetation interference"
+SETTINGS = "simulated_with"  # attribute of a file that holds a world
 # name: units, long name, CF standard name
 DESCRIBED = {
     "sm": ("m3 m-3", "simulated satellite soil moisture, 01:30 pass", "volume_fraction_of_condensed_water_in_soil"),
@@ -97,12 +99,17 @@ def sensor_world(
 ) -> xr.Dataset:
     """As `simulate` with sensors, written to a NetCDF file and opened from there, with some of its covariates.
 
-    A file that is there already is opened as it is.
+    A file that is there already is opened.
+
+    Raises ConfigError where that was made with other settings.
     """
-    if not Path(path).exists():
-        world = simulate(
-            rows, columns, days, resolution, north, west, start, land_fraction, seed, sensors, step_days
-        )  # fmt: skip
+    settings: dict[str, Any] = {
+        "rows": rows, "columns": columns, "days": days, "resolution": resolution, "north": north, "west": west,
+        "start": start, "land_fraction": land_fraction, "seed": seed, "step_days": step_days,
+    }  # fmt: skip
+    if not _is_made(path, ".nc", {**settings, "sensors": sensors.settings()}):
+        world = simulate(**settings, sensors=sensors)
+        world.attrs[SETTINGS] = json.dumps({**settings, "sensors": sensors.settings()})
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         world.to_netcdf(f"{path}.partial", engine="netcdf4")
         Path(f"{path}.partial").rename(path)
@@ -124,9 +131,15 @@ def simulate_store(
 ) -> xr.Dataset:
     """As `simulate`, of any size: written to a Zarr store in blocks of `chunk` days, and opened from there.
 
-    A store that is there already is opened as it is.
+    A store that is there already is opened.
+
+    Raises ConfigError where that was made with other settings.
     """
-    if not Path(path).exists():
+    settings: dict[str, Any] = {
+        "rows": rows, "columns": columns, "days": days, "resolution": resolution, "north": north, "west": west,
+        "start": start, "land_fraction": land_fraction, "seed": seed, "chunk": chunk,
+    }  # fmt: skip
+    if not _is_made(path, ".zarr", settings):
         world = World(rows, columns, resolution, north, west, land_fraction, seed)
         block: list[dict[str, np.ndarray]] = []
         for number, day in enumerate(world.run(days, start)):
@@ -137,7 +150,7 @@ def simulate_store(
                 arrays: dict[str, Any] = {
                     n: (("time", "lat", "lon"), np.stack([d[n] for d in block])) for n in block[0]
                 }
-                part = _cube(world, arrays, time)
+                part = _cube(world, arrays, time).assign_attrs({SETTINGS: json.dumps(settings)})
                 if first == 0:
                     part.chunk(time=chunk).to_zarr(f"{path}.partial", mode="w", consolidated=False)
                 else:
@@ -312,13 +325,32 @@ def _cube(world: World, arrays: dict[str, Any], time: Any) -> xr.Dataset:
         dataset[name].attrs = {"units": units, "long_name": long_name}
         if standard:
             dataset[name].attrs["standard_name"] = standard
-    flags = {"flag_values": np.arange(len(REASONS.split()), dtype=np.int8), "flag_meanings": REASONS}
-    dataset["sm_reason"].attrs |= flags
     measured = [n for n in (*SMOS, *AMSR) if n in dataset]
+    reasons = f"{REASONS} not_flown" if measured else REASONS
+    flags = {"flag_values": np.arange(len(reasons.split()), dtype=np.int8), "flag_meanings": reasons}
+    dataset["sm_reason"].attrs |= flags
     cube = as_cube(dataset, "sm", (*DYNAMIC, *measured), STATIC, ("sm_reason",), "land")
     # the map of the retrieval's noise is that of a world without sensors
     kept = ("sm_true", "sm_held_back") if measured else ("sm_true", "sm_noise")
     return cube.assign({n: dataset[n] for n in kept})
+
+
+def _is_made(path: str, suffix: str, settings: dict[str, Any]) -> bool:
+    """Whether the file of a world is there; ConfigError where its name or its settings are not as they should be."""
+    if Path(path).suffix != suffix:
+        raise ConfigError(f"data.path={path}: expected a name that ends in {suffix}")
+    if not Path(path).exists():
+        return False
+    with open_dataset(path) as dataset:
+        found = json.loads(dataset.attrs.get(SETTINGS, "{}"))
+    # as JSON gives them back
+    expected = json.loads(json.dumps(settings))
+    for name, value in expected.items():
+        if found.get(name) != value:
+            raise ConfigError(
+                f"{path}: made with {name}={found.get(name)}, expected {value}: remove it, or choose another data.path"
+            )
+    return True
 
 
 def _steps(values: np.ndarray, days: int) -> np.ndarray:
