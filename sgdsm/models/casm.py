@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout, mse_loss, relu
+from torch.nn.functional import dropout, relu
 
 from sgdsm.cube import ConfigError
 from sgdsm.data.batch import Batch, Filled
 from sgdsm.data.scaling import Inputs
 from sgdsm.models.base import Window
 from sgdsm.models.checkpoint import load_filler
-from sgdsm.models.network import Estimate, Network
+from sgdsm.models.network import Estimate, Network, weighted_mean
 from sgdsm.models.seasonal import seasonal_cycle
 
 # a unit vector changes by 0.02 a degree: in a region it would hardly show
@@ -107,7 +107,8 @@ class Casm(Network):
 
     def loss(self, estimate: Estimate, batch: Batch) -> Tensor:
         """Mean squared error at the hidden values of a batch."""
-        return mse_loss(estimate[0][batch.wanted], batch.truth[batch.wanted])
+        errors = (estimate[0] - batch.truth)[batch.wanted]
+        return weighted_mean(errors.float().square(), batch)
 
     def estimate(self, batch: Batch) -> Estimate:
         return self._place_back(self._forward(self._rows(batch), None), batch), None
