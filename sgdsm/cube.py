@@ -34,6 +34,9 @@ SYNONYMS = {
     "projection_x_coordinate": "x",
 }
 DAY = np.timedelta64(1, "D")
+# units of precipitation, and the factor that makes it mm a day
+PER_DAY = {"mm h-1": 24.0, "mm/h": 24.0, "mm hr-1": 24.0, "kg m-2 s-1": 86400.0, "mm s-1": 86400.0, "m s-1": 86.4e6}
+PER_DAY |= {"mm d-1": 1.0, "mm day-1": 1.0, "mm/day": 1.0, "mm": 1.0, "kg m-2": 1.0, "m": 1000.0}
 
 
 class SgdsmError(Exception):
@@ -155,6 +158,11 @@ def as_cube(
     cube["land"].attrs = {"role": "land", "long_name": "land cells", "units": "1"}
     rain = precipitation or next((n for n in dynamic if _is_precipitation(cube[n])), None)
     if rain is not None:
+        units = cube[rain].attrs.setdefault("units", "1")
+        if units not in PER_DAY:
+            raise CubeError(
+                f"precipitation '{rain}' is in '{units}': give it the attribute units, one of {', '.join(PER_DAY)}"
+            )
         cube[rain].attrs["quantity"] = "precipitation"
     circular = is_circular(cube) if circular_longitude is None else circular_longitude
     cube.attrs["circular_longitude"] = int(circular)
@@ -168,9 +176,10 @@ def as_cube(
 
 def repeat_cycle(cube: xr.Dataset) -> int:
     """Steps after which the orbit repeats, 0 where a cube does not say; CubeError where it is no number of steps."""
-    days = int(cube.attrs.get("repeat_cycle_days", 0))
-    step = step_days(cube["time"])
-    if days < 0 or days % step:
+    if "repeat_cycle_days" not in cube.attrs:
+        return 0
+    days, step = int(cube.attrs["repeat_cycle_days"]), step_days(cube["time"])
+    if days < 1 or days % step:
         raise CubeError(f"repeat_cycle_days={days}: expected a multiple of the {step} days between maps")
     return days // step
 

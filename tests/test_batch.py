@@ -206,3 +206,5 @@ def test_a_repeat_cycle_is_a_number_of_maps(plain):
         as_cube(plain(days=40).isel(time=slice(None, None, 3)), "sm", repeat_cycle_days=8)
     # a file's own attribute does not switch it on
     assert repeat_cycle(as_cube(plain(days=40).assign_attrs(repeat_cycle_days="8 d"), "sm")) == 0
+    with pytest.raises(CubeError, match="repeat_cycle_days=0: expected a multiple"):
+        as_cube(plain(days=40), "sm", repeat_cycle_days=0)

@@ -201,3 +201,10 @@ def test_seen_only_hides_values_and_keeps_roles(cube):
     np.testing.assert_array_equal(visible["sm"].values[:5], cube["sm"].values[:5])
     check_cube(visible)
     assert isinstance(visible, xr.Dataset)
+
+
+def test_precipitation_needs_units(plain):
+    dataset = plain()
+    del dataset["rain"].attrs["units"]
+    with pytest.raises(CubeError, match="precipitation 'rain' is in '1': give it the attribute units, one of mm h-1"):
+        as_cube(dataset, "sm", ["rain"], precipitation="rain")

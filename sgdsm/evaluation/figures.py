@@ -19,6 +19,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from sgdsm.cube import CubeError, open_dataset
 from sgdsm.evaluation.compare import Entry, by_gap_length
@@ -168,10 +169,13 @@ def training_curve(curve: Path, path: Path, title: str, units: str) -> Path:
         rows = list(csv.DictReader(file))
     epoch = [int(row["epoch"]) + 1 for row in rows]
     figure, axis = plt.subplots(figsize=(7, 3.6), layout="constrained")
-    axis.plot(epoch, [_number(row["train_loss"]) for row in rows], color=SEEN, label="training loss")
+    loss = [_number(row["train_loss"]) for row in rows]
+    axis.plot(epoch, loss, color=SEEN, label="training loss")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set_xlabel("pass over the record")
     axis.set_ylabel("training loss (scaled anomalies)", color=SEEN)
-    axis.set_ylim(0)
+    if min(loss) >= 0:  # a likelihood's may be less
+        axis.set_ylim(0)
     right = axis.twinx()
     score = [_number(row["validation_rmse"]) for row in rows]
     right.plot(epoch, score, "o-", ms=3, color=FILL)

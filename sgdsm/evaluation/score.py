@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from sgdsm.cube import SYNONYMS, CubeError, open_dataset, suggest
+from sgdsm.cube import PER_DAY, SYNONYMS, CubeError, open_dataset, suggest
 from sgdsm.statistics import STATISTICS, State, bin_statistics, error_statistics, metrics
 
 GAP_LENGTHS = {
@@ -25,8 +25,6 @@ GAP_LENGTHS = {
 }
 SEASONS = {"DJF": (12, 1, 2), "MAM": (3, 4, 5), "JJA": (6, 7, 8), "SON": (9, 10, 11)}
 RAIN_MM_PER_DAY = 2.4
-PER_DAY = {"mm h-1": 24.0, "mm/h": 24.0, "mm hr-1": 24.0, "kg m-2 s-1": 86400.0, "mm s-1": 86400.0, "m s-1": 86.4e6}
-PER_DAY |= {"mm d-1": 1.0, "mm day-1": 1.0, "mm/day": 1.0, "mm": 1.0, "kg m-2": 1.0, "m": 1000.0}
 BLOCK_DAYS = 30
 REGION_KM = 1000.0
 
