@@ -43,8 +43,8 @@ SMALLER = {
     ],
     "seamless_dense": ["model.width=16", "model.blocks=1", "model.window_cells=16", "model.passes=2"],
     "stack": [
-        *(f"model.members.{name}.passes=1" for name in ("xgboost", "one", "two", "three")),
-        *(f"model.members.{name}.{word}" for name in ("one", "two", "three") for word in ("width=8", "window_days=60")),
+        *(f"model.members.{name}.passes=1" for name in ("xgboost", "one", "two")),
+        *(f"model.members.{name}.{word}" for name in ("one", "two") for word in ("width=8", "window_days=60")),
         "model.members.xgboost.rounds=5",
     ],
 }
