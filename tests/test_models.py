@@ -120,7 +120,9 @@ def test_a_reloaded_filler_fills_the_same(task, tmp_path):
 def test_slabs_do_not_show(task):
     whole = filled(task.cube, task.filler)
     parts = filled(task.cube, task.filler, memory_gib=1e-6)
-    for name in ("sm_filled", "gap_age", "sm_source"):
+    # up to rounding: that of a convolution depends on how many windows go through it at once
+    np.testing.assert_allclose(whole["sm_filled"].values, parts["sm_filled"].values, rtol=0, atol=2e-7)
+    for name in ("gap_age", "sm_source"):
         np.testing.assert_array_equal(whole[name].values, parts[name].values)
 
 
