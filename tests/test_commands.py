@@ -670,3 +670,9 @@ def test_a_stack_that_was_interrupted_goes_on_with_the_next_member(run_command, 
     a, b = (torch.load(tmp_path / name / "model.ckpt", weights_only=True)["state"] for name in ("whole", "cut"))
     assert all(torch.equal(a[key], b[key]) for key in a)
     assert not list(tmp_path.glob("whole/members/*/last.ckpt"))
+
+
+def test_scores_of_a_random_split_say_that_it_leaks(run_command):
+    code, out, err = run_command("train", "model=linear_time", "splits=random", *SMALL_WORLD, QUIET)
+    assert code == 0, err
+    assert "test split (single values at random: it leaks, values around them were learned from)" in out

@@ -19,6 +19,7 @@ from sgdsm.inference.stream import fill_cube
 from sgdsm.inference.writers import MemoryOutput
 from sgdsm.models.base import GapFiller
 from sgdsm.models.checkpoint import load_filler, save_filler
+from sgdsm.models.pconv3d import PartialConvNetwork
 from sgdsm.models.uncertainty import Conformal
 from sgdsm.training import Task, fit, prepare
 
@@ -120,8 +121,9 @@ def test_a_reloaded_filler_fills_the_same(task, tmp_path):
 def test_slabs_do_not_show(task):
     whole = filled(task.cube, task.filler)
     parts = filled(task.cube, task.filler, memory_gib=1e-6)
-    # up to rounding: that of a convolution depends on how many windows go through it at once
-    np.testing.assert_allclose(whole["sm_filled"].values, parts["sm_filled"].values, rtol=0, atol=2e-7)
+    # the rounding of a convolution depends on how many windows go through it at once
+    rounding = 2e-7 if isinstance(task.filler, PartialConvNetwork) and task.filler.batch_size > 1 else 0
+    np.testing.assert_allclose(whole["sm_filled"].values, parts["sm_filled"].values, rtol=0, atol=rounding)
     for name in ("gap_age", "sm_source"):
         np.testing.assert_array_equal(whole[name].values, parts[name].values)
 

@@ -27,10 +27,10 @@ class Gaps:
         in transplanted masks. donor_days: a mask comes from a day at most this far away (of the same season).
     bank: 'own' = the gaps of the cube itself; 'amsr2' = swaths of a sun-synchronous radiometer, for a cube that has
         hardly any gaps. learn: what training hides: gaps like those that are scored, or, for an ablation, single
-        values at random. match: whether to learn and choose from hidden values that lie in time as the gaps of the
-        cube do: where each place is seen every other day, say, a hidden value seldom has seen ones on the days before
-        and after, a gap mostly; see `like_gaps`. outage_days, outage_rows, outage_columns: smallest and largest size of
-        an outage.
+        values at random. match: whether to weigh the hidden values, in learning and choosing, so that they lie in time
+        as the gaps of the cube do: where each place is seen every other day, say, a hidden value seldom has seen ones
+        on the days before and after, a gap mostly; see `like_gaps`. outage_days, outage_rows, outage_columns: smallest
+        and largest size of an outage.
     """
 
     def __init__(

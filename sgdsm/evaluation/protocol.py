@@ -79,6 +79,8 @@ def kind_of_split(protocol: dict[str, Any]) -> str:
     """What the values that a run was scored on were to its training, in words."""
     if protocol.get("learned_from"):
         return f"{' and '.join(protocol['learned_from'])} came from another run, which may have seen them: not a test"
+    if "random" in protocol["hidden"]:
+        return "single values at random: it leaks, values around them were learned from"
     return KINDS_OF_SPLIT[protocol["scored_split"]]
 
 

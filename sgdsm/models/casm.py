@@ -15,7 +15,7 @@ from sgdsm.data.batch import Batch, Filled
 from sgdsm.data.scaling import Inputs
 from sgdsm.models.base import Window
 from sgdsm.models.checkpoint import load_filler
-from sgdsm.models.network import Estimate, Network, weighted_mean
+from sgdsm.models.network import Estimate, Network, at_least, weighted_mean
 from sgdsm.models.seasonal import seasonal_cycle
 
 # a unit vector changes by 0.02 a degree: in a region it would hardly show
@@ -57,9 +57,7 @@ class Casm(Network):
         seed: int = 0,
     ) -> None:
         super().__init__(passes, learning_rate, 0.0, batch_size, seed)
-        for name, value in {"window_cells": window_cells, "layers": layers, "width": width, "samples": samples}.items():
-            if value < 1:
-                raise ConfigError(f"model.{name}={value}: expected at least 1")
+        at_least(1, window_cells=window_cells, layers=layers, width=width, samples=samples)
         if harmonics not in (1, 2, 3):
             raise ConfigError(f"model.harmonics={harmonics}: expected 1, 2 or 3")
         if not 0 <= dropout < 1:

@@ -94,3 +94,10 @@ def weighted_mean(losses: Tensor, batch: Batch) -> Tensor:
     """Mean of the losses of the wanted values, (N,), by their weights."""
     weights = batch.weight[batch.wanted]
     return (losses * weights).sum() / weights.sum().clamp(min=1e-9)
+
+
+def at_least(least: int, **values: float) -> None:
+    """Raise ConfigError for a setting of a model that is less."""
+    for name, value in values.items():
+        if value < least:
+            raise ConfigError(f"model.{name}={value}: expected at least {least}")

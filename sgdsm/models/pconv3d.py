@@ -14,7 +14,7 @@ from sgdsm.data.rows import HALO_CELLS, gap_channel_count, gap_channels, own_lin
 from sgdsm.data.scaling import Inputs
 from sgdsm.models.base import Window
 from sgdsm.models.nets.partial import PartialConv3d, PartialTrunk
-from sgdsm.models.network import Estimate, Network, weighted_mean
+from sgdsm.models.network import Estimate, Network, at_least, weighted_mean
 
 
 class PartialConvNetwork(Network):
@@ -57,12 +57,8 @@ class PartialConvNetwork(Network):
         seed: int = 0,
     ) -> None:
         super().__init__(passes, learning_rate, weight_decay, batch_size, seed)
-        for name, value in {"window_days": window_days, "channels": channels, "layers": layers}.items():
-            if value < 1:
-                raise ConfigError(f"model.{name}={value}: expected at least 1")
-        for name, least in {"levels": levels, "global_weight": global_weight}.items():
-            if least < 0:
-                raise ConfigError(f"model.{name}={least}: expected at least 0")
+        at_least(1, window_days=window_days, channels=channels, layers=layers)
+        at_least(0, levels=levels, global_weight=global_weight)
         if any(size < 1 or size % 2 == 0 for size in (*kernel, memory_days)):
             raise ConfigError(f"model.kernel={list(kernel)}, model.memory_days={memory_days}: expected odd sizes")
         if middle_day and window_days % 2 == 0:

@@ -12,7 +12,7 @@ from sgdsm.data.rows import HALO_CELLS, gap_channel_count, gap_channels, own_lin
 from sgdsm.data.scaling import Inputs
 from sgdsm.models.base import Window
 from sgdsm.models.nets.recurrent import RecurrentBlock
-from sgdsm.models.network import Estimate, Network
+from sgdsm.models.network import Estimate, Network, at_least
 from sgdsm.models.optimizer import MuonAdamW
 
 
@@ -53,9 +53,7 @@ class Seamless(Network):
         neighbours: bool = True,
     ) -> None:
         super().__init__(passes, learning_rate, weight_decay, batch_size, seed)
-        for name, value in {"window_days": window_days, "width": width, "blocks": blocks}.items():
-            if value < 1:
-                raise ConfigError(f"model.{name}={value}: expected at least 1")
+        at_least(1, window_days=window_days, width=width, blocks=blocks)
         if gap_features and not (observations and neighbours):
             raise ConfigError("model.gap_features=true needs model.observations=true and model.neighbours=true")
         halo_cells = HALO_CELLS if gap_features else int(observations and neighbours)
@@ -96,7 +94,8 @@ class Seamless(Network):
     def estimate(self, batch: Batch) -> Estimate:
         # the recurrences run in the cells that have something to estimate; their neighbours are only looked at
         cells = _in_whole_groups(batch.wanted.any(2)[:, 0])
-        channels = self._channels(batch)
+        line = own_line(batch) if self.gap_features else None
+        channels = self._channels(batch, line)
         # (B, C, T, H, W) to (T, N, C)
         x = torch.cat([c.movedim(2, 0).movedim(2, -1)[:, cells] for c in channels], -1)
         # in bf16 the products, not the sum that the blocks add to
@@ -107,11 +106,11 @@ class Seamless(Network):
         whole = found.new_zeros(len(found), *cells.shape, 2)
         whole[:, cells] = found
         anomaly, log_variance = whole.permute(4, 1, 0, 2, 3)[:, :, None]
-        if self.gap_features:
-            anomaly = anomaly + torch.nan_to_num(own_line(batch))
+        if line is not None:
+            anomaly = anomaly + torch.nan_to_num(line)
         return anomaly, log_variance.clamp(-8, 4)
 
-    def _channels(self, batch: Batch) -> list[Tensor]:
+    def _channels(self, batch: Batch, line: Tensor | None) -> list[Tensor]:
         size = batch.sm.shape
         channels = [
             batch.dynamic,
@@ -121,8 +120,8 @@ class Seamless(Network):
         ]
         if self.observations:
             channels += self._observed(batch)
-        if self.gap_features:
-            channels += gap_channels(batch, own_line(batch), self.inputs)
+        if line is not None:
+            channels += gap_channels(batch, line, self.inputs)
         return channels
 
     def _observed(self, batch: Batch) -> list[Tensor]:

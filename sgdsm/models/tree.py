@@ -61,11 +61,10 @@ class TreeFiller(GapFiller):
 
     def training_step(self, batch: Batch, index: int) -> None:
         """Keep the rows of a batch, those with less weight more seldom; fit once the last batch has come."""
-        weights = batch.weight.cpu().numpy()
         rng = np.random.default_rng([ROWS_CHOSEN, self.seed, self.current_epoch, index])
-        chosen = batch.wanted & torch.from_numpy(rng.random(weights.shape, np.float32) < weights).to(
-            batch.wanted.device
-        )
+        weights = batch.weight[batch.wanted]
+        chosen = batch.wanted.clone()
+        chosen[batch.wanted] = torch.from_numpy(rng.random(len(weights), np.float32)).to(weights) < weights
         features, _, self.names = to_rows(batch, chosen, self.inputs)
         self._keep(features.cpu().numpy(), batch.truth[chosen].cpu().numpy(), index)
         trainer = self.trainer
