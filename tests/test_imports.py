@@ -16,6 +16,7 @@ ORDER = [
     {"windows", "statistics"},
     {"build"},
     {"sources"},
+    {"prepare"},
     {"data"},
     {"models"},
     {"inference"},

@@ -1,0 +1,76 @@
+"""ESA CCI soil moisture v02 to v09: COMBINED, ACTIVE, PASSIVE and COMBINED_GAPFILLED, daily, 0.25 degree.
+
+Facts: product user guides of v02.2, v05.2 and v09.1. `sm` is m3 m-3, of ACTIVE percent of saturation. `flag` is a sum
+of bits (in v02 too: 3 = snow and dense vegetation).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from sgdsm.sources.files import Files, dated
+from sgdsm.sources.names import M3, PERCENT, REASON_ATTRS, Reason, bit, north_up, reasons
+
+PATTERNS = ("ESACCI-SOILMOISTURE-*.nc",)
+FLAG_MISSING = 127
+BITS = {
+    Reason.SNOW: (0,),
+    Reason.DENSE_VEGETATION: (1,),
+    Reason.NOT_RECOMMENDED: (2, 4, 5),  # no convergence, low weight of the sensors, all of them unreliable
+    Reason.OUT_OF_RANGE: (3,),
+    Reason.BARREN: (6,),
+}
+
+
+def files(paths: Sequence[Path]) -> Files:
+    """The days of the files, told by their names."""
+    return Files("esa_cci", dated(paths, r"-(\d{8})\d{6}-"), read)
+
+
+def read(path: Path, steps: slice) -> xr.Dataset:
+    """`sm`, `sm_reason`, `sm_uncertainty` and `flag` of a day; of COMBINED_GAPFILLED `gapmask` and `frozenmask` decide,
+    where 0 means filled, and not frozen."""
+    # times of observation are no dates where there is none
+    with xr.open_dataset(
+        path, decode_times=xr.coders.CFDatetimeCoder(), drop_variables=["t0"], mask_and_scale=False
+    ) as raw:
+        coords = {"time": raw["time"].values, "lat": raw["lat"].values, "lon": raw["lon"].values}
+        sm = _scaled(raw["sm"])
+        percent = raw["sm"].attrs.get("units") == "percent"
+        found: dict[str, tuple[np.ndarray, dict[str, Any]]] = {"sm": (sm, PERCENT if percent else M3)}
+        tests = {}
+        if "flag" in raw:
+            flag = np.asarray(raw["flag"].values)
+            known = np.where(flag == FLAG_MISSING, 0, flag)
+            tests = {reason: np.any([bit(known, b) for b in bits], axis=0) for reason, bits in BITS.items()}
+            attrs = {
+                k: raw["flag"].attrs[k] for k in ("long_name", "flag_values", "flag_meanings") if k in raw["flag"].attrs
+            }
+            found["flag"] = (flag.astype(np.uint8), {**attrs, "role": "flag", "missing": FLAG_MISSING})
+        if "gapmask" in raw:
+            tests[Reason.GAP_FILLED] = np.asarray(raw["gapmask"].values) == 0
+        if "frozenmask" in raw:
+            tests[Reason.FROZEN] = np.nan_to_num(_scaled(raw["frozenmask"])) > 0
+        found["sm_reason"] = (reasons(sm, tests, high=100.0 if percent else 1.0), REASON_ATTRS)
+        if "sm_uncertainty" in raw:
+            uncertainty: dict[str, Any] = {
+                **(PERCENT if percent else M3),
+                "long_name": "standard deviation of soil moisture",
+            }
+            uncertainty.pop("standard_name", None)
+            found["sm_uncertainty"] = (_scaled(raw["sm_uncertainty"]), uncertainty)
+        version = str(raw.attrs.get("product_version", ""))
+    dataset = xr.Dataset({n: (("time", "lat", "lon"), v, a) for n, (v, a) in found.items()}, coords)
+    return north_up(dataset.assign_attrs(product="ESA CCI soil moisture", product_version=version))
+
+
+def _scaled(variable: xr.DataArray) -> np.ndarray:
+    raw = np.asarray(variable.values)
+    values = raw.astype(np.float32) * np.float32(variable.attrs.get("scale_factor", 1.0))
+    values[raw == variable.attrs.get("_FillValue", -9999)] = np.nan
+    return values

@@ -1,0 +1,83 @@
+"""What the variables of every product are called, in what units, and why a value is rejected.
+
+Soil moisture is `sm` in m3 m-3 (or percent of saturation, where the product has only that) with `sm_reason` for each
+value, and where the product has them `sm_uncertainty` and its own `flag`. Masks and grids: dims (time, lat, lon) or
+(time, y, x), north first, longitudes from -180 to 180, NaN = no value.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+import xarray as xr
+
+
+class Reason(IntEnum):
+    """Why a cell has no usable soil moisture on a day; the first that applies, in this order.
+
+    OBSERVED: it has. NO_DATA: no overpass, or no retrieval. The others were retrieved, and are rejected.
+    """
+
+    OBSERVED = 0
+    NO_DATA = 1
+    SNOW = 2
+    FROZEN = 3
+    WATER = 4
+    DENSE_VEGETATION = 5
+    TERRAIN = 6
+    INTERFERENCE = 7
+    RAIN = 8
+    BARREN = 9
+    OUT_OF_RANGE = 10
+    NOT_RECOMMENDED = 11
+    GAP_FILLED = 12
+    FILE_SKIPPED = 13
+
+
+REASON_ATTRS = {
+    "long_name": "why there is no soil moisture",
+    "flag_values": np.array(list(Reason), np.uint8),
+    "flag_meanings": " ".join(reason.name.lower() for reason in Reason),
+    "role": "flag",
+    "missing": int(Reason.FILE_SKIPPED),
+}
+M3 = {"units": "m3 m-3", "standard_name": "volume_fraction_of_condensed_water_in_soil", "long_name": "soil moisture"}
+PERCENT = {"units": "percent", "long_name": "soil moisture, percent of saturation"}
+
+
+def reasons(values: np.ndarray, tests: dict[Reason, np.ndarray], low: float = 0.0, high: float = 1.0) -> np.ndarray:
+    """`sm_reason` (uint8): the first reason, in the order of `Reason`, whose test is True.
+
+    values: soil moisture, NaN = none. tests: boolean arrays of the same shape. low, high: the range of a real value.
+    """
+    found = np.full(values.shape, Reason.OBSERVED, np.uint8)
+    with np.errstate(invalid="ignore"):
+        tests = {**tests, Reason.OUT_OF_RANGE: (values < low) | (values > high)}
+    for reason in sorted(tests, reverse=True):
+        found[tests[reason]] = reason
+    # where nothing was retrieved, the reason that the product gives is worth more than 'no data'
+    nothing = ~np.isfinite(values)
+    found[nothing & (found == Reason.OBSERVED)] = Reason.NO_DATA
+    return found
+
+
+def bit(flags: np.ndarray, number: int) -> np.ndarray:
+    """Whether a bit of an integer flag is set."""
+    found: np.ndarray = (flags.astype(np.int64) >> number) & 1 == 1
+    return found
+
+
+def north_up(dataset: xr.Dataset) -> xr.Dataset:
+    """Rows from north to south, longitudes from -180 to 180 and rising."""
+    rows = "lat" if "lat" in dataset.dims else "y"
+    if dataset.sizes.get(rows, 0) > 1 and dataset[rows].values[0] < dataset[rows].values[-1]:
+        dataset = dataset.isel({rows: slice(None, None, -1)})
+    if "lon" in dataset.dims:
+        lon = dataset["lon"].values
+        wrapped = (lon + 180.0) % 360.0 - 180.0
+        if (lon >= 180.0).any():
+            dataset = dataset.assign_coords(lon=("lon", wrapped, dataset["lon"].attrs))
+        if dataset.sizes["lon"] > 1 and (np.diff(dataset["lon"].values) < 0).any():
+            dataset = dataset.isel(lon=np.argsort(dataset["lon"].values, kind="stable"))
+    return dataset
