@@ -20,6 +20,9 @@ KEYS = {
     "evaluate": {"run", "filled", "truth", "visible", "precipitation"},
     "compare": {*GROUPS, "seed", "compare", "runs", "reference", "output"},
     "chain": {*GROUPS, "seed", "chain", "output"},
+    "prepare": {"data", "workers", "on_bad_file", "block_days"},
+    "describe": {"cube", "figure"},
+    "export": {"cube", "output", "layout"},
 }
 PARTS: dict[str, dict[str, type]] = {
     "compare": {"models": dict},

@@ -25,7 +25,8 @@ ORDER = [
     {"config"},
     {"runs"},
     {"planning"},
-    {"api", "comparing", "chaining"},
+    {"api", "comparing", "chaining", "preparing"},
+    {"words"},
     {"commands"},
     {"__init__", "__main__"},
 ]

@@ -1,0 +1,132 @@
+"""The Zarr store of a cube that is being made: blocks of days, each written whole, noted, and never written twice."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from sgdsm.cube import ConfigError
+
+NOTES = ".sgdsm"
+PLAN = "sgdsm_recipe"
+CHUNK_ROWS, CHUNK_COLUMNS = 256, 512
+
+
+@dataclass
+class Store:
+    """A cube in the making at `path`, in blocks of `block_days` maps.
+
+    A note for each finished block is kept in the store, so that an interrupted or a longer one goes on.
+    """
+
+    path: Path
+    block_days: int
+
+    def begin(self, template: xr.Dataset, plan: dict[str, Any], redo_days: int) -> None:
+        """Make the store, or go on with it.
+
+        template: coordinates, static variables and lazy arrays of the others. plan: what the cube is made of; a plan
+        that differs in nothing but a later `end` appends, and makes the last `redo_days` maps anew, which looked at
+        days that were not there yet.
+
+        Raises ConfigError where the store holds something else.
+        """
+        import zarr
+
+        if not self.path.exists():
+            # made beside it and renamed: a store that is there has all its arrays
+            partial = Path(f"{self.path}.partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            encoding: dict[str, Any] = {name: {"_FillValue": None} for name in template.coords}
+            for name, variable in template.data_vars.items():
+                fill = variable.attrs.get("missing") if variable.dtype.kind != "f" else np.float32(np.nan)
+                encoding[str(name)] = {"chunks": self._chunks(variable), "_FillValue": fill}
+            template.attrs[PLAN] = json.dumps(plan, sort_keys=True)
+            template.to_zarr(partial, mode="w", compute=False, encoding=encoding, consolidated=False)
+            (partial / NOTES).mkdir()
+            partial.replace(self.path)
+            return
+        try:
+            group = zarr.open_group(self.path, mode="r+")
+            before = json.loads(str(group.attrs[PLAN]))
+        except (FileNotFoundError, ValueError, KeyError) as error:
+            raise ConfigError(f"{self.path} exists and is no cube that was made here: choose another output") from error
+        if {**before, "end": None} != {**plan, "end": None} or before["end"] > plan["end"]:
+            other = [key for key in plan if before.get(key) != plan[key]]
+            raise ConfigError(
+                f"{self.path} exists and was made otherwise ({', '.join(other)} differ): remove it, or choose another output"
+            )
+        if before["end"] < plan["end"]:
+            self._append(group, template, plan, redo_days)
+
+    def _append(self, group: Any, template: xr.Dataset, plan: dict[str, Any], redo_days: int) -> None:
+        length = group["time"].shape[0]
+        for note in (self.path / NOTES).glob("*.json"):
+            last = (int(note.stem.rsplit("-", 1)[1]) + 1) * self.block_days
+            if last > length - redo_days:
+                note.unlink()
+        for name, variable in [*template.data_vars.items(), ("time", template["time"])]:
+            if "time" in variable.dims:
+                group[name].resize(variable.shape)
+        first = template["time"].values[0]
+        group["time"][:] = ((template["time"].values - first) / np.timedelta64(1, "D")).astype(group["time"].dtype)
+        # last: an interrupted extension is begun again
+        group.attrs[PLAN] = json.dumps(plan, sort_keys=True)
+
+    def days(self, block: int) -> slice:
+        """Maps of a block."""
+        return slice(block * self.block_days, (block + 1) * self.block_days)
+
+    def blocks(self, length: int) -> range:
+        """Numbers of the blocks of `length` maps."""
+        return range(-(-length // self.block_days))
+
+    def note(self, stage: str, block: int) -> dict[str, Any] | None:
+        """What was noted when a block was finished; None where it is not."""
+        path = self._note(stage, block)
+        return json.loads(path.read_text()) if path.exists() else None
+
+    def write(self, stage: str, block: int, values: Mapping[str, np.ndarray], note: dict[str, Any]) -> None:
+        """Store a block of the variables, (days, rows, columns), and note that it is finished."""
+        import zarr
+
+        group = zarr.open_group(self.path, mode="r+")
+        for name, array in values.items():
+            start = block * self.block_days
+            group[name][start : start + len(array)] = array
+        final = self._note(stage, block)
+        partial = final.with_suffix(".partial")
+        partial.write_text(json.dumps(note))
+        partial.replace(final)
+
+    def read(self, names: list[str], days: slice) -> dict[str, np.ndarray]:
+        """Maps of some variables."""
+        import zarr
+
+        group = zarr.open_group(self.path, mode="r")
+        return {name: np.asarray(group[name][days]) for name in names}
+
+    def finish(self, static: Mapping[str, np.ndarray], attrs: Mapping[str, Any]) -> None:
+        """Write maps without time and attributes of the whole."""
+        import zarr
+
+        group = zarr.open_group(self.path, mode="r+")
+        for name, values in static.items():
+            group[name][:] = values
+        group.attrs.update(attrs)
+
+    def _note(self, stage: str, block: int) -> Path:
+        return self.path / NOTES / f"{stage}-{block:05d}.json"
+
+    def _chunks(self, variable: xr.DataArray) -> tuple[int, ...]:
+        most = {"time": self.block_days}
+        sizes = variable.sizes.items()
+        columns = variable.dims[-1]
+        return tuple(most.get(str(d), min(n, CHUNK_COLUMNS if d == columns else CHUNK_ROWS)) for d, n in sizes)
