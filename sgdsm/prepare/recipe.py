@@ -15,6 +15,21 @@ from sgdsm.prepare.grid import Grid
 from sgdsm.sources.files import Files, find_files
 
 
+def named_grid(name: str, bbox: tuple[float, float, float, float] | None = None) -> Grid:
+    """See `Grid.named`."""
+    return Grid.named(name, bbox)
+
+
+def regular_grid(resolution: float, bbox: tuple[float, float, float, float] | None = None) -> Grid:
+    """See `Grid.regular`."""
+    return Grid.regular(resolution, bbox)
+
+
+def projected_grid(crs: str, resolution_m: float, bounds: tuple[float, float, float, float]) -> Grid:
+    """See `Grid.projected`."""
+    return Grid.projected(crs, resolution_m, bounds)
+
+
 @dataclass
 class Source:
     """A product, and what the cube takes of it.
@@ -162,7 +177,8 @@ class Recipe:
         plain = dataclasses.asdict(dataclasses.replace(self, folder=None, grid=None))  # type: ignore[arg-type]
         for source in plain["sources"].values():
             del source["paths"]
-        return {**plain, "grid": self.grid.plain()}
+        ends = {dim: [len(c), float(c[0]), float(c[-1])] for dim, c in zip(self.grid.dims, (self.grid.rows, self.grid.columns), strict=True)}
+        return {**plain, "grid": {"crs": self.grid.crs, **ends}}
 
     def _day(self, key: str) -> np.datetime64:
         text = getattr(self, key)
