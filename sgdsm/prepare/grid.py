@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import xarray as xr
@@ -333,10 +333,13 @@ class Regridder:
 
         method: 'mean', weighted by area; 'bilinear'; 'nearest'; 'mode', the class with the largest area, of several the
             lowest. Missing values are left out. least: the share of a target cell's area (of the bilinear weights)
-            that must have values. A source that has the target's grid comes back as it is.
+            that must have values; where cells are dealt, of the parts dealt to it. A source that has the target's grid
+            comes back as it is.
 
-        Raises ConfigError for maps of another shape than the source's, and for 'bilinear' from 2-D lat and lon.
+        Raises ConfigError for an unknown method, maps of another shape than the source's, and for 'bilinear' from 2-D lat and lon.
         """
+        if method not in get_args(Method):
+            raise ConfigError(f"method '{method}': expected one of {', '.join(get_args(Method))}")
         if values.shape[-2:] != self._shape:
             raise ConfigError(f"maps of {values.shape[-2:]} cells: expected those of the source, {self._shape}")
         if self._same:
@@ -497,14 +500,19 @@ def _known_crs(crs: str) -> Any:
 
 def _crs_in(source: xr.Dataset) -> str | None:
     """The CRS that a Dataset tells: by a grid mapping variable, or by the global attribute `crs`."""
-    for variable in source.variables.values():
+    for key, variable in source.variables.items():
         for name in ("crs_wkt", "spatial_ref"):
             if name in variable.attrs:
                 return str(variable.attrs[name])
         if "grid_mapping_name" in variable.attrs:
             from pyproj import CRS
+            from pyproj.exceptions import CRSError
 
-            return str(CRS.from_cf(variable.attrs).to_wkt())
+            try:
+                return str(CRS.from_cf(variable.attrs).to_wkt())
+            except (CRSError, KeyError) as error:
+                found = variable.attrs["grid_mapping_name"]
+                raise ConfigError(f"grid mapping '{key}' ({found}): expected a complete one of CF ({error})") from error
     return str(source.attrs["crs"]) if "crs" in source.attrs else None
 
 

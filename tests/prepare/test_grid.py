@@ -339,6 +339,11 @@ def test_what_cannot_be_regridded_is_told():
     assert (found[:, 5:] == 1).all()
     with pytest.raises(ConfigError, match=r"maps of \(3, 4\) cells"):
         Regridder(regional, Grid.regular(1, (0, 45, 10, 48))).apply(np.ones((3, 4)))
+    with pytest.raises(ConfigError, match="method 'median': expected one of mean"):
+        Regridder(regional, Grid.regular(1, (0, 45, 10, 48))).apply(np.ones((10, 12)), "median")
+    mapping = xr.Variable((), 0, {"grid_mapping_name": "flat_earth"})
+    with pytest.raises(ConfigError, match="grid mapping 'crs'"):
+        Regridder(xr.Dataset(coords={"y": [1.0, 2.0], "x": [1.0, 2.0], "crs": mapping}), Grid.regular(1))
     with pytest.raises(ConfigError, match="expected lat and lon, or y, x and crs"):
         Regridder(xr.Dataset(coords={"y": [1.0, 2.0], "x": [1.0, 2.0]}), Grid.regular(1))
 
