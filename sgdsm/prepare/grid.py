@@ -336,7 +336,8 @@ class Regridder:
             that must have values; where cells are dealt, of the parts dealt to it. A source that has the target's grid
             comes back as it is.
 
-        Raises ConfigError for an unknown method, maps of another shape than the source's, and for 'bilinear' from 2-D lat and lon.
+        Raises ConfigError for an unknown method, maps of another shape than the source's, and for 'bilinear' from 2-D
+        lat and lon.
         """
         if method not in get_args(Method):
             raise ConfigError(f"method '{method}': expected one of {', '.join(get_args(Method))}")
