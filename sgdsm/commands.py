@@ -90,8 +90,8 @@ def _dispatch(command: str, words: list[str], wants_traceback: bool) -> None:
         runs = [w for w in words if "=" not in w and not w.startswith(("-", "~"))]
         words = [w for w in words if w not in runs]
         if runs:
-            quoted = ",".join("'" + run.replace("'", "\\'") + "'" for run in runs)
-            words.append(f"runs=[{quoted}]")
+            names = ",".join("'" + run.replace("'", "\\'") + "'" for run in runs)
+            words.append(f"runs=[{names}]")
     if command in ("describe", "export"):
         words = [w if "=" in w or w.startswith("-") else "cube='" + w.replace("'", "\\'") + "'" for w in words]
     words = [quoted(word) for word in words]

@@ -4,32 +4,41 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from sgdsm.cube import ConfigError, log
-from sgdsm.prepare.features import antecedent_precipitation, composites, diurnal_temperature_range, running_mean, terrain
+from sgdsm.cube import log
+from sgdsm.prepare.features import (
+    HELD,
+    antecedent_precipitation,
+    composites,
+    diurnal_temperature_range,
+    n_day_mean,
+)
 from sgdsm.prepare.grid import Regridder
 from sgdsm.prepare.quality import count, screen, table
 from sgdsm.prepare.recipe import Feature, Recipe, Source
 from sgdsm.prepare.store import Store
+from sgdsm.prepare.template import FLAG, method_of, static_maps, template
 from sgdsm.sources.files import Files, OnBadFile, SourceError
-from sgdsm.sources.names import M3, REASON_ATTRS, Reason
+from sgdsm.sources.names import Reason
 
 VALUES_IN_A_BLOCK = 2**24
 MAPS, FEATURES = "maps", "features"
-TERRAIN = {"slope": "degree", "northness": "1", "eastness": "1", "tpi": "m"}
 DAY = np.timedelta64(1, "D")
 
 
 @dataclass
 class Kitchen:
-    """All that the making of one block needs: recipe, files and the ways onto the grid; it travels to other processes."""
+    """What the making of a block needs: recipe, files and the ways onto the grid; it travels to other processes."""
 
     recipe: Recipe
     store: Store
@@ -53,8 +62,7 @@ class Kitchen:
             if name in values:
                 values[name] = np.where(reason == Reason.OBSERVED, values[name], np.float32(np.nan))
         values[f"{target}_reason"] = reason
-        note = {"bad": bad, "files": digests, "reasons": {k: int(v) for k, v in count(reason).items()}}
-        self.store.write(MAPS, block, values, note)
+        self.store.write(MAPS, block, values, {"bad": bad, "files": digests, "reasons": count(reason)})
 
     def make_features(self, block: int) -> None:
         """Make and store the features of a block from the maps that are stored."""
@@ -68,42 +76,57 @@ class Kitchen:
         self.store.write(FEATURES, block, values, {})
 
     def _maps(self, name: str, source: Source, days: np.ndarray, bad: list[str]) -> dict[str, np.ndarray]:
+        """Maps of a source's variables on the grid; days that it lacks are empty."""
         step = self.recipe.step_days
         single = (days[:, None] + np.arange(step) * DAY).ravel()
         found = _daily(self.files[name], single, source, self.on_bad_file, bad)
-        at = np.searchsorted(single, found["time"].values) if found.sizes["time"] else np.zeros(0, int)
-        shape = (len(single), *self.recipe.grid.shape)
-        regridder = self.regridders[name]
+        at = np.searchsorted(single, found["time"].values)
+        make = self._target if source.role == "target" else self._covariate
         maps: dict[str, np.ndarray] = {}
         for variable, original in source.variables.items():
-            maps[variable] = np.full(shape, np.nan, np.float32)
-            array = found[original]
-            method = source.method or ("mode" if array.attrs.get("kind") == "class" else "mean")
-            if source.role == "dynamic" and f"{original}_reason" in found:
-                # another sensor's soil moisture: what its product rejects is missing
-                array = array.where(found[f"{original}_reason"] == Reason.OBSERVED)
-            if source.role != "target":
-                for k, day in enumerate(at):
-                    maps[variable][day] = regridder.apply(array.values[k], method)
-                continue
-            reason = np.full(shape, Reason.NO_DATA, np.uint8)
-            good = found[f"{original}_reason"].values == Reason.OBSERVED if f"{original}_reason" in found else np.isfinite(array.values)
-            extra = f"{original}_uncertainty"
-            if extra in self.files[name].example():
-                maps[f"{variable}_uncertainty"] = np.full(shape, np.nan, np.float32)
+            maps |= make(name, variable, found, original, at, len(single))
+        return {n: _several_days(m, step) for n, m in maps.items()} if step > 1 else maps
+
+    def _covariate(
+        self, name: str, variable: str, found: xr.Dataset, original: str, at: np.ndarray, length: int
+    ) -> dict[str, np.ndarray]:
+        array = found[original]
+        if f"{original}_reason" in found:
+            # another sensor's soil moisture: what its product rejects is missing
+            array = array.where(found[f"{original}_reason"] == Reason.OBSERVED)
+        method = method_of(self.recipe.sources[name], array)
+        maps = {variable: self._empty(length)}
+        for k, day in enumerate(at):
+            maps[variable][day] = self.regridders[name].apply(array.values[k], method)
+        if f"{original}_{FLAG}" in found:
+            flags = found[f"{original}_{FLAG}"].values.astype(np.float32)
+            maps[f"{variable}_{FLAG}"] = np.full((length, *self.recipe.grid.shape), HELD, np.uint8)
             for k, day in enumerate(at):
-                maps[variable][day] = regridder.apply(np.where(good[k], array.values[k], np.float32(np.nan)), method)
-                if extra in found:
-                    kept = np.where(good[k], found[extra].values[k], np.float32(np.nan))
-                    maps[f"{variable}_uncertainty"][day] = regridder.apply(kept, method)
-                if f"{original}_reason" in found:
-                    reason[day] = _coarse_reason(regridder, found[f"{original}_reason"].values[k], maps[variable][day])
-                else:
-                    reason[day] = np.where(np.isfinite(maps[variable][day]), Reason.OBSERVED, Reason.NO_DATA)
-            maps[f"{variable}_reason"] = reason
-        if step > 1:
-            maps = {n: _several_days(n.endswith("_reason"), m, step) for n, m in maps.items()}
+                there = self.regridders[name].apply(flags[k], "nearest")
+                maps[f"{variable}_{FLAG}"][day] = np.nan_to_num(there, nan=HELD)
         return maps
+
+    def _target(
+        self, name: str, variable: str, found: xr.Dataset, original: str, at: np.ndarray, length: int
+    ) -> dict[str, np.ndarray]:
+        regridder, method = self.regridders[name], method_of(self.recipe.sources[name], found[original])
+        sm, extra, why = found[original].values, f"{original}_uncertainty", f"{original}_reason"
+        given = found[why].values if why in found else np.where(np.isfinite(sm), Reason.OBSERVED, Reason.NO_DATA)
+        good = given == Reason.OBSERVED
+        maps = {variable: self._empty(length)}
+        reason = np.full((length, *self.recipe.grid.shape), Reason.NO_DATA, np.uint8)
+        if extra in self.files[name].example():
+            maps[f"{variable}_uncertainty"] = self._empty(length)
+        for k, day in enumerate(at):
+            maps[variable][day] = regridder.apply(np.where(good[k], sm[k], np.float32(np.nan)), method)
+            if extra in found:
+                kept = np.where(good[k], found[extra].values[k], np.float32(np.nan))
+                maps[f"{variable}_uncertainty"][day] = regridder.apply(kept, method)
+            reason[day] = _coarse_reason(regridder, given[k], maps[variable][day])
+        return {**maps, f"{variable}_reason": reason}
+
+    def _empty(self, length: int) -> np.ndarray:
+        return np.full((length, *self.recipe.grid.shape), np.nan, np.float32)
 
     def _screened(self, reason: np.ndarray, values: np.ndarray, maps: dict[str, np.ndarray]) -> np.ndarray:
         rules = self.recipe.screening
@@ -113,18 +136,15 @@ class Kitchen:
             "soil_temperature": rules.soil_temperature,
             "water_fraction": rules.water_fraction,
         }
-        given = {key: maps[name] for key, name in named.items() if name is not None}
-        return screen(reason, values, low=rules.low, high=rules.high, **given)
+        given: dict[str, Any] = {key: maps[name] for key, name in named.items() if name is not None}
+        low, high = (-np.inf if rules.low is None else rules.low), (np.inf if rules.high is None else rules.high)
+        return screen(reason, sm=values, low=low, high=high, **given)
 
     def _digests(self, name: str, days: np.ndarray) -> dict[str, str]:
         """Of the files whose first map falls in a block, so that each is noted once."""
         files = self.files[name]
         end = days[-1] + self.recipe.step_days * DAY
-        return {
-            file.path.name: files.digest(file)
-            for file in files.files
-            if file.path.exists() and days[0] <= file.times[0] < end
-        }
+        return {file.path.name: files.digest(file) for file in files.files if days[0] <= file.times[0] < end}
 
 
 def assemble(
@@ -132,13 +152,13 @@ def assemble(
 ) -> str:
     """Make the cube of a recipe as a Zarr store; returns the table of what was rejected and why.
 
-    An interrupted call goes on where it stopped, and a recipe with a later `end` appends. workers: processes. on_bad_file:
-    'skip' leaves the maps of a broken file empty and says so. block_days: maps in memory at once, by default as many as
-    hold 16 million values a variable.
+    An interrupted call goes on where it stopped, and a recipe with a later `end` appends. workers: processes.
+    on_bad_file: 'skip' leaves the maps of a broken file empty and says so. block_days: maps in memory at once for each
+    process, and in a chunk of the store; by default as many as hold 16 million values of a variable, at most 16.
 
     Raises SourceError naming a file that cannot be used; ConfigError where the output holds something else.
     """
-    import dask
+    from dask.base import compute
     from dask.delayed import delayed
     from dask.diagnostics.progress import ProgressBar
 
@@ -146,26 +166,27 @@ def assemble(
     files = {name: source.files(recipe.folder) for name, source in recipe.sources.items()}
     _check_period(recipe, files)
     regridders = {name: Regridder(found.example(), recipe.grid) for name, found in files.items()}
-    static = _static(recipe, files, regridders)
-    if block_days is None:
-        block_days = max(1, min(len(days), 16, VALUES_IN_A_BLOCK // int(np.prod(recipe.grid.shape))))
-    store = Store(output, block_days)
-    store.begin(_template(recipe, files, static, store), recipe.plain(), _look_ahead(recipe))
+    static = static_maps(recipe, files, regridders)
+    most = max(1, min(16, VALUES_IN_A_BLOCK // int(np.prod(recipe.grid.shape))))
+    store = Store.at(output, block_days, most)
+    store.begin(template(recipe, files, static, store.block_days), recipe.plain(), _look_ahead(recipe))
     kitchen = Kitchen(recipe, store, files, regridders, on_bad_file)
+    how: dict[str, Any] = {"scheduler": "processes", "num_workers": workers, "chunksize": 1}
     for stage, make in ((MAPS, kitchen.make), (FEATURES, kitchen.make_features)):
         if stage == FEATURES and not recipe.features:
             continue
-        left = [k for k in store.blocks(len(days)) if store.note(stage, k) is None]
-        if len(left) < len(store.blocks(len(days))):
-            log.info("going on: %d of %d blocks of %s are there", len(store.blocks(len(days))) - len(left), len(store.blocks(len(days))), stage)
-        scheduler = {"scheduler": "processes", "num_workers": workers, "chunksize": 1} if workers > 1 else {"scheduler": "synchronous"}
-        with ProgressBar(minimum=2.0):
-            dask.compute(*[delayed(make)(block) for block in left], **scheduler)
-    notes = [store.note(MAPS, k) or {} for k in store.blocks(len(days))]
-    return _finish(kitchen, notes)
+        blocks = store.blocks(len(days))
+        left = [k for k in blocks if store.note(stage, k) is None]
+        if len(left) < len(blocks):
+            log.info("going on: %d of %d blocks of %s are there", len(blocks) - len(left), len(blocks), stage)
+        watched = sys.stderr.isatty()
+        with ProgressBar(minimum=2.0, dt=0.5, out=sys.stderr) if watched else nullcontext():
+            compute(*[delayed(make)(k) for k in left], **(how if workers > 1 else {"scheduler": "synchronous"}))
+    return _finish(kitchen, [store.note(MAPS, k) or {} for k in store.blocks(len(days))])
 
 
 def _finish(kitchen: Kitchen, notes: list[dict[str, Any]]) -> str:
+    """Land, provenance and the table of reasons, once all blocks are there."""
     recipe, store = kitchen.recipe, kitchen.store
     target = recipe.target()[1]
     land = np.zeros(recipe.grid.shape, bool)
@@ -178,78 +199,19 @@ def _finish(kitchen: Kitchen, notes: list[dict[str, Any]]) -> str:
     provenance = {}
     for name, found in kitchen.files.items():
         digests = {k: v for note in notes for k, v in note["files"].get(name, {}).items()}
-        if not digests:  # a map without time
+        if not digests:  # maps without time
             digests = {file.path.name: found.digest(file) for file in found.files}
-        whole = hashlib.blake2b(json.dumps(digests, sort_keys=True).encode(), digest_size=16).hexdigest()
         names = sorted(digests)
-        version = str(found.example().attrs.get("product_version", ""))
-        provenance[name] = {"product": found.product, "version": version, "files": len(names), "first": names[:1], "last": names[-1:], "digest": whole}
+        provenance[name] = {
+            "product": found.product,
+            "version": str(found.example().attrs.get("product_version", "")),
+            "files": f"{len(names)}: {names[0]} to {names[-1]}" if len(names) > 1 else names[0],
+            "digest": hashlib.blake2b(json.dumps(digests, sort_keys=True).encode(), digest_size=16).hexdigest(),
+        }
     rejected = table(dict(counts))
-    store.finish({"land": land.astype(np.int8)}, {"sources": json.dumps(provenance), "rejected": rejected, "skipped_files": "\n".join(bad)})
+    attrs = {"sources": json.dumps(provenance), "rejected": rejected, "skipped_files": "\n".join(bad)}
+    store.finish({"land": land.astype(np.int8)}, attrs)
     return "\n".join([rejected, *(f"skipped: {line}" for line in bad)])
-
-
-def _template(recipe: Recipe, files: dict[str, Files], static: dict[str, Any], store: Store) -> xr.Dataset:
-    import dask.array as da
-
-    coords = dict(recipe.grid.coords())
-    days = recipe.days()
-    dims = ("time", *recipe.grid.dims)
-    chunks = (store.block_days, *recipe.grid.shape)
-    variables: dict[str, Any] = {}
-
-    def lazy(attrs: dict[str, Any], dtype: str = "float32", fill: float = np.nan) -> tuple[Any, ...]:
-        return dims, da.full((len(days), *recipe.grid.shape), fill, dtype=dtype, chunks=chunks), attrs
-
-    for name, source in recipe.with_role("target", "dynamic"):
-        example = files[name].example()
-        for variable, original in source.variables.items():
-            attrs = _attrs(example, original, files[name].product, source.role)
-            variables[variable] = lazy(attrs)
-            if source.role == "target":
-                variables[f"{variable}_reason"] = lazy(dict(REASON_ATTRS), "uint8", Reason.NO_DATA)
-                if f"{original}_uncertainty" in example:
-                    extra = _attrs(example, f"{original}_uncertainty", files[name].product, None)
-                    variables[f"{variable}_uncertainty"] = lazy(extra)
-    for name, feature in recipe.features.items():
-        attrs = {k: v for k, v in variables[feature.of][2].items() if k == "units"}
-        what = {"antecedent": f"mean of {feature.of} over the {feature.days} days before", "mean": f"mean of {feature.of} over {feature.days} days", "range": f"{feature.of} minus {feature.minus}"}
-        variables[name] = lazy({**attrs, "long_name": what[feature.kind], "role": "dynamic"})
-    for name, (values, attrs) in static.items():
-        variables[name] = (recipe.grid.dims, values, {**attrs, "role": "static"})
-    variables["land"] = (recipe.grid.dims, np.zeros(recipe.grid.shape, np.int8), {"role": "land", "long_name": "cells that were ever observed", "units": "1"})
-    time = xr.Variable("time", days, {"standard_name": "time", "axis": "T"}, {"units": f"days since {str(days[0])[:10]}", "dtype": "int32"})
-    if "crs" in coords:
-        for name in list(variables):
-            variables[name][2]["grid_mapping"] = "crs"
-    attrs = {"Conventions": "CF-1.10", "title": "soil moisture and its covariates on one grid"}
-    return xr.Dataset(variables, {"time": time, **coords}, attrs)
-
-
-def _static(recipe: Recipe, files: dict[str, Files], regridders: dict[str, Regridder]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, source in recipe.with_role("static"):
-        original = files[name].map()
-        for variable, its in source.variables.items():
-            if its not in original:
-                raise ConfigError(f"source '{name}': no variable '{its}'; {files[name].product} has {', '.join(map(str, original.data_vars))}")
-            array = original[its]
-            method = source.method or ("mode" if array.attrs.get("kind") == "class" else "mean")
-            found[variable] = regridders[name].apply(array.values, method), _attrs(original, its, files[name].product, None)
-            if variable == recipe.terrain:
-                # on its own fine grid: slopes of averaged elevations are too gentle
-                rows, columns = regridders[name].latitudes, regridders[name].longitudes
-                for key, values in terrain(array.values, rows, columns).items():
-                    found[key] = regridders[name].apply(values, "mean"), {"units": TERRAIN[key], "long_name": key}
-    return found
-
-
-def _attrs(example: xr.Dataset, name: str, product: str, role: str | None) -> dict[str, Any]:
-    if name not in example:
-        raise ConfigError(f"product {product} has no variable '{name}', expected one of {', '.join(map(str, example.data_vars))}")
-    kept = {k: v for k, v in example[name].attrs.items() if k in ("units", "standard_name", "long_name", "quantity")}
-    kept.setdefault("units", "1")
-    return {**kept, "source": product, **({"role": role} if role else {})}
 
 
 def _check_period(recipe: Recipe, files: dict[str, Files]) -> None:
@@ -257,63 +219,76 @@ def _check_period(recipe: Recipe, files: dict[str, Files]) -> None:
     end = days[-1] + recipe.step_days * DAY
     for name, source in recipe.with_role("target", "dynamic"):
         times = files[name].times
+        if not times.size:
+            raise SourceError(f"source '{name}': its maps have no time, expected role static")
         within = times[(times >= days[0]) & (times < end)]
-        if not within.size and source.interpolate_days is None:
-            told = f"{str(times[0])[:10]} to {str(times[-1])[:10]}" if times.size else "no times"
+        if source.interpolate_days is not None:
+            continue
+        if not within.size:
+            told = f"{str(times[0])[:10]} to {str(times[-1])[:10]}"
             raise SourceError(f"source '{name}': its files hold {told}, nothing from {recipe.start} to {recipe.end}")
         missing = len(days) * recipe.step_days - len(np.unique(within.astype("datetime64[D]")))
-        if missing > 0 and source.interpolate_days is None:
+        if missing > 0:
             log.info("source '%s': no file for %d of %d days", name, missing, len(days) * recipe.step_days)
+    for name, source in recipe.with_role("static"):
+        if files[name].times.size:
+            raise SourceError(f"source '{name}': its maps have times, expected role target or dynamic")
 
 
 def _daily(files: Files, days: np.ndarray, source: Source, on_bad_file: OnBadFile, bad: list[str]) -> xr.Dataset:
     """Maps of the days, those that the product lacks left out."""
-    from importlib import import_module
-
     module = import_module(f"sgdsm.sources.{files.product}")
     if hasattr(module, "daily"):
         found: xr.Dataset = module.daily(files, days, on_bad_file, bad)
         return found
     if source.interpolate_days is not None:
-        reach = source.interpolate_days * DAY
-        near = files.times[(files.times >= days[0] - reach) & (files.times <= days[-1] + reach)]
-        maps = files.load(near, on_bad_file, bad)
-        filled = {n: (v.dims, composites(v.values, maps["time"].values, days, source.interpolate_days)[0], v.attrs) for n, v in maps.data_vars.items() if v.dtype.kind == "f"}
-        return xr.Dataset(filled, {**{d: maps[d] for d in maps.dims if d != "time"}, "time": days})
+        return _between(files, days, source, on_bad_file, bad)
     wanted = files.times[np.isin(files.times.astype("datetime64[D]"), days.astype("datetime64[D]"))]
     maps = files.load(wanted, on_bad_file, bad)
     dates = maps["time"].values.astype("datetime64[D]").astype("datetime64[ns]")
-    if len(np.unique(dates)) == len(dates):
-        return maps.assign_coords(time=dates)
-    return maps.assign_coords(time=dates).groupby("time").mean(keep_attrs=True)
+    maps = maps.assign_coords(time=dates)
+    return maps if len(np.unique(dates)) == len(dates) else maps.groupby("time").mean(keep_attrs=True)
+
+
+def _between(files: Files, days: np.ndarray, source: Source, on_bad_file: OnBadFile, bad: list[str]) -> xr.Dataset:
+    """Composites interpolated to the days, and how each value came about."""
+    assert source.interpolate_days is not None
+    reach = source.interpolate_days * DAY
+    near = files.times[(files.times >= days[0] - reach) & (files.times <= days[-1] + reach)]
+    maps = files.load(near, on_bad_file, bad)
+    axes = {d: maps[d] for d in maps.dims if d != "time"}
+    if not maps.sizes["time"]:
+        return xr.Dataset({n: maps[n] for n in source.variables.values()})
+    found: dict[str, Any] = {}
+    for name in source.variables.values():
+        values, flags = composites(maps[name].values, maps["time"].values, days, source.interpolate_days)
+        found[name] = maps[name].dims, values, maps[name].attrs
+        found[f"{name}_{FLAG}"] = maps[name].dims, flags
+    return xr.Dataset(found, {**axes, "time": days})
 
 
 def _coarse_reason(regridder: Regridder, reason: np.ndarray, values: np.ndarray) -> np.ndarray:
     """On the grid: observed where there is a value, else the most frequent reason below a cell."""
-    rejected = np.where(reason == Reason.OBSERVED, np.nan, reason.astype(np.float32))
+    rejected = np.where(reason == Reason.OBSERVED, np.float32(np.nan), reason.astype(np.float32))
     most = np.nan_to_num(regridder.apply(rejected, "mode"), nan=float(Reason.NO_DATA)).astype(np.uint8)
     return np.where(np.isfinite(values), np.uint8(Reason.OBSERVED), most)
 
 
-def _several_days(is_reason: bool, maps: np.ndarray, step: int) -> np.ndarray:
-    """Means of `step` days, or the least reason: observed where one day is."""
-    blocks = maps.reshape(-1, step, *maps.shape[1:])
-    if is_reason:
-        return blocks.min(1)
-    known = np.isfinite(blocks).sum(1)
-    total = np.nansum(blocks, 1, dtype=np.float32)
-    return np.where(known > 0, total / np.maximum(known, 1), np.float32(np.nan)).astype(np.float32)
+def _several_days(maps: np.ndarray, step: int) -> np.ndarray:
+    """Means of `step` days; of reasons and flags the least: observed where one day is."""
+    if maps.dtype == np.uint8:
+        return maps.reshape(-1, step, *maps.shape[1:]).min(1)
+    return n_day_mean(maps, step)
 
 
 def _feature(feature: Feature, maps: dict[str, np.ndarray]) -> np.ndarray:
     if feature.kind == "range":
         assert feature.minus is not None
         return diurnal_temperature_range(maps[feature.of], maps[feature.minus])
-    make = antecedent_precipitation if feature.kind == "antecedent" else running_mean
-    return make(maps[feature.of], feature.days)
+    return antecedent_precipitation(maps[feature.of], feature.days)
 
 
 def _look_ahead(recipe: Recipe) -> int:
-    """Maps at the end of a cube that may change when it is made longer: composites reach forward, days are incomplete."""
+    """Maps at the end of a cube that may change when it is made longer: composites reach forward."""
     reach = [s.interpolate_days or 0 for s in recipe.sources.values()]
     return 1 + max(reach) // recipe.step_days

@@ -63,9 +63,11 @@ def describe(cube: xr.Dataset, found: Coverage) -> str:
     rows, columns = space_dims(target)
     land = cube[by_role(cube, "land")[0]].values.astype(bool)
     time = target["time"].values
+    period = f"{str(time[0])[:10]} to {str(time[-1])[:10]}"
+    circle = ", round the globe" if is_circular(cube) else ""
     lines = [
-        f"time    {len(time)} maps, one every {step_days(target['time'])} days, {str(time[0])[:10]} to {str(time[-1])[:10]}",
-        f"grid    {rows} {_span(cube[rows])}, {columns} {_span(cube[columns])}{', round the globe' if is_circular(cube) else ''}",
+        f"time    {len(time)} maps, one every {step_days(target['time'])} days, {period}",
+        f"grid    {rows} {_span(cube[rows])}, {columns} {_span(cube[columns])}{circle}",
         f"land    {land.sum()} of {land.size} cells",
     ]
     for role in ROLES[:-1]:
@@ -105,7 +107,9 @@ def figure(cube: xr.Dataset, found: Coverage, path: Path) -> Path:
     target = target_of(cube)
     rows, columns = space_dims(target)
     canvas, axes = plt.subplots(1, 3, figsize=(15, 4), width_ratios=(2, 1.4, 1), constrained_layout=True)
-    picture = axes[0].pcolormesh(cube[columns], cube[rows], found.share, vmin=0, vmax=1, cmap="viridis", rasterized=True)
+    picture = axes[0].pcolormesh(
+        cube[columns], cube[rows], found.share, vmin=0, vmax=1, cmap="viridis", rasterized=True
+    )
     canvas.colorbar(picture, ax=axes[0], label="share of days observed")
     axes[0].set(title=f"{target.name}: where it is observed", xlabel=columns, ylabel=rows)
     months = np.array(list(found.by_month), "datetime64[M]")
@@ -127,5 +131,7 @@ def figure(cube: xr.Dataset, found: Coverage, path: Path) -> Path:
 
 def _span(coordinate: xr.DataArray) -> str:
     values = coordinate.values
-    units = {"degrees_north": "°", "degrees_east": "°"}.get(coordinate.attrs.get("units", ""), " " + coordinate.attrs.get("units", ""))
+    units = {"degrees_north": "°", "degrees_east": "°"}.get(
+        coordinate.attrs.get("units", ""), " " + coordinate.attrs.get("units", "")
+    )
     return f"{len(values)} from {values[0]:g} to {values[-1]:g}{units}".rstrip()

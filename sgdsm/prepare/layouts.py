@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import xarray as xr
 
-from sgdsm.cube import ConfigError, CubeError, by_role, target_of, time_chunks
+from sgdsm.cube import ConfigError, CubeError, target_of, time_chunks
 from sgdsm.hdf5 import NetcdfWriter, require_space
 
 SGD_SM_FILL = -32767
@@ -31,7 +31,7 @@ def write_netcdf(dataset: xr.Dataset, path: Path) -> None:
 
 
 def write_hdf5(dataset: xr.Dataset, path: Path) -> None:
-    """HDF5 with the groups coords/, target/, dynamic/ and static/; units, roles and provenance kept, values bit for bit."""
+    """HDF5 with the groups coords/, target/, dynamic/ and static/; units, roles and provenance are kept."""
     partial = Path(f"{path}.partial")
     coords, variables = _parts(dataset)
     require_space(partial, 0)
@@ -45,7 +45,9 @@ def write_hdf5(dataset: xr.Dataset, path: Path) -> None:
             group = GROUP.get(str(attrs.get("role")), "target" if "time" in dims else "static")
             shape = dataset[name].shape
             chunks = (1, *shape[1:]) if dims[:1] == ("time",) else None
-            array = file.create_dataset(f"{group}/{name}", shape, dtype, chunks=chunks, compression="gzip" if shape else None)
+            array = file.create_dataset(
+                f"{group}/{name}", shape, dtype, chunks=chunks, compression="gzip" if shape else None
+            )
             for axis, dim in enumerate(dims):
                 array.dims[axis].attach_scale(file[f"coords/{dim}"])
             array.attrs.update({k: v for k, v in attrs.items() if k != "_FillValue"})
@@ -67,14 +69,14 @@ def write_sgd_sm(dataset: xr.Dataset, folder: Path) -> int:
     if "lat" not in target.dims:
         raise CubeError("the layout of SGD-SM needs dims lat and lon")
     folder.mkdir(parents=True, exist_ok=True)
-    filled = dataset["sm_filled"] if "sm_filled" in dataset else target
+    filled = dataset.get("sm_filled", target)
     coords = {
         "Latitude": (target["lat"].values, {"units": "degrees_north"}),
         "Longitude": (target["lon"].values, {"units": "degrees_east"}),
     }
     attrs = {"units": "percent", "_FillValue": SGD_SM_FILL}
     dims = ("Latitude", "Longitude")
-    variables = {name: (dims, "int16", attrs) for name in ("original_sm_c1", "reconstructed_sm_c1")}
+    variables = dict.fromkeys(("original_sm_c1", "reconstructed_sm_c1"), (dims, "int16", attrs))
     for day in range(target.shape[0]):
         date = str(target["time"].values[day])[:10].replace("-", "")
         path = folder / f"SGD-SM_{date}.nc"
@@ -96,7 +98,9 @@ def layout_of(output: str, layout: str | None) -> str:
     told = {".nc": "netcdf", ".h5": "hdf5", ".hdf5": "hdf5"}.get(Path(output).suffix)
     chosen = layout or told
     if chosen not in LAYOUTS:
-        raise ConfigError(f"layout={layout}, output={output}: expected layout= {', '.join(LAYOUTS)}, or an output .nc or .h5")
+        raise ConfigError(
+            f"layout={layout}, output={output}: expected layout= {', '.join(LAYOUTS)}, or an output .nc or .h5"
+        )
     if layout is not None and told not in (None, layout):
         raise ConfigError(f"output={output} ends like {told}, but layout={layout}")
     return str(chosen)

@@ -24,12 +24,16 @@ def open_prepared(path: str, recipe: Recipe | None = None, repeat_cycle_days: in
     dataset = open_dataset(path)
     targets = by_role(dataset, "target")
     if len(targets) != 1:
-        raise CubeError(f"{path}: {len(targets)} variables carry role='target', expected one; use data=netcdf and name it")
+        raise CubeError(
+            f"{path}: {len(targets)} variables carry role='target', expected one; use data=netcdf and name it"
+        )
     if recipe is not None:
         made = json.loads(str(dataset.attrs.get(PLAN, "{}")))
         other = [key for key, value in json.loads(json.dumps(recipe.plain())).items() if made.get(key) != value]
         if other:
-            raise CubeError(f"{path} was made of another recipe ({', '.join(other)} differ): prepare it again, elsewhere")
+            raise CubeError(
+                f"{path} was made of another recipe ({', '.join(other)} differ): prepare it again, elsewhere"
+            )
     land = by_role(dataset, "land")
     return as_cube(
         dataset,

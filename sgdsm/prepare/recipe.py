@@ -60,15 +60,15 @@ class Screening:
     """What rejects soil moisture beside the product's own flags; each names variables of the cube.
 
     surface_temperature (K) and albedo: snow, where it is below 273.15 K and the albedo above 0.3. soil_temperature (K):
-    frozen, below 273.15 K. water_fraction: of the cell, above 0.2. low, high: the range of a real value.
+    frozen, below 273.15 K. water_fraction: of the cell, above 0.2. low, high: a range narrower than the product's.
     """
 
     surface_temperature: str | None = None
     albedo: str | None = None
     soil_temperature: str | None = None
     water_fraction: str | None = None
-    low: float = 0.0
-    high: float = 1.0
+    low: float | None = None
+    high: float | None = None
 
     def __post_init__(self) -> None:
         if (self.surface_temperature is None) != (self.albedo is None):
@@ -82,13 +82,13 @@ class Screening:
 
 @dataclass
 class Feature:
-    """A covariate made of another one of the cube, over the days up to each.
+    """A covariate made of others of the cube.
 
-    kind: 'antecedent' = mean precipitation of the `days` days before (Liu et al., HESS 2023, Eq. 1), 'mean' = running
-    mean of the last `days` days, 'range' = `of` minus `minus` (diurnal temperature range). of, minus: variables.
+    kind: 'antecedent' = mean of the last `days` maps, this one included (Liu et al., HESS 2023, Eq. 1, for
+    precipitation); 'range' = `of` minus `minus` (of the day's highest and lowest temperature). of, minus: variables.
     """
 
-    kind: Literal["antecedent", "mean", "range"]
+    kind: Literal["antecedent", "range"]
     of: str
     days: int = 5
     minus: str | None = None
@@ -101,8 +101,8 @@ class Feature:
 
     @property
     def halo_days(self) -> int:
-        """Days before the first that it looks at."""
-        return 0 if self.kind == "range" else self.days
+        """Maps before the first that it looks at."""
+        return 0 if self.kind == "range" else self.days - 1
 
 
 @dataclass
@@ -131,6 +131,9 @@ class Recipe:
             raise ConfigError(f"recipe: end={self.end} is before start={self.start}")
         if self.step_days < 1:
             raise ConfigError(f"recipe: step_days={self.step_days}: expected at least 1")
+        gappy = [name for name, s in self.sources.items() if s.interpolate_days is not None and s.role != "dynamic"]
+        if gappy:
+            raise ConfigError(f"recipe: interpolate_days belongs to dynamic sources, found it at {gappy}")
         targets = [name for name, source in self.sources.items() if source.role == "target"]
         if len(targets) != 1 or len(self.sources[targets[0]].variables) != 1:
             raise ConfigError(f"recipe: expected one source with the role target and one variable, found {targets}")
@@ -177,7 +180,10 @@ class Recipe:
         plain = dataclasses.asdict(dataclasses.replace(self, folder=None, grid=None))  # type: ignore[arg-type]
         for source in plain["sources"].values():
             del source["paths"]
-        ends = {dim: [len(c), float(c[0]), float(c[-1])] for dim, c in zip(self.grid.dims, (self.grid.rows, self.grid.columns), strict=True)}
+        ends = {
+            dim: [len(c), float(c[0]), float(c[-1])]
+            for dim, c in zip(self.grid.dims, (self.grid.rows, self.grid.columns), strict=True)
+        }
         return {**plain, "grid": {"crs": self.grid.crs, **ends}}
 
     def _day(self, key: str) -> np.datetime64:

@@ -14,7 +14,7 @@ import xarray as xr
 
 from sgdsm.cube import ConfigError
 
-NOTES = ".sgdsm"
+NOTES = "sgdsm_notes"
 PLAN = "sgdsm_recipe"
 CHUNK_ROWS, CHUNK_COLUMNS = 256, 512
 
@@ -28,6 +28,20 @@ class Store:
 
     path: Path
     block_days: int
+
+    @classmethod
+    def at(cls, path: Path, block_days: int | None, most: int) -> Store:
+        """The store at a path: blocks as it has them, or of `block_days`, by default `most`.
+
+        Raises ConfigError where it has others than asked for.
+        """
+        there = next(iter((path / NOTES).glob("blocks-of-*")), None)
+        if there is None:
+            return cls(path, block_days or most)
+        found = int(there.name.rsplit("-", 1)[1])
+        if block_days not in (None, found):
+            raise ConfigError(f"block_days={block_days}: {path} was begun with {found}")
+        return cls(path, found)
 
     def begin(self, template: xr.Dataset, plan: dict[str, Any], redo_days: int) -> None:
         """Make the store, or go on with it.
@@ -44,13 +58,15 @@ class Store:
             # made beside it and renamed: a store that is there has all its arrays
             partial = Path(f"{self.path}.partial")
             shutil.rmtree(partial, ignore_errors=True)
-            encoding: dict[str, Any] = {name: {"_FillValue": None} for name in template.coords}
+            encoding: dict[str, Any] = {str(name): {"_FillValue": None} for name in template.coords}
             for name, variable in template.data_vars.items():
-                fill = variable.attrs.get("missing") if variable.dtype.kind != "f" else np.float32(np.nan)
+                fill = np.float32(np.nan) if variable.dtype.kind == "f" else None
                 encoding[str(name)] = {"chunks": self._chunks(variable), "_FillValue": fill}
             template.attrs[PLAN] = json.dumps(plan, sort_keys=True)
             template.to_zarr(partial, mode="w", compute=False, encoding=encoding, consolidated=False)
-            (partial / NOTES).mkdir()
+            # a group as far as Zarr knows
+            zarr.open_group(partial / NOTES, mode="w")
+            (partial / NOTES / f"blocks-of-{self.block_days}").touch()
             partial.replace(self.path)
             return
         try:
@@ -61,14 +77,15 @@ class Store:
         if {**before, "end": None} != {**plan, "end": None} or before["end"] > plan["end"]:
             other = [key for key in plan if before.get(key) != plan[key]]
             raise ConfigError(
-                f"{self.path} exists and was made otherwise ({', '.join(other)} differ): remove it, or choose another output"
+                f"{self.path} exists and was made otherwise ({', '.join(other)} differ): "
+                "remove it, or choose another output"
             )
         if before["end"] < plan["end"]:
             self._append(group, template, plan, redo_days)
 
     def _append(self, group: Any, template: xr.Dataset, plan: dict[str, Any], redo_days: int) -> None:
         length = group["time"].shape[0]
-        for note in (self.path / NOTES).glob("*.json"):
+        for note in (self.path / NOTES).glob("*-[0-9]*.json"):
             last = (int(note.stem.rsplit("-", 1)[1]) + 1) * self.block_days
             if last > length - redo_days:
                 note.unlink()
@@ -97,7 +114,7 @@ class Store:
         """Store a block of the variables, (days, rows, columns), and note that it is finished."""
         import zarr
 
-        group = zarr.open_group(self.path, mode="r+")
+        group: Any = zarr.open_group(self.path, mode="r+")
         for name, array in values.items():
             start = block * self.block_days
             group[name][start : start + len(array)] = array
@@ -110,14 +127,14 @@ class Store:
         """Maps of some variables."""
         import zarr
 
-        group = zarr.open_group(self.path, mode="r")
+        group: Any = zarr.open_group(self.path, mode="r")
         return {name: np.asarray(group[name][days]) for name in names}
 
     def finish(self, static: Mapping[str, np.ndarray], attrs: Mapping[str, Any]) -> None:
         """Write maps without time and attributes of the whole."""
         import zarr
 
-        group = zarr.open_group(self.path, mode="r+")
+        group: Any = zarr.open_group(self.path, mode="r+")
         for name, values in static.items():
             group[name][:] = values
         group.attrs.update(attrs)
