@@ -230,7 +230,7 @@ def _check_period(recipe: Recipe, files: dict[str, Files]) -> None:
         missing = len(days) * recipe.step_days - len(np.unique(within.astype("datetime64[D]")))
         if missing > 0:
             log.info("source '%s': no file for %d of %d days", name, missing, len(days) * recipe.step_days)
-    for name, source in recipe.with_role("static"):
+    for name, _ in recipe.with_role("static"):
         if files[name].times.size:
             raise SourceError(f"source '{name}': its maps have times, expected role target or dynamic")
 
