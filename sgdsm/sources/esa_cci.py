@@ -35,6 +35,11 @@ def files(paths: Sequence[Path]) -> Files:
 def read(path: Path, steps: slice) -> xr.Dataset:
     """`sm`, `sm_reason`, `sm_uncertainty` and `flag` of a day; of COMBINED_GAPFILLED `gapmask` and `frozenmask` decide,
     where 0 means filled, and not frozen."""
+    return read_day(path, "ESA CCI soil moisture")
+
+
+def read_day(path: Path, product: str) -> xr.Dataset:
+    """A day in the layout of ESA CCI, which C3S has too; product: what the Dataset is called."""
     # times of observation are no dates where there is none
     with xr.open_dataset(
         path, decode_times=xr.coders.CFDatetimeCoder(), drop_variables=["t0"], mask_and_scale=False
@@ -66,7 +71,7 @@ def read(path: Path, steps: slice) -> xr.Dataset:
             found["sm_uncertainty"] = (_scaled(raw["sm_uncertainty"]), uncertainty)
         version = str(raw.attrs.get("product_version", ""))
     dataset = xr.Dataset({n: (("time", "lat", "lon"), v, a) for n, (v, a) in found.items()}, coords)
-    return north_up(dataset.assign_attrs(product="ESA CCI soil moisture", product_version=version))
+    return north_up(dataset.assign_attrs(product=product, product_version=version))
 
 
 def _scaled(variable: xr.DataArray) -> np.ndarray:
