@@ -1,4 +1,4 @@
-"""SMAP L2 radiometer soil moisture, half orbits: SPL2SMP (36 km) and SPL2SMP_E (9 km), HDF5, scattered on EASE-Grid 2.0.
+"""SMAP L2 radiometer soil moisture, half orbits, HDF5: SPL2SMP (36 km) and SPL2SMP_E (9 km), put on EASE-Grid 2.0.
 
 Option overpass: "am" (descending), "pm" (ascending) or "both". The half orbits of a day become their mean. Flags are
 those of L3, see `smap_l3`.

@@ -31,7 +31,7 @@ def test_known_cells():
 
 
 def test_points_of_another_grid():
-    with pytest.raises(ValueError, match="off the centres of EASE-Grid 2.0 cells of 9008 m"):
+    with pytest.raises(ValueError, match=r"off the centres of EASE-Grid 2.0 cells of 9008 m"):
         M09.cells(np.array([10.0, 10.25]), np.array([5.0, 5.25]))
     lat, lon = (
         np.array([v]) for v in (M36.dataset({}, np.datetime64("2020-01-01"))[n].values[0] for n in ("lat", "lon"))

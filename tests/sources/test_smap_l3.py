@@ -88,7 +88,7 @@ def test_wrong_option_and_wrong_file(tmp_path):
         open_product("smap_l3", tmp_path, overpass="noon")
     with h5py.File(path, "a") as file:  # as the first releases had it
         file.move("Soil_Moisture_Retrieval_Data_AM", "Soil_Moisture_Retrieval_Data")
-    with pytest.raises(SourceError, match="20150401.*no group 'Soil_Moisture_Retrieval_Data_AM', found"):
+    with pytest.raises(SourceError, match=r"20150401.*no group 'Soil_Moisture_Retrieval_Data_AM', found"):
         open_product("smap_l3", tmp_path, overpass="am")
 
 
@@ -97,5 +97,5 @@ def test_mixed_releases(tmp_path):
     make_sm.smap_l3(tmp_path, "20150402", AM, release="R18240")
     open_product("smap_l3", tmp_path).load()
     make_sm.smap_l3(tmp_path, "20150403", AM, release="R19240")
-    with pytest.raises(SourceError, match="20150403.*version 'R19', the others are of version 'R18'"):
+    with pytest.raises(SourceError, match=r"20150403.*version 'R19', the others are of version 'R18'"):
         open_product("smap_l3", tmp_path).load()
