@@ -10,7 +10,7 @@ from pathlib import Path
 
 import xarray as xr
 
-from sgdsm.sources.esa_cci import read_day
+from sgdsm.sources.esa_cci import of_one_kind, read_day
 from sgdsm.sources.files import Files, SourceError, dated
 
 PATTERNS = ("C3S-SOILMOISTURE-L3S-SSM?-*-DAILY-*.nc",)
@@ -21,7 +21,7 @@ def files(paths: Sequence[Path]) -> Files:
     for path in paths:
         if "-DAILY-" not in path.name:
             raise SourceError(f"{path}: not a daily file of C3S, expected a name as {PATTERNS[0]}")
-    return Files("c3s", dated(paths, r"-DAILY-(\d{8})\d{6}-"), read)
+    return of_one_kind(Files("c3s", dated(paths, r"-DAILY-(\d{8})\d{6}-"), read))
 
 
 def read(path: Path, steps: slice) -> xr.Dataset:

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-import netCDF4
 import numpy as np
 import xarray as xr
 
@@ -30,9 +29,9 @@ def files(paths: Sequence[Path]) -> Files:
 
 def read(path: Path, steps: slice, box: Box) -> xr.Dataset:
     """`sm` and `sm_reason` of a day; box: rows and columns of the 9 km grid."""
-    with netCDF4.Dataset(path) as file:
+    with xr.open_dataset(path) as file:
         row, column = _cells(file)
-        value = np.ma.filled(file["soil_moisture"][:].astype(np.float64), np.nan)
+        value = file["soil_moisture"].values.astype(float)
     some = np.isfinite(value)
     shape = (box[0].stop - box[0].start, box[1].stop - box[1].start)
     cell = np.ravel_multi_index((row[some] - box[0].start, column[some] - box[1].start), shape)
@@ -46,17 +45,17 @@ def read(path: Path, steps: slice, box: Box) -> xr.Dataset:
     return M09.dataset(maps, time, *box).assign_attrs(product="SMAP L3 enhanced soil moisture, lists of points")
 
 
-def _cells(file: netCDF4.Dataset) -> tuple[np.ndarray, np.ndarray]:
-    return M09.cells(*(np.ma.filled(file[n][:].astype(np.float64), np.nan) for n in ("latitude", "longitude")))
+def _cells(file: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    return M09.cells(file["latitude"].values.astype(float), file["longitude"].values.astype(float))
 
 
 def _box(paths: Sequence[Path]) -> Box:
     rows, columns = [], []
     for path in paths:
         try:
-            with netCDF4.Dataset(path) as file:
+            with xr.open_dataset(path) as file:
                 row, column = _cells(file)
-        except (OSError, IndexError, ValueError):
+        except (OSError, KeyError, ValueError):
             continue  # a broken file is told of when its map is read
         rows += [row.min(initial=M09.rows), row.max(initial=0)]
         columns += [column.min(initial=M09.columns), column.max(initial=0)]

@@ -34,6 +34,13 @@ def test_active_is_percent(tmp_path):
     assert (cube["sm_reason"].values[0][np.isfinite(SM)] == Reason.OBSERVED).all()
 
 
+def test_kinds_are_not_mixed(tmp_path):
+    make_sm.c3s(tmp_path, "20140101", SM, FLAG)
+    make_sm.c3s(tmp_path, "20140102", 100 * SM, FLAG, kind="ACTIVE")
+    with pytest.raises(SourceError, match=r"ACTIVE-DAILY-20140102.*is SSMS-ACTIVE, .* is SSMV-COMBINED: expected"):
+        open_product("c3s", tmp_path)
+
+
 @pytest.mark.parametrize("every", ["DEKADAL", "MONTHLY"])
 def test_means_are_refused_by_name(tmp_path, every):
     path = make_sm.c3s(tmp_path, "20170701", SM, FLAG, every=every)
