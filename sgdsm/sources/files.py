@@ -10,6 +10,7 @@ import hashlib
 import importlib
 import pkgutil
 import re
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from glob import has_magic
@@ -22,8 +23,10 @@ import xarray as xr
 from sgdsm.cube import SgdsmError, log, suggest
 
 # what is no product: parts that the products share, and the built-in worlds
-SHARED = {"files", "names", "simulate", "emission", "orbit", "taught"}
+SHARED = {"files", "names", "ease", "passes", "simulate", "emission", "orbit", "taught"}
 OnBadFile = Literal["fail", "skip"]
+# the NetCDF library may not be used by two threads at once: that ends the process
+ONE_READER = threading.RLock()
 
 
 class SourceError(SgdsmError):
@@ -182,7 +185,8 @@ class Files:
         try:
             if file.path.stat().st_size == 0:
                 raise SourceError(f"{file.path}: is empty")
-            return self.read(file.path, steps)
+            with ONE_READER:
+                return self.read(file.path, steps)
         except (OSError, KeyError, ValueError, IndexError, RuntimeError, TypeError, AttributeError) as error:
             reason = " ".join(str(error).split())[:160] or type(error).__name__
             raise SourceError(

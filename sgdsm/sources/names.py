@@ -53,7 +53,8 @@ def reasons(values: np.ndarray, tests: dict[Reason, np.ndarray], low: float = 0.
     """
     found = np.full(values.shape, Reason.OBSERVED, np.uint8)
     with np.errstate(invalid="ignore"):
-        tests = {**tests, Reason.OUT_OF_RANGE: (values < low) | (values > high)}
+        outside = (values < low) | (values > high) | tests.get(Reason.OUT_OF_RANGE, np.False_)
+    tests = {**tests, Reason.OUT_OF_RANGE: outside}
     for reason in sorted(tests, reverse=True):
         found[tests[reason]] = reason
     # where nothing was retrieved, the reason that the product gives is worth more than 'no data'
