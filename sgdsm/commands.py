@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from sgdsm.config import check_config, config_folder
 from sgdsm.cube import ConfigError, SgdsmError, log, suggest
+from sgdsm.download.products import download
 
 ON_RESUME = ("accelerator", "devices", "workers", "progress")
 USAGE = """usage: python -m sgdsm COMMAND key=value ...
@@ -30,6 +31,7 @@ USAGE = """usage: python -m sgdsm COMMAND key=value ...
   evaluate  run=PATH | filled=.. truth=.. visible=..      score a run, or any filled file
   compare   RUN RUN ... | experiment=E                    one table of several runs
   chain     experiment=E                                  steps that build on one another, and one table
+  download  product=P start=A end=B output=FOLDER         fetch a product's files, or say where to get them
 
 `python -m sgdsm COMMAND --help` lists the settings of a command."""
 
@@ -308,6 +310,7 @@ COMMANDS: dict[str, Callable[[dict[str, Any]], None]] = {
     "predict": predict,
     "evaluate": evaluate,
     "compare": compare,
+    "download": download,
 }
 
 

@@ -14,12 +14,14 @@ from sgdsm.cube import ConfigError, suggest
 GROUPS = ("data", "model", "gaps", "splits", "trainer", "uncertainty")
 PREDICT_IGNORES = ("max_epochs", "gradient_clip", "check_every")
 SUPPLIED = {"uncertainty": ("filler",)}
+PRODUCT_OPTIONS = ("kind", "version", "variables", "bbox", "links", "base_url")
 KEYS = {
     "train": {*GROUPS, "seed", "compare", "chain"},
     "predict": {"data", "trainer", "run", "output", "time", "bbox", "inference"},
     "evaluate": {"run", "filled", "truth", "visible", "precipitation"},
     "compare": {*GROUPS, "seed", "compare", "runs", "reference", "output"},
     "chain": {*GROUPS, "seed", "chain", "output"},
+    "download": {"product", "start", "end", "output", "workers", *PRODUCT_OPTIONS},
 }
 PARTS: dict[str, dict[str, type]] = {
     "compare": {"models": dict},
@@ -32,6 +34,15 @@ TYPES: dict[str, Any] = {
     "time": str | None,
     "bbox": tuple[float, float, float, float] | None,
     "inference": dict[str, float],
+    "product": str,
+    "start": str | None,
+    "end": str | None,
+    "workers": int | None,
+    "kind": str | None,
+    "version": str | float | None,
+    "variables": list[str] | None,
+    "links": str | None,
+    "base_url": str | None,
 }
 
 

@@ -24,7 +24,7 @@ ORDER = [
     {"training"},
     {"config"},
     {"runs"},
-    {"planning"},
+    {"planning", "download"},
     {"api", "comparing", "chaining"},
     {"commands"},
     {"__init__", "__main__"},
