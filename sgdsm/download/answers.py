@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import requests
 
 TIMEOUT_S = (15.0, 60.0)  # to connect, and between bytes
-CHUNK = 1 << 16
+CHUNK = 1 << 13  # bytes; less than this is lost where a connection breaks
 HEX_DIGITS = {"md5": 32, "sha256": 64}
 
 
