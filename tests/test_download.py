@@ -203,6 +203,7 @@ def test_a_part_of_another_address_is_not_glued(archive, tmp_path, monkeypatch):
     archive.files["b.nc"] = OTHER
     fetch_all([Job(archive.url("b.nc"), "a.nc")], tmp_path)
     assert (tmp_path / "a.nc").read_bytes() == OTHER
+    assert archive.asked == [("/b.nc", None)]
 
 
 @pytest.mark.parametrize("description", [None, "{", '{"url": 1}'])
@@ -302,6 +303,13 @@ def test_a_checksum_beside_the_file_decides(archive, tmp_path, kind, form):
     with pytest.raises(DownloadError, match=f"wrong checksum, {kind}"):
         fetch_all([job], tmp_path / "wrong")
     assert names(tmp_path) == ["a.nc"]
+
+
+def test_a_whole_part_waits_for_its_checksum(archive, tmp_path):
+    archive.files["a.nc.md5"] = hashlib.md5(BODY).hexdigest().encode()
+    archive.codes = [(200, {}), (503, {})]
+    fetch_all([Job(archive.url(), "a.nc", sidecar=archive.url("a.nc.md5"))], tmp_path)
+    assert [path for path, _ in archive.asked] == ["/a.nc", "/a.nc.md5", "/a.nc.md5"]
 
 
 def test_a_sidecar_without_a_checksum(archive, tmp_path):
