@@ -18,6 +18,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from sgdsm.config import check_config, config_folder
 from sgdsm.cube import ConfigError, log
+from sgdsm.download.products import download
+from sgdsm.preparing import describe, export, prepare
 from sgdsm.words import log_to_screen, one_line, quoted, unknown_setting
 
 ON_RESUME = ("accelerator", "devices", "workers", "progress")
@@ -31,6 +33,7 @@ USAGE = """usage: python -m sgdsm COMMAND key=value ...
   prepare   data=RECIPE                                   a cube from product files
   describe  CUBE                                          what is in a cube, in words and a figure
   export    CUBE output=FILE.nc|FILE.h5|FOLDER            a cube or a filled file in another layout
+  download  product=P start=A end=B output=FOLDER         fetch a product's files, or say where to get them
 
 `python -m sgdsm COMMAND --help` lists the settings of a command."""
 
@@ -305,33 +308,16 @@ def compare(config: dict[str, Any]) -> None:
     print(compare_runs(runs, config["reference"], output, experiment))
 
 
-def _prepare(config: dict[str, Any]) -> None:
-    from sgdsm.preparing import prepare
-
-    prepare(config)
-
-
-def _describe(config: dict[str, Any]) -> None:
-    from sgdsm.preparing import describe
-
-    describe(config)
-
-
-def _export(config: dict[str, Any]) -> None:
-    from sgdsm.preparing import export
-
-    export(config)
-
-
 COMMANDS: dict[str, Callable[[dict[str, Any]], None]] = {
     "train": train,
     "chain": chain,
     "predict": predict,
     "evaluate": evaluate,
     "compare": compare,
-    "prepare": _prepare,
-    "describe": _describe,
-    "export": _export,
+    "prepare": prepare,
+    "describe": describe,
+    "export": export,
+    "download": download,
 }
 
 

@@ -24,7 +24,7 @@ ORDER = [
     {"training"},
     {"config"},
     {"runs"},
-    {"planning"},
+    {"planning", "download"},
     {"api", "comparing", "chaining", "preparing"},
     {"words"},
     {"commands"},
