@@ -1,0 +1,177 @@
+"""Configurations: where they are, and the check that finds what is wrong before any data are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sgdsm.build import TARGET, build, check_spec, describe, fits
+from sgdsm.cube import ConfigError, suggest
+
+GROUPS = ("data", "model", "gaps", "splits", "trainer", "uncertainty")
+PREDICT_IGNORES = ("max_epochs", "gradient_clip", "check_every")
+SUPPLIED = {"uncertainty": ("filler",)}
+PRODUCT_OPTIONS = ("kind", "version", "variables", "bbox", "links", "base_url")
+KEYS = {
+    "train": {*GROUPS, "seed", "compare", "chain"},
+    "predict": {"data", "trainer", "run", "output", "time", "bbox", "inference"},
+    "evaluate": {"run", "filled", "truth", "visible", "precipitation"},
+    "compare": {*GROUPS, "seed", "compare", "runs", "reference", "output"},
+    "chain": {*GROUPS, "seed", "chain", "output"},
+    "prepare": {"data", "workers", "on_bad_file", "block_days"},
+    "describe": {"cube", "figure"},
+    "export": {"cube", "output", "layout"},
+    "download": {"product", "start", "end", "output", "workers", *PRODUCT_OPTIONS},
+}
+PARTS: dict[str, dict[str, type]] = {
+    "compare": {"models": dict},
+    "chain": {"world": str, "steps": dict, "scores": dict},
+}
+TYPES: dict[str, Any] = {
+    "seed": int,
+    "output": str | None,
+    "reference": str | None,
+    "time": str | None,
+    "bbox": tuple[float, float, float, float] | None,
+    "inference": dict[str, float],
+    "product": str,
+    "start": str | None,
+    "end": str | None,
+    "workers": int | None,
+    "kind": str | None,
+    "version": str | float | None,
+    "variables": list[str] | None,
+    "links": str | None,
+    "base_url": str | None,
+}
+
+
+def config_folder() -> Path:
+    """The folder of the YAML files: inside the installed package, or at the top of a checkout."""
+    package = Path(__file__).resolve().parent
+    inside = package / "configs"
+    return inside if inside.is_dir() else package.parent / "configs"
+
+
+def check_config(config: Mapping[str, Any], command: str) -> None:
+    """Raise ConfigError for an unknown key, a missing or ill-typed value, or a combination that cannot work."""
+    for key in config:
+        if key not in KEYS[command]:
+            known = sorted(KEYS[command])
+            raise ConfigError(f"unknown key '{key}'{suggest(str(key), known)}; known are {', '.join(known)}")
+    # what predict leaves out of its data settings comes from the run
+    config = {k: v for k, v in config.items() if (command, k) != ("predict", "data")}
+    _no_missing(config)
+    for key, hint in TYPES.items():
+        if key in config and not fits(config[key], hint):
+            raise ConfigError(f"{key}={config[key]!r}: expected {describe(hint)}")
+    for group in GROUPS:
+        if group not in KEYS[command] or (command == "predict" and group == "data"):
+            continue
+        spec = config.get(group)
+        if not isinstance(spec, Mapping):
+            raise ConfigError(f"{group}={spec!r}: expected settings with {TARGET}")
+        if group != "uncertainty" or spec.get(TARGET) is not None:
+            check_spec(spec, kinds()[group], group, SUPPLIED.get(group, ()))
+    # constructors check ranges; only data are not made here, for that would read them
+    made = {g: build(config[g], kinds()[g]) for g in ("gaps", "splits", "trainer", "model") if config.get(g)}
+    if "model" in made and "trainer" in made:
+        _check_epochs(made["model"], made["trainer"].max_epochs)
+    if command == "predict":
+        _check_predict(config, made["trainer"])
+    for part, keys in PARTS.items():
+        _check_part(part, config.get(part) or {}, keys)
+
+
+def kinds() -> dict[str, Any]:
+    """What the settings of each group make."""
+    # here: a config can be looked at without them
+    import xarray as xr
+
+    from sgdsm.data.gaps import Gaps
+    from sgdsm.data.splits import All, Blocks, Random
+    from sgdsm.models.base import GapFiller
+    from sgdsm.models.uncertainty import Conformal
+    from sgdsm.training import TrainerOptions
+
+    return {
+        "data": xr.Dataset,
+        "model": GapFiller,
+        "gaps": Gaps,
+        "splits": All | Blocks | Random,
+        "trainer": TrainerOptions,
+        "uncertainty": Conformal,
+    }
+
+
+def load_config(path: Path) -> dict[str, Any]:
+    """The configuration of a run. It is data from a stranger: plain values only, nothing is resolved.
+
+    Raises ConfigError where it is missing or not such a file.
+    """
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file; expected the folder of a run")
+    try:
+        config = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not a YAML file: {' '.join(str(error).split())[:150]}") from error
+    if not isinstance(config, dict):
+        raise ConfigError(f"{path}: expected keys and values")
+    _refuse_resolvers(config, str(path))
+    return config
+
+
+def _no_missing(value: Any, where: str = "") -> None:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            _no_missing(item, f"{where}.{key}" if where else str(key))
+    elif value == "???":
+        raise ConfigError(f"{where} is not given: pass {where}=...")
+
+
+def _refuse_resolvers(value: Any, where: str) -> None:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            _refuse_resolvers(item, f"{where}: {key}")
+    elif isinstance(value, list):
+        for item in value:
+            _refuse_resolvers(item, where)
+    elif isinstance(value, str) and "${" in value:
+        raise ConfigError(f"{where}: '{value}': a run's configuration holds plain values, no interpolation")
+
+
+def _check_part(part: str, given: Mapping[str, Any], known: Mapping[str, type]) -> None:
+    for key, value in given.items():
+        if key not in known:
+            raise ConfigError(f"{part}: unknown key '{key}'{suggest(key, list(known))}; known are {', '.join(known)}")
+        if not isinstance(value, known[key]):
+            raise ConfigError(f"{part}.{key}={value!r}: expected {known[key].__name__}")
+
+
+def _check_predict(config: Mapping[str, Any], options: Any) -> None:
+    for key in PREDICT_IGNORES:
+        if getattr(options, key) != getattr(type(options), key):
+            raise ConfigError(
+                f"trainer.{key}={getattr(options, key)}: it belongs to training, predict has no use for it"
+            )
+    for key, value in config["inference"].items():
+        if key != "memory_gib":
+            raise ConfigError(f"inference: unknown key '{key}'; known is memory_gib")
+        if value <= 0:
+            raise ConfigError(f"inference.memory_gib={value}: expected more than 0")
+
+
+def _check_epochs(model: Any, epochs: int | None) -> None:
+    if epochs is None:
+        return
+    name = type(model).__name__
+    if not model.passes:
+        raise ConfigError(f"trainer.max_epochs={epochs}: {name} learns nothing, it has no epochs")
+    if not model.automatic_optimization:
+        raise ConfigError(
+            f"trainer.max_epochs={epochs}: epochs mean nothing for the trees of {name}; "
+            "set model.passes (gap draws to take rows from) and the number of trees instead"
+        )
