@@ -28,6 +28,7 @@ MISSING = {
     "simulate_store": ["data.path=x.zarr"],
     "sensor_world": ["data.path=x.nc"],
     "taught": ["data.path=x.nc", "data.filled=y.nc", "data.where=tb"],
+    "prepared": ["data.path=x.zarr"],
 }
 
 

@@ -177,7 +177,8 @@ class Recipe:
 
     def plain(self) -> dict[str, Any]:
         """The recipe as plain values; where the files lie is no part of it."""
-        plain = dataclasses.asdict(dataclasses.replace(self, folder=None, grid=None))  # type: ignore[arg-type]
+        plain = dataclasses.asdict(dataclasses.replace(self, grid=None))  # type: ignore[arg-type]
+        del plain["folder"]
         for source in plain["sources"].values():
             del source["paths"]
         ends = {

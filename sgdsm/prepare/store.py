@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from sgdsm.cube import ConfigError
 
 NOTES = "sgdsm_notes"
 PLAN = "sgdsm_recipe"
+UNFINISHED = "sgdsm_unfinished"
 CHUNK_ROWS, CHUNK_COLUMNS = 256, 512
 
 
@@ -62,7 +64,7 @@ class Store:
             for name, variable in template.data_vars.items():
                 fill = np.float32(np.nan) if variable.dtype.kind == "f" else None
                 encoding[str(name)] = {"chunks": self._chunks(variable), "_FillValue": fill}
-            template.attrs[PLAN] = json.dumps(plan, sort_keys=True)
+            template.attrs |= {PLAN: json.dumps(plan, sort_keys=True), UNFINISHED: 1}
             template.to_zarr(partial, mode="w", compute=False, encoding=encoding, consolidated=False)
             # a group as far as Zarr knows
             zarr.open_group(partial / NOTES, mode="w")
@@ -70,7 +72,7 @@ class Store:
             partial.replace(self.path)
             return
         try:
-            group = zarr.open_group(self.path, mode="r+")
+            group = zarr.open_group(self.path, mode="r+", use_consolidated=False)
             before = json.loads(str(group.attrs[PLAN]))
         except (FileNotFoundError, ValueError, KeyError) as error:
             raise ConfigError(f"{self.path} exists and is no cube that was made here: choose another output") from error
@@ -85,6 +87,7 @@ class Store:
 
     def _append(self, group: Any, template: xr.Dataset, plan: dict[str, Any], redo_days: int) -> None:
         length = group["time"].shape[0]
+        group.attrs[UNFINISHED] = 1
         for note in (self.path / NOTES).glob("*-[0-9]*.json"):
             last = (int(note.stem.rsplit("-", 1)[1]) + 1) * self.block_days
             if last > length - redo_days:
@@ -114,7 +117,7 @@ class Store:
         """Store a block of the variables, (days, rows, columns), and note that it is finished."""
         import zarr
 
-        group: Any = zarr.open_group(self.path, mode="r+")
+        group: Any = zarr.open_group(self.path, mode="r+", use_consolidated=False)
         for name, array in values.items():
             start = block * self.block_days
             group[name][start : start + len(array)] = array
@@ -127,17 +130,22 @@ class Store:
         """Maps of some variables."""
         import zarr
 
-        group: Any = zarr.open_group(self.path, mode="r")
+        group: Any = zarr.open_group(self.path, mode="r", use_consolidated=False)
         return {name: np.asarray(group[name][days]) for name in names}
 
     def finish(self, static: Mapping[str, np.ndarray], attrs: Mapping[str, Any]) -> None:
-        """Write maps without time and attributes of the whole."""
+        """Write maps without time and attributes of the whole, and mark it as finished."""
         import zarr
 
-        group: Any = zarr.open_group(self.path, mode="r+")
+        group: Any = zarr.open_group(self.path, mode="r+", use_consolidated=False)
         for name, values in static.items():
             group[name][:] = values
         group.attrs.update(attrs)
+        del group.attrs[UNFINISHED]
+        with warnings.catch_warnings():
+            # not in the specification yet, but what xarray looks for first
+            warnings.filterwarnings("ignore", message="Consolidated metadata")
+            zarr.consolidate_metadata(self.path)
 
     def _note(self, stage: str, block: int) -> Path:
         return self.path / NOTES / f"{stage}-{block:05d}.json"
