@@ -22,7 +22,7 @@ import xarray as xr
 from sgdsm.cube import SgdsmError, log, suggest
 
 # what is no product: parts that the products share, and the built-in worlds
-SHARED = {"files", "names", "packed", "raster", "reanalysis", "reanalysis_daily", "stations"}
+SHARED = {"files", "names", "netcdf3", "packed", "raster", "reanalysis", "reanalysis_daily", "stations"}
 SHARED |= {"simulate", "emission", "orbit", "taught"}
 OnBadFile = Literal["fail", "skip"]
 

@@ -13,6 +13,7 @@ from xarray.backends.netCDF4_ import NETCDF4_PYTHON_LOCK
 
 from sgdsm.sources.files import SourceError
 from sgdsm.sources.names import north_up
+from sgdsm.sources.netcdf3 import whole
 
 LOCK = NETCDF4_PYTHON_LOCK
 AXES = ("time", "lat", "lon", "y", "x")
@@ -53,29 +54,15 @@ def opened(path: Path) -> Iterator[Any]:
     `LOCK`, which is xarray's own, so that neither meets the other."""
     import netCDF4
 
+    whole(path)
     with LOCK:
         file = netCDF4.Dataset(path)
         file.set_auto_maskandscale(False)
     try:
-        with LOCK:
-            classic = file.data_model.startswith("NETCDF3")
-            needed = sum(v.size * v.dtype.itemsize for v in file.variables.values()) if classic else 0
-        # of a NetCDF-3 file that was cut off the library reads zeros, silently
-        if path.stat().st_size < needed:
-            raise OSError(f"truncated: it has {path.stat().st_size} bytes, its variables {needed}")
         yield file
     finally:
         with LOCK:
             file.close()
-
-
-def whole(path: Path) -> None:
-    """Raises OSError for a NetCDF-3 file that was cut off."""
-    with path.open("rb") as stream:
-        classic = stream.read(3) == b"CDF"
-    if classic:
-        with opened(path):
-            pass
 
 
 def attributes_of(variable: Any) -> dict[str, Any]:
@@ -167,7 +154,7 @@ def once_around(dataset: xr.Dataset) -> xr.Dataset:
     if "lon" not in dataset.dims or dataset.sizes["lon"] < 2:
         return dataset
     lon = dataset["lon"].values.astype(np.float64)
-    return dataset.isel(lon=lon - lon[0] < 360.0 - 0.5 * abs(lon[1] - lon[0]))
+    return dataset.isel(lon=lon - lon[0] < 360.0 - 0.01 * abs(lon[1] - lon[0]))
 
 
 def with_axes(array: xr.DataArray) -> xr.DataArray:
@@ -181,7 +168,8 @@ def with_axes(array: xr.DataArray) -> xr.DataArray:
         units = str(coordinate.attrs.get("units", "")) if coordinate is not None else ""
         standard = str(coordinate.attrs.get("standard_name", "")) if coordinate is not None else ""
         for axis, (known, unit, cf) in KNOWN_AXES.items():
-            if str(dim).lower() in known or (unit and units.lower().startswith(unit)) or standard == cf:
+            by_units = bool(unit) and units.lower().startswith(unit)
+            if dim not in names and (by_units or standard == cf or str(dim).lower() in known):
                 names[dim] = axis
                 if coordinate is None and axis != "time" and array.sizes[dim] > 1:
                     raise ValueError(f"{array.name} has no coordinates along '{dim}'")
