@@ -75,16 +75,26 @@ def times_in(path: Path, axes: tuple[str, ...] = ("time",)) -> np.ndarray:
 
     Raises SourceError naming the file without a time axis that can be read.
     """
+    with named(path), opened(path) as file, LOCK:
+        return times_of(file, axes)
+
+
+def times_of(file: Any, axes: tuple[str, ...]) -> np.ndarray:
+    """Times (datetime64[ns]) of the first of these axes that an open file has. Raises KeyError where it has none."""
+    axis = next((name for name in axes if name in file.variables and file[name].ndim == 1), None)
+    if axis is None:
+        raise KeyError(f"no time axis ({' or '.join(axes)}) among {list(file.variables)}")
+    return decoded(np.asarray(file[axis][:]), file[axis].units, getattr(file[axis], "calendar", "standard"))
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Turns what goes wrong with a file into a SourceError that names it."""
     try:
-        with opened(path) as file, LOCK:
-            axis = next((name for name in axes if name in file.variables and file[name].ndim == 1), None)
-            if axis is None:
-                raise SourceError(f"{path}: no time axis ({' or '.join(axes)}) among {list(file.variables)}")
-            calendar = getattr(file[axis], "calendar", "standard")
-            return decoded(np.asarray(file[axis][:]), file[axis].units, calendar)
-    except (OSError, KeyError, ValueError, RuntimeError, AttributeError) as error:
+        yield
+    except (OSError, KeyError, IndexError, ValueError, RuntimeError, AttributeError) as error:
         reason = " ".join(str(error).split())[:160]
-        raise SourceError(f"{path}: its time axis cannot be read (truncated, or no NetCDF): {reason}") from error
+        raise SourceError(f"{path}: cannot be read (truncated, or not such a NetCDF file): {reason}") from error
 
 
 def decoded(numbers: np.ndarray, units: str, calendar: str = "standard") -> np.ndarray:
