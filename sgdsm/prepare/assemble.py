@@ -8,7 +8,9 @@ import sys
 from collections import Counter
 from contextlib import nullcontext
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -209,7 +211,9 @@ def _finish(kitchen: Kitchen, notes: list[dict[str, Any]]) -> str:
             "digest": hashlib.blake2b(json.dumps(digests, sort_keys=True).encode(), digest_size=16).hexdigest(),
         }
     rejected = table(dict(counts))
-    attrs = {"sources": json.dumps(provenance), "rejected": rejected, "skipped_files": "\n".join(bad)}
+    when = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    attrs = {"history": f"{when} sgdsm {version('sgdsm')} prepare", "sources": json.dumps(provenance)}
+    attrs |= {"rejected": rejected, "skipped_files": "\n".join(bad)}
     store.finish({"land": land.astype(np.int8)}, attrs)
     return "\n".join([rejected, *(f"skipped: {line}" for line in bad)])
 

@@ -127,6 +127,9 @@ def _parts(dataset: xr.Dataset) -> tuple[dict[str, Any], dict[str, Any]]:
         dtype = np.dtype(np.int8) if variable.dtype.kind == "b" else variable.dtype
         if dtype.kind == "f":
             attrs["_FillValue"] = np.nan
+        if "flag_values" in attrs:
+            # of the variable's own type, which Zarr's attributes do not keep
+            attrs["flag_values"] = np.asarray(attrs["flag_values"], dtype)
         variables[str(name)] = variable.dims, dtype, attrs
     return coords, variables
 

@@ -17,12 +17,12 @@ __all__ = ["PATTERNS", "files"]
 
 def files(
     paths: Sequence[Path],
-    name: str = "land_cover",
+    label: str = "land_cover",
     variable: str | None = None,
     bbox: Sequence[float] | None = None,
 ) -> Files:
-    """One map without time, whole numbers as they are stored. name: ours, as land_cover or climate_zone. variable: of a
-    NetCDF file with several. bbox: west, south, east, north of what is read.
+    """One map without time, whole numbers as they are stored. label: our name, as land_cover or climate_zone. variable:
+    of a NetCDF file with several. bbox: west, south, east, north of what is read.
 
     The attribute `kind` is 'class'; `missing` is the number that stands for no class, where the file says it;
     `flag_values` and `flag_meanings` are the file's.
@@ -32,12 +32,12 @@ def files(
         stored = layer(path, variable, bbox)
         if stored.dtype.kind not in "iu":
             raise ValueError(f"it holds {stored.dtype}, expected whole numbers of classes")
-        attrs: dict[str, Any] = {"kind": "class", "units": "1", "long_name": name.replace("_", " ")}
+        attrs: dict[str, Any] = {"kind": "class", "units": "1", "long_name": label.replace("_", " ")}
         attrs |= {k: stored.attrs[k] for k in ("flag_values", "flag_meanings") if k in stored.attrs}
         if "_FillValue" in stored.attrs:
             attrs["missing"] = int(stored.attrs["_FillValue"])
         crs = {"crs": stored.attrs["crs"]} if "crs" in stored.attrs else {}
         stored.attrs = attrs
-        return stored.to_dataset(name=name).assign_attrs(crs)
+        return stored.to_dataset(name=label).assign_attrs(crs)
 
     return Files("class_map", [File(path, np.array([], "datetime64[ns]")) for path in paths], read)

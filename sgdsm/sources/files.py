@@ -23,7 +23,8 @@ import xarray as xr
 from sgdsm.cube import SgdsmError, log, suggest
 
 # what is no product: parts that the products share, and the built-in worlds
-SHARED = {"files", "names", "ease", "passes", "packed", "raster", "reanalysis", "reanalysis_daily", "stations"}
+SHARED = {"files", "names", "ease", "passes", "packed", "netcdf3", "raster", "stations"}
+SHARED |= {"reanalysis", "reanalysis_daily", "simulate", "emission", "orbit", "taught"}
 SHARED |= {"simulate", "emission", "orbit", "taught"}
 OnBadFile = Literal["fail", "skip"]
 # the NetCDF library may not be used by two threads at once: that ends the process

@@ -9,8 +9,8 @@ import numpy as np
 import xarray as xr
 
 from sgdsm.cube import ConfigError
-from sgdsm.sources.files import File, Files, dated
-from sgdsm.sources.packed import AXES, KNOWN_AXES, LOCK, opened, read_maps, times_in
+from sgdsm.sources.files import File, Files, SourceError, dated
+from sgdsm.sources.packed import AXES, KNOWN_AXES, LOCK, named, opened, read_maps, times_in
 
 PATTERNS = ("*.nc", "*.nc4", "*.cdf", "*.h5")
 
@@ -25,6 +25,9 @@ def files(paths: Sequence[Path], variables: Mapping[str, str], date: str | None 
     else:
         first = next(iter(variables.values()))
         axes = {path: _time_axis(path, first) for path in paths}
+        without = [path for path, axis in axes.items() if axis is None]
+        if without and len(without) < len(paths):
+            raise SourceError(f"{without[0]}: '{first}' has no time axis there, in other files it has")
         found = [File(path, times_in(path, (axis,)) if axis else NO_TIME) for path, axis in axes.items()]
     times = {file.path: file.times for file in found}
 
@@ -41,10 +44,7 @@ NO_TIME = np.array([], "datetime64[ns]")
 
 
 def _time_axis(path: Path, name: str) -> str | None:
-    """Of a variable, its axis of times; a file that cannot be opened is named later, when it is read."""
-    try:
-        with opened(path) as file, LOCK:
-            dims = file[name].dimensions if name in file.variables else ()
-            return next((dim for dim in dims if dim in KNOWN_AXES["time"][0] and dim in file.variables), None)
-    except OSError:
-        return None
+    """Of a variable, its axis of times. Raises SourceError naming the file that cannot be opened."""
+    with named(path), opened(path) as file, LOCK:
+        dims = file[name].dimensions if name in file.variables else ()
+        return next((dim for dim in dims if dim in KNOWN_AXES["time"][0] and dim in file.variables), None)

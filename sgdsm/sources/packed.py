@@ -13,6 +13,7 @@ from xarray.backends.netCDF4_ import NETCDF4_PYTHON_LOCK
 
 from sgdsm.sources.files import SourceError
 from sgdsm.sources.names import north_up
+from sgdsm.sources.netcdf3 import whole
 
 LOCK = NETCDF4_PYTHON_LOCK
 AXES = ("time", "lat", "lon", "y", "x")
@@ -53,29 +54,15 @@ def opened(path: Path) -> Iterator[Any]:
     `LOCK`, which is xarray's own, so that neither meets the other."""
     import netCDF4
 
+    whole(path)
     with LOCK:
         file = netCDF4.Dataset(path)
         file.set_auto_maskandscale(False)
     try:
-        with LOCK:
-            classic = file.data_model.startswith("NETCDF3")
-            needed = sum(v.size * v.dtype.itemsize for v in file.variables.values()) if classic else 0
-        # of a NetCDF-3 file that was cut off the library reads zeros, silently
-        if path.stat().st_size < needed:
-            raise OSError(f"truncated: it has {path.stat().st_size} bytes, its variables {needed}")
         yield file
     finally:
         with LOCK:
             file.close()
-
-
-def whole(path: Path) -> None:
-    """Raises OSError for a NetCDF-3 file that was cut off."""
-    with path.open("rb") as stream:
-        classic = stream.read(3) == b"CDF"
-    if classic:
-        with opened(path):
-            pass
 
 
 def attributes_of(variable: Any) -> dict[str, Any]:
@@ -88,16 +75,26 @@ def times_in(path: Path, axes: tuple[str, ...] = ("time",)) -> np.ndarray:
 
     Raises SourceError naming the file without a time axis that can be read.
     """
+    with named(path), opened(path) as file, LOCK:
+        return times_of(file, axes)
+
+
+def times_of(file: Any, axes: tuple[str, ...]) -> np.ndarray:
+    """Times (datetime64[ns]) of the first of these axes that an open file has. Raises KeyError where it has none."""
+    axis = next((name for name in axes if name in file.variables and file[name].ndim == 1), None)
+    if axis is None:
+        raise KeyError(f"no time axis ({' or '.join(axes)}) among {list(file.variables)}")
+    return decoded(np.asarray(file[axis][:]), file[axis].units, getattr(file[axis], "calendar", "standard"))
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Turns what goes wrong with a file into a SourceError that names it."""
     try:
-        with opened(path) as file, LOCK:
-            axis = next((name for name in axes if name in file.variables and file[name].ndim == 1), None)
-            if axis is None:
-                raise SourceError(f"{path}: no time axis ({' or '.join(axes)}) among {list(file.variables)}")
-            calendar = getattr(file[axis], "calendar", "standard")
-            return decoded(np.asarray(file[axis][:]), file[axis].units, calendar)
-    except (OSError, KeyError, ValueError, RuntimeError, AttributeError) as error:
+        yield
+    except (OSError, KeyError, IndexError, ValueError, RuntimeError, AttributeError) as error:
         reason = " ".join(str(error).split())[:160]
-        raise SourceError(f"{path}: its time axis cannot be read (truncated, or no NetCDF): {reason}") from error
+        raise SourceError(f"{path}: cannot be read (truncated, or not such a NetCDF file): {reason}") from error
 
 
 def decoded(numbers: np.ndarray, units: str, calendar: str = "standard") -> np.ndarray:
@@ -167,7 +164,7 @@ def once_around(dataset: xr.Dataset) -> xr.Dataset:
     if "lon" not in dataset.dims or dataset.sizes["lon"] < 2:
         return dataset
     lon = dataset["lon"].values.astype(np.float64)
-    return dataset.isel(lon=lon - lon[0] < 360.0 - 0.5 * abs(lon[1] - lon[0]))
+    return dataset.isel(lon=lon - lon[0] < 360.0 - 0.01 * abs(lon[1] - lon[0]))
 
 
 def with_axes(array: xr.DataArray) -> xr.DataArray:
@@ -181,7 +178,8 @@ def with_axes(array: xr.DataArray) -> xr.DataArray:
         units = str(coordinate.attrs.get("units", "")) if coordinate is not None else ""
         standard = str(coordinate.attrs.get("standard_name", "")) if coordinate is not None else ""
         for axis, (known, unit, cf) in KNOWN_AXES.items():
-            if str(dim).lower() in known or (unit and units.lower().startswith(unit)) or standard == cf:
+            by_units = bool(unit) and units.lower().startswith(unit)
+            if dim not in names and (by_units or standard == cf or str(dim).lower() in known):
                 names[dim] = axis
                 if coordinate is None and axis != "time" and array.sizes[dim] > 1:
                     raise ValueError(f"{array.name} has no coordinates along '{dim}'")

@@ -10,7 +10,8 @@ import numpy as np
 import xarray as xr
 
 from sgdsm.sources.names import north_up
-from sgdsm.sources.packed import once_around, whole, with_axes
+from sgdsm.sources.netcdf3 import whole
+from sgdsm.sources.packed import once_around, with_axes
 
 IMAGES = (".tif", ".tiff", ".jp2", ".vrt", ".bil", ".img")
 PATTERNS = tuple(f"*{end}" for end in (".nc", ".nc4", ".cdf", ".tif", ".tiff", ".jp2"))

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -21,7 +21,7 @@ import xarray as xr
 from sgdsm.cube import ConfigError, suggest
 from sgdsm.sources.files import File, Files, SourceError
 from sgdsm.sources.names import north_up
-from sgdsm.sources.packed import LOCK, attributes_of, chunks, opened, times_in, unpacked
+from sgdsm.sources.packed import LOCK, attributes_of, chunks, named, opened, times_of, unpacked
 
 HOUR = np.timedelta64(1, "h")
 TIME = ("valid_time", "time")  # where both are there, the second is of something else
@@ -73,13 +73,22 @@ class Stamps:
         return at, self.times[at] == times
 
 
+class Contents(NamedTuple):
+    """Of a file: its variables that are known, their times, and the grid."""
+
+    names: set[str]
+    times: np.ndarray
+    lat: np.ndarray
+    lon: np.ndarray
+
+
 class Hours:
     """Reads the maps of several variables, wherever each of them lies among the files.
 
     since_midnight: amounts are counted from 00 UTC (ERA5-Land). extremes: `daily` gives the day's lowest and highest
     air temperature too.
 
-    Raises SourceError where a variable is in no file, or twice at a time.
+    Raises SourceError where a variable is in no file, or twice at a time, or files have different grids.
     """
 
     def __init__(
@@ -96,12 +105,21 @@ class Hours:
         self.product, self.paths = product, list(paths)
         self.since_midnight, self.extremes = since_midnight, extremes
         contents = [_contents(path) for path in self.paths]
-        present = {name for names, _ in contents for name in names}
+        present = {name for one in contents for name in one.names}
         self.variables = list(variables or [name for name in KNOWN if name in present])
         if not self.variables:
             raise SourceError(f"{self.paths[0]}: no variable of {product}, expected one of {', '.join(KNOWN)}")
         if extremes and "t2m" not in self.variables:
             raise ConfigError(f"{product}: extremes=true, but t2m is not among the variables {self.variables}")
+        used = [(p, one) for p, one in zip(self.paths, contents, strict=True) if one.names & set(self.variables)]
+        if not used:
+            raise SourceError(f"{self.paths[0]}: none of {len(self.paths)} files has a variable of {self.variables}")
+        # latitudes and longitudes as they are in the files
+        self.grid = (used[0][1].lat, used[0][1].lon)
+        for path, one in used:
+            pairs = zip(self.grid, (one.lat, one.lon), strict=True)
+            if not all(a.shape == b.shape and np.allclose(a, b, atol=1e-4) for a, b in pairs):
+                raise SourceError(f"{path}: another grid than that of {used[0][0]}, expected one region")
         self.stamps = {name: self._stamps(name, contents) for name in self.variables}
 
     def files(self) -> Files:
@@ -127,14 +145,8 @@ class Hours:
                 values = self._hours(name, times)
             ours, attrs = described(name)
             found[ours] = (("time", "lat", "lon"), converted(name, values, 3600.0), attrs)
-        lat, lon = self.grid()
+        lat, lon = self.grid
         return north_up(xr.Dataset(found, {"time": times, "lat": lat, "lon": lon}))
-
-    def grid(self) -> tuple[np.ndarray, np.ndarray]:
-        """Latitudes and longitudes as they are in the files."""
-        with opened(self.paths[int(self.stamps[self.variables[0]].file[0])]) as file, LOCK:
-            lat, lon = (np.asarray(file[axis][:], np.float64) for axis in ("latitude", "longitude"))
-        return lat, lon
 
     def by_file(self, name: str, times: np.ndarray) -> list[tuple[int, np.ndarray]]:
         """Numbers of the files that hold a variable at these times, and which of the times each holds."""
@@ -174,7 +186,7 @@ class Hours:
             ) from error
 
     def _hours(self, name: str, times: np.ndarray, optional: np.ndarray | None = None) -> np.ndarray:
-        lat, lon = self.grid()
+        lat, lon = self.grid
         _, there = self.stamps[name].find(times)
         lacking = times[~there] if optional is None else np.setdiff1d(times[~there], optional)
         if lacking.size:
@@ -187,13 +199,13 @@ class Hours:
                 found[at[which], rows, columns] = values
         return found
 
-    def _stamps(self, name: str, contents: list[tuple[set[str], np.ndarray]]) -> Stamps:
-        numbers = [k for k, (names, _) in enumerate(contents) if name in names]
+    def _stamps(self, name: str, contents: list[Contents]) -> Stamps:
+        numbers = [k for k, one in enumerate(contents) if name in one.names]
         if not numbers:
             raise SourceError(f"{self.product}: no file of {len(self.paths)} has the variable {name}")
-        times = np.concatenate([contents[k][1] for k in numbers])
-        file = np.concatenate([np.full(len(contents[k][1]), k) for k in numbers])
-        step = np.concatenate([np.arange(len(contents[k][1])) for k in numbers])
+        times = np.concatenate([contents[k].times for k in numbers])
+        file = np.concatenate([np.full(len(contents[k].times), k) for k in numbers])
+        step = np.concatenate([np.arange(len(contents[k].times)) for k in numbers])
         order = np.argsort(times, kind="stable")
         times, file, step = times[order], file[order], step[order]
         twice = np.flatnonzero(times[1:] == times[:-1])
@@ -230,12 +242,13 @@ def converted(name: str, values: np.ndarray, seconds: float) -> np.ndarray:
     return values
 
 
-def _contents(path: Path) -> tuple[set[str], np.ndarray]:
-    """Known variables of a file, and their times."""
-    times = times_in(path, TIME)
-    with opened(path) as file, LOCK:
+def _contents(path: Path) -> Contents:
+    with named(path), opened(path) as file, LOCK:
+        times = times_of(file, TIME)
         axis = next(name for name in TIME if name in file.variables)
-        return {name for name in KNOWN if name in file.variables and file[name].dimensions[0] == axis}, times
+        names = {name for name in KNOWN if name in file.variables and file[name].dimensions[0] == axis}
+        lat, lon = (np.asarray(file[name][:], np.float64) for name in ("latitude", "longitude"))
+    return Contents(names, times, lat, lon)
 
 
 def hour_of(times: np.ndarray) -> np.ndarray:

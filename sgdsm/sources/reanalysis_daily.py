@@ -32,7 +32,7 @@ def daily(files: Files, days: np.ndarray, on_bad_file: OnBadFile = "fail", bad: 
         raise ConfigError(f"daily: files of product '{files.product}', expected era5 or era5_land")
     days = np.asarray(days).astype("datetime64[D]").astype("datetime64[ns]")
     notes: list[str] = []
-    grid = hours.grid()
+    grid = hours.grid
     found = {}
     for name in hours.variables:
         ours, attrs = described(name)
@@ -74,7 +74,7 @@ def _reduced(
         notes.append(note)
     day = np.repeat(np.flatnonzero(~spoilt), count)
     times = stamps[~spoilt].ravel()
-    lat, lon = hours.grid()
+    lat, lon = hours.grid
     size = (len(lat), len(lon))
     # the first hour is taken with what changes nothing
     start = {"add": 0.0, "minimum": np.inf, "maximum": -np.inf}

@@ -26,8 +26,8 @@ def files(
     depth_m: float = 0.05,
     separator: str = ",",
 ) -> Stations:
-    """The stations of the tables. station, lat, lon, time, sm: names of the columns (degrees; UTC; m3 m-3, empty =
-    none). network, depth_m: of all of them."""
+    """The stations of the tables. station, lat, lon, time, sm: names of the columns (degrees; ISO 8601, UTC; m3 m-3,
+    empty = none). network, depth_m: of all of them."""
     columns = {"station": station, "lat": lat, "lon": lon, "time": time, "sm": sm}
 
     def gather(on_bad_file: OnBadFile) -> xr.Dataset:
@@ -82,7 +82,7 @@ def _table(path: Path, columns: dict[str, str], separator: str) -> Any:
         if lacking:
             raise SourceError(f"{path}: no column {lacking}, there are {list(table)}")
         table = table[list(columns.values())].set_axis(list(columns), axis=1)
-        table["time"] = pd.to_datetime(table["time"], utc=True).dt.tz_localize(None)
+        table["time"] = pd.to_datetime(table["time"], format="ISO8601", utc=True).dt.tz_localize(None)
         table = table.astype({"lat": float, "lon": float, "sm": float})
     except (OSError, ValueError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())[:160]

@@ -156,9 +156,20 @@ def test_what_is_wrong_is_said(tmp_path):
     with pytest.raises(ConfigError, match="did you mean 't2m'"):
         find_files("era5", tmp_path, variables=["t2n"])
     with pytest.raises(SourceError, match="no file of 1 has the variable tp"):
+        find_files("era5", tmp_path, variables=["t2m", "tp"])
+    with pytest.raises(SourceError, match="none of 1 files has a variable of"):
         find_files("era5", tmp_path, variables=["tp"])
     make_cov.era5(tmp_path / "b.nc", hours(24, START + 23 * HOUR), {"t2m": states(24)})
     with pytest.raises(SourceError, match=r"a\.nc and .*b\.nc: both hold t2m at 2020-06-01T23:00"):
+        find_files("era5", tmp_path)
+
+
+def test_another_region_of_the_same_size_is_refused(tmp_path):
+    make_cov.era5(tmp_path / "a.nc", hours(24), {"t2m": states(24)})
+    make_cov.era5(tmp_path / "b.nc", hours(24, START + 24 * HOUR), {"t2m": states(24)})
+    with netCDF4.Dataset(tmp_path / "b.nc", "a") as file:
+        file["latitude"][:] = make_cov.LAT + 10
+    with pytest.raises(SourceError, match=r"b\.nc: another grid than that of .*a\.nc"):
         find_files("era5", tmp_path)
 
 
