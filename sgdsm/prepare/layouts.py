@@ -79,7 +79,7 @@ def write_sgd_sm(dataset: xr.Dataset, folder: Path) -> int:
     variables = dict.fromkeys(("original_sm_c1", "reconstructed_sm_c1"), (dims, "int16", attrs))
     for day in range(target.shape[0]):
         date = str(target["time"].values[day])[:10].replace("-", "")
-        path = folder / f"SGD-SM_{date}.nc"
+        path = folder / f"LPRM_AMSR2_{date}.nc"  # as its files are called
         writer = NetcdfWriter(f"{path}.partial", coords, variables, {"Conventions": "CF-1.10", "date": date})
         try:
             for name, source in zip(variables, (target, filled), strict=True):

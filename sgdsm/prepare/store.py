@@ -15,9 +15,9 @@ import xarray as xr
 
 from sgdsm.cube import ConfigError
 
-NOTES = "sgdsm_notes"
 PLAN = "sgdsm_recipe"
 UNFINISHED = "sgdsm_unfinished"
+BLOCK = "sgdsm_block_days"
 CHUNK_ROWS, CHUNK_COLUMNS = 256, 512
 
 
@@ -25,7 +25,7 @@ CHUNK_ROWS, CHUNK_COLUMNS = 256, 512
 class Store:
     """A cube in the making at `path`, in blocks of `block_days` maps.
 
-    A note for each finished block is kept in the store, so that an interrupted or a longer one goes on.
+    A note for each finished block is kept in `PATH.notes/`, so that an interrupted or a longer one goes on.
     """
 
     path: Path
@@ -37,10 +37,9 @@ class Store:
 
         Raises ConfigError where it has others than asked for.
         """
-        there = next(iter((path / NOTES).glob("blocks-of-*")), None)
-        if there is None:
+        found = _attrs(path).get(BLOCK)
+        if found is None:
             return cls(path, block_days or most)
-        found = int(there.name.rsplit("-", 1)[1])
         if block_days not in (None, found):
             raise ConfigError(f"block_days={block_days}: {path} was begun with {found}")
         return cls(path, found)
@@ -54,7 +53,6 @@ class Store:
 
         Raises ConfigError where the store holds something else.
         """
-        import zarr
 
         if not self.path.exists():
             # made beside it and renamed: a store that is there has all its arrays
@@ -64,18 +62,14 @@ class Store:
             for name, variable in template.data_vars.items():
                 fill = np.float32(np.nan) if variable.dtype.kind == "f" else None
                 encoding[str(name)] = {"chunks": self._chunks(variable), "_FillValue": fill}
-            template.attrs |= {PLAN: json.dumps(plan, sort_keys=True), UNFINISHED: 1}
+            shutil.rmtree(self.notes, ignore_errors=True)
+            template.attrs |= {PLAN: json.dumps(plan, sort_keys=True), UNFINISHED: 1, BLOCK: self.block_days}
             template.to_zarr(partial, mode="w", compute=False, encoding=encoding, consolidated=False)
-            # a group as far as Zarr knows
-            zarr.open_group(partial / NOTES, mode="w")
-            (partial / NOTES / f"blocks-of-{self.block_days}").touch()
             partial.replace(self.path)
             return
-        try:
-            group = zarr.open_group(self.path, mode="r+", use_consolidated=False)
-            before = json.loads(str(group.attrs[PLAN]))
-        except (FileNotFoundError, ValueError, KeyError) as error:
-            raise ConfigError(f"{self.path} exists and is no cube that was made here: choose another output") from error
+        before = json.loads(str(_attrs(self.path).get(PLAN, "null")))
+        if before is None:
+            raise ConfigError(f"{self.path} exists and is no cube that was made here: choose another output")
         if {**before, "end": None} != {**plan, "end": None} or before["end"] > plan["end"]:
             other = [key for key in plan if before.get(key) != plan[key]]
             raise ConfigError(
@@ -83,12 +77,15 @@ class Store:
                 "remove it, or choose another output"
             )
         if before["end"] < plan["end"]:
-            self._append(group, template, plan, redo_days)
+            self._append(template, plan, redo_days)
 
-    def _append(self, group: Any, template: xr.Dataset, plan: dict[str, Any], redo_days: int) -> None:
+    def _append(self, template: xr.Dataset, plan: dict[str, Any], redo_days: int) -> None:
+        import zarr
+
+        group: Any = zarr.open_group(self.path, mode="r+", use_consolidated=False)
         length = group["time"].shape[0]
         group.attrs[UNFINISHED] = 1
-        for note in (self.path / NOTES).glob("*-[0-9]*.json"):
+        for note in self.notes.glob("*.json"):
             last = (int(note.stem.rsplit("-", 1)[1]) + 1) * self.block_days
             if last > length - redo_days:
                 note.unlink()
@@ -99,6 +96,11 @@ class Store:
         group["time"][:] = ((template["time"].values - first) / np.timedelta64(1, "D")).astype(group["time"].dtype)
         # last: an interrupted extension is begun again
         group.attrs[PLAN] = json.dumps(plan, sort_keys=True)
+
+    @property
+    def notes(self) -> Path:
+        """The folder of the notes."""
+        return Path(f"{self.path}.notes")
 
     def days(self, block: int) -> slice:
         """Maps of a block."""
@@ -122,6 +124,7 @@ class Store:
             start = block * self.block_days
             group[name][start : start + len(array)] = array
         final = self._note(stage, block)
+        self.notes.mkdir(exist_ok=True)
         partial = final.with_suffix(".partial")
         partial.write_text(json.dumps(note))
         partial.replace(final)
@@ -148,10 +151,20 @@ class Store:
             zarr.consolidate_metadata(self.path)
 
     def _note(self, stage: str, block: int) -> Path:
-        return self.path / NOTES / f"{stage}-{block:05d}.json"
+        return self.notes / f"{stage}-{block:05d}.json"
 
     def _chunks(self, variable: xr.DataArray) -> tuple[int, ...]:
         most = {"time": self.block_days}
         sizes = variable.sizes.items()
         columns = variable.dims[-1]
         return tuple(most.get(str(d), min(n, CHUNK_COLUMNS if d == columns else CHUNK_ROWS)) for d, n in sizes)
+
+
+def _attrs(path: Path) -> dict[str, Any]:
+    """Attributes of a store; none where there is no such store."""
+    import zarr
+
+    try:
+        return dict(zarr.open_group(path, mode="r", use_consolidated=False).attrs)
+    except (OSError, ValueError, KeyError):
+        return {}
