@@ -9,10 +9,11 @@ import h5py
 import numpy as np
 import xarray as xr
 
-from sgdsm.cube import ConfigError, CubeError, target_of, time_chunks
+from sgdsm.cube import ConfigError, CubeError, by_role, target_of, time_chunks
 from sgdsm.hdf5 import NetcdfWriter, require_space
 
 SGD_SM_FILL = -32767
+OBSERVED = 1  # in `sm_source` of a filled file
 GROUP = {"target": "target", "flag": "target", "dynamic": "dynamic", "static": "static", "land": "static"}
 
 
@@ -61,15 +62,21 @@ def write_sgd_sm(dataset: xr.Dataset, folder: Path) -> int:
     """Daily files in the layout of the SGD-SM product, for its users: `original_sm_c1` and `reconstructed_sm_c1` in
     whole percent, rounded (that product cuts off), (Latitude, Longitude), fill -32767. Returns the number of files.
 
-    Without `sm_filled` the second is the first. Raises CubeError for other units than m3 m-3 and for projected grids.
+    dataset: a filled file, or a cube, of which both are the same. Raises CubeError for one that is neither, for other
+    units than m3 m-3 and for projected grids.
     """
-    target = target_of(dataset)
+    if "sm_filled" in dataset:
+        filled = dataset["sm_filled"]
+        target = filled.where(dataset["sm_source"] == OBSERVED).assign_attrs(filled.attrs)
+    elif len(by_role(dataset, "target")) == 1:
+        filled = target = target_of(dataset)
+    else:
+        raise CubeError("neither a filled file (no 'sm_filled') nor a cube (no variable with the role of the target)")
     if target.attrs.get("units") != "m3 m-3":
         raise CubeError(f"'{target.name}' is in '{target.attrs.get('units', '1')}', the layout of SGD-SM needs m3 m-3")
     if "lat" not in target.dims:
         raise CubeError("the layout of SGD-SM needs dims lat and lon")
     folder.mkdir(parents=True, exist_ok=True)
-    filled = dataset.get("sm_filled", target)
     coords = {
         "Latitude": (target["lat"].values, {"units": "degrees_north"}),
         "Longitude": (target["lon"].values, {"units": "degrees_east"}),

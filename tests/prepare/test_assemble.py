@@ -154,6 +154,7 @@ def test_screening_by_soil_temperature(cci):
     assert cube["sm"].max() <= 0.3
 
 
+@pytest.mark.filterwarnings("ignore:Mean of empty slice")
 def test_means_of_three_days(cci):
     assemble(recipe(cci, end="2016-01-09", step_days=3), cci / "cube.zarr", workers=1)
     cube = xr.open_zarr(cci / "cube.zarr").load()
