@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from sgdsm.cube import ConfigError, CubeError, by_role, target_of, time_chunks
-from sgdsm.hdf5 import NetcdfWriter, require_space
+from sgdsm.hdf5 import NetcdfWriter, require_space, with_places
 
 SGD_SM_FILL = -32767
 OBSERVED = 1  # in `sm_source` of a filled file
@@ -126,7 +126,7 @@ def _parts(dataset: xr.Dataset) -> tuple[dict[str, Any], dict[str, Any]]:
             values = ((values - values[0]) / np.timedelta64(1, "D")).astype(np.int32)
         coords[str(dim)] = values, attrs
     variables: dict[str, Any] = {}
-    for name in [*dataset.data_vars, *(c for c in dataset.coords if c not in dataset.dims)]:
+    for name in dataset.data_vars:
         variable = dataset[name]
         if variable.dtype.kind not in "fiub":
             continue
@@ -138,7 +138,8 @@ def _parts(dataset: xr.Dataset) -> tuple[dict[str, Any], dict[str, Any]]:
             # of the variable's own type, which Zarr's attributes do not keep
             attrs["flag_values"] = np.asarray(attrs["flag_values"], dtype)
         variables[str(name)] = variable.dims, dtype, attrs
-    return coords, variables
+    places = {str(n): c for n, c in dataset.coords.items() if n not in dataset.dims and c.dtype.kind in "fiu"}
+    return coords, with_places(variables, {n: (c.dims, c.values, c.attrs) for n, c in places.items()})
 
 
 def _attrs(dataset: xr.Dataset) -> dict[str, Any]:

@@ -294,3 +294,23 @@ def test_composites_are_interpolated_and_flagged(cci):
     cube = xr.open_zarr(cci / "cube.zarr").load()
     np.testing.assert_allclose(cube["ndvi"][:, 1, 1], 0.3 + 0.025 * np.arange(10), rtol=1e-5)
     assert cube["ndvi_flag"].values[:, 1, 1].tolist() == [1, 1, 1, 1, 0, 1, 1, 1, 1, 1]
+
+
+def test_projected_cubes_keep_their_crs(cci):
+    """Through the cube, its copies and a filled file."""
+    from sgdsm.api import fill
+    from sgdsm.cube import open_dataset
+    from sgdsm.prepare.layouts import write_netcdf
+    from sgdsm.prepare.recipe import projected_grid
+
+    grid = projected_grid("EPSG:6933", 2_000_000.0, (-8e6, -4e6, 8e6, 4e6))
+    assemble(recipe(cci, grid=grid), cci / "cube.zarr", workers=1)
+    write_netcdf(open_dataset(cci / "cube.zarr"), cci / "cube.nc")
+    for name in ("cube.zarr", "cube.nc"):
+        cube = open_prepared(str(cci / name))
+        assert cube["sm"].dims == ("time", "y", "x")
+        assert cube["crs"].attrs["grid_mapping_name"] == "lambert_cylindrical_equal_area"
+        assert cube["sm"].attrs["grid_mapping"] == "crs"
+        np.testing.assert_allclose(cube["lat"], grid.lat())
+        assert np.isfinite(cube["sm"]).any()
+    del fill
