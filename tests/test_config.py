@@ -20,7 +20,7 @@ from sgdsm.models.checkpoint import load_filler
 GROUPS = [
     (folder.name, path.stem)
     for folder in config_folder().iterdir()
-    if folder.is_dir()
+    if folder.is_dir() and folder.name != "source"  # tests/prepare checks those
     for path in folder.glob("*.yaml")
 ]
 MISSING = {

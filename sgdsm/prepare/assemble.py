@@ -257,15 +257,15 @@ def _daily(files: Files, days: np.ndarray, source: Source, on_bad_file: OnBadFil
 def _between(files: Files, days: np.ndarray, source: Source, on_bad_file: OnBadFile, bad: list[str]) -> xr.Dataset:
     """Composites interpolated to the days, and how each value came about."""
     assert source.interpolate_days is not None
-    reach = source.interpolate_days * DAY
-    near = files.times[(files.times >= days[0] - reach) & (files.times <= days[-1] + reach)]
-    maps = files.load(near, on_bad_file, bad)
+    reach, middle = source.interpolate_days * DAY, (source.composite_days - 1) // 2 * DAY
+    centres = files.times + middle
+    maps = files.load(files.times[(centres >= days[0] - reach) & (centres <= days[-1] + reach)], on_bad_file, bad)
     axes = {d: maps[d] for d in maps.dims if d != "time"}
     if not maps.sizes["time"]:
         return xr.Dataset({n: maps[n] for n in source.variables.values()})
     found: dict[str, Any] = {}
     for name in source.variables.values():
-        values, flags = composites(maps[name].values, maps["time"].values, days, source.interpolate_days)
+        values, flags = composites(maps[name].values, maps["time"].values + middle, days, source.interpolate_days)
         found[name] = maps[name].dims, values, maps[name].attrs
         found[f"{name}_{FLAG}"] = maps[name].dims, flags
     return xr.Dataset(found, {**axes, "time": days})

@@ -39,6 +39,7 @@ class Source:
     cube takes `sm_reason` and, where the product has it, `sm_uncertainty` too. options: of the product. method: onto
     the grid; by default the area-weighted mean, for classes the most frequent one. interpolate_days: between maps of
     several days (composites), the longest gap in days that is interpolated; null: the days between stay empty.
+    composite_days: that a map stands for, from its date on; interpolation is between their middles.
     """
 
     product: str
@@ -48,6 +49,7 @@ class Source:
     options: dict[str, Any] = field(default_factory=dict)
     method: Literal["mean", "bilinear", "nearest", "mode"] | None = None
     interpolate_days: int | None = None
+    composite_days: int = 1
 
     def files(self, folder: str | None) -> Files:
         """The files; relative paths start at `folder`."""

@@ -5,12 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import xarray as xr
+import yaml
 from conftest import TINY_TREES, run_folder
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 from sources import make
 
+from sgdsm.build import build, check_spec
+from sgdsm.config import config_folder
 from sgdsm.cube import by_role, open_dataset
 from sgdsm.prepare.prepared import open_prepared
-from sgdsm.sources.files import open_product
+from sgdsm.prepare.recipe import Recipe, Source
+from sgdsm.sources.files import open_product, products
 
 RECIPE = """
 _target_: sgdsm.prepare.prepared.open_prepared
@@ -175,3 +181,25 @@ def test_roles_are_needed_for_prepared(tmp_path):
     assert by_role(open_dataset(tmp_path / "plain.nc"), "target") == []
     with pytest.raises(CubeError, match="use data=netcdf"):
         open_prepared(str(tmp_path / "plain.nc"))
+
+
+@pytest.mark.parametrize("name", [p for p in products() if p not in ("ismn", "station_csv")])
+def test_each_product_has_its_settings(name):
+    """A file configs/source/PRODUCT.yaml with all of its options."""
+    import importlib
+    import inspect
+
+    settings = yaml.safe_load((config_folder() / "source" / f"{name}.yaml").read_text())
+    check_spec(settings, Source)
+    assert settings["product"] == name
+    options = inspect.signature(importlib.import_module(f"sgdsm.sources.{name}").files).parameters
+    assert set(settings["options"]) == set(options) - {"paths"}
+
+
+@pytest.mark.parametrize("name", ["cci_era5_025", "smap_era5_m36"])
+def test_shipped_recipes_can_be_made(name):
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        data = OmegaConf.to_container(compose("prepare", [f"data={name}"]), resolve=True)["data"]
+    recipe = build(data["recipe"], Recipe)
+    assert set(recipe.dynamic()) == {"precipitation", "air_temperature", "soil_temperature"}
+    assert recipe.screening.names() == ["soil_temperature"]
