@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 import yaml
-from conftest import TINY_TREES, run_folder
+from conftest import ROOT, TINY_TREES, run_folder
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from sources import make
@@ -203,3 +203,16 @@ def test_shipped_recipes_can_be_made(name):
     recipe = build(data["recipe"], Recipe)
     assert set(recipe.dynamic()) == {"precipitation", "air_temperature", "soil_temperature"}
     assert recipe.screening.names() == ["soil_temperature"]
+
+
+def test_the_recipe_of_the_documentation_can_be_made(tmp_path):
+    text = (ROOT / "docs" / "products.md").read_text()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "mine.yaml").write_text(text.partition("```yaml\n")[2].partition("```")[0])
+    words = ["data=mine", f"hydra.searchpath=[file://{tmp_path}]"]
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        data = OmegaConf.to_container(compose("prepare", words), resolve=True)["data"]
+    recipe = build(data["recipe"], Recipe)
+    assert recipe.dynamic() == ["ndvi", "sm_active"]
+    assert recipe.target()[1] == "sm"
+    assert recipe.grid.shape == (100, 120)
