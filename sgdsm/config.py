@@ -69,7 +69,8 @@ def check_config(config: Mapping[str, Any], command: str) -> None:
         if key in config and not fits(config[key], hint):
             raise ConfigError(f"{key}={config[key]!r}: expected {describe(hint)}")
     for group in GROUPS:
-        if group not in KEYS[command] or (command == "predict" and group == "data"):
+        # prepare looks at its recipe itself, and has no use for what the others import
+        if group not in KEYS[command] or (command in ("predict", "prepare") and group == "data"):
             continue
         spec = config.get(group)
         if not isinstance(spec, Mapping):
