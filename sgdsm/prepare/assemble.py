@@ -191,9 +191,12 @@ def _finish(kitchen: Kitchen, notes: list[dict[str, Any]]) -> str:
     """Land, provenance and the table of reasons, once all blocks are there."""
     recipe, store = kitchen.recipe, kitchen.store
     target = recipe.target()[1]
-    land = np.zeros(recipe.grid.shape, bool)
-    for block in store.blocks(len(recipe.days())):
-        land |= np.isfinite(store.read([target], store.days(block))[target]).any(0)
+    if recipe.land is not None:
+        land = store.read([recipe.land], slice(None))[recipe.land] > 0.5
+    else:
+        land = np.zeros(recipe.grid.shape, bool)
+        for block in store.blocks(len(recipe.days())):
+            land |= np.isfinite(store.read([target], store.days(block))[target]).any(0)
     counts: Counter[str] = Counter()
     for note in notes:
         counts.update(note["reasons"])
@@ -231,9 +234,13 @@ def _check_period(recipe: Recipe, files: dict[str, Files]) -> None:
         if not within.size:
             told = f"{str(times[0])[:10]} to {str(times[-1])[:10]}"
             raise SourceError(f"source '{name}': its files hold {told}, nothing from {recipe.start} to {recipe.end}")
-        missing = len(days) * recipe.step_days - len(np.unique(within.astype("datetime64[D]")))
-        if missing > 0:
-            log.info("source '%s': no file for %d of %d days", name, missing, len(days) * recipe.step_days)
+        all_days = np.arange(days[0], end, DAY)
+        missing = all_days[~np.isin(all_days, within.astype("datetime64[D]").astype("datetime64[ns]"))]
+        if missing.size:
+            first = str(missing[0])[:10]
+            log.info(
+                "source '%s': no file for %d of %d days, the first is %s", name, missing.size, len(all_days), first
+            )
     for name, _ in recipe.with_role("static"):
         if files[name].times.size:
             raise SourceError(f"source '{name}': its maps have times, expected role target or dynamic")

@@ -112,7 +112,8 @@ class Recipe:
     """A cube to be made.
 
     start, end: its first and last day, '2015-01-01'. grid: see `sgdsm.prepare.grid`. sources: by a name of their own;
-    one has the role of the target. terrain: a static variable (elevation) of which slope, aspect and topographic
+    one has the role of the target. land: a static variable that is above 0.5 on land (a mask, a share); by default the
+    cells that were ever observed are land. terrain: a static variable (elevation) of which slope, aspect and topographic
     position are made. features: name in the cube -> feature. step_days: days of a map (3: CASM's means). folder: where
     relative paths start.
     """
@@ -123,6 +124,7 @@ class Recipe:
     sources: dict[str, Source]
     features: dict[str, Feature] = field(default_factory=dict)
     screening: Screening = field(default_factory=Screening)
+    land: str | None = None
     terrain: str | None = None
     step_days: int = 1
     folder: str | None = None
@@ -151,8 +153,10 @@ class Recipe:
         for of in self.screening.names():
             if of not in names:
                 raise ConfigError(f"recipe: screening looks at '{of}', expected one of {names}")
-        if self.terrain is not None and self.terrain not in self.static():
-            raise ConfigError(f"recipe: terrain={self.terrain}: expected one of the static {self.static()}")
+        for key in ("land", "terrain"):
+            name = getattr(self, key)
+            if name is not None and name not in self.static():
+                raise ConfigError(f"recipe: {key}={name}: expected one of the static {self.static()}")
 
     def days(self) -> np.ndarray:
         """Days of the maps, datetime64[ns]."""

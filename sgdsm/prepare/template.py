@@ -21,7 +21,7 @@ FLAG_ATTRS = {
     "flag_meanings": "composite interpolated held",
 }
 TERRAIN = {"slope": "degree", "northness": "1", "eastness": "1", "tpi": "m"}
-LAND = {"role": "land", "long_name": "cells that were ever observed", "units": "1"}
+LAND = {"role": "land", "long_name": "land cells, which can be filled", "units": "1"}
 GLOBAL = {"Conventions": "CF-1.10", "title": "soil moisture and its covariates on one grid"}
 KEPT = ("units", "standard_name", "long_name")
 

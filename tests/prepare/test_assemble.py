@@ -220,9 +220,22 @@ def test_another_recipe_is_refused(cci):
         assemble(recipe(cci, end="2016-01-08"), cci / "cube.zarr", workers=1)
 
 
+def test_land_of_a_map(cci):
+    rows = 90 - 45 * (np.arange(ROWS) + 0.5)
+    share = np.linspace(0, 1, ROWS * COLUMNS, dtype=np.float32).reshape(ROWS, COLUMNS)
+    axes = {"lat": rows, "lon": -180 + 45 * (np.arange(COLUMNS) + 0.5)}
+    xr.Dataset({"frac": (("lat", "lon"), share, {"units": "1"})}, axes).to_netcdf(cci / "land.nc")
+    mask = Source("netcdf_grid", "land.nc", {"share": "share"}, "static", {"variables": {"share": "frac"}})
+    assemble(recipe(cci, sources={"cci": CCI, "mask": mask}, land="share"), cci / "cube.zarr", workers=1)
+    cube = xr.open_zarr(cci / "cube.zarr").load()
+    np.testing.assert_array_equal(cube["land"].values.astype(bool), share > 0.5)
+    assert by_role(open_prepared(str(cci / "cube.zarr")), "static") == ["share"]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"land": "mask"}, "land=mask"),
         ({"end": "2015-12-31"}, "is before start"),
         ({"start": "soon"}, "expected a day like"),
         ({"features": {"wet": Feature("antecedent", "rain")}}, "made of 'rain'"),
