@@ -113,9 +113,9 @@ class Recipe:
 
     start, end: its first and last day, '2015-01-01'. grid: see `sgdsm.prepare.grid`. sources: by a name of their own;
     one has the role of the target. land: a static variable that is above 0.5 on land (a mask, a share); by default
-    cells that were ever observed are land. terrain: a static variable (elevation) of which slope, aspect and topographic
-    position are made. features: name in the cube -> feature. step_days: days of a map (3: CASM's means). folder: where
-    relative paths start.
+    cells that were ever observed are land. terrain: a static variable (elevation) of which slope, aspect and position
+    are made. features: name in the cube -> feature. step_days: days of a map (3: CASM's means). folder: where relative
+    paths start.
     """
 
     start: str
