@@ -29,9 +29,10 @@ from sgdsm.prepare.grid import Regridder
 from sgdsm.prepare.quality import count, screen, table
 from sgdsm.prepare.recipe import Feature, Recipe, Source
 from sgdsm.prepare.store import Store
-from sgdsm.prepare.template import FLAG, method_of, static_maps, template
+from sgdsm.prepare.template import FLAG, known, method_of, static_maps, template
 from sgdsm.sources.files import Files, OnBadFile, SourceError
 from sgdsm.sources.names import Reason
+from sgdsm.sources.passes import mean_of_passes
 
 VALUES_IN_A_BLOCK = 2**24
 MAPS, FEATURES = "maps", "features"
@@ -97,9 +98,9 @@ class Kitchen:
             # another sensor's soil moisture: what its product rejects is missing
             array = array.where(found[f"{original}_reason"] == Reason.OBSERVED)
         method = method_of(self.recipe.sources[name], array)
-        maps = {variable: self._empty(length)}
+        values, maps = known(array), {variable: self._empty(length)}
         for k, day in enumerate(at):
-            maps[variable][day] = self.regridders[name].apply(array.values[k], method)
+            maps[variable][day] = self.regridders[name].apply(values[k], method)
         if f"{original}_{FLAG}" in found:
             flags = found[f"{original}_{FLAG}"].values.astype(np.float32)
             maps[f"{variable}_{FLAG}"] = np.full((length, *self.recipe.grid.shape), HELD, np.uint8)
@@ -143,10 +144,20 @@ class Kitchen:
         return screen(reason, sm=values, low=low, high=high, **given)
 
     def _digests(self, name: str, days: np.ndarray) -> dict[str, str]:
-        """Of the files whose first map falls in a block, so that each is noted once."""
-        files = self.files[name]
-        end = days[-1] + self.recipe.step_days * DAY
-        return {file.path.name: files.digest(file) for file in files.files if days[0] <= file.times[0] < end}
+        """Of the files whose first map that the cube uses falls in a block, so that each is noted once."""
+        files, source = self.files[name], self.recipe.sources[name]
+        period, reach = self.recipe.days(), (source.interpolate_days or 0) * DAY
+        end, last = (d[-1] + self.recipe.step_days * DAY for d in (days, period))
+        found = {}
+        for file in (*files.files, *files.also):
+            if not file.times.size or file.times[-1] < days[0] - reach or file.times[0] >= end + reach:
+                continue
+            used = file.times[(file.times >= period[0] - reach) & (file.times < last + reach)]
+            # composites beyond the period belong to its first or its last block
+            first = np.clip(used[:1], period[0], last - DAY)
+            if ((first >= days[0]) & (first < end)).any():
+                found[file.path.name] = files.digest(file)
+        return found
 
 
 def assemble(
@@ -171,6 +182,9 @@ def assemble(
     static = static_maps(recipe, files, regridders)
     most = max(1, min(16, VALUES_IN_A_BLOCK // int(np.prod(recipe.grid.shape))))
     store = Store.at(output, block_days, most)
+    _check_still_there(
+        [json.loads(note.read_text()) for note in store.again(recipe.plain(), _look_ahead(recipe))], files
+    )
     store.begin(template(recipe, files, static, store.block_days), recipe.plain(), _look_ahead(recipe))
     kitchen = Kitchen(recipe, store, files, regridders, on_bad_file)
     how: dict[str, Any] = {"scheduler": "processes", "num_workers": workers, "chunksize": 1}
@@ -246,6 +260,19 @@ def _check_period(recipe: Recipe, files: dict[str, Files]) -> None:
             raise SourceError(f"source '{name}': its maps have times, expected role target or dynamic")
 
 
+def _check_still_there(notes: list[dict[str, Any]], files: dict[str, Files]) -> None:
+    """Raises SourceError where a block that is made anew would lose what came from a file that is gone."""
+    for note in notes:
+        skipped = "\n".join(note.get("bad", []))
+        for name, digests in note.get("files", {}).items():
+            there = {file.path.name for file in (*files[name].files, *files[name].also)}
+            gone = sorted(file for file in digests if file not in there and file not in skipped)
+            if gone:
+                raise SourceError(
+                    f"source '{name}': {gone[0]} is gone, and the last maps of the cube, which are made again, need it"
+                )
+
+
 def _daily(files: Files, days: np.ndarray, source: Source, on_bad_file: OnBadFile, bad: list[str]) -> xr.Dataset:
     """Maps of the days, those that the product lacks left out."""
     module = import_module(f"sgdsm.sources.{files.product}")
@@ -258,7 +285,13 @@ def _daily(files: Files, days: np.ndarray, source: Source, on_bad_file: OnBadFil
     maps = files.load(wanted, on_bad_file, bad)
     dates = maps["time"].values.astype("datetime64[D]").astype("datetime64[ns]")
     maps = maps.assign_coords(time=dates)
-    return maps if len(np.unique(dates)) == len(dates) else maps.groupby("time").mean(keep_attrs=True)
+    if len(np.unique(dates)) == len(dates):
+        return maps
+    if "sm_reason" not in maps:
+        return maps.groupby("time").mean(keep_attrs=True)
+    # reasons have no mean, and what is rejected takes no part in that of soil moisture
+    times = [[part.isel(time=[k]) for k in range(part.sizes["time"])] for _, part in maps.groupby("time")]
+    return xr.concat([mean_of_passes(part) for part in times], "time")
 
 
 def _between(files: Files, days: np.ndarray, source: Source, on_bad_file: OnBadFile, bad: list[str]) -> xr.Dataset:

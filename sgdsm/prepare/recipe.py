@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
@@ -196,6 +197,7 @@ class Recipe:
     def _day(self, key: str) -> np.datetime64:
         text = getattr(self, key)
         try:
-            return np.datetime64(text, "D")
+            # a month or a year is not taken for its first day
+            return np.datetime64(date.fromisoformat(text), "D")
         except ValueError:
             raise ConfigError(f"recipe: {key}={text!r}: expected a day like 2015-12-31") from None

@@ -79,16 +79,23 @@ class Store:
         if before["end"] < plan["end"]:
             self._append(template, plan, redo_days)
 
+    def again(self, plan: dict[str, Any], redo_days: int) -> list[Path]:
+        """The notes of the finished blocks that `begin` will make anew, as this plan is longer."""
+        import zarr
+
+        before = json.loads(str(_attrs(self.path).get(PLAN, "null")))
+        if before is None or {**before, "end": plan["end"]} != plan or before["end"] >= plan["end"]:
+            return []
+        length = zarr.open_group(self.path, mode="r", use_consolidated=False)["time"].shape[0]  # type: ignore[union-attr]
+        return [note for note in self.notes.glob("*.json") if self._end(note) > length - redo_days]
+
     def _append(self, template: xr.Dataset, plan: dict[str, Any], redo_days: int) -> None:
         import zarr
 
         group: Any = zarr.open_group(self.path, mode="r+", use_consolidated=False)
-        length = group["time"].shape[0]
         group.attrs[UNFINISHED] = 1
-        for note in self.notes.glob("*.json"):
-            last = (int(note.stem.rsplit("-", 1)[1]) + 1) * self.block_days
-            if last > length - redo_days:
-                note.unlink()
+        for note in self.again(plan, redo_days):
+            note.unlink()
         for name, variable in [*template.data_vars.items(), ("time", template["time"])]:
             if "time" in variable.dims:
                 group[name].resize(variable.shape)
@@ -144,11 +151,16 @@ class Store:
         for name, values in static.items():
             group[name][:] = values
         group.attrs.update(attrs)
-        del group.attrs[UNFINISHED]
+        # not there, where a finished one is finished again
+        group.attrs.pop(UNFINISHED, None)
         with warnings.catch_warnings():
             # not in the specification yet, but what xarray looks for first
             warnings.filterwarnings("ignore", message="Consolidated metadata")
             zarr.consolidate_metadata(self.path)
+
+    def _end(self, note: Path) -> int:
+        """Maps up to the end of the block of a note."""
+        return (int(note.stem.rsplit("-", 1)[1]) + 1) * self.block_days
 
     def _note(self, stage: str, block: int) -> Path:
         return self.notes / f"{stage}-{block:05d}.json"

@@ -71,7 +71,7 @@ def static_maps(recipe: Recipe, files: dict[str, Files], regridders: dict[str, R
         original = files[name].map()
         for variable, its in source.variables.items():
             attrs = described(original, its, files[name].product)
-            values = regridders[name].apply(original[its].values, method_of(source, original[its]))
+            values = regridders[name].apply(known(original[its]), method_of(source, original[its]))
             found[variable] = values, attrs
             if variable == recipe.terrain:
                 # on its own fine grid: slopes of averaged elevations are too gentle
@@ -80,6 +80,13 @@ def static_maps(recipe: Recipe, files: dict[str, Files], regridders: dict[str, R
                     attrs = {"units": TERRAIN[key], "long_name": f"{key} of the terrain"}
                     found[key] = regridders[name].apply(fine, "mean"), attrs
     return found
+
+
+def known(array: xr.DataArray) -> np.ndarray:
+    """Values of an array, NaN where whole numbers have the one that stands for none (the attribute `missing`)."""
+    if "missing" not in array.attrs:
+        return array.values
+    return np.where(array.values == array.attrs["missing"], np.float32(np.nan), array.values.astype(np.float32))
 
 
 def method_of(source: Source, array: xr.DataArray) -> Method:

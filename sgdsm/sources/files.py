@@ -25,7 +25,6 @@ from sgdsm.cube import SgdsmError, log, suggest
 # what is no product: parts that the products share, and the built-in worlds
 SHARED = {"files", "names", "ease", "passes", "packed", "netcdf3", "raster", "stations"}
 SHARED |= {"reanalysis", "reanalysis_daily", "simulate", "emission", "orbit", "taught"}
-SHARED |= {"simulate", "emission", "orbit", "taught"}
 OnBadFile = Literal["fail", "skip"]
 # the NetCDF library may not be used by two threads at once: that ends the process
 ONE_READER = threading.RLock()
@@ -49,12 +48,14 @@ class Files:
 
     read: the maps `steps` of a file, in memory, as a Dataset with our names; dims (time, lat, lon) or (time, y, x), or
     without time. merge: how files that share a time become one Dataset (half orbits, tiles); None: that is an error.
+    also: files with other variables of these times, which `read` finds by itself.
     """
 
     product: str
     files: list[File]
     read: Callable[[Path, slice], xr.Dataset]
     merge: Callable[[list[xr.Dataset]], xr.Dataset] | None = None
+    also: list[File] = field(default_factory=list)
     _first: xr.Dataset | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -131,11 +132,8 @@ class Files:
         example = self.example()
         if "time" not in example.dims:
             return self.map()
-        chunks = (
-            [file.times for file in self.files]
-            if self.merge is None
-            else [self.times[k : k + 1] for k in range(len(self.times))]
-        )
+        # as many times as chunks, where files share them
+        chunks = [file.times for file in self.files] if self.merge is None else list(self.times[:, None])
         lazy: dict[str, list[Any]] = {str(n): [] for n, v in example.data_vars.items() if "time" in v.dims}
         for times in chunks:
             part = delayed(self._chunk)(times, on_bad_file)
@@ -170,7 +168,7 @@ class Files:
             found = found.assign_coords(time=expected)
         example = self.example()
         for dim in ("lat", "lon", "y", "x"):
-            if self.merge is None and dim in example.dims and not _same(example[dim], found.get(dim)):
+            if dim in example.dims and not _same(example[dim], found.get(dim)):
                 grid = dict(found.sizes)
                 raise SourceError(
                     f"{file.path}: another grid ({grid}) than that of {self.files[0].path} ({dict(example.sizes)})"

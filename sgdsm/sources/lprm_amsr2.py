@@ -20,6 +20,7 @@ from sgdsm.sources.passes import mean_of_passes, of_overpass
 
 PATTERNS = ("LPRM-AMSR*_L3_*SOILM3*.nc*",)
 DATE = r"_SOILM3_V\d+_(\d{8})"
+PASS = r"_([AD])_SOILM3_V\d+_(\d{8})"
 BANDS = ("c1", "c2", "c", "x")
 FLAG_MISSING = -32767
 
@@ -28,7 +29,7 @@ def files(paths: Sequence[Path], band: str = "c1", overpass: str = "both") -> Fi
     """The days of the files, told by their names."""
     if band not in BANDS:
         raise SourceError(f"lprm_amsr2: band '{band}', expected one of {', '.join(BANDS)}")
-    used = of_overpass("lprm_amsr2", paths, overpass, {"am": "_D_SOILM3_", "pm": "_A_SOILM3_"})
+    used = of_overpass("lprm_amsr2", paths, overpass, {"am": "_D_SOILM3_", "pm": "_A_SOILM3_"}, PASS)
     return Files("lprm_amsr2", dated(used, DATE), partial(read, band=band), mean_of_passes)
 
 

@@ -19,15 +19,22 @@ def check_overpass(product: str, overpass: str) -> None:
         raise SourceError(f"{product}: overpass '{overpass}', expected am, pm or both")
 
 
-def of_overpass(product: str, paths: Sequence[Path], overpass: str, names: dict[str, str]) -> list[Path]:
-    """The files of an overpass; names: the regular expression that names of files match, for am and pm.
+def of_overpass(product: str, paths: Sequence[Path], overpass: str, names: dict[str, str], one: str) -> list[Path]:
+    """The files of an overpass; names: the regular expression that names of files match, for am and pm. one: its groups
+    in a name tell which pass it is.
 
-    Raises SourceError where there are none.
+    Raises SourceError where there are none, or two of the same pass (their mean would be taken).
     """
     check_overpass(product, overpass)
     found = [p for p in paths if overpass == "both" or re.search(names[overpass], p.name)]
     if not found:
         raise SourceError(f"{product}: none of the {len(paths)} files is of overpass '{overpass}': {paths[0]}")
+    seen: dict[tuple[str, ...], Path] = {}
+    for path in found:
+        match = re.search(one, path.name)
+        # a name that tells no date is refused where dates are looked for
+        if match and seen.setdefault(match.groups(), path) != path:
+            raise SourceError(f"{path} and {seen[match.groups()]}: both hold one pass, expected one file")
     return found
 
 

@@ -125,8 +125,10 @@ class Hours:
     def files(self) -> Files:
         """The files with the first variable, whose times are those of all maps; reading finds the others."""
         first = self.stamps[self.variables[0]]
-        numbers = np.unique(first.file)
-        return Files(self.product, [File(self.paths[k], np.sort(first.times[first.file == k])) for k in numbers], self)
+        main = _files(self.paths, first)
+        named = {file.path for file in main}
+        others = {f.path: f for stamps in self.stamps.values() for f in _files(self.paths, stamps)}
+        return Files(self.product, main, self, also=[f for path, f in others.items() if path not in named])
 
     def __call__(self, path: Path, steps: slice) -> xr.Dataset:
         """Maps of the hours `steps` of a file: states at the stamp, amounts of the hour that ends there (NaN where
@@ -214,6 +216,10 @@ class Hours:
             a, b = self.paths[file[k]], self.paths[file[k + 1]]
             raise SourceError(f"{a} and {b}: both hold {name} at {str(times[k])[:16]}, expected one")
         return Stamps(times, file, step)
+
+
+def _files(paths: Sequence[Path], stamps: Stamps) -> list[File]:
+    return [File(paths[k], np.sort(stamps.times[stamps.file == k])) for k in np.unique(stamps.file)]
 
 
 def described(name: str) -> tuple[str, dict[str, Any]]:

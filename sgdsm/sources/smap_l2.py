@@ -22,12 +22,13 @@ from sgdsm.sources.smap_l3 import FLAG_FILL, release, retrieved
 PATTERNS = ("SMAP_L2_SM_P_*.h5",)
 # the half orbit belongs to the day on which it starts
 DATE = r"_[AD]_(\d{8})T\d{6}_"
+PASS = r"_(\d+)_([AD])_(\d{8}T\d{6})_"
 EMPTY = {"sm": np.nan, "sm_reason": Reason.NO_DATA, "flag": FLAG_FILL}
 
 
 def files(paths: Sequence[Path], overpass: str = "both") -> Files:
     """The days of the half orbits, told by their names."""
-    used = of_overpass("smap_l2", paths, overpass, {"am": "_D_", "pm": "_A_"})
+    used = of_overpass("smap_l2", paths, overpass, {"am": "_D_", "pm": "_A_"}, PASS)
     return Files("smap_l2", dated(used, DATE), read, mean_of_passes)
 
 

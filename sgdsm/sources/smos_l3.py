@@ -21,12 +21,13 @@ from sgdsm.sources.passes import mean_of_passes, of_overpass
 
 PATTERNS = ("SM_*_MIR_CLF31[AD]_*.nc", "SM_*_MIR_CLF3S[AD]_*.nc")
 DATE = r"_MIR_CLF3[1S][AD]_(\d{8})T"
+PASS = r"_CLF3[1S]([AD])_(\d{8})T"
 NAMES = {"am": "_CLF3[1S]A_", "pm": "_CLF3[1S]D_"}
 
 
 def files(paths: Sequence[Path], overpass: str = "both", largest_rfi: float = 0.2, largest_dqx: float = 0.1) -> Files:
     """The days of the files, told by their names."""
-    used = of_overpass("smos_l3", paths, overpass, NAMES)
+    used = of_overpass("smos_l3", paths, overpass, NAMES, PASS)
     read_ = partial(read, largest_rfi=largest_rfi, largest_dqx=largest_dqx)
     return Files("smos_l3", dated(used, DATE), read_, mean_of_passes)
 

@@ -214,6 +214,9 @@ def test_another_recipe_is_refused(cci):
         assemble(other, cci / "cube.zarr", workers=1)
     with pytest.raises(CubeError, match="grid differ"):
         open_prepared(str(cci / "cube.zarr"), other)
+    renamed = recipe(cci, end="2016-01-11", sources={"other": CCI})
+    with pytest.raises(ConfigError, match="sources differ"):
+        assemble(renamed, cci / "cube.zarr", workers=1)
     with pytest.raises(ConfigError, match="begun with"):
         assemble(recipe(cci), cci / "cube.zarr", workers=1, block_days=2)
     with pytest.raises(ConfigError, match="end differ"):
@@ -238,6 +241,7 @@ def test_land_of_a_map(cci):
         ({"land": "mask"}, "land=mask"),
         ({"end": "2015-12-31"}, "is before start"),
         ({"start": "soon"}, "expected a day like"),
+        ({"end": "2016-01"}, "expected a day like"),
         ({"features": {"wet": Feature("antecedent", "rain")}}, "made of 'rain'"),
         ({"sources": {"a": CCI, "b": CCI}}, "one source with the role target"),
         ({"screening": Screening(soil_temperature="stl1")}, "screening looks at 'stl1'"),
@@ -327,3 +331,71 @@ def test_projected_cubes_keep_their_crs(cci):
         np.testing.assert_allclose(cube["lat"], grid.lat())
         assert np.isfinite(cube["sm"]).any()
     del fill
+
+
+def test_a_finished_cube_may_be_finished_again(cci):
+    assemble(recipe(cci), cci / "cube.zarr", workers=1)
+    told = assemble(recipe(cci), cci / "cube.zarr", workers=1)
+    assert "observed" in told
+    assert np.isfinite(open_prepared(str(cci / "cube.zarr"))["sm"]).any()
+
+
+def test_a_missing_class_is_no_class(cci):
+    rows, columns = 90 - 45 * (np.arange(ROWS) + 0.5), -180 + 45 * (np.arange(COLUMNS) + 0.5)
+    cover = np.full((ROWS, COLUMNS), 3, np.uint8)
+    cover[0] = 255
+    maps = xr.Dataset({"lc": (("lat", "lon"), cover)}, {"lat": rows, "lon": columns})
+    maps.to_netcdf(cci / "cover.nc", encoding={"lc": {"_FillValue": 255}})
+    source = Source("class_map", "cover.nc", {"cover": "land_cover"}, role="static")
+    assemble(recipe(cci, sources={"cci": CCI, "cover": source}), cci / "cube.zarr", workers=1)
+    found = xr.open_zarr(cci / "cube.zarr")["cover"].values
+    assert np.isnan(found[0]).all()
+    assert (found[1:] == 3).all()
+
+
+def test_two_times_on_a_day(tmp_path):
+    """One rejects what the other observes, and lacks what the other has."""
+    first = np.full((ROWS, COLUMNS), 0.2, np.float32)
+    second = first + 0.2
+    second[0, :2] = np.nan, 1.7
+    for hour, values in (("00", first), ("12", second)):
+        make_cov.image(tmp_path / f"x_20160101T{hour}.tif", values, west=-180, north=90, cell=45)
+    options = {"date": r"_(\d{8}T\d{2})", "date_form": "%Y%m%dT%H"}
+    source = Source("geotiff_stack", ".", {"sm": "sm"}, role="target", options=options)
+    assemble(recipe(tmp_path, end="2016-01-01", sources={"x": source}), tmp_path / "cube.zarr", workers=1)
+    cube = xr.open_zarr(tmp_path / "cube.zarr")
+    np.testing.assert_allclose(cube["sm"].values[0, 0, :3], [0.2, 0.2, 0.3], rtol=1e-6)
+    assert (cube["sm_reason"].values == Reason.OBSERVED).all()
+
+
+def test_provenance_names_all_files(cci):
+    """Weather in files of their own, and a file that begins before the cube does."""
+    hours = 24 * 11
+    times = np.datetime64("2016-01-01") + np.arange(hours) * np.timedelta64(1, "h")
+    (cci / "era").mkdir()
+    for name, variable in (("instant", "t2m"), ("sums", "tp")):
+        make_cov.era5(cci / "era" / f"{name}.nc", times, {variable: np.full((hours, 4, 5), 0.5, np.float32)})
+    variables = {"temperature": "air_temperature", "rain": "precipitation"}
+    more = {"grid": regular_grid(1.0, (0.0, -2.0, 4.0, 2.0))}
+    target = Source("esa_cci", "cci", {"sm": "sm"}, role="target", method="nearest")
+    sources = {"cci": target, "weather": Source("era5_land", "era", variables, method="nearest")}
+    assemble(recipe(cci, start="2016-01-03", sources=sources, **more), cci / "cube.zarr", workers=1, block_days=3)
+    told = json.loads(xr.open_zarr(cci / "cube.zarr").attrs["sources"])
+    assert told["weather"]["files"] == "2: instant.nc to sums.nc"
+    assert told["cci"]["files"].startswith("8: ")
+
+
+def test_appending_loses_no_day_whose_file_is_gone(cci):
+    assemble(recipe(cci, end="2016-01-05"), cci / "cube.zarr", workers=1, block_days=4)
+    before = xr.open_zarr(cci / "cube.zarr")["sm"].load()
+    gone = sorted((cci / "cci").glob("*.nc"))[:5]
+    kept = [path.rename(cci / path.name) for path in gone]
+    with pytest.raises(SourceError, match=r"20160105.* is gone"):
+        assemble(recipe(cci), cci / "cube.zarr", workers=1)
+    np.testing.assert_array_equal(open_prepared(str(cci / "cube.zarr"))["sm"], before)
+    # the first block is not made again, and needs no file
+    kept[4].rename(gone[4])
+    assemble(recipe(cci), cci / "cube.zarr", workers=1)
+    after = xr.open_zarr(cci / "cube.zarr")["sm"]
+    np.testing.assert_array_equal(after[:5], before)
+    assert np.isfinite(after).any(("lat", "lon")).all()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import netCDF4
 import numpy as np
 import pytest
 
@@ -47,3 +48,20 @@ def test_day_and_night(tmp_path):
     assert both["sm_reason"].values[0, 1, 2] == Reason.OBSERVED
     night = open_product("lprm_amsr2", tmp_path, overpass="am")
     np.testing.assert_allclose(night["sm"].values[0], NIGHT / 100, rtol=1e-6)
+
+
+def test_another_grid_is_refused(tmp_path):
+    make_sm.lprm(tmp_path, "20150401", "D", NIGHT)
+    other = make_sm.lprm(tmp_path, "20150402", "D", NIGHT)
+    with netCDF4.Dataset(other, "a") as file:
+        file["Longitude"][:] = file["Longitude"][:] / 2
+    with pytest.raises(SourceError, match=r"20150402.*another grid"):
+        open_product("lprm_amsr2", tmp_path).load()
+
+
+def test_a_pass_that_is_there_twice_is_refused(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        make_sm.lprm(tmp_path / name, "20150401", "D", NIGHT)
+    with pytest.raises(SourceError, match="both hold one pass"):
+        open_product("lprm_amsr2", tmp_path)
