@@ -97,7 +97,8 @@ def _dispatch(command: str, words: list[str], wants_traceback: bool) -> None:
             words.append(f"runs=[{names}]")
     if command in ("describe", "export"):
         words = [w if "=" in w or w.startswith("-") else "cube='" + w.replace("'", "\\'") + "'" for w in words]
-    words = [quoted(word) for word in words]
+    # Hydra wants its own flags first
+    words = sorted((quoted(word) for word in words), key=lambda word: not word.startswith("-"))
     sys.argv = [sys.argv[0], *words]
     task = COMMANDS[command]
 

@@ -9,6 +9,7 @@ import xarray as xr
 
 from sgdsm.build import TARGET, build, check_spec, fits
 from sgdsm.cube import ConfigError, CubeError, by_role, log, open_dataset
+from sgdsm.prepare.store import UNFINISHED
 
 PREPARED = "sgdsm.prepare.prepared.open_prepared"
 
@@ -48,9 +49,13 @@ def describe(config: dict[str, Any]) -> None:
 
     path = Path(str(config["cube"]))
     cube = open_dataset(path)
+    if UNFINISHED in cube.attrs:
+        raise CubeError(f"{path} is not finished: go on with `python -m sgdsm prepare` and the same words")
     for role in ("target", "land"):
         if len(by_role(cube, role)) != 1:
-            raise CubeError(f"{path}: expected one variable with the attribute role='{role}', as prepare writes it")
+            raise CubeError(
+                f"{path}: expected a cube, with one variable of the attribute role='{role}', as prepare writes it"
+            )
     found = coverage(cube)
     print(lines(cube, found))
     picture = Path(config["figure"] or f"{path}.png")
@@ -69,5 +74,6 @@ def export(config: dict[str, Any]) -> None:
         raise ConfigError(f"output={output}: there is no folder {output.absolute().parent}")
     dataset = open_dataset(str(config["cube"]))
     LAYOUTS[layout](dataset, output)
-    log.info("written as %s", layout)
+    if layout == "sgd_sm":
+        log.info("rounded to whole percent, with the names of SGD-SM's files and variables")
     print(f"written: {output}")

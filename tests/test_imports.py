@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "sgdsm"
 ORDER = [
     {"hdf5"},
     {"cube"},
-    {"box"},
+    {"box", "alone"},
     {"windows", "statistics"},
     {"build"},
     {"sources"},

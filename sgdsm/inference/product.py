@@ -96,7 +96,7 @@ def layout(cube: xr.Dataset, level: float | None, source: str, box: Box) -> Layo
     coords = {dim: _coordinate(part, dim) for dim in dims}
     written = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     attrs = {
-        "Conventions": "CF-1.11",
+        "Conventions": "CF-1.10",
         "title": f"{described.get('long_name', name)} with filled gaps",
         "source": source,
         "history": f"{written} gaps filled by sgdsm",

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from sgdsm.alone import alone
 from sgdsm.cube import log
 from sgdsm.prepare.features import (
     HELD,
@@ -28,14 +29,15 @@ from sgdsm.prepare.features import (
 from sgdsm.prepare.grid import Regridder
 from sgdsm.prepare.quality import count, screen, table
 from sgdsm.prepare.recipe import Feature, Recipe, Source
-from sgdsm.prepare.store import Store
+from sgdsm.prepare.store import FIRST_STAGE, Store
 from sgdsm.prepare.template import FLAG, known, method_of, static_maps, template
 from sgdsm.sources.files import Files, OnBadFile, SourceError
 from sgdsm.sources.names import Reason
 from sgdsm.sources.passes import mean_of_passes
 
 VALUES_IN_A_BLOCK = 2**24
-MAPS, FEATURES = "maps", "features"
+MAPS, FEATURES = FIRST_STAGE, "features"
+VALUES_AT_ONCE = 2**25
 DAY = np.timedelta64(1, "D")
 
 
@@ -65,7 +67,36 @@ class Kitchen:
             if name in values:
                 values[name] = np.where(reason == Reason.OBSERVED, values[name], np.float32(np.nan))
         values[f"{target}_reason"] = reason
-        self.store.write(MAPS, block, values, {"bad": bad, "files": digests, "reasons": count(reason)})
+        note = {"bad": bad, "files": digests, "reasons": count(reason), "inputs": self.inputs(block)}
+        self.store.write(MAPS, block, values, note)
+
+    def make_all(self, stage: str, blocks: list[int]) -> None:
+        """Make several blocks, one after another."""
+        for block in blocks:
+            (self.make if stage == MAPS else self.make_features)(block)
+
+    def inputs(self, block: int) -> dict[str, list[int]]:
+        """Size and time of change of each file that a block looks at."""
+        days = self.recipe.days()[self.store.days(block)]
+        found = {}
+        for name, source in self.recipe.with_role("target", "dynamic"):
+            reach = ((source.interpolate_days or 0) + source.composite_days - 1) * DAY
+            begin, end = days[0] - reach, days[-1] + reach + self.recipe.step_days * DAY
+            for file in self.files[name].files:
+                if file.times[0] <= end and file.times[-1] >= begin and file.path.exists():
+                    status = file.path.stat()
+                    found[f"{name}/{file.path.name}"] = [status.st_size, status.st_mtime_ns]
+        return found
+
+    def changed(self) -> list[int]:
+        """Finished blocks whose files are not as they were: others have come, or have been mended."""
+        found = []
+        for block in self.store.blocks(len(self.recipe.days())):
+            note = self.store.note(MAPS, block)
+            before = {} if note is None else note["inputs"]
+            if note is not None and any(before.get(name) != status for name, status in self.inputs(block).items()):
+                found.append(block)
+        return found
 
     def make_features(self, block: int) -> None:
         """Make and store the features of a block from the maps that are stored."""
@@ -82,31 +113,60 @@ class Kitchen:
         """Maps of a source's variables on the grid; days that it lacks are empty."""
         step = self.recipe.step_days
         single = (days[:, None] + np.arange(step) * DAY).ravel()
-        found = _daily(self.files[name], single, source, self.on_bad_file, bad)
-        at = np.searchsorted(single, found["time"].values)
-        make = self._target if source.role == "target" else self._covariate
-        maps: dict[str, np.ndarray] = {}
-        for variable, original in source.variables.items():
-            maps |= make(name, variable, found, original, at, len(single))
+        if source.interpolate_days is not None:
+            maps = self._between(name, source, single, bad)
+        else:
+            # a few days at once where the product's grid is finer than the cube's
+            example = self.files[name].example()
+            cells = int(np.prod([example.sizes[d] for d in example.dims if d != "time"])) * len(source.variables)
+            count = max(1, VALUES_AT_ONCE // cells)
+            parts = [self._days(name, source, single[k : k + count], bad) for k in range(0, len(single), count)]
+            maps = {n: np.concatenate([part[n] for part in parts]) for n in parts[0]} if len(parts) > 1 else parts[0]
         return {n: _several_days(m, step) for n, m in maps.items()} if step > 1 else maps
 
-    def _covariate(
-        self, name: str, variable: str, found: xr.Dataset, original: str, at: np.ndarray, length: int
-    ) -> dict[str, np.ndarray]:
+    def _days(self, name: str, source: Source, days: np.ndarray, bad: list[str]) -> dict[str, np.ndarray]:
+        found = _daily(self.files[name], days, self.on_bad_file, bad)
+        at = np.searchsorted(days, found["time"].values)
+        expected = np.isin(days, self.files[name].times.astype("datetime64[D]").astype("datetime64[ns]"))
+        skipped = np.setdiff1d(np.flatnonzero(expected), at)
+        maps: dict[str, np.ndarray] = {}
+        for variable, original in source.variables.items():
+            if source.role == "target":
+                maps |= self._target(name, variable, found, original, at, len(days))
+                maps[f"{variable}_reason"][skipped] = Reason.FILE_SKIPPED
+            else:
+                maps[variable] = self._covariate(name, found, original, at, len(days))
+        return maps
+
+    def _between(self, name: str, source: Source, days: np.ndarray, bad: list[str]) -> dict[str, np.ndarray]:
+        """Composites, on the grid, interpolated to the days; and how each value came about."""
+        assert source.interpolate_days is not None
+        files, middle = self.files[name], (source.composite_days - 1) // 2 * DAY
+        reach, centres = source.interpolate_days * DAY, files.times + middle
+        near = files.times[(centres >= days[0] - reach) & (centres <= days[-1] + reach)]
+        parts = [files.load(near[k : k + 1], self.on_bad_file, bad) for k in range(len(near))]
+        parts = [part for part in parts if part.sizes["time"]]
+        maps: dict[str, np.ndarray] = {}
+        for variable, original in source.variables.items():
+            if not parts:
+                maps[variable] = self._empty(len(days))
+                maps[f"{variable}_{FLAG}"] = np.full(maps[variable].shape, HELD, np.uint8)
+                continue
+            coarse = np.concatenate([self._covariate(name, p, original, np.zeros(1, int), 1) for p in parts])
+            times = np.concatenate([part["time"].values for part in parts]) + middle
+            values, flags = composites(coarse, times, days, source.interpolate_days)
+            maps |= {variable: values, f"{variable}_{FLAG}": flags}
+        return maps
+
+    def _covariate(self, name: str, found: xr.Dataset, original: str, at: np.ndarray, length: int) -> np.ndarray:
         array = found[original]
         if f"{original}_reason" in found:
             # another sensor's soil moisture: what its product rejects is missing
             array = array.where(found[f"{original}_reason"] == Reason.OBSERVED)
         method = method_of(self.recipe.sources[name], array)
-        values, maps = known(array), {variable: self._empty(length)}
+        values, maps = known(array), self._empty(length)
         for k, day in enumerate(at):
-            maps[variable][day] = self.regridders[name].apply(values[k], method)
-        if f"{original}_{FLAG}" in found:
-            flags = found[f"{original}_{FLAG}"].values.astype(np.float32)
-            maps[f"{variable}_{FLAG}"] = np.full((length, *self.recipe.grid.shape), HELD, np.uint8)
-            for k, day in enumerate(at):
-                there = self.regridders[name].apply(flags[k], "nearest")
-                maps[f"{variable}_{FLAG}"][day] = np.nan_to_num(there, nan=HELD)
+            maps[day] = self.regridders[name].apply(values[k], method)
         return maps
 
     def _target(
@@ -165,12 +225,22 @@ def assemble(
 ) -> str:
     """Make the cube of a recipe as a Zarr store; returns the table of what was rejected and why.
 
-    An interrupted call goes on where it stopped, and a recipe with a later `end` appends. workers: processes.
+    An interrupted call goes on where it stopped, a recipe with a later `end` appends, and blocks whose files are not as
+    they were are made again. workers: processes (a script that calls this needs `if __name__ == "__main__":`).
     on_bad_file: 'skip' leaves the maps of a broken file empty and says so. block_days: maps in memory at once for each
     process, and in a chunk of the store; by default as many as hold 16 million values of a variable, at most 16.
 
     Raises SourceError naming a file that cannot be used; ConfigError where the output holds something else.
     """
+    with alone(output):
+        try:
+            return _assemble(recipe, output, workers, on_bad_file, block_days)
+        except OSError as error:
+            # of a full disk Zarr tells no file
+            raise error if error.filename else OSError(error.errno, error.strerror, str(output)) from error
+
+
+def _assemble(recipe: Recipe, output: Path, workers: int, on_bad_file: OnBadFile, block_days: int | None) -> str:
     from dask.base import compute
     from dask.delayed import delayed
     from dask.diagnostics.progress import ProgressBar
@@ -187,8 +257,12 @@ def assemble(
     )
     store.begin(template(recipe, files, static, store.block_days), recipe.plain(), _look_ahead(recipe))
     kitchen = Kitchen(recipe, store, files, regridders, on_bad_file)
+    changed = kitchen.changed()
+    if changed:
+        log.info("%d blocks are made again: their files are not as they were", len(changed))
+    store.forget(changed)
     how: dict[str, Any] = {"scheduler": "processes", "num_workers": workers, "chunksize": 1}
-    for stage, make in ((MAPS, kitchen.make), (FEATURES, kitchen.make_features)):
+    for stage in (MAPS, FEATURES):
         if stage == FEATURES and not recipe.features:
             continue
         blocks = store.blocks(len(days))
@@ -197,7 +271,10 @@ def assemble(
             log.info("going on: %d of %d blocks of %s are there", len(blocks) - len(left), len(blocks), stage)
         watched = sys.stderr.isatty()
         with ProgressBar(minimum=2.0, dt=0.5, out=sys.stderr) if watched else nullcontext():
-            compute(*[delayed(make)(k) for k in left], **(how if workers > 1 else {"scheduler": "synchronous"}))
+            # in few parcels: each carries the lists of all files
+            parcels = [left[k :: 8 * workers] for k in range(min(len(left), 8 * workers))]
+            tasks = [delayed(kitchen.make_all)(stage, parcel) for parcel in parcels]
+            compute(*tasks, **(how if workers > 1 else {"scheduler": "synchronous"}))
     return _finish(kitchen, [store.note(MAPS, k) or {} for k in store.blocks(len(days))])
 
 
@@ -273,14 +350,12 @@ def _check_still_there(notes: list[dict[str, Any]], files: dict[str, Files]) -> 
                 )
 
 
-def _daily(files: Files, days: np.ndarray, source: Source, on_bad_file: OnBadFile, bad: list[str]) -> xr.Dataset:
+def _daily(files: Files, days: np.ndarray, on_bad_file: OnBadFile, bad: list[str]) -> xr.Dataset:
     """Maps of the days, those that the product lacks left out."""
     module = import_module(f"sgdsm.sources.{files.product}")
     if hasattr(module, "daily"):
         found: xr.Dataset = module.daily(files, days, on_bad_file, bad)
         return found
-    if source.interpolate_days is not None:
-        return _between(files, days, source, on_bad_file, bad)
     wanted = files.times[np.isin(files.times.astype("datetime64[D]"), days.astype("datetime64[D]"))]
     maps = files.load(wanted, on_bad_file, bad)
     dates = maps["time"].values.astype("datetime64[D]").astype("datetime64[ns]")
@@ -292,23 +367,6 @@ def _daily(files: Files, days: np.ndarray, source: Source, on_bad_file: OnBadFil
     # reasons have no mean, and what is rejected takes no part in that of soil moisture
     times = [[part.isel(time=[k]) for k in range(part.sizes["time"])] for _, part in maps.groupby("time")]
     return xr.concat([mean_of_passes(part) for part in times], "time")
-
-
-def _between(files: Files, days: np.ndarray, source: Source, on_bad_file: OnBadFile, bad: list[str]) -> xr.Dataset:
-    """Composites interpolated to the days, and how each value came about."""
-    assert source.interpolate_days is not None
-    reach, middle = source.interpolate_days * DAY, (source.composite_days - 1) // 2 * DAY
-    centres = files.times + middle
-    maps = files.load(files.times[(centres >= days[0] - reach) & (centres <= days[-1] + reach)], on_bad_file, bad)
-    axes = {d: maps[d] for d in maps.dims if d != "time"}
-    if not maps.sizes["time"]:
-        return xr.Dataset({n: maps[n] for n in source.variables.values()})
-    found: dict[str, Any] = {}
-    for name in source.variables.values():
-        values, flags = composites(maps[name].values, maps["time"].values + middle, days, source.interpolate_days)
-        found[name] = maps[name].dims, values, maps[name].attrs
-        found[f"{name}_{FLAG}"] = maps[name].dims, flags
-    return xr.Dataset(found, {**axes, "time": days})
 
 
 def _coarse_reason(regridder: Regridder, reason: np.ndarray, values: np.ndarray) -> np.ndarray:

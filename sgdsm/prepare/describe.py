@@ -103,6 +103,7 @@ def figure(cube: xr.Dataset, found: Coverage, path: Path) -> Path:
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.dates import AutoDateLocator
 
     target = target_of(cube)
     rows, columns = space_dims(target)
@@ -116,6 +117,9 @@ def figure(cube: xr.Dataset, found: Coverage, path: Path) -> Path:
     axes[1].plot(months, list(found.by_month.values()), marker="o" if len(months) < 40 else None, color="tab:blue")
     axes[1].set(title="when", ylabel="share of the land observed", ylim=(0, 1))
     axes[1].tick_params(axis="x", rotation=30)
+    axes[1].xaxis.set_major_locator(AutoDateLocator(maxticks=7))
+    edge = np.timedelta64(15, "D")
+    axes[1].set_xlim(months[0].astype("datetime64[D]") - edge, months[-1].astype("datetime64[D]") + edge)
     missing = max(1, sum(length * n for length, n in found.gaps.items()))
     shares = [
         sum(k * n for k, n in found.gaps.items() if k >= low and (high is None or k <= high)) / missing

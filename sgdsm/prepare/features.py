@@ -1,13 +1,13 @@
 """Features made of covariates that are on the target grid, and of elevation on its own fine grid.
 
 Arrays are (time, ..., rows, columns) float32 with NaN = no value. What looks back or ahead in time can be made slab by
-slab, with the days beyond the slab that `halo_days` tells. The season is none of them: the data layer gives each model
+slab, with as many days beyond the slab as it looks at. The season is none of them: the data layer gives each model
 cosine and sine of the year (`season_basis` in sgdsm/data/scaling.py).
 """
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,38 +27,23 @@ class Terrain(NamedTuple):
     tpi: np.ndarray
 
 
-def halo_days(feature: Literal["antecedent_precipitation", "n_day_mean", "composites"], days: int) -> tuple[int, int]:
-    """Days before and after a slab that a feature needs for the slab to come out as in the whole record.
-
-    days: the feature's own `days`, or `max_gap_days`. `n_day_mean` needs none, but slabs of whole blocks.
-    """
-    return {"antecedent_precipitation": (days - 1, 0), "n_day_mean": (0, 0), "composites": (days, days)}[feature]
-
-
-def antecedent_precipitation(
-    precipitation: np.ndarray, days: int, decay: float | None = None, least: float = 0.5
-) -> np.ndarray:
+def antecedent_precipitation(precipitation: np.ndarray, days: int, least: float = 0.5) -> np.ndarray:
     """Mean precipitation of `days` days up to and including today, in its units: AP = sum(P_i, i = 1-m..0) / m.
 
-    Liu et al., HESS 27, 577, 2023, Eq. 1, m = 5. decay: weight of a day relative to that of the next one, the k of the
-    antecedent precipitation index (Kohler and Linsley, Weather Bureau Res. Pap. 34, 1951), here divided by the sum of
-    the weights; None: all the same. Missing days are left out; NaN where those that are there have less than `least`
-    of the weight, as at the begin of a record.
+    Liu et al., HESS 27, 577, 2023, Eq. 1, m = 5. Missing days are left out; NaN where less than the share `least` of
+    the days is there, as at the begin of a record.
 
-    Raises ConfigError for less than one day and a decay outside of 0..1.
+    Raises ConfigError for less than one day.
     """
-    if days < 1 or not (decay is None or 0 < decay <= 1):
-        raise ConfigError(
-            f"antecedent precipitation: days={days}, decay={decay}: expected 1 or more, and 0 < decay <= 1"
-        )
-    weights = np.float32(1.0 if decay is None else decay) ** np.arange(days, dtype=np.float32)
+    if days < 1:
+        raise ConfigError(f"antecedent precipitation: days={days}: expected 1 or more")
     known = np.isfinite(precipitation)
     amount = np.where(known, precipitation, 0).astype(np.float32)
-    total, weight = np.zeros_like(amount), np.zeros_like(amount)
-    for lag, w in enumerate(weights[: len(amount)]):
-        total[lag:] += w * amount[: len(amount) - lag]
-        weight[lag:] += w * known[: len(amount) - lag]
-    return _divided(total, weight, weight >= (least - 1e-4) * weights.sum())
+    total, count = np.zeros_like(amount), np.zeros_like(amount)
+    for lag in range(min(days, len(amount))):
+        total[lag:] += amount[: len(amount) - lag]
+        count[lag:] += known[: len(amount) - lag]
+    return _divided(total, count, count >= (least - 1e-4) * days)
 
 
 def diurnal_temperature_range(tmax: np.ndarray, tmin: np.ndarray) -> np.ndarray:

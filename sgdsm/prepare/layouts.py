@@ -14,6 +14,8 @@ from sgdsm.hdf5 import NetcdfWriter, require_space, with_places
 
 SGD_SM_FILL = -32767
 OBSERVED = 1  # in `sm_source` of a filled file
+COMMENT = "layout of SGD-SM, rounded to whole percent; the data are those of the attribute source"
+FILE = "LPRM_AMSR2_{}.nc"  # what those of SGD-SM are called
 GROUP = {"target": "target", "flag": "target", "dynamic": "dynamic", "static": "static", "land": "static"}
 
 
@@ -67,7 +69,8 @@ def write_sgd_sm(dataset: xr.Dataset, folder: Path) -> int:
     """
     if "sm_filled" in dataset:
         filled = dataset["sm_filled"]
-        target = filled.where(dataset["sm_source"] == OBSERVED).assign_attrs(filled.attrs)
+        about = {"source": dataset.attrs.get("source", "")}
+        target = filled.where(dataset["sm_source"] == OBSERVED).assign_attrs({**filled.attrs, **about})
     elif len(by_role(dataset, "target")) == 1:
         filled = target = target_of(dataset)
     else:
@@ -77,6 +80,10 @@ def write_sgd_sm(dataset: xr.Dataset, folder: Path) -> int:
     if "lat" not in target.dims:
         raise CubeError("the layout of SGD-SM needs dims lat and lon")
     folder.mkdir(parents=True, exist_ok=True)
+    dates = [str(day)[:10].replace("-", "") for day in target["time"].values]
+    there = [date for date in dates if (folder / FILE.format(date)).exists()]
+    if there:
+        raise ConfigError(f"{folder / FILE.format(there[0])} exists: remove it, or choose another folder")
     coords = {
         "Latitude": (target["lat"].values, {"units": "degrees_north"}),
         "Longitude": (target["lon"].values, {"units": "degrees_east"}),
@@ -84,10 +91,10 @@ def write_sgd_sm(dataset: xr.Dataset, folder: Path) -> int:
     attrs = {"units": "percent", "_FillValue": SGD_SM_FILL}
     dims = ("Latitude", "Longitude")
     variables = dict.fromkeys(("original_sm_c1", "reconstructed_sm_c1"), (dims, "int16", attrs))
-    for day in range(target.shape[0]):
-        date = str(target["time"].values[day])[:10].replace("-", "")
-        path = folder / f"LPRM_AMSR2_{date}.nc"  # as its files are called
-        writer = NetcdfWriter(f"{path}.partial", coords, variables, {"Conventions": "CF-1.10", "date": date})
+    for day, date in enumerate(dates):
+        path = folder / FILE.format(date)
+        about = {"Conventions": "CF-1.10", "date": date, "source": str(target.attrs.get("source", ""))}
+        writer = NetcdfWriter(f"{path}.partial", coords, variables, {**about, "comment": COMMENT})
         try:
             for name, source in zip(variables, (target, filled), strict=True):
                 writer.write(name, _percent(source[day].values), (slice(None), slice(None)))

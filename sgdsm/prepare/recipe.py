@@ -141,7 +141,8 @@ class Recipe:
             raise ConfigError(f"recipe: interpolate_days belongs to dynamic sources, found it at {gappy}")
         targets = [name for name, source in self.sources.items() if source.role == "target"]
         if len(targets) != 1 or len(self.sources[targets[0]].variables) != 1:
-            raise ConfigError(f"recipe: expected one source with the role target and one variable, found {targets}")
+            told = {name: list(self.sources[name].variables) for name in targets}
+            raise ConfigError(f"recipe: expected one source with the role target and one variable, found {told}")
         names = [name for source in self.sources.values() for name in source.variables] + list(self.features)
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:

@@ -18,6 +18,7 @@ from sgdsm.cube import ConfigError
 PLAN = "sgdsm_recipe"
 UNFINISHED = "sgdsm_unfinished"
 BLOCK = "sgdsm_block_days"
+FIRST_STAGE = "maps"
 CHUNK_ROWS, CHUNK_COLUMNS = 256, 512
 
 
@@ -103,6 +104,19 @@ class Store:
         group["time"][:] = ((template["time"].values - first) / np.timedelta64(1, "D")).astype(group["time"].dtype)
         # last: an interrupted extension is begun again
         group.attrs[PLAN] = json.dumps(plan, sort_keys=True)
+
+    def forget(self, blocks: list[int]) -> None:
+        """Let blocks be made anew, and what was made of them."""
+        import zarr
+
+        if not blocks:
+            return
+        group: Any = zarr.open_group(self.path, mode="r+", use_consolidated=False)
+        group.attrs[UNFINISHED] = 1
+        for note in self.notes.glob("*.json"):
+            stage, _, number = note.stem.rpartition("-")
+            if int(number) in blocks or (stage != FIRST_STAGE and int(number) >= min(blocks)):
+                note.unlink()
 
     @property
     def notes(self) -> Path:

@@ -29,7 +29,7 @@ FROZEN = 2  # of the surface state flag
 
 def files(paths: Sequence[Path], variable: str = "ssm") -> Files:
     """The times of the files that have the variable, told by their names."""
-    kind = "SWI1km" if variable.startswith("SWI") else "SSM1km"
+    kind = "SWI1km" if variable.upper().startswith("SWI") else "SSM1km"
     used = [path for path in paths if f"_{kind}_" in path.name]
     if not used:
         raise SourceError(f"cgls: no {kind} file for variable '{variable}' among {len(paths)} files: {paths[0]}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import inspect
 import pkgutil
 import re
 import threading
@@ -188,9 +189,10 @@ class Files:
             with ONE_READER:
                 return self.read(file.path, steps)
         except (OSError, KeyError, ValueError, IndexError, RuntimeError, TypeError, AttributeError) as error:
-            reason = " ".join(str(error).split())[:160] or type(error).__name__
+            reason = " ".join(str(error).replace(str(file.path), "it").split())[:160] or type(error).__name__
             raise SourceError(
-                f"{file.path}: cannot be read as {self.product} (truncated, or not such a file): {reason}"
+                f"{file.path}: cannot be read as {self.product} (truncated, another layout, or an option that does not "
+                f"fit): {reason}"
             ) from error
 
     def _refuse_duplicates(self) -> None:
@@ -221,10 +223,15 @@ def find_files(name: str, paths: str | Path | Sequence[str | Path], **options: A
     if name not in products():
         raise SourceError(f"product '{name}'{suggest(name, products())}: expected one of {', '.join(products())}")
     module = importlib.import_module(f"sgdsm.sources.{name}")
-    try:
-        found: Files = module.files(listed(paths, module.PATTERNS), **options)
-    except TypeError as error:
-        raise SourceError(f"product '{name}': {error}") from error
+    parameters = dict(list(inspect.signature(module.files).parameters.items())[1:])
+    told = f"its options are {', '.join(parameters) or 'none'}"
+    for option in options:
+        if option not in parameters:
+            raise SourceError(f"product '{name}': no option '{option}'{suggest(option, list(parameters))}; {told}")
+    for option, parameter in parameters.items():
+        if parameter.default is parameter.empty and option not in options:
+            raise SourceError(f"product '{name}': needs the option '{option}'; {told}")
+    found: Files = module.files(listed(paths, module.PATTERNS), **options)
     return found
 
 

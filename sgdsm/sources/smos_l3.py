@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from sgdsm.cube import log
 from sgdsm.sources.ease import M25, Variables
 from sgdsm.sources.files import Files, dated
 from sgdsm.sources.names import M3, REASON_ATTRS, Reason, reasons
@@ -41,6 +42,9 @@ def read(path: Path, steps: slice, largest_rfi: float = 0.2, largest_dqx: float 
     sm = known["soil_moisture"]
     maps: Variables = {"sm": (sm, M3)}
     tests = {}
+    lacking = [name for name in ("rfi_prob", "soil_moisture_dqx") if name not in known]
+    if lacking:
+        log.info("%s has no %s: no value is rejected for it", path.name, " and no ".join(lacking))
     if "rfi_prob" in known:
         tests[Reason.INTERFERENCE] = known["rfi_prob"] > largest_rfi
     if "soil_moisture_dqx" in known:

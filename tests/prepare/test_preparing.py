@@ -109,9 +109,30 @@ def test_layouts_hold_the_same(run_command, words, tmp_path):
         assert file["target/sm"].attrs["units"] == "m3 m-3"
     code, _, err = run_command("export", "cube.zarr", "output=days", "layout=sgd_sm")
     assert code == 0, err
+    code, _, err = run_command("export", "cube.zarr", "output=days", "layout=sgd_sm")
+    assert code == 1
+    assert "LPRM_AMSR2_20160101.nc exists" in err
     daily = open_product("sgd_sm", tmp_path / "days").load()
     np.testing.assert_allclose(daily["sm"], cube["sm"], atol=0.005)
     assert abs(float((daily["sm"] - cube["sm"]).mean())) < 0.002, "rounded, not cut off"
+
+
+def test_a_filled_file_keeps_the_crs(run_command, words, tmp_path):
+    grid = "_target_: sgdsm.prepare.recipe.projected_grid, crs: 'EPSG:6933', resolution_m: 2000000.0, "
+    text = RECIPE.replace(
+        "_target_: sgdsm.prepare.recipe.regular_grid, resolution: 45.0", grid + "bounds: [-8e6, -4e6, 8e6, 4e6]"
+    )
+    (tmp_path / "conf" / "data" / "mine.yaml").write_text(text)
+    assert run_command("prepare", *words)[0] == 0
+    _, out, _ = run_command("train", *words, "model=linear_time")
+    for name in ("filled.nc", "filled.zarr"):
+        code, _, err = run_command("predict", f"run={run_folder(out)}", f"output={name}")
+        assert code == 0, err
+        filled = open_dataset(tmp_path / name)
+        assert filled["crs"].attrs["grid_mapping_name"] == "lambert_cylindrical_equal_area"
+        assert filled["sm_filled"].attrs["grid_mapping"] == "crs"
+        assert filled["lat"].dims == ("y",)
+        assert set(filled["sm_filled"].coords) >= {"lat", "lon", "y", "x"}
 
 
 @pytest.mark.parametrize("name", ["cube.nc", "filled.nc"])
