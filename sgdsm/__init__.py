@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sgdsm.api import fill
     from sgdsm.cube import ConfigError, CubeError, SgdsmError, as_cube, check_cube
+    from sgdsm.sources.files import open_product
 
-__all__ = ["ConfigError", "CubeError", "SgdsmError", "as_cube", "check_cube", "fill"]
+__all__ = ["ConfigError", "CubeError", "SgdsmError", "as_cube", "check_cube", "fill", "open_product"]
 __version__ = "0.1.0"
 
 
@@ -18,4 +19,5 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'sgdsm' has no attribute '{name}'")
     from importlib import import_module
 
-    return getattr(import_module("sgdsm.api" if name == "fill" else "sgdsm.cube"), name)
+    where = {"fill": "sgdsm.api", "open_product": "sgdsm.sources.files"}
+    return getattr(import_module(where.get(name, "sgdsm.cube")), name)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -14,13 +12,15 @@ from typing import Any
 
 import hydra
 import yaml
-from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import ConfigCompositionException, HydraException, OverrideParseException
+from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf
 
 from sgdsm.config import check_config, config_folder
-from sgdsm.cube import ConfigError, SgdsmError, log, suggest
+from sgdsm.cube import ConfigError, log
+from sgdsm.download.products import download
+from sgdsm.preparing import describe, export, prepare
+from sgdsm.words import log_to_screen, one_line, quoted, unknown_setting
 
 ON_RESUME = ("accelerator", "devices", "workers", "progress")
 USAGE = """usage: python -m sgdsm COMMAND key=value ...
@@ -30,6 +30,10 @@ USAGE = """usage: python -m sgdsm COMMAND key=value ...
   evaluate  run=PATH | filled=.. truth=.. visible=..      score a run, or any filled file
   compare   RUN RUN ... | experiment=E                    one table of several runs
   chain     experiment=E                                  steps that build on one another, and one table
+  prepare   data=RECIPE                                   a cube from product files
+  describe  CUBE                                          what is in a cube, in words and a figure
+  export    CUBE output=FILE.nc|FILE.h5|FOLDER            a cube or a filled file in another layout
+  download  product=P start=A end=B output=FOLDER         fetch a product's files, or say where to get them
 
 `python -m sgdsm COMMAND --help` lists the settings of a command."""
 
@@ -46,7 +50,7 @@ def main(command: str | None = None) -> None:
             )
             sys.exit(2 if unknown else 0)
         command, words = words[0], words[1:]
-    _log_to_screen()
+    log_to_screen()
     # without it, Hydra prints errors itself, several lines long, and exits
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -64,7 +68,7 @@ def _errors_as_lines(wants_traceback: bool) -> Iterator[None]:
     except Exception as error:  # the one place that turns errors into lines
         if wants_traceback:
             raise
-        print(f"error: {_one_line(error)}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         sys.exit(1)
 
 
@@ -89,9 +93,12 @@ def _dispatch(command: str, words: list[str], wants_traceback: bool) -> None:
         runs = [w for w in words if "=" not in w and not w.startswith(("-", "~"))]
         words = [w for w in words if w not in runs]
         if runs:
-            quoted = ",".join("'" + run.replace("'", "\\'") + "'" for run in runs)
-            words.append(f"runs=[{quoted}]")
-    words = [_quoted(word) for word in words]
+            names = ",".join("'" + run.replace("'", "\\'") + "'" for run in runs)
+            words.append(f"runs=[{names}]")
+    if command in ("describe", "export"):
+        words = [w if "=" in w or w.startswith("-") else "cube='" + w.replace("'", "\\'") + "'" for w in words]
+    # Hydra wants its own flags first
+    words = sorted((quoted(word) for word in words), key=lambda word: not word.startswith("-"))
     sys.argv = [sys.argv[0], *words]
     task = COMMANDS[command]
 
@@ -106,7 +113,7 @@ def _dispatch(command: str, words: list[str], wants_traceback: bool) -> None:
     try:
         hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=command)(run)()
     except ConfigCompositionException as error:
-        told = None if wants_traceback else _unknown_setting(error, command, words)
+        told = None if wants_traceback else unknown_setting(error, command, words)
         if told is None:
             raise
         raise ConfigError(told) from error
@@ -308,6 +315,10 @@ COMMANDS: dict[str, Callable[[dict[str, Any]], None]] = {
     "predict": predict,
     "evaluate": evaluate,
     "compare": compare,
+    "prepare": prepare,
+    "describe": describe,
+    "export": export,
+    "download": download,
 }
 
 
@@ -343,54 +354,3 @@ def _announce(folder: Path) -> None:
 def _shown(folder: Path) -> Path:
     here = Path.cwd()
     return folder.relative_to(here) if folder.is_absolute() and folder.is_relative_to(here) else folder
-
-
-def _quoted(word: str) -> str:
-    # an open end of time, and the braces of {year}, are no values to Hydra
-    name, _, value = word.partition("=")
-    special = (name == "time" and ":" in value) or (name == "output" and "{" in value)
-    return f"{name}='{value}'" if special and not value.startswith(("'", '"')) else word
-
-
-def _unknown_setting(error: Exception, command: str, words: list[str]) -> str | None:
-    """A misspelt override in words of our own, with the nearest setting that there is."""
-    found = re.search(r"Could not override '([^']+)'", str(error))
-    if not found:
-        return None
-    key = found[1]
-    others = [word for word in words if not word.startswith((f"{key}=", "-"))]
-    try:
-        with initialize_config_dir(str(config_folder()), version_base="1.3"):
-            known = list(_flat(OmegaConf.to_container(compose(command, others), resolve=False)))
-    except HydraException:
-        known = []
-    return f"unknown setting '{key}'{suggest(key, known)}; --help with the same words lists the settings"
-
-
-def _flat(value: Any, name: str = "") -> Iterator[str]:
-    for key, item in value.items() if isinstance(value, dict) else ():
-        yield f"{name}{key}"
-        yield from _flat(item, f"{name}{key}.")
-
-
-def _one_line(error: Exception) -> str:
-    if isinstance(error, SgdsmError):
-        return str(error)
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    text = " ".join(str(error).split())
-    if isinstance(error, OverrideParseException):
-        key, _, value = error.override.partition("=")
-        return f"cannot read '{error.override}'; a value with special characters goes in quotes: \"{key}='{value}'\""
-    if type(error).__module__.startswith(("hydra.", "omegaconf.")):
-        cause = f" ({' '.join(str(error.__cause__).split())})" if error.__cause__ is not None else ""
-        return text.partition(" Config search path")[0] + cause
-    return f"{type(error).__name__}: {text} (HYDRA_FULL_ERROR=1 shows where)"
-
-
-def _log_to_screen() -> None:
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("note: %(message)s"))
-    log.handlers = [handler]
-    log.setLevel(logging.INFO)
-    log.propagate = False

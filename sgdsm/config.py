@@ -14,12 +14,17 @@ from sgdsm.cube import ConfigError, suggest
 GROUPS = ("data", "model", "gaps", "splits", "trainer", "uncertainty")
 PREDICT_IGNORES = ("max_epochs", "gradient_clip", "check_every")
 SUPPLIED = {"uncertainty": ("filler",)}
+PRODUCT_OPTIONS = ("kind", "version", "variables", "bbox", "links", "base_url")
 KEYS = {
     "train": {*GROUPS, "seed", "compare", "chain"},
     "predict": {"data", "trainer", "run", "output", "time", "bbox", "inference"},
     "evaluate": {"run", "filled", "truth", "visible", "precipitation"},
     "compare": {*GROUPS, "seed", "compare", "runs", "reference", "output"},
     "chain": {*GROUPS, "seed", "chain", "output"},
+    "prepare": {"data", "workers", "on_bad_file", "block_days"},
+    "describe": {"cube", "figure"},
+    "export": {"cube", "output", "layout"},
+    "download": {"product", "start", "end", "output", "workers", *PRODUCT_OPTIONS},
 }
 PARTS: dict[str, dict[str, type]] = {
     "compare": {"models": dict},
@@ -32,6 +37,15 @@ TYPES: dict[str, Any] = {
     "time": str | None,
     "bbox": tuple[float, float, float, float] | None,
     "inference": dict[str, float],
+    "product": str,
+    "start": str | None,
+    "end": str | None,
+    "workers": int | None,
+    "kind": str | None,
+    "version": str | float | None,
+    "variables": list[str] | None,
+    "links": str | None,
+    "base_url": str | None,
 }
 
 
@@ -55,7 +69,8 @@ def check_config(config: Mapping[str, Any], command: str) -> None:
         if key in config and not fits(config[key], hint):
             raise ConfigError(f"{key}={config[key]!r}: expected {describe(hint)}")
     for group in GROUPS:
-        if group not in KEYS[command] or (command == "predict" and group == "data"):
+        # prepare looks at its recipe itself, and has no use for what the others import
+        if group not in KEYS[command] or (command in ("predict", "prepare") and group == "data"):
             continue
         spec = config.get(group)
         if not isinstance(spec, Mapping):

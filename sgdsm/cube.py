@@ -136,6 +136,8 @@ def as_cube(
     if precipitation is not None and precipitation not in dynamic:
         raise CubeError(f"precipitation '{precipitation}' must be one of the dynamic variables {list(dynamic)}")
 
+    mapping = dataset[target].attrs.get("grid_mapping")
+    dataset = dataset.set_coords([mapping]) if mapping in dataset.data_vars else dataset
     cube = _in_metres(_rename_dims(dataset[named].copy(), target))
     cube = _mend_time(cube, missing_days)
     cube = _north_up(cube)

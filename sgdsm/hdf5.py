@@ -74,6 +74,24 @@ def open_hdf5(path: str | Path) -> xr.Dataset:
     return dataset
 
 
+def with_places(
+    variables: Mapping[str, tuple[tuple[str, ...], Any, Mapping[str, Any]]],
+    fixed: Mapping[str, tuple[tuple[str, ...], np.ndarray, Mapping[str, Any]]],
+) -> dict[str, tuple[tuple[str, ...], Any, Mapping[str, Any]]]:
+    """The variables of a `NetcdfWriter` with others that tell their places (dims, values, attributes), and pointing to
+    latitudes and longitudes that are no dimensions as CF has it."""
+    places = {name: (dims, values.dtype, attrs) for name, (dims, values, attrs) in fixed.items()}
+    told = " ".join(name for name in ("lat", "lon") if name in fixed)
+    if not told:
+        return {**variables, **places}
+    space = {dim for name in told.split() for dim in fixed[name][0]}
+    pointing = {
+        name: (dims, dtype, {**attrs, "coordinates": told} if space <= set(dims) else attrs)
+        for name, (dims, dtype, attrs) in variables.items()
+    }
+    return {**pointing, **places}
+
+
 def require_space(path: str | Path, size: int) -> None:
     """Raise OSError where the disk of `path` has not room for `size` bytes more and some MiB of HDF5's own.
 
@@ -112,11 +130,10 @@ class NetcdfWriter:
             _set_attrs(scale, coord_attrs)
         for name, (dims, dtype, variable_attrs) in variables.items():
             shape = tuple(len(coords[d][0]) for d in dims)
-            fill = variable_attrs.get("_FillValue")
-            chunks = (1, *shape[1:]) if dims[0] == "time" else shape
-            array = self.file.create_dataset(
-                name, shape, dtype, chunks=chunks, compression="gzip", compression_opts=1, shuffle=True, fillvalue=fill
-            )
+            packing: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if shape else {}
+            if shape:
+                packing["chunks"] = (1, *shape[1:]) if dims[0] == "time" else shape
+            array = self.file.create_dataset(name, shape, dtype, fillvalue=variable_attrs.get("_FillValue"), **packing)
             for axis, dim in enumerate(dims):
                 array.dims[axis].attach_scale(self.file[dim])
             _set_attrs(array, variable_attrs)
@@ -124,7 +141,7 @@ class NetcdfWriter:
     def write(self, name: str, values: np.ndarray, region: tuple[slice, ...]) -> None:
         """Write one block of a variable."""
         require_space(self.path, values.nbytes)
-        self.file[name][region] = values
+        self.file[name][region if region else ()] = values
 
     def close(self) -> None:
         """Flush to disk and close."""

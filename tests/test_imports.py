@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "sgdsm"
 ORDER = [
     {"hdf5"},
     {"cube"},
-    {"box"},
+    {"box", "alone"},
     {"windows", "statistics"},
     {"build"},
     {"sources"},
@@ -24,8 +24,9 @@ ORDER = [
     {"training"},
     {"config"},
     {"runs"},
-    {"planning"},
-    {"api", "comparing", "chaining"},
+    {"planning", "download"},
+    {"api", "comparing", "chaining", "preparing"},
+    {"words"},
     {"commands"},
     {"__init__", "__main__"},
 ]

@@ -21,11 +21,15 @@ OURS = ("sm_filled", *BOUNDS, "sm_source", "gap_age", "land")
 
 @dataclass(frozen=True)
 class Layout:
-    """Coordinates (values, attributes), variables (dims, dtype, attributes) and attributes of a filled file."""
+    """Coordinates (values, attributes), variables (dims, dtype, attributes) and attributes of a filled file.
+
+    fixed: what else tells the places, latitudes and longitudes of a projected grid and its CRS (dims, values, attrs).
+    """
 
     coords: dict[str, tuple[np.ndarray, dict[str, Any]]]
     variables: dict[str, tuple[tuple[str, ...], Any, dict[str, Any]]]
     attrs: dict[str, Any]
+    fixed: dict[str, tuple[tuple[str, ...], np.ndarray, dict[str, Any]]]
 
 
 def layout(cube: xr.Dataset, level: float | None, source: str, box: Box) -> Layout:
@@ -92,12 +96,27 @@ def layout(cube: xr.Dataset, level: float | None, source: str, box: Box) -> Layo
     coords = {dim: _coordinate(part, dim) for dim in dims}
     written = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     attrs = {
-        "Conventions": "CF-1.11",
+        "Conventions": "CF-1.10",
         "title": f"{described.get('long_name', name)} with filled gaps",
         "source": source,
         "history": f"{written} gaps filled by sgdsm",
     }
-    return Layout(coords, variables, attrs)
+    fixed = places(part, dims)
+    mapping = target.attrs.get("grid_mapping")
+    if mapping in fixed:
+        for _, _, described in variables.values():
+            described["grid_mapping"] = mapping
+    return Layout(coords, variables, attrs, fixed)
+
+
+def places(cube: xr.Dataset, dims: tuple[str, ...]) -> dict[str, tuple[tuple[str, ...], np.ndarray, dict[str, Any]]]:
+    """Coordinates that are no dimensions and have no time: latitudes, longitudes, the CRS."""
+    found = {}
+    for name, variable in cube.coords.items():
+        space = tuple(str(d) for d in variable.dims)
+        if name not in dims and set(space) <= set(dims[1:]) and variable.dtype.kind in "fiu":
+            found[str(name)] = space, variable.values, dict(variable.attrs)
+    return found
 
 
 def slab_values(

@@ -18,7 +18,7 @@ import numpy as np
 import xarray as xr
 
 from sgdsm.cube import ConfigError
-from sgdsm.hdf5 import NetcdfWriter, require_space
+from sgdsm.hdf5 import NetcdfWriter, require_space, with_places
 from sgdsm.inference.product import Layout
 from sgdsm.inference.stream import Writer
 
@@ -118,8 +118,11 @@ class NetcdfOutput:
         time, attrs = self.shape.coords["time"]
         coords = {**self.shape.coords, "time": (time[days], attrs)}
         partial = Path(f"{path}.partial")
-        output = NetcdfWriter(partial, coords, self.shape.variables, {**self.shape.attrs, PLAN: self.digest})
+        variables = with_places(self.shape.variables, self.shape.fixed)
+        output = NetcdfWriter(partial, coords, variables, {**self.shape.attrs, PLAN: self.digest})
         try:
+            for name, (_, values, _) in self.shape.fixed.items():
+                output.write(name, values, (slice(None),) * values.ndim)
             for number, ((t0, t1), (y0, y1)) in enumerate(self.plan["slabs"]):
                 begin, end = max(t0, days.start), min(t1, days.stop)
                 if begin >= end:
@@ -221,7 +224,7 @@ class ZarrOutput:
             data = dask.array.full([sizes[d] for d in dims], fill, dtype=dtype, chunks=chunks)
             variables[name] = xr.Variable(dims, data, _no_fill(attrs))
             encoding[name] = {"chunks": chunks, "_FillValue": attrs.get("_FillValue")}
-        coords = {dim: xr.Variable(dim, values, attrs) for dim, (values, attrs) in self.shape.coords.items()}
+        coords = _coords(self.shape)
         encoding |= {dim: {"_FillValue": None} for dim in coords}
         dataset = xr.Dataset(variables, coords, {**self.shape.attrs, PLAN: digest})
         dataset.to_zarr(path, mode="w", compute=False, encoding=encoding, consolidated=False)
@@ -245,8 +248,12 @@ def _chunk(edges: list[list[int]], length: int) -> int:
 
 def _dataset(shape: Layout, arrays: dict[str, np.ndarray]) -> xr.Dataset:
     variables = {n: xr.Variable(dims, arrays[n], a) for n, (dims, _, a) in shape.variables.items()}
-    coords = {dim: xr.Variable(dim, values, attrs) for dim, (values, attrs) in shape.coords.items()}
-    return xr.decode_cf(xr.Dataset(variables, coords, shape.attrs))
+    return xr.decode_cf(xr.Dataset(variables, _coords(shape), shape.attrs))
+
+
+def _coords(shape: Layout) -> dict[str, xr.Variable]:
+    dims = {dim: xr.Variable(dim, values, attrs) for dim, (values, attrs) in shape.coords.items()}
+    return {**dims, **{name: xr.Variable(*parts) for name, parts in shape.fixed.items()}}
 
 
 def _empty(shape: list[int], dtype: Any, attrs: dict[str, Any]) -> np.ndarray:

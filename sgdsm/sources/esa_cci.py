@@ -6,6 +6,7 @@ of bits (in v02 too: 3 = snow and dense vegetation).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from sgdsm.sources.files import Files, dated
+from sgdsm.sources.files import Files, SourceError, dated
 from sgdsm.sources.names import M3, PERCENT, REASON_ATTRS, Reason, bit, north_up, reasons
 
 PATTERNS = ("ESACCI-SOILMOISTURE-*.nc",)
@@ -29,12 +30,29 @@ BITS = {
 
 def files(paths: Sequence[Path]) -> Files:
     """The days of the files, told by their names."""
-    return Files("esa_cci", dated(paths, r"-(\d{8})\d{6}-"), read)
+    return of_one_kind(Files("esa_cci", dated(paths, r"-(\d{8})\d{6}-"), read))
+
+
+def of_one_kind(found: Files) -> Files:
+    """The files again; raises SourceError where COMBINED, ACTIVE and so on are mixed: they are not comparable."""
+    kinds: dict[str, Path] = {}
+    for file in found.files:
+        kind = re.search(r"-L3S-(SSM.-[A-Z_]+)-", file.path.name)
+        kinds.setdefault(kind[1] if kind else "another kind", file.path)
+    if len(kinds) > 1:
+        one, other = list(kinds)[:2]
+        raise SourceError(f"{kinds[other]}: is {other}, {kinds[one].name} is {one}: expected files of one kind")
+    return found
 
 
 def read(path: Path, steps: slice) -> xr.Dataset:
     """`sm`, `sm_reason`, `sm_uncertainty` and `flag` of a day; of COMBINED_GAPFILLED `gapmask` and `frozenmask` decide,
     where 0 means filled, and not frozen."""
+    return read_day(path, "ESA CCI soil moisture")
+
+
+def read_day(path: Path, product: str) -> xr.Dataset:
+    """A day in the layout of ESA CCI, which C3S has too; product: what the Dataset is called."""
     # times of observation are no dates where there is none
     with xr.open_dataset(
         path, decode_times=xr.coders.CFDatetimeCoder(), drop_variables=["t0"], mask_and_scale=False
@@ -66,7 +84,7 @@ def read(path: Path, steps: slice) -> xr.Dataset:
             found["sm_uncertainty"] = (_scaled(raw["sm_uncertainty"]), uncertainty)
         version = str(raw.attrs.get("product_version", ""))
     dataset = xr.Dataset({n: (("time", "lat", "lon"), v, a) for n, (v, a) in found.items()}, coords)
-    return north_up(dataset.assign_attrs(product="ESA CCI soil moisture", product_version=version))
+    return north_up(dataset.assign_attrs(product=product, product_version=version))
 
 
 def _scaled(variable: xr.DataArray) -> np.ndarray:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import inspect
 import pkgutil
 import re
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from glob import has_magic
@@ -22,8 +24,11 @@ import xarray as xr
 from sgdsm.cube import SgdsmError, log, suggest
 
 # what is no product: parts that the products share, and the built-in worlds
-SHARED = {"files", "names", "simulate", "emission", "orbit", "taught"}
+SHARED = {"files", "names", "ease", "passes", "packed", "netcdf3", "raster", "stations"}
+SHARED |= {"reanalysis", "reanalysis_daily", "simulate", "emission", "orbit", "taught"}
 OnBadFile = Literal["fail", "skip"]
+# the NetCDF library may not be used by two threads at once: that ends the process
+ONE_READER = threading.RLock()
 
 
 class SourceError(SgdsmError):
@@ -44,12 +49,14 @@ class Files:
 
     read: the maps `steps` of a file, in memory, as a Dataset with our names; dims (time, lat, lon) or (time, y, x), or
     without time. merge: how files that share a time become one Dataset (half orbits, tiles); None: that is an error.
+    also: files with other variables of these times, which `read` finds by itself.
     """
 
     product: str
     files: list[File]
     read: Callable[[Path, slice], xr.Dataset]
     merge: Callable[[list[xr.Dataset]], xr.Dataset] | None = None
+    also: list[File] = field(default_factory=list)
     _first: xr.Dataset | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -126,11 +133,8 @@ class Files:
         example = self.example()
         if "time" not in example.dims:
             return self.map()
-        chunks = (
-            [file.times for file in self.files]
-            if self.merge is None
-            else [self.times[k : k + 1] for k in range(len(self.times))]
-        )
+        # as many times as chunks, where files share them
+        chunks = [file.times for file in self.files] if self.merge is None else list(self.times[:, None])
         lazy: dict[str, list[Any]] = {str(n): [] for n, v in example.data_vars.items() if "time" in v.dims}
         for times in chunks:
             part = delayed(self._chunk)(times, on_bad_file)
@@ -165,7 +169,7 @@ class Files:
             found = found.assign_coords(time=expected)
         example = self.example()
         for dim in ("lat", "lon", "y", "x"):
-            if self.merge is None and dim in example.dims and not _same(example[dim], found.get(dim)):
+            if dim in example.dims and not _same(example[dim], found.get(dim)):
                 grid = dict(found.sizes)
                 raise SourceError(
                     f"{file.path}: another grid ({grid}) than that of {self.files[0].path} ({dict(example.sizes)})"
@@ -182,11 +186,13 @@ class Files:
         try:
             if file.path.stat().st_size == 0:
                 raise SourceError(f"{file.path}: is empty")
-            return self.read(file.path, steps)
+            with ONE_READER:
+                return self.read(file.path, steps)
         except (OSError, KeyError, ValueError, IndexError, RuntimeError, TypeError, AttributeError) as error:
-            reason = " ".join(str(error).split())[:160] or type(error).__name__
+            reason = " ".join(str(error).replace(str(file.path), "it").split())[:160] or type(error).__name__
             raise SourceError(
-                f"{file.path}: cannot be read as {self.product} (truncated, or not such a file): {reason}"
+                f"{file.path}: cannot be read as {self.product} (truncated, another layout, or an option that does not "
+                f"fit): {reason}"
             ) from error
 
     def _refuse_duplicates(self) -> None:
@@ -217,10 +223,15 @@ def find_files(name: str, paths: str | Path | Sequence[str | Path], **options: A
     if name not in products():
         raise SourceError(f"product '{name}'{suggest(name, products())}: expected one of {', '.join(products())}")
     module = importlib.import_module(f"sgdsm.sources.{name}")
-    try:
-        found: Files = module.files(listed(paths, module.PATTERNS), **options)
-    except TypeError as error:
-        raise SourceError(f"product '{name}': {error}") from error
+    parameters = dict(list(inspect.signature(module.files).parameters.items())[1:])
+    told = f"its options are {', '.join(parameters) or 'none'}"
+    for option in options:
+        if option not in parameters:
+            raise SourceError(f"product '{name}': no option '{option}'{suggest(option, list(parameters))}; {told}")
+    for option, parameter in parameters.items():
+        if parameter.default is parameter.empty and option not in options:
+            raise SourceError(f"product '{name}': needs the option '{option}'; {told}")
+    found: Files = module.files(listed(paths, module.PATTERNS), **options)
     return found
 
 

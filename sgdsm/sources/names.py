@@ -42,6 +42,7 @@ REASON_ATTRS = {
     "role": "flag",
     "missing": int(Reason.FILE_SKIPPED),
 }
+WHOLE = 300.0  # degrees: what is wider goes round the globe
 M3 = {"units": "m3 m-3", "standard_name": "volume_fraction_of_condensed_water_in_soil", "long_name": "soil moisture"}
 PERCENT = {"units": "percent", "long_name": "soil moisture, percent of saturation"}
 
@@ -53,7 +54,8 @@ def reasons(values: np.ndarray, tests: dict[Reason, np.ndarray], low: float = 0.
     """
     found = np.full(values.shape, Reason.OBSERVED, np.uint8)
     with np.errstate(invalid="ignore"):
-        tests = {**tests, Reason.OUT_OF_RANGE: (values < low) | (values > high)}
+        outside = (values < low) | (values > high) | tests.get(Reason.OUT_OF_RANGE, np.False_)
+    tests = {**tests, Reason.OUT_OF_RANGE: outside}
     for reason in sorted(tests, reverse=True):
         found[tests[reason]] = reason
     # where nothing was retrieved, the reason that the product gives is worth more than 'no data'
@@ -69,14 +71,17 @@ def bit(flags: np.ndarray, number: int) -> np.ndarray:
 
 
 def north_up(dataset: xr.Dataset) -> xr.Dataset:
-    """Rows from north to south, longitudes from -180 to 180 and rising."""
+    """Rows from north to south; longitudes from -180 to 180, rising, or beyond where a region crosses the date line."""
     rows = "lat" if "lat" in dataset.dims else "y"
     if dataset.sizes.get(rows, 0) > 1 and dataset[rows].values[0] < dataset[rows].values[-1]:
         dataset = dataset.isel({rows: slice(None, None, -1)})
     if "lon" in dataset.dims:
         lon = dataset["lon"].values
-        wrapped = (lon + 180.0) % 360.0 - 180.0
-        if (lon >= 180.0).any():
+        # a region over the date line stays whole: from 170 to 190
+        step = np.diff(lon)
+        regional = lon.size > 1 and (step > 0).all() and lon[-1] - lon[0] + step.max() < WHOLE and lon[0] < 180.0
+        if (lon >= 180.0).any() and not regional:
+            wrapped = (lon + 180.0) % 360.0 - 180.0
             dataset = dataset.assign_coords(lon=("lon", wrapped, dataset["lon"].attrs))
         if dataset.sizes["lon"] > 1 and (np.diff(dataset["lon"].values) < 0).any():
             dataset = dataset.isel(lon=np.argsort(dataset["lon"].values, kind="stable"))

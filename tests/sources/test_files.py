@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from sgdsm.sources.files import SourceError, find_files, open_product, products
+from sgdsm.sources.names import north_up
 from sources import make
 
 
@@ -91,3 +93,24 @@ def test_load_gives_the_days_asked_for(tmp_path):
     asked = np.array(["2016-01-02", "2016-01-03"], "datetime64[ns]")
     assert files.load(asked)["time"].values.tolist() == asked[1:].tolist()
     assert files.load(asked[:1]).sizes["time"] == 0
+
+
+@pytest.mark.parametrize(
+    ("lon", "expected"),
+    [
+        ([0.5, 90.5, 180.5, 270.5], [-179.5, -89.5, 0.5, 90.5]),  # once round
+        ([170.0, 180.0, 190.0], [170.0, 180.0, 190.0]),  # a region over the date line
+        ([200.0, 210.0], [-160.0, -150.0]),
+        ([20.0, 10.0], [10.0, 20.0]),
+        ([5.0], [5.0]),
+    ],
+)
+def test_longitudes(lon, expected):
+    values = np.arange(2.0 * len(lon)).reshape(2, -1)
+    dataset = xr.Dataset({"a": (("lat", "lon"), values)}, {"lat": [-1.0, 1.0], "lon": lon})
+    turned = north_up(dataset)
+    assert turned["lon"].values.tolist() == expected
+    assert turned["lat"].values.tolist() == [1.0, -1.0]
+    for column, place in enumerate(lon):
+        found = turned["a"].values[1, np.flatnonzero(np.isclose((turned["lon"].values - place) % 360, 0))[0]]
+        assert found == values[0, column]

@@ -1,0 +1,32 @@
+"""One program at a time on one output."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sgdsm.cube import ConfigError
+
+
+@contextmanager
+def alone(output: str | Path) -> Iterator[None]:
+    """Hold `OUTPUT.lock` while something is written there; ConfigError where another program does.
+
+    A program that was killed leaves the file, but no lock.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows has no such locks
+        yield
+        return
+    path = Path(f"{output}.lock")
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError(f"{output}: another program is writing there ({path}): wait for it") from error
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,221 @@
+"""What the command `download` knows of each product: its addresses, or the library that fetches it.
+
+The options of a product are the arguments of its function.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from sgdsm.cube import ConfigError, log, suggest
+from sgdsm.download.elsewhere import ELSEWHERE
+from sgdsm.download.errors import LOGINS, DownloadError
+from sgdsm.download.fetch import Job, fetch_all, library
+
+CEDA = "https://dap.ceda.ac.uk/neodc/esacci/soil_moisture/data/daily_files"
+CHC = "https://data.chc.ucsb.edu/products/CHIRPS-2.0/global_daily/netcdf"
+CDS_KEY = (
+    "needs a key in ~/.cdsapirc (https://cds.climate.copernicus.eu/how-to-api) and the data set's licence accepted"
+)
+CCI_GROUPS = {"COMBINED": "SSMV", "PASSIVE": "SSMV", "ACTIVE": "SSMS"}
+SMAP_VERSIONS = {"SPL3SMP": "009", "SPL3SMP_E": "006"}
+
+
+def download(config: dict[str, Any]) -> None:
+    """Fetch a product's files, or print how to get them."""
+    product = config["product"]
+    if product in ELSEWHERE:
+        print(ELSEWHERE[product])
+        return
+    known = [*PRODUCTS, *ELSEWHERE]
+    if product not in PRODUCTS:
+        raise ConfigError(f"product={product}{suggest(product, known)}: expected one of {', '.join(known)}")
+    given = {key: value for key, value in config.items() if key != "product" and value is not None}
+    options = inspect.signature(PRODUCTS[product]).parameters
+    for key in given:
+        if key not in options:
+            raise ConfigError(f"{key}={given[key]}: {product} has no such option; it has {', '.join(options)}")
+    for key, option in options.items():
+        if key not in given and option.default is option.empty:
+            raise ConfigError(f"{key} is not given: pass {key}=...")
+    PRODUCTS[product](**given)
+
+
+def esa_cci(
+    start: str,
+    end: str,
+    output: str,
+    kind: str = "COMBINED",
+    version: str | float = "v09.1",
+    base_url: str = CEDA,
+    workers: int = 4,
+) -> None:
+    """ESA CCI soil moisture, one file a day, from the open archive of CEDA; kind: COMBINED, PASSIVE or ACTIVE."""
+    if kind not in CCI_GROUPS:
+        raise ConfigError(f"kind={kind}: expected one of {', '.join(CCI_GROUPS)}")
+    try:
+        version = f"v{float(str(version).lstrip('v')):04.1f}"
+    except ValueError as error:
+        raise ConfigError(f"version={version}: expected one like v09.1") from error
+    jobs = []
+    for day in _days(start, end):
+        name = f"ESACCI-SOILMOISTURE-L3S-{CCI_GROUPS[kind]}-{kind}-{day:%Y%m%d}000000-f{version}.nc"
+        jobs.append(Job(f"{base_url.rstrip('/')}/{kind}/{version}/{day:%Y}/{name}", f"{day:%Y}/{name}"))
+    _fetched(jobs, output, workers)
+
+
+def chirps(start: str, end: str, output: str, kind: str = "p25", base_url: str = CHC, workers: int = 2) -> None:
+    """CHIRPS 2.0 daily precipitation, one file a year; kind: p25 (0.25 degree) or p05 (0.05 degree, 1 GB a year)."""
+    if kind not in ("p25", "p05"):
+        raise ConfigError(f"kind={kind}: expected p25 or p05")
+    years = sorted({day.year for day in _days(start, end)})
+    names = [f"chirps-v2.0.{year}.days_{kind}.nc" for year in years]
+    _fetched([Job(f"{base_url.rstrip('/')}/{kind}/{name}", name) for name in names], output, workers)
+
+
+def smap(
+    start: str, end: str, output: str, kind: str = "SPL3SMP", version: str | int | None = None, workers: int = 4
+) -> None:
+    """SMAP L3 soil moisture, one file a day, through earthaccess; kind: SPL3SMP (36 km) or SPL3SMP_E (9 km)."""
+    if kind not in SMAP_VERSIONS:
+        raise ConfigError(f"kind={kind}: expected one of {', '.join(SMAP_VERSIONS)}")
+    version = SMAP_VERSIONS[kind] if version is None else str(version).zfill(3)
+    days = _days(start, end)
+    earthaccess = library("earthaccess")
+    strategy = "environment" if {"EARTHDATA_TOKEN", "EARTHDATA_USERNAME"} & set(os.environ) else "netrc"
+    with _errors_of("earthaccess", f"it needs {LOGINS['nasa.gov']}"):
+        if not earthaccess.login(strategy=strategy).authenticated:
+            raise ValueError("the login was refused")
+        granules = earthaccess.search_data(short_name=kind, version=version, temporal=(start, end))
+    if not granules:
+        raise DownloadError(f"{kind} version {version}: the archive has nothing from {start} to {end}")
+    log.info("%s version %s: %d files for %d days", kind, version, len(granules), len(days))
+    with _errors_of("earthaccess", "files that came whole are kept, go on with the same words"):
+        paths = earthaccess.download(granules, local_path=str(Path(output).expanduser()), threads=workers)
+    print(f"{len(paths)} files in {output}")
+
+
+def era5_land(
+    start: str,
+    end: str,
+    output: str,
+    variables: Sequence[str] = ("2m_temperature", "total_precipitation"),
+    bbox: Sequence[float] | None = None,
+) -> None:
+    """ERA5-Land, hourly, one request and one file for each month that the days touch, through cdsapi.
+
+    variables: names of the Climate Data Store. bbox: [west, south, east, north] in degrees.
+    """
+    folder = Path(output).expanduser()
+    days = _days(start, end)
+    cdsapi = library("cdsapi")
+    folder.mkdir(parents=True, exist_ok=True)
+    months = sorted({day.replace(day=1) for day in days})
+    for number, month in enumerate(months):
+        target = folder / f"era5_land_{month:%Y%m}.nc"
+        request = _era5_request(month, variables, bbox)
+        if _requested_already(target, request):
+            continue
+        log.info("%s: month %d of %d; a request may wait for hours in the queue", target.name, number + 1, len(months))
+        part = target.with_name(f"{target.name}.part")
+        with _errors_of("cdsapi", f"{month:%Y-%m}: {CDS_KEY}"):
+            cdsapi.Client().retrieve("reanalysis-era5-land", request, str(part))
+        with part.open("rb") as file:
+            if file.read(2) == b"PK":
+                raise DownloadError(f"{part}: a zip archive came, expected NetCDF: unpack it by hand")
+        _request_file(target).write_text(json.dumps(request))
+        part.replace(target)
+    print(f"{len(months)} files in {output}")
+
+
+def links(links: str, output: str, workers: int = 4) -> None:
+    """Any files: a text file with an address on each line, where one ending in .md5 or .sha256 checks its neighbour."""
+    path = Path(links).expanduser()
+    if not path.is_file():
+        raise ConfigError(f"links={links}: no such file; expected a text file with an address on each line")
+    lines = [line.strip() for line in path.read_text().splitlines()]
+    urls = list(dict.fromkeys(line for line in lines if line and not line.startswith("#")))
+    for url in urls:
+        if not re.match(r"https?://[^/]+/.*[^/]$", url):
+            raise ConfigError(f"{links}: '{url[:80]}': expected the http or https address of a file")
+    sidecars = {url.rpartition(".")[0]: url for url in urls if url.endswith((".md5", ".sha256"))}
+    jobs = [
+        Job(url, unquote(urlsplit(url).path.rpartition("/")[2]), sidecar=sidecars.get(url))
+        for url in urls
+        if url not in sidecars.values()
+    ]
+    _fetched(jobs, output, workers)
+
+
+PRODUCTS: dict[str, Callable[..., None]] = {
+    "esa_cci": esa_cci,
+    "smap": smap,
+    "era5_land": era5_land,
+    "chirps": chirps,
+    "links": links,
+}
+
+
+def _fetched(jobs: Sequence[Job], output: str, workers: int) -> None:
+    if workers < 1:
+        raise ConfigError(f"workers={workers}: expected at least 1")
+    new = fetch_all(jobs, output, workers)
+    print(f"{len(jobs)} files in {output}, {new} of them new")
+
+
+def _days(start: str, end: str) -> list[date]:
+    try:
+        first, last = date.fromisoformat(start), date.fromisoformat(end)
+    except ValueError as error:
+        raise ConfigError(f"start={start} end={end}: expected days like 2016-01-31") from error
+    if last < first:
+        raise ConfigError(f"start={start} end={end}: ends before it starts")
+    return [first + timedelta(days=n) for n in range((last - first).days + 1)]
+
+
+def _era5_request(month: date, variables: Sequence[str], bbox: Sequence[float] | None) -> dict[str, Any]:
+    after = (month + timedelta(days=31)).replace(day=1)
+    request: dict[str, Any] = {
+        "variable": list(variables),
+        "year": f"{month:%Y}",
+        "month": f"{month:%m}",
+        "day": [f"{day:02d}" for day in range(1, (after - month).days + 1)],
+        "time": [f"{hour:02d}:00" for hour in range(24)],
+        "data_format": "netcdf",
+        "download_format": "unarchived",
+    }
+    if bbox is not None:
+        west, south, east, north = bbox
+        request["area"] = [north, west, south, east]
+    return request
+
+
+def _requested_already(target: Path, request: dict[str, Any]) -> bool:
+    if not target.exists():
+        return False
+    file = _request_file(target)
+    if not file.exists() or json.loads(file.read_text()) != request:
+        raise DownloadError(f"{target}: was fetched with other variables or another bbox: choose another output")
+    return True
+
+
+def _request_file(target: Path) -> Path:
+    return target.with_suffix(".request.json")
+
+
+@contextmanager
+def _errors_of(name: str, hint: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # it raises what it likes
+        text = " ".join(str(error).split())[:200] or type(error).__name__
+        raise DownloadError(f"{name}: {text}; {hint}") from error

@@ -1,0 +1,1 @@
+"""From products to a cube: one grid, features, and what quality maps reject."""

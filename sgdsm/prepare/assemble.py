@@ -1,0 +1,396 @@
+"""From product files to a cube, block of days by block of days: memory is a block, whatever the number of years."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections import Counter
+from contextlib import nullcontext
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from sgdsm.alone import alone
+from sgdsm.cube import log
+from sgdsm.prepare.features import (
+    HELD,
+    antecedent_precipitation,
+    composites,
+    diurnal_temperature_range,
+    n_day_mean,
+)
+from sgdsm.prepare.grid import Regridder
+from sgdsm.prepare.quality import count, screen, table
+from sgdsm.prepare.recipe import Feature, Recipe, Source
+from sgdsm.prepare.store import FIRST_STAGE, Store
+from sgdsm.prepare.template import FLAG, known, method_of, static_maps, template
+from sgdsm.sources.files import Files, OnBadFile, SourceError
+from sgdsm.sources.names import Reason
+from sgdsm.sources.passes import mean_of_passes
+
+VALUES_IN_A_BLOCK = 2**24
+MAPS, FEATURES = FIRST_STAGE, "features"
+VALUES_AT_ONCE = 2**25
+DAY = np.timedelta64(1, "D")
+
+
+@dataclass
+class Kitchen:
+    """What the making of a block needs: recipe, files and the ways onto the grid; it travels to other processes."""
+
+    recipe: Recipe
+    store: Store
+    files: dict[str, Files]
+    regridders: dict[str, Regridder]
+    on_bad_file: OnBadFile
+
+    def make(self, block: int) -> None:
+        """Make and store the maps of a block."""
+        days = self.recipe.days()[self.store.days(block)]
+        bad: list[str] = []
+        digests: dict[str, dict[str, str]] = {}
+        values: dict[str, np.ndarray] = {}
+        for name, source in self.recipe.with_role("target", "dynamic"):
+            values |= self._maps(name, source, days, bad)
+            digests[name] = self._digests(name, days)
+        target = self.recipe.target()[1]
+        static = self.store.read([n for n in self.recipe.screening.names() if n not in values], slice(None))
+        reason = self._screened(values[f"{target}_reason"], values[target], {**values, **static})
+        for name in (target, f"{target}_uncertainty"):
+            if name in values:
+                values[name] = np.where(reason == Reason.OBSERVED, values[name], np.float32(np.nan))
+        values[f"{target}_reason"] = reason
+        note = {"bad": bad, "files": digests, "reasons": count(reason), "inputs": self.inputs(block)}
+        self.store.write(MAPS, block, values, note)
+
+    def make_all(self, stage: str, blocks: list[int]) -> None:
+        """Make several blocks, one after another."""
+        for block in blocks:
+            (self.make if stage == MAPS else self.make_features)(block)
+
+    def inputs(self, block: int) -> dict[str, list[int]]:
+        """Size and time of change of each file that a block looks at."""
+        days = self.recipe.days()[self.store.days(block)]
+        found = {}
+        for name, source in self.recipe.with_role("target", "dynamic"):
+            reach = ((source.interpolate_days or 0) + source.composite_days - 1) * DAY
+            begin, end = days[0] - reach, days[-1] + reach + self.recipe.step_days * DAY
+            for file in self.files[name].files:
+                if file.times[0] <= end and file.times[-1] >= begin and file.path.exists():
+                    status = file.path.stat()
+                    found[f"{name}/{file.path.name}"] = [status.st_size, status.st_mtime_ns]
+        return found
+
+    def changed(self) -> list[int]:
+        """Finished blocks whose files are not as they were: others have come, or have been mended."""
+        found = []
+        for block in self.store.blocks(len(self.recipe.days())):
+            note = self.store.note(MAPS, block)
+            before = {} if note is None else note["inputs"]
+            if note is not None and any(before.get(name) != status for name, status in self.inputs(block).items()):
+                found.append(block)
+        return found
+
+    def make_features(self, block: int) -> None:
+        """Make and store the features of a block from the maps that are stored."""
+        days = self.store.days(block)
+        values = {}
+        for name, feature in self.recipe.features.items():
+            before = min(feature.halo_days, days.start)
+            names = [n for n in (feature.of, feature.minus) if n is not None]
+            read = self.store.read(names, slice(days.start - before, days.stop))
+            values[name] = _feature(feature, read)[before:]
+        self.store.write(FEATURES, block, values, {})
+
+    def _maps(self, name: str, source: Source, days: np.ndarray, bad: list[str]) -> dict[str, np.ndarray]:
+        """Maps of a source's variables on the grid; days that it lacks are empty."""
+        step = self.recipe.step_days
+        single = (days[:, None] + np.arange(step) * DAY).ravel()
+        if source.interpolate_days is not None:
+            maps = self._between(name, source, single, bad)
+        else:
+            # a few days at once where the product's grid is finer than the cube's
+            example = self.files[name].example()
+            cells = int(np.prod([example.sizes[d] for d in example.dims if d != "time"])) * len(source.variables)
+            count = max(1, VALUES_AT_ONCE // cells)
+            parts = [self._days(name, source, single[k : k + count], bad) for k in range(0, len(single), count)]
+            maps = {n: np.concatenate([part[n] for part in parts]) for n in parts[0]} if len(parts) > 1 else parts[0]
+        return {n: _several_days(m, step) for n, m in maps.items()} if step > 1 else maps
+
+    def _days(self, name: str, source: Source, days: np.ndarray, bad: list[str]) -> dict[str, np.ndarray]:
+        found = _daily(self.files[name], days, self.on_bad_file, bad)
+        at = np.searchsorted(days, found["time"].values)
+        expected = np.isin(days, self.files[name].times.astype("datetime64[D]").astype("datetime64[ns]"))
+        skipped = np.setdiff1d(np.flatnonzero(expected), at)
+        maps: dict[str, np.ndarray] = {}
+        for variable, original in source.variables.items():
+            if source.role == "target":
+                maps |= self._target(name, variable, found, original, at, len(days))
+                maps[f"{variable}_reason"][skipped] = Reason.FILE_SKIPPED
+            else:
+                maps[variable] = self._covariate(name, found, original, at, len(days))
+        return maps
+
+    def _between(self, name: str, source: Source, days: np.ndarray, bad: list[str]) -> dict[str, np.ndarray]:
+        """Composites, on the grid, interpolated to the days; and how each value came about."""
+        assert source.interpolate_days is not None
+        files, middle = self.files[name], (source.composite_days - 1) // 2 * DAY
+        reach, centres = source.interpolate_days * DAY, files.times + middle
+        near = files.times[(centres >= days[0] - reach) & (centres <= days[-1] + reach)]
+        parts = [files.load(near[k : k + 1], self.on_bad_file, bad) for k in range(len(near))]
+        parts = [part for part in parts if part.sizes["time"]]
+        maps: dict[str, np.ndarray] = {}
+        for variable, original in source.variables.items():
+            if not parts:
+                maps[variable] = self._empty(len(days))
+                maps[f"{variable}_{FLAG}"] = np.full(maps[variable].shape, HELD, np.uint8)
+                continue
+            coarse = np.concatenate([self._covariate(name, p, original, np.zeros(1, int), 1) for p in parts])
+            times = np.concatenate([part["time"].values for part in parts]) + middle
+            values, flags = composites(coarse, times, days, source.interpolate_days)
+            maps |= {variable: values, f"{variable}_{FLAG}": flags}
+        return maps
+
+    def _covariate(self, name: str, found: xr.Dataset, original: str, at: np.ndarray, length: int) -> np.ndarray:
+        array = found[original]
+        if f"{original}_reason" in found:
+            # another sensor's soil moisture: what its product rejects is missing
+            array = array.where(found[f"{original}_reason"] == Reason.OBSERVED)
+        method = method_of(self.recipe.sources[name], array)
+        values, maps = known(array), self._empty(length)
+        for k, day in enumerate(at):
+            maps[day] = self.regridders[name].apply(values[k], method)
+        return maps
+
+    def _target(
+        self, name: str, variable: str, found: xr.Dataset, original: str, at: np.ndarray, length: int
+    ) -> dict[str, np.ndarray]:
+        regridder, method = self.regridders[name], method_of(self.recipe.sources[name], found[original])
+        sm, extra, why = found[original].values, f"{original}_uncertainty", f"{original}_reason"
+        given = found[why].values if why in found else np.where(np.isfinite(sm), Reason.OBSERVED, Reason.NO_DATA)
+        good = given == Reason.OBSERVED
+        maps = {variable: self._empty(length)}
+        reason = np.full((length, *self.recipe.grid.shape), Reason.NO_DATA, np.uint8)
+        if extra in self.files[name].example():
+            maps[f"{variable}_uncertainty"] = self._empty(length)
+        for k, day in enumerate(at):
+            maps[variable][day] = regridder.apply(np.where(good[k], sm[k], np.float32(np.nan)), method)
+            if extra in found:
+                kept = np.where(good[k], found[extra].values[k], np.float32(np.nan))
+                maps[f"{variable}_uncertainty"][day] = regridder.apply(kept, method)
+            reason[day] = _coarse_reason(regridder, given[k], maps[variable][day])
+        return {**maps, f"{variable}_reason": reason}
+
+    def _empty(self, length: int) -> np.ndarray:
+        return np.full((length, *self.recipe.grid.shape), np.nan, np.float32)
+
+    def _screened(self, reason: np.ndarray, values: np.ndarray, maps: dict[str, np.ndarray]) -> np.ndarray:
+        rules = self.recipe.screening
+        named = {
+            "surface_temperature": rules.surface_temperature,
+            "albedo": rules.albedo,
+            "soil_temperature": rules.soil_temperature,
+            "water_fraction": rules.water_fraction,
+        }
+        given: dict[str, Any] = {key: maps[name] for key, name in named.items() if name is not None}
+        low, high = (-np.inf if rules.low is None else rules.low), (np.inf if rules.high is None else rules.high)
+        return screen(reason, sm=values, low=low, high=high, **given)
+
+    def _digests(self, name: str, days: np.ndarray) -> dict[str, str]:
+        """Of the files whose first map that the cube uses falls in a block, so that each is noted once."""
+        files, source = self.files[name], self.recipe.sources[name]
+        period, reach = self.recipe.days(), (source.interpolate_days or 0) * DAY
+        end, last = (d[-1] + self.recipe.step_days * DAY for d in (days, period))
+        found = {}
+        for file in (*files.files, *files.also):
+            if not file.times.size or file.times[-1] < days[0] - reach or file.times[0] >= end + reach:
+                continue
+            used = file.times[(file.times >= period[0] - reach) & (file.times < last + reach)]
+            # composites beyond the period belong to its first or its last block
+            first = np.clip(used[:1], period[0], last - DAY)
+            if ((first >= days[0]) & (first < end)).any():
+                found[file.path.name] = files.digest(file)
+        return found
+
+
+def assemble(
+    recipe: Recipe, output: Path, workers: int = 2, on_bad_file: OnBadFile = "fail", block_days: int | None = None
+) -> str:
+    """Make the cube of a recipe as a Zarr store; returns the table of what was rejected and why.
+
+    An interrupted call goes on where it stopped, a recipe with a later `end` appends, and blocks whose files are not as
+    they were are made again. workers: processes (a script that calls this needs `if __name__ == "__main__":`).
+    on_bad_file: 'skip' leaves the maps of a broken file empty and says so. block_days: maps in memory at once for each
+    process, and in a chunk of the store; by default as many as hold 16 million values of a variable, at most 16.
+
+    Raises SourceError naming a file that cannot be used; ConfigError where the output holds something else.
+    """
+    with alone(output):
+        try:
+            return _assemble(recipe, output, workers, on_bad_file, block_days)
+        except OSError as error:
+            # of a full disk Zarr tells no file
+            raise error if error.filename else OSError(error.errno, error.strerror, str(output)) from error
+
+
+def _assemble(recipe: Recipe, output: Path, workers: int, on_bad_file: OnBadFile, block_days: int | None) -> str:
+    from dask.base import compute
+    from dask.delayed import delayed
+    from dask.diagnostics.progress import ProgressBar
+
+    days = recipe.days()
+    files = {name: source.files(recipe.folder) for name, source in recipe.sources.items()}
+    _check_period(recipe, files)
+    regridders = {name: Regridder(found.example(), recipe.grid) for name, found in files.items()}
+    static = static_maps(recipe, files, regridders)
+    most = max(1, min(16, VALUES_IN_A_BLOCK // int(np.prod(recipe.grid.shape))))
+    store = Store.at(output, block_days, most)
+    _check_still_there(
+        [json.loads(note.read_text()) for note in store.again(recipe.plain(), _look_ahead(recipe))], files
+    )
+    store.begin(template(recipe, files, static, store.block_days), recipe.plain(), _look_ahead(recipe))
+    kitchen = Kitchen(recipe, store, files, regridders, on_bad_file)
+    changed = kitchen.changed()
+    if changed:
+        log.info("%d blocks are made again: their files are not as they were", len(changed))
+    store.forget(changed)
+    how: dict[str, Any] = {"scheduler": "processes", "num_workers": workers, "chunksize": 1}
+    for stage in (MAPS, FEATURES):
+        if stage == FEATURES and not recipe.features:
+            continue
+        blocks = store.blocks(len(days))
+        left = [k for k in blocks if store.note(stage, k) is None]
+        if len(left) < len(blocks):
+            log.info("going on: %d of %d blocks of %s are there", len(blocks) - len(left), len(blocks), stage)
+        watched = sys.stderr.isatty()
+        with ProgressBar(minimum=2.0, dt=0.5, out=sys.stderr) if watched else nullcontext():
+            # in few parcels: each carries the lists of all files
+            parcels = [left[k :: 8 * workers] for k in range(min(len(left), 8 * workers))]
+            tasks = [delayed(kitchen.make_all)(stage, parcel) for parcel in parcels]
+            compute(*tasks, **(how if workers > 1 else {"scheduler": "synchronous"}))
+    return _finish(kitchen, [store.note(MAPS, k) or {} for k in store.blocks(len(days))])
+
+
+def _finish(kitchen: Kitchen, notes: list[dict[str, Any]]) -> str:
+    """Land, provenance and the table of reasons, once all blocks are there."""
+    recipe, store = kitchen.recipe, kitchen.store
+    target = recipe.target()[1]
+    if recipe.land is not None:
+        land = store.read([recipe.land], slice(None))[recipe.land] > 0.5
+    else:
+        land = np.zeros(recipe.grid.shape, bool)
+        for block in store.blocks(len(recipe.days())):
+            land |= np.isfinite(store.read([target], store.days(block))[target]).any(0)
+    counts: Counter[str] = Counter()
+    for note in notes:
+        counts.update(note["reasons"])
+    bad = [line for note in notes for line in note["bad"]]
+    provenance = {}
+    for name, found in kitchen.files.items():
+        digests = {k: v for note in notes for k, v in note["files"].get(name, {}).items()}
+        if not digests:  # maps without time
+            digests = {file.path.name: found.digest(file) for file in found.files}
+        names = sorted(digests)
+        provenance[name] = {
+            "product": found.product,
+            "version": str(found.example().attrs.get("product_version", "")),
+            "files": f"{len(names)}: {names[0]} to {names[-1]}" if len(names) > 1 else names[0],
+            "digest": hashlib.blake2b(json.dumps(digests, sort_keys=True).encode(), digest_size=16).hexdigest(),
+        }
+    rejected = table(dict(counts))
+    when = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    attrs = {"history": f"{when} sgdsm {version('sgdsm')} prepare", "sources": json.dumps(provenance)}
+    attrs |= {"rejected": rejected, "skipped_files": "\n".join(bad)}
+    store.finish({"land": land.astype(np.int8)}, attrs)
+    return "\n".join([rejected, *(f"skipped: {line}" for line in bad)])
+
+
+def _check_period(recipe: Recipe, files: dict[str, Files]) -> None:
+    days = recipe.days()
+    end = days[-1] + recipe.step_days * DAY
+    for name, source in recipe.with_role("target", "dynamic"):
+        times = files[name].times
+        if not times.size:
+            raise SourceError(f"source '{name}': its maps have no time, expected role static")
+        within = times[(times >= days[0]) & (times < end)]
+        if source.interpolate_days is not None:
+            continue
+        if not within.size:
+            told = f"{str(times[0])[:10]} to {str(times[-1])[:10]}"
+            raise SourceError(f"source '{name}': its files hold {told}, nothing from {recipe.start} to {recipe.end}")
+        all_days = np.arange(days[0], end, DAY)
+        missing = all_days[~np.isin(all_days, within.astype("datetime64[D]").astype("datetime64[ns]"))]
+        if missing.size:
+            first = str(missing[0])[:10]
+            log.info(
+                "source '%s': no file for %d of %d days, the first is %s", name, missing.size, len(all_days), first
+            )
+    for name, _ in recipe.with_role("static"):
+        if files[name].times.size:
+            raise SourceError(f"source '{name}': its maps have times, expected role target or dynamic")
+
+
+def _check_still_there(notes: list[dict[str, Any]], files: dict[str, Files]) -> None:
+    """Raises SourceError where a block that is made anew would lose what came from a file that is gone."""
+    for note in notes:
+        skipped = "\n".join(note.get("bad", []))
+        for name, digests in note.get("files", {}).items():
+            there = {file.path.name for file in (*files[name].files, *files[name].also)}
+            gone = sorted(file for file in digests if file not in there and file not in skipped)
+            if gone:
+                raise SourceError(
+                    f"source '{name}': {gone[0]} is gone, and the last maps of the cube, which are made again, need it"
+                )
+
+
+def _daily(files: Files, days: np.ndarray, on_bad_file: OnBadFile, bad: list[str]) -> xr.Dataset:
+    """Maps of the days, those that the product lacks left out."""
+    module = import_module(f"sgdsm.sources.{files.product}")
+    if hasattr(module, "daily"):
+        found: xr.Dataset = module.daily(files, days, on_bad_file, bad)
+        return found
+    wanted = files.times[np.isin(files.times.astype("datetime64[D]"), days.astype("datetime64[D]"))]
+    maps = files.load(wanted, on_bad_file, bad)
+    dates = maps["time"].values.astype("datetime64[D]").astype("datetime64[ns]")
+    maps = maps.assign_coords(time=dates)
+    if len(np.unique(dates)) == len(dates):
+        return maps
+    if "sm_reason" not in maps:
+        return maps.groupby("time").mean(keep_attrs=True)
+    # reasons have no mean, and what is rejected takes no part in that of soil moisture
+    times = [[part.isel(time=[k]) for k in range(part.sizes["time"])] for _, part in maps.groupby("time")]
+    return xr.concat([mean_of_passes(part) for part in times], "time")
+
+
+def _coarse_reason(regridder: Regridder, reason: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """On the grid: observed where there is a value, else the most frequent reason below a cell."""
+    rejected = np.where(reason == Reason.OBSERVED, np.float32(np.nan), reason.astype(np.float32))
+    most = np.nan_to_num(regridder.apply(rejected, "mode"), nan=float(Reason.NO_DATA)).astype(np.uint8)
+    return np.where(np.isfinite(values), np.uint8(Reason.OBSERVED), most)
+
+
+def _several_days(maps: np.ndarray, step: int) -> np.ndarray:
+    """Means of `step` days; of reasons and flags the least: observed where one day is."""
+    if maps.dtype == np.uint8:
+        return maps.reshape(-1, step, *maps.shape[1:]).min(1)
+    return n_day_mean(maps, step)
+
+
+def _feature(feature: Feature, maps: dict[str, np.ndarray]) -> np.ndarray:
+    if feature.kind == "range":
+        assert feature.minus is not None
+        return diurnal_temperature_range(maps[feature.of], maps[feature.minus])
+    return antecedent_precipitation(maps[feature.of], feature.days)
+
+
+def _look_ahead(recipe: Recipe) -> int:
+    """Maps at the end of a cube that may change when it is made longer: composites reach forward."""
+    reach = [s.interpolate_days or 0 for s in recipe.sources.values()]
+    return 1 + max(reach) // recipe.step_days

@@ -1,0 +1,141 @@
+"""What is in a cube: dims, roles, coverage by season, lengths of the gaps, in words and in one figure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from sgdsm.cube import ROLES, by_role, is_circular, space_dims, step_days, target_of, time_chunks
+
+SEASONS = ("DJF", "MAM", "JJA", "SON")
+LENGTHS = ((1, 1, "1"), (2, 3, "2-3"), (4, 7, "4-7"), (8, 30, "8-30"), (31, None, "more than 30"))
+
+
+@dataclass
+class Coverage:
+    """Observed values of the land cells of a cube.
+
+    share: of each cell, (rows, columns), NaN off land. by_season: share of each. by_month: month -> share. gaps: length
+    in maps -> how many gaps; those at the ends of the record are counted as long as they are in it.
+    """
+
+    share: np.ndarray
+    by_season: dict[str, float]
+    by_month: dict[str, float]
+    gaps: Counter[int] = field(default_factory=Counter)
+
+
+def coverage(cube: xr.Dataset) -> Coverage:
+    """One pass over the target."""
+    target = target_of(cube)
+    land = cube[by_role(cube, "land")[0]].values.astype(bool)
+    months = target["time"].values.astype("datetime64[M]")
+    numbers = months.astype(int) % 12
+    total = np.zeros(land.shape, np.int64)
+    daily = np.zeros(target.shape[0])
+    run = np.zeros(int(land.sum()), np.int64)
+    gaps: Counter[int] = Counter()
+    for days in time_chunks(target):
+        seen = np.isfinite(target[days].values)
+        total += seen.sum(0)
+        daily[days] = seen[:, land].mean(1)
+        for day in seen[:, land]:
+            gaps.update(run[day & (run > 0)].tolist())
+            run = np.where(day, 0, run + 1)
+    gaps.update(run[run > 0].tolist())
+    share = np.where(land, total / target.shape[0], np.nan)
+    seasons = np.array(SEASONS)[(numbers + 1) % 12 // 3]
+    return Coverage(
+        share,
+        {s: float(daily[seasons == s].mean()) for s in SEASONS if (seasons == s).any()},
+        {str(m): float(daily[months == m].mean()) for m in np.unique(months)},
+        gaps,
+    )
+
+
+def describe(cube: xr.Dataset, found: Coverage) -> str:
+    """Lines on a cube."""
+    target = target_of(cube)
+    rows, columns = space_dims(target)
+    land = cube[by_role(cube, "land")[0]].values.astype(bool)
+    time = target["time"].values
+    period = f"{str(time[0])[:10]} to {str(time[-1])[:10]}"
+    circle = ", round the globe" if is_circular(cube) else ""
+    lines = [
+        f"time    {len(time)} maps, one every {step_days(target['time'])} days, {period}",
+        f"grid    {rows} {_span(cube[rows])}, {columns} {_span(cube[columns])}{circle}",
+        f"land    {land.sum()} of {land.size} cells",
+    ]
+    for role in ROLES[:-1]:
+        for name in by_role(cube, role):
+            attrs = cube[name].attrs
+            note = attrs.get("long_name") or attrs.get("standard_name") or ""
+            lines.append(f"{role:8}{name} [{attrs.get('units', '1')}] {note}".rstrip())
+    if found.by_season:
+        mean = np.nanmean(found.share) if land.any() else float("nan")
+        seasons = ", ".join(f"{season} {share:.1%}" for season, share in found.by_season.items())
+        lines.append(f"observed {mean:.1%} of the land values: {seasons}")
+    count = sum(found.gaps.values())
+    if count:
+        missing = sum(length * n for length, n in found.gaps.items())
+        lines.append("gaps (maps)      gaps   share of the missing values")
+        for low, high, label in LENGTHS:
+            chosen = {k: n for k, n in found.gaps.items() if k >= low and (high is None or k <= high)}
+            values = sum(k * n for k, n in chosen.items())
+            lines.append(f"  {label:13}{sum(chosen.values()):8d}   {values / missing:6.1%}")
+        lines.append(f"  longest      {max(found.gaps):8d}")
+    else:
+        lines.append("no gaps")
+    if "rejected" in cube.attrs:
+        lines += ["", str(cube.attrs["rejected"])]
+    if cube.attrs.get("skipped_files"):
+        lines += [f"skipped: {line}" for line in str(cube.attrs["skipped_files"]).splitlines()]
+    return "\n".join(lines)
+
+
+def figure(cube: xr.Dataset, found: Coverage, path: Path) -> Path:
+    """A picture: share of the days on which each cell is observed, share of the land by month, lengths of gaps."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    from matplotlib.dates import AutoDateLocator
+
+    target = target_of(cube)
+    rows, columns = space_dims(target)
+    canvas, axes = plt.subplots(1, 3, figsize=(15, 4), width_ratios=(2, 1.4, 1), constrained_layout=True)
+    picture = axes[0].pcolormesh(
+        cube[columns], cube[rows], found.share, vmin=0, vmax=1, cmap="viridis", rasterized=True
+    )
+    canvas.colorbar(picture, ax=axes[0], label="share of days observed")
+    axes[0].set(title=f"{target.name}: where it is observed", xlabel=columns, ylabel=rows)
+    months = np.array(list(found.by_month), "datetime64[M]")
+    axes[1].plot(months, list(found.by_month.values()), marker="o" if len(months) < 40 else None, color="tab:blue")
+    axes[1].set(title="when", ylabel="share of the land observed", ylim=(0, 1))
+    axes[1].tick_params(axis="x", rotation=30)
+    axes[1].xaxis.set_major_locator(AutoDateLocator(maxticks=7))
+    edge = np.timedelta64(15, "D")
+    axes[1].set_xlim(months[0].astype("datetime64[D]") - edge, months[-1].astype("datetime64[D]") + edge)
+    missing = max(1, sum(length * n for length, n in found.gaps.items()))
+    shares = [
+        sum(k * n for k, n in found.gaps.items() if k >= low and (high is None or k <= high)) / missing
+        for low, high, _ in LENGTHS
+    ]
+    axes[2].bar([label.replace("more than ", "> ") for *_, label in LENGTHS], shares, color="tab:orange")
+    axes[2].set(title="length of the gaps", xlabel="maps", ylabel="share of the missing values")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    canvas.savefig(path, dpi=110)
+    plt.close(canvas)
+    return path
+
+
+def _span(coordinate: xr.DataArray) -> str:
+    values = coordinate.values
+    units = {"degrees_north": "°", "degrees_east": "°"}.get(
+        coordinate.attrs.get("units", ""), " " + coordinate.attrs.get("units", "")
+    )
+    return f"{len(values)} from {values[0]:g} to {values[-1]:g}{units}".rstrip()

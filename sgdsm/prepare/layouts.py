@@ -1,0 +1,161 @@
+"""A cube, or a filled file, in other layouts: one NetCDF file, hierarchical HDF5, the daily files of SGD-SM."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import xarray as xr
+
+from sgdsm.cube import ConfigError, CubeError, by_role, target_of, time_chunks
+from sgdsm.hdf5 import NetcdfWriter, require_space, with_places
+
+SGD_SM_FILL = -32767
+OBSERVED = 1  # in `sm_source` of a filled file
+COMMENT = "layout of SGD-SM, rounded to whole percent; the data are those of the attribute source"
+FILE = "LPRM_AMSR2_{}.nc"  # what those of SGD-SM are called
+GROUP = {"target": "target", "flag": "target", "dynamic": "dynamic", "static": "static", "land": "static"}
+
+
+def write_netcdf(dataset: xr.Dataset, path: Path) -> None:
+    """One netCDF-4 file, written a few days at a time."""
+    partial = Path(f"{path}.partial")
+    coords, variables = _parts(dataset)
+    writer = NetcdfWriter(partial, coords, variables, _attrs(dataset))
+    try:
+        for name in variables:
+            for region, values in _blocks(dataset[name]):
+                writer.write(name, values, region)
+    finally:
+        writer.close()
+    partial.replace(path)
+
+
+def write_hdf5(dataset: xr.Dataset, path: Path) -> None:
+    """HDF5 with the groups coords/, target/, dynamic/ and static/; units, roles and provenance are kept."""
+    partial = Path(f"{path}.partial")
+    coords, variables = _parts(dataset)
+    require_space(partial, 0)
+    with h5py.File(partial, "w") as file:
+        file.attrs.update(_attrs(dataset))
+        for name, (values, attrs) in coords.items():
+            scale = file.create_dataset(f"coords/{name}", data=values)
+            scale.make_scale(name)
+            scale.attrs.update(attrs)
+        for name, (dims, dtype, attrs) in variables.items():
+            group = GROUP.get(str(attrs.get("role")), "target" if "time" in dims else "static")
+            shape = dataset[name].shape
+            chunks = (1, *shape[1:]) if dims[:1] == ("time",) else None
+            array = file.create_dataset(
+                f"{group}/{name}", shape, dtype, chunks=chunks, compression="gzip" if shape else None
+            )
+            for axis, dim in enumerate(dims):
+                array.dims[axis].attach_scale(file[f"coords/{dim}"])
+            array.attrs.update({k: v for k, v in attrs.items() if k != "_FillValue"})
+            for region, values in _blocks(dataset[name]):
+                require_space(partial, values.nbytes)
+                array[region] = values
+    partial.replace(path)
+
+
+def write_sgd_sm(dataset: xr.Dataset, folder: Path) -> int:
+    """Daily files in the layout of the SGD-SM product, for its users: `original_sm_c1` and `reconstructed_sm_c1` in
+    whole percent, rounded (that product cuts off), (Latitude, Longitude), fill -32767. Returns the number of files.
+
+    dataset: a filled file, or a cube, of which both are the same. Raises CubeError for one that is neither, for other
+    units than m3 m-3 and for projected grids.
+    """
+    if "sm_filled" in dataset:
+        filled = dataset["sm_filled"]
+        about = {"source": dataset.attrs.get("source", "")}
+        target = filled.where(dataset["sm_source"] == OBSERVED).assign_attrs({**filled.attrs, **about})
+    elif len(by_role(dataset, "target")) == 1:
+        filled = target = target_of(dataset)
+    else:
+        raise CubeError("neither a filled file (no 'sm_filled') nor a cube (no variable with the role of the target)")
+    if target.attrs.get("units") != "m3 m-3":
+        raise CubeError(f"'{target.name}' is in '{target.attrs.get('units', '1')}', the layout of SGD-SM needs m3 m-3")
+    if "lat" not in target.dims:
+        raise CubeError("the layout of SGD-SM needs dims lat and lon")
+    folder.mkdir(parents=True, exist_ok=True)
+    dates = [str(day)[:10].replace("-", "") for day in target["time"].values]
+    there = [date for date in dates if (folder / FILE.format(date)).exists()]
+    if there:
+        raise ConfigError(f"{folder / FILE.format(there[0])} exists: remove it, or choose another folder")
+    coords = {
+        "Latitude": (target["lat"].values, {"units": "degrees_north"}),
+        "Longitude": (target["lon"].values, {"units": "degrees_east"}),
+    }
+    attrs = {"units": "percent", "_FillValue": SGD_SM_FILL}
+    dims = ("Latitude", "Longitude")
+    variables = dict.fromkeys(("original_sm_c1", "reconstructed_sm_c1"), (dims, "int16", attrs))
+    for day, date in enumerate(dates):
+        path = folder / FILE.format(date)
+        about = {"Conventions": "CF-1.10", "date": date, "source": str(target.attrs.get("source", ""))}
+        writer = NetcdfWriter(f"{path}.partial", coords, variables, {**about, "comment": COMMENT})
+        try:
+            for name, source in zip(variables, (target, filled), strict=True):
+                writer.write(name, _percent(source[day].values), (slice(None), slice(None)))
+        finally:
+            writer.close()
+        Path(f"{path}.partial").replace(path)
+    return target.shape[0]
+
+
+LAYOUTS = {"netcdf": write_netcdf, "hdf5": write_hdf5, "sgd_sm": write_sgd_sm}
+
+
+def layout_of(output: str, layout: str | None) -> str:
+    """The layout that is asked for, or that an output's ending tells; ConfigError where neither does."""
+    told = {".nc": "netcdf", ".h5": "hdf5", ".hdf5": "hdf5"}.get(Path(output).suffix)
+    chosen = layout or told
+    if chosen not in LAYOUTS:
+        raise ConfigError(
+            f"layout={layout}, output={output}: expected layout= {', '.join(LAYOUTS)}, or an output .nc or .h5"
+        )
+    if layout is not None and told not in (None, layout):
+        raise ConfigError(f"output={output} ends like {told}, but layout={layout}")
+    return str(chosen)
+
+
+def _percent(values: np.ndarray) -> np.ndarray:
+    return np.where(np.isfinite(values), np.round(np.nan_to_num(values) * 100), SGD_SM_FILL).astype(np.int16)
+
+
+def _parts(dataset: xr.Dataset) -> tuple[dict[str, Any], dict[str, Any]]:
+    coords: dict[str, Any] = {}
+    for dim in dataset.dims:
+        values, attrs = dataset[dim].values, dict(dataset[dim].attrs)
+        if values.dtype.kind == "M":
+            attrs |= {"units": f"days since {str(values[0])[:10]}", "calendar": "standard"}
+            values = ((values - values[0]) / np.timedelta64(1, "D")).astype(np.int32)
+        coords[str(dim)] = values, attrs
+    variables: dict[str, Any] = {}
+    for name in dataset.data_vars:
+        variable = dataset[name]
+        if variable.dtype.kind not in "fiub":
+            continue
+        attrs = dict(variable.attrs)
+        dtype = np.dtype(np.int8) if variable.dtype.kind == "b" else variable.dtype
+        if dtype.kind == "f":
+            attrs["_FillValue"] = np.nan
+        if "flag_values" in attrs:
+            # of the variable's own type, which Zarr's attributes do not keep
+            attrs["flag_values"] = np.asarray(attrs["flag_values"], dtype)
+        variables[str(name)] = variable.dims, dtype, attrs
+    places = {str(n): c for n, c in dataset.coords.items() if n not in dataset.dims and c.dtype.kind in "fiu"}
+    return coords, with_places(variables, {n: (c.dims, c.values, c.attrs) for n, c in places.items()})
+
+
+def _attrs(dataset: xr.Dataset) -> dict[str, Any]:
+    return {str(k): v for k, v in dataset.attrs.items()}
+
+
+def _blocks(variable: xr.DataArray) -> Any:
+    if variable.dims[:1] != ("time",):
+        yield (slice(None),) * variable.ndim if variable.ndim else (), variable.values
+        return
+    for days in time_chunks(variable):
+        yield (days, *[slice(None)] * (variable.ndim - 1)), variable[days].values

@@ -1,0 +1,49 @@
+"""Cubes whose variables carry their roles: those that `prepare` made, and what `export` wrote of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import xarray as xr
+
+from sgdsm.cube import CubeError, as_cube, by_role, open_dataset
+from sgdsm.prepare.recipe import Recipe
+from sgdsm.prepare.store import PLAN, UNFINISHED
+
+
+def open_prepared(path: str, recipe: Recipe | None = None, repeat_cycle_days: int | None = None) -> xr.Dataset:
+    """A cube by the roles that its variables carry.
+
+    recipe: what it must have been made of. repeat_cycle_days: see `sgdsm.cube.as_cube`.
+
+    Raises CubeError where there is no such cube, or one of another recipe.
+    """
+    if recipe is not None and not Path(path).exists():
+        raise CubeError(f"{path}: no such cube yet: make it with `python -m sgdsm prepare` and the same data= words")
+    dataset = open_dataset(path)
+    if UNFINISHED in dataset.attrs:
+        raise CubeError(f"{path} is not finished: go on with `python -m sgdsm prepare` and the same data= words")
+    targets = by_role(dataset, "target")
+    if len(targets) != 1:
+        raise CubeError(
+            f"{path}: {len(targets)} variables carry role='target', expected one; use data=netcdf and name it"
+        )
+    if recipe is not None:
+        made = json.loads(str(dataset.attrs.get(PLAN, "{}")))
+        other = [key for key, value in json.loads(json.dumps(recipe.plain())).items() if made.get(key) != value]
+        if other:
+            raise CubeError(
+                f"{path} was made of another recipe ({', '.join(other)} differ): prepare it again, elsewhere"
+            )
+    land = by_role(dataset, "land")
+    return as_cube(
+        dataset,
+        targets[0],
+        by_role(dataset, "dynamic"),
+        by_role(dataset, "static"),
+        by_role(dataset, "flag"),
+        land[0] if land else None,
+        missing_days="insert",
+        repeat_cycle_days=repeat_cycle_days,
+    )

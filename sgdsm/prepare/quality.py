@@ -1,0 +1,73 @@
+"""What ancillary maps reject, besides the product's own flags, and how much is left."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from sgdsm.cube import ConfigError
+from sgdsm.sources.names import Reason
+
+FREEZING_K = 273.15
+SNOW_ALBEDO = 0.3
+MOST_WATER = 0.2
+
+
+def screen(
+    reason: np.ndarray,
+    *,
+    surface_temperature: np.ndarray | None = None,
+    albedo: np.ndarray | None = None,
+    soil_temperature: np.ndarray | None = None,
+    water_fraction: np.ndarray | None = None,
+    sm: np.ndarray | None = None,
+    low: float = 0.0,
+    high: float = 1.0,
+    most_water: float = MOST_WATER,
+) -> np.ndarray:
+    """`sm_reason` with what the maps reject: of observed cells only, the first reason in the order of `Reason`.
+
+    reason: (..., rows, columns) uint8. Maps: of its shape, or (rows, columns) for all days; NaN rejects nothing.
+    surface_temperature, albedo: snow where the daytime land surface temperature is below 273.15 K and the albedo above
+        0.3 (Liu et al., HESS 27, 577, 2023, section 2.1.1).
+    soil_temperature: frozen where below 273.15 K.
+    water_fraction: water where above `most_water` (0.2 there).
+    sm: out of range where outside low..high.
+
+    Raises ConfigError for temperatures in degrees Celsius, and where only one of the two maps for snow is given.
+    """
+    if (surface_temperature is None) != (albedo is None):
+        raise ConfigError("snow is told by surface_temperature and albedo together: expected both, found one")
+    for name, map_ in (("surface_temperature", surface_temperature), ("soil_temperature", soil_temperature)):
+        if map_ is not None and np.isfinite(map_).any() and np.nanmax(map_) < 150:
+            raise ConfigError(f"{name}: the highest value is {np.nanmax(map_):.1f}, expected K")
+    tests: dict[Reason, np.ndarray] = {}
+    # comparisons with NaN are False
+    if surface_temperature is not None and albedo is not None:
+        tests[Reason.SNOW] = (surface_temperature < FREEZING_K) & (albedo > SNOW_ALBEDO)
+    if soil_temperature is not None:
+        tests[Reason.FROZEN] = soil_temperature < FREEZING_K
+    if water_fraction is not None:
+        tests[Reason.WATER] = water_fraction > most_water
+    if sm is not None:
+        tests[Reason.OUT_OF_RANGE] = (sm < low) | (sm > high)
+    found = reason.copy()
+    for why in sorted(tests):
+        found[(found == Reason.OBSERVED) & np.broadcast_to(tests[why], found.shape)] = why
+    return found
+
+
+def count(reason: np.ndarray) -> dict[str, int]:
+    """How many values have each reason, by its name in the order of `Reason`; counts of parts of a record add up."""
+    numbers = np.bincount(reason.ravel(), minlength=len(Reason))
+    return {why.name.lower(): int(numbers[why]) for why in Reason}
+
+
+def table(counts: Mapping[str, int]) -> str:
+    """The counts as lines of text, in % of all; reasons that never apply are left out."""
+    total = sum(counts.values())
+    rows = [(name.replace("_", " "), number) for name, number in counts.items() if number]
+    width = max(len(name) for name, _ in [*rows, ("all", 0)])
+    lines = [f"{name:<{width}}  {number:>14,}  {100 * number / total:6.2f} %" for name, number in rows]
+    return "\n".join([*lines, f"{'all':<{width}}  {total:>14,}"])

@@ -1,0 +1,204 @@
+"""What a cube is made of: products, a period, a grid, screening and features."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from sgdsm.cube import ConfigError
+from sgdsm.prepare.grid import Grid
+from sgdsm.sources.files import Files, find_files
+
+
+def named_grid(name: str, bbox: tuple[float, float, float, float] | None = None) -> Grid:
+    """See `Grid.named`."""
+    return Grid.named(name, bbox)
+
+
+def regular_grid(resolution: float, bbox: tuple[float, float, float, float] | None = None) -> Grid:
+    """See `Grid.regular`."""
+    return Grid.regular(resolution, bbox)
+
+
+def projected_grid(crs: str, resolution_m: float, bounds: tuple[float, float, float, float]) -> Grid:
+    """See `Grid.projected`."""
+    return Grid.projected(crs, resolution_m, bounds)
+
+
+@dataclass
+class Source:
+    """A product, and what the cube takes of it.
+
+    product: a module of `sgdsm.sources`. paths: its files, folders or patterns; relative ones start at the recipe's
+    `folder`. variables: name in the cube -> name in the product. role: of the variables in the cube; of the target the
+    cube takes `sm_reason` and, where the product has it, `sm_uncertainty` too. options: of the product. method: onto
+    the grid; by default the area-weighted mean, for classes the most frequent one. interpolate_days: between maps of
+    several days (composites), the longest gap in days that is interpolated; null: the days between stay empty.
+    composite_days: that a map stands for, from its date on; interpolation is between their middles.
+    """
+
+    product: str
+    paths: str | list[str]
+    variables: dict[str, str]
+    role: Literal["target", "dynamic", "static"] = "dynamic"
+    options: dict[str, Any] = field(default_factory=dict)
+    method: Literal["mean", "bilinear", "nearest", "mode"] | None = None
+    interpolate_days: int | None = None
+    composite_days: int = 1
+
+    def files(self, folder: str | None) -> Files:
+        """The files; relative paths start at `folder`."""
+        paths = [self.paths] if isinstance(self.paths, str) else self.paths
+        return find_files(self.product, [Path(folder or ".") / path for path in paths], **self.options)
+
+
+@dataclass
+class Screening:
+    """What rejects soil moisture beside the product's own flags; each names variables of the cube.
+
+    surface_temperature (K) and albedo: snow, where it is below 273.15 K and the albedo above 0.3. soil_temperature (K):
+    frozen, below 273.15 K. water_fraction: of the cell, above 0.2. low, high: a range narrower than the product's.
+    """
+
+    surface_temperature: str | None = None
+    albedo: str | None = None
+    soil_temperature: str | None = None
+    water_fraction: str | None = None
+    low: float | None = None
+    high: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.surface_temperature is None) != (self.albedo is None):
+            raise ConfigError("screening: surface_temperature and albedo tell snow together: give both or none")
+
+    def names(self) -> list[str]:
+        """Variables of the cube that it looks at."""
+        named = (self.surface_temperature, self.albedo, self.soil_temperature, self.water_fraction)
+        return [name for name in named if name is not None]
+
+
+@dataclass
+class Feature:
+    """A covariate made of others of the cube.
+
+    kind: 'antecedent' = mean of the last `days` maps, this one included (Liu et al., HESS 2023, Eq. 1, for
+    precipitation); 'range' = `of` minus `minus` (of the day's highest and lowest temperature). of, minus: variables.
+    """
+
+    kind: Literal["antecedent", "range"]
+    of: str
+    days: int = 5
+    minus: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.kind == "range") != (self.minus is not None):
+            raise ConfigError(f"feature of '{self.of}': 'minus' belongs to kind=range, and only there")
+        if self.days < 1:
+            raise ConfigError(f"feature of '{self.of}': days={self.days}: expected at least 1")
+
+    @property
+    def halo_days(self) -> int:
+        """Maps before the first that it looks at."""
+        return 0 if self.kind == "range" else self.days - 1
+
+
+@dataclass
+class Recipe:
+    """A cube to be made.
+
+    start, end: its first and last day, '2015-01-01'. grid: see `sgdsm.prepare.grid`. sources: by a name of their own;
+    one has the role of the target. land: a static variable that is above 0.5 on land (a mask, a share); by default
+    cells that were ever observed are land. terrain: a static variable (elevation) of which slope, aspect and position
+    are made. features: name in the cube -> feature. step_days: days of a map (3: CASM's means). folder: where relative
+    paths start.
+    """
+
+    start: str
+    end: str
+    grid: Grid
+    sources: dict[str, Source]
+    features: dict[str, Feature] = field(default_factory=dict)
+    screening: Screening = field(default_factory=Screening)
+    land: str | None = None
+    terrain: str | None = None
+    step_days: int = 1
+    folder: str | None = None
+
+    def __post_init__(self) -> None:
+        first, last = self._day("start"), self._day("end")
+        if last < first:
+            raise ConfigError(f"recipe: end={self.end} is before start={self.start}")
+        if self.step_days < 1:
+            raise ConfigError(f"recipe: step_days={self.step_days}: expected at least 1")
+        gappy = [name for name, s in self.sources.items() if s.interpolate_days is not None and s.role != "dynamic"]
+        if gappy:
+            raise ConfigError(f"recipe: interpolate_days belongs to dynamic sources, found it at {gappy}")
+        targets = [name for name, source in self.sources.items() if source.role == "target"]
+        if len(targets) != 1 or len(self.sources[targets[0]].variables) != 1:
+            told = {name: list(self.sources[name].variables) for name in targets}
+            raise ConfigError(f"recipe: expected one source with the role target and one variable, found {told}")
+        names = [name for source in self.sources.values() for name in source.variables] + list(self.features)
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ConfigError(f"recipe: several sources or features make {twice}")
+        dynamic = self.dynamic()
+        for name, feature in self.features.items():
+            for of in (feature.of, feature.minus):
+                if of is not None and of not in dynamic:
+                    raise ConfigError(f"recipe: feature '{name}' is made of '{of}', expected one of {dynamic}")
+        for of in self.screening.names():
+            if of not in names:
+                raise ConfigError(f"recipe: screening looks at '{of}', expected one of {names}")
+        for key in ("land", "terrain"):
+            name = getattr(self, key)
+            if name is not None and name not in self.static():
+                raise ConfigError(f"recipe: {key}={name}: expected one of the static {self.static()}")
+
+    def days(self) -> np.ndarray:
+        """Days of the maps, datetime64[ns]."""
+        step = np.timedelta64(self.step_days, "D")
+        days = np.arange(self._day("start"), self._day("end") + np.timedelta64(1, "D"), step)
+        return days.astype("datetime64[ns]")
+
+    def target(self) -> tuple[Source, str]:
+        """The source of the target, and its name in the cube."""
+        source = next(s for s in self.sources.values() if s.role == "target")
+        return source, next(iter(source.variables))
+
+    def dynamic(self) -> list[str]:
+        """Names of the dynamic variables, features aside."""
+        return [name for s in self.sources.values() if s.role == "dynamic" for name in s.variables]
+
+    def static(self) -> list[str]:
+        """Names of the static variables, those of the terrain aside."""
+        return [name for s in self.sources.values() if s.role == "static" for name in s.variables]
+
+    def with_role(self, *roles: str) -> Iterator[tuple[str, Source]]:
+        """The sources of some roles."""
+        return ((name, source) for name, source in self.sources.items() if source.role in roles)
+
+    def plain(self) -> dict[str, Any]:
+        """The recipe as plain values; where the files lie is no part of it."""
+        plain = dataclasses.asdict(dataclasses.replace(self, grid=None))  # type: ignore[arg-type]
+        del plain["folder"]
+        for source in plain["sources"].values():
+            del source["paths"]
+        ends = {
+            dim: [len(c), float(c[0]), float(c[-1])]
+            for dim, c in zip(self.grid.dims, (self.grid.rows, self.grid.columns), strict=True)
+        }
+        return {**plain, "grid": {"crs": self.grid.crs, **ends}}
+
+    def _day(self, key: str) -> np.datetime64:
+        text = getattr(self, key)
+        try:
+            # a month or a year is not taken for its first day
+            return np.datetime64(date.fromisoformat(text), "D")
+        except ValueError:
+            raise ConfigError(f"recipe: {key}={text!r}: expected a day like 2015-12-31") from None

@@ -1,0 +1,196 @@
+"""The Zarr store of a cube that is being made: blocks of days, each written whole, noted, and never written twice."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from sgdsm.cube import ConfigError
+
+PLAN = "sgdsm_recipe"
+UNFINISHED = "sgdsm_unfinished"
+BLOCK = "sgdsm_block_days"
+FIRST_STAGE = "maps"
+CHUNK_ROWS, CHUNK_COLUMNS = 256, 512
+
+
+@dataclass
+class Store:
+    """A cube in the making at `path`, in blocks of `block_days` maps.
+
+    A note for each finished block is kept in `PATH.notes/`, so that an interrupted or a longer one goes on.
+    """
+
+    path: Path
+    block_days: int
+
+    @classmethod
+    def at(cls, path: Path, block_days: int | None, most: int) -> Store:
+        """The store at a path: blocks as it has them, or of `block_days`, by default `most`.
+
+        Raises ConfigError where it has others than asked for.
+        """
+        found = _attrs(path).get(BLOCK)
+        if found is None:
+            return cls(path, block_days or most)
+        if block_days not in (None, found):
+            raise ConfigError(f"block_days={block_days}: {path} was begun with {found}")
+        return cls(path, found)
+
+    def begin(self, template: xr.Dataset, plan: dict[str, Any], redo_days: int) -> None:
+        """Make the store, or go on with it.
+
+        template: coordinates, static variables and lazy arrays of the others. plan: what the cube is made of; a plan
+        that differs in nothing but a later `end` appends, and makes the last `redo_days` maps anew, which looked at
+        days that were not there yet.
+
+        Raises ConfigError where the store holds something else.
+        """
+
+        if not self.path.exists():
+            # made beside it and renamed: a store that is there has all its arrays
+            partial = Path(f"{self.path}.partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            encoding: dict[str, Any] = {str(name): {"_FillValue": None} for name in template.coords}
+            for name, variable in template.data_vars.items():
+                fill = np.float32(np.nan) if variable.dtype.kind == "f" else None
+                encoding[str(name)] = {"chunks": self._chunks(variable), "_FillValue": fill}
+            shutil.rmtree(self.notes, ignore_errors=True)
+            template.attrs |= {PLAN: json.dumps(plan, sort_keys=True), UNFINISHED: 1, BLOCK: self.block_days}
+            template.to_zarr(partial, mode="w", compute=False, encoding=encoding, consolidated=False)
+            partial.replace(self.path)
+            return
+        before = json.loads(str(_attrs(self.path).get(PLAN, "null")))
+        if before is None:
+            raise ConfigError(f"{self.path} exists and is no cube that was made here: choose another output")
+        if {**before, "end": None} != {**plan, "end": None} or before["end"] > plan["end"]:
+            other = [key for key in plan if before.get(key) != plan[key]]
+            raise ConfigError(
+                f"{self.path} exists and was made otherwise ({', '.join(other)} differ): "
+                "remove it, or choose another output"
+            )
+        if before["end"] < plan["end"]:
+            self._append(template, plan, redo_days)
+
+    def again(self, plan: dict[str, Any], redo_days: int) -> list[Path]:
+        """The notes of the finished blocks that `begin` will make anew, as this plan is longer."""
+        import zarr
+
+        before = json.loads(str(_attrs(self.path).get(PLAN, "null")))
+        if before is None or {**before, "end": plan["end"]} != plan or before["end"] >= plan["end"]:
+            return []
+        length = zarr.open_group(self.path, mode="r", use_consolidated=False)["time"].shape[0]  # type: ignore[union-attr]
+        return [note for note in self.notes.glob("*.json") if self._end(note) > length - redo_days]
+
+    def _append(self, template: xr.Dataset, plan: dict[str, Any], redo_days: int) -> None:
+        import zarr
+
+        group: Any = zarr.open_group(self.path, mode="r+", use_consolidated=False)
+        group.attrs[UNFINISHED] = 1
+        for note in self.again(plan, redo_days):
+            note.unlink()
+        for name, variable in [*template.data_vars.items(), ("time", template["time"])]:
+            if "time" in variable.dims:
+                group[name].resize(variable.shape)
+        first = template["time"].values[0]
+        group["time"][:] = ((template["time"].values - first) / np.timedelta64(1, "D")).astype(group["time"].dtype)
+        # last: an interrupted extension is begun again
+        group.attrs[PLAN] = json.dumps(plan, sort_keys=True)
+
+    def forget(self, blocks: list[int]) -> None:
+        """Let blocks be made anew, and what was made of them."""
+        import zarr
+
+        if not blocks:
+            return
+        group: Any = zarr.open_group(self.path, mode="r+", use_consolidated=False)
+        group.attrs[UNFINISHED] = 1
+        for note in self.notes.glob("*.json"):
+            stage, _, number = note.stem.rpartition("-")
+            if int(number) in blocks or (stage != FIRST_STAGE and int(number) >= min(blocks)):
+                note.unlink()
+
+    @property
+    def notes(self) -> Path:
+        """The folder of the notes."""
+        return Path(f"{self.path}.notes")
+
+    def days(self, block: int) -> slice:
+        """Maps of a block."""
+        return slice(block * self.block_days, (block + 1) * self.block_days)
+
+    def blocks(self, length: int) -> range:
+        """Numbers of the blocks of `length` maps."""
+        return range(-(-length // self.block_days))
+
+    def note(self, stage: str, block: int) -> dict[str, Any] | None:
+        """What was noted when a block was finished; None where it is not."""
+        path = self._note(stage, block)
+        return json.loads(path.read_text()) if path.exists() else None
+
+    def write(self, stage: str, block: int, values: Mapping[str, np.ndarray], note: dict[str, Any]) -> None:
+        """Store a block of the variables, (days, rows, columns), and note that it is finished."""
+        import zarr
+
+        group: Any = zarr.open_group(self.path, mode="r+", use_consolidated=False)
+        for name, array in values.items():
+            start = block * self.block_days
+            group[name][start : start + len(array)] = array
+        final = self._note(stage, block)
+        self.notes.mkdir(exist_ok=True)
+        partial = final.with_suffix(".partial")
+        partial.write_text(json.dumps(note))
+        partial.replace(final)
+
+    def read(self, names: list[str], days: slice) -> dict[str, np.ndarray]:
+        """Maps of some variables."""
+        import zarr
+
+        group: Any = zarr.open_group(self.path, mode="r", use_consolidated=False)
+        return {name: np.asarray(group[name][days]) for name in names}
+
+    def finish(self, static: Mapping[str, np.ndarray], attrs: Mapping[str, Any]) -> None:
+        """Write maps without time and attributes of the whole, and mark it as finished."""
+        import zarr
+
+        group: Any = zarr.open_group(self.path, mode="r+", use_consolidated=False)
+        for name, values in static.items():
+            group[name][:] = values
+        group.attrs.update(attrs)
+        # not there, where a finished one is finished again
+        group.attrs.pop(UNFINISHED, None)
+        with warnings.catch_warnings():
+            # not in the specification yet, but what xarray looks for first
+            warnings.filterwarnings("ignore", message="Consolidated metadata")
+            zarr.consolidate_metadata(self.path)
+
+    def _end(self, note: Path) -> int:
+        """Maps up to the end of the block of a note."""
+        return (int(note.stem.rsplit("-", 1)[1]) + 1) * self.block_days
+
+    def _note(self, stage: str, block: int) -> Path:
+        return self.notes / f"{stage}-{block:05d}.json"
+
+    def _chunks(self, variable: xr.DataArray) -> tuple[int, ...]:
+        most = {"time": self.block_days}
+        sizes = variable.sizes.items()
+        columns = variable.dims[-1]
+        return tuple(most.get(str(d), min(n, CHUNK_COLUMNS if d == columns else CHUNK_ROWS)) for d, n in sizes)
+
+
+def _attrs(path: Path) -> dict[str, Any]:
+    """Attributes of a store; none where there is no such store."""
+    import zarr
+
+    try:
+        return dict(zarr.open_group(path, mode="r", use_consolidated=False).attrs)
+    except (OSError, ValueError, KeyError):
+        return {}

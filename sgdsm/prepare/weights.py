@@ -1,0 +1,121 @@
+"""Weights of regridding along one axis: how cells overlap, and which two centres stand around a point.
+
+Edges and centres may rise or fall. Matrices are sparse, (target cells, source cells), float64.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sgdsm.cube import ConfigError
+
+
+class Pair(NamedTuple):
+    """The two centres around each point: their indices, the weight of the second, and whether the point lies in a
+    cell of the axis at all (outside of the outermost centres both are the same)."""
+
+    first: np.ndarray
+    second: np.ndarray
+    weight: np.ndarray
+    inside: np.ndarray
+
+
+def is_regular(centres: np.ndarray) -> bool:
+    """Whether centres have equal steps, up to a hundredth of a step: files keep them as float32."""
+    even = np.linspace(centres[0], centres[-1], centres.size)
+    return bool(np.abs(centres - even).max() <= 0.01 * abs(centres[-1] - centres[0]) / max(1, centres.size - 1))
+
+
+def edges_of(centres: np.ndarray, name: str) -> np.ndarray:
+    """Edges of the cells of an axis, (cells + 1,): half-way between the centres.
+
+    Raises ConfigError where there is a single cell, or the centres neither rise nor fall.
+    """
+    steps = np.diff(centres)
+    if not steps.size or not ((steps > 0).all() or (steps < 0).all()):
+        found = f"{centres.size} value{'s' * (centres.size != 1)}"
+        raise ConfigError(f"{name}: {found}, expected at least two centres of cells, all rising or all falling")
+    if is_regular(centres):
+        step = (centres[-1] - centres[0]) / (centres.size - 1)
+        return np.linspace(centres[0] - step / 2, centres[-1] + step / 2, centres.size + 1)
+    return np.concatenate(
+        [[centres[0] - steps[0] / 2], (centres[:-1] + centres[1:]) / 2, [centres[-1] + steps[-1] / 2]]
+    )
+
+
+def overlap(source: np.ndarray, target: np.ndarray) -> Any:
+    """Length that each target cell shares with each source cell; source, target: edges."""
+    from scipy.sparse import csr_array
+
+    rising_s, rising_t = np.sort(source), np.sort(target)
+    # between two neighbouring edges of either axis lies one cell of each
+    points = np.unique(np.concatenate([rising_s, rising_t]))
+    middles, lengths = (points[:-1] + points[1:]) / 2, np.diff(points)
+    s, t = cell_of(source, middles), cell_of(target, middles)
+    both = (s >= 0) & (t >= 0)
+    return csr_array((lengths[both], (t[both], s[both])), shape=(target.size - 1, source.size - 1))
+
+
+def circular_overlap(source: np.ndarray, target: np.ndarray) -> Any:
+    """The same for longitudes in degrees, which return after 360."""
+    first = int(np.floor((target.min() - source.max()) / 360))
+    last = int(np.ceil((target.max() - source.min()) / 360))
+    return sum(
+        (overlap(source + 360.0 * turn, target) for turn in range(first + 1, last + 1)),
+        overlap(source + 360.0 * first, target),
+    )
+
+
+def cell_of(edges: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Index of the cell that holds each point, -1 where none does."""
+    falls = edges[0] > edges[-1]
+    found = np.searchsorted(edges[::-1] if falls else edges, points, side="right") - 1
+    found = np.where((found < 0) | (found >= edges.size - 1) | ~np.isfinite(points), -1, found)
+    return np.where(found < 0, -1, edges.size - 2 - found) if falls else found
+
+
+def turned(edges: np.ndarray, longitudes: np.ndarray) -> np.ndarray:
+    """Longitudes brought by whole turns to where the edges begin."""
+    west = float(edges.min())
+    # a millionth of a degree west of the edge is rounding, not the other end of the circle
+    found: np.ndarray = west - 1e-6 + (longitudes - west + 1e-6) % 360.0
+    return np.maximum(found, west)
+
+
+def around(centres: np.ndarray, edges: np.ndarray, points: np.ndarray) -> Pair:
+    """The two centres around each point."""
+    inside = cell_of(edges, points) >= 0
+    order = np.argsort(centres, kind="stable")
+    rising = centres[order]
+    second = np.clip(np.searchsorted(rising, points, side="right"), 1, max(1, rising.size - 1)) % rising.size
+    first = np.maximum(second - 1, 0)
+    width = np.where(first == second, 1.0, rising[second] - rising[first])
+    weight = np.clip(np.nan_to_num(points - rising[first]) / width, 0.0, 1.0)
+    return Pair(order[first], order[second], weight, inside)
+
+
+def circular_around(centres: np.ndarray, edges: np.ndarray, longitudes: np.ndarray) -> Pair:
+    """The same for longitudes; where the cells go once round, the last centre is next to the first."""
+    points = turned(edges, longitudes)
+    if abs(edges[-1] - edges[0]) < 360.0 - 0.5 * np.abs(np.diff(edges)).max():
+        return around(centres, edges, points)
+    # a column that is there twice has no width the second time
+    kept = np.flatnonzero(np.abs(np.diff(edges)) > 1e-6)
+    kept = kept[np.argsort(centres[kept])]
+    index = np.concatenate([kept[-1:], kept, kept[:1]])
+    wide = np.concatenate([centres[kept[-1:]] - 360.0, centres[kept], centres[kept[:1]] + 360.0])
+    pair = around(wide, np.array([wide[0], wide[-1]]), points)
+    return Pair(index[pair.first], index[pair.second], pair.weight, np.isfinite(points))
+
+
+def pair_matrix(pair: Pair, cells: int) -> Any:
+    """Pairs as a matrix, (points, cells), with rows of zeros where the point lies outside."""
+    from scipy.sparse import csr_array
+
+    rows = np.flatnonzero(pair.inside)
+    second = pair.weight[rows]
+    values = np.concatenate([1.0 - second, second])
+    columns = np.concatenate([pair.first[rows], pair.second[rows]])
+    return csr_array((values, (np.concatenate([rows, rows]), columns)), shape=(pair.inside.size, cells))

@@ -1,0 +1,79 @@
+"""The commands around the cube: make one of product files, look at one, write one in another layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from sgdsm.build import TARGET, build, check_spec, fits
+from sgdsm.cube import ConfigError, CubeError, by_role, log, open_dataset
+from sgdsm.prepare.store import UNFINISHED
+
+PREPARED = "sgdsm.prepare.prepared.open_prepared"
+
+
+def prepare(config: dict[str, Any]) -> None:
+    """Make the cube of a recipe, and print what was rejected and why."""
+    from sgdsm.prepare.assemble import assemble
+    from sgdsm.prepare.recipe import Recipe
+
+    data = config["data"]
+    if not isinstance(data, dict) or data.get(TARGET) != PREPARED or not data.get("recipe"):
+        raise ConfigError("prepare: give data=RECIPE, one with a recipe, like data=cci_era5_025")
+    check_spec(data, xr.Dataset, "data")
+    for key, least in (("workers", 1), ("block_days", 1)):
+        value = config[key]
+        if value is not None and (not fits(value, int) or value < least):
+            raise ConfigError(f"{key}={value!r}: expected a whole number of at least {least}")
+    if config["on_bad_file"] not in ("fail", "skip"):
+        raise ConfigError(f"on_bad_file={config['on_bad_file']!r}: expected fail or skip")
+    recipe: Recipe = build(data["recipe"], Recipe)
+    output = Path(data["path"])
+    if output.suffix != ".zarr":
+        raise ConfigError(f"data.path={output}: expected a name ending in .zarr; `export` writes it as .nc or .h5")
+    if not output.absolute().parent.is_dir():
+        raise ConfigError(f"data.path={output}: there is no folder {output.absolute().parent}")
+    try:
+        told = assemble(recipe, output, config["workers"], config["on_bad_file"], config["block_days"])
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt("go on with the same words") from stop
+    print(f"{told}\ncube: {output}")
+
+
+def describe(config: dict[str, Any]) -> None:
+    """Print what is in a cube, and draw it."""
+    from sgdsm.prepare.describe import coverage, figure
+    from sgdsm.prepare.describe import describe as lines
+
+    path = Path(str(config["cube"]))
+    cube = open_dataset(path)
+    if UNFINISHED in cube.attrs:
+        raise CubeError(f"{path} is not finished: go on with `python -m sgdsm prepare` and the same words")
+    for role in ("target", "land"):
+        if len(by_role(cube, role)) != 1:
+            raise CubeError(
+                f"{path}: expected a cube, with one variable of the attribute role='{role}', as prepare writes it"
+            )
+    found = coverage(cube)
+    print(lines(cube, found))
+    picture = Path(config["figure"] or f"{path}.png")
+    print(f"figure: {figure(cube, found, picture)}")
+
+
+def export(config: dict[str, Any]) -> None:
+    """Write a cube or a filled file in another layout."""
+    from sgdsm.prepare.layouts import LAYOUTS, layout_of
+
+    output = Path(str(config["output"]))
+    layout = layout_of(str(output), config["layout"])
+    if output.exists() and layout != "sgd_sm":
+        raise ConfigError(f"output={output} exists: remove it, or choose another")
+    if not output.absolute().parent.is_dir():
+        raise ConfigError(f"output={output}: there is no folder {output.absolute().parent}")
+    dataset = open_dataset(str(config["cube"]))
+    LAYOUTS[layout](dataset, output)
+    if layout == "sgd_sm":
+        log.info("rounded to whole percent, with the names of SGD-SM's files and variables")
+    print(f"written: {output}")

@@ -1,0 +1,83 @@
+"""Brightness temperatures of AMSR-E and AMSR2 on EASE-Grid 2.0 (NSIDC-0630): one channel, day and overpass a file.
+
+Facts: user guide of NSIDC-0630 v1. `TB` (time, y, x) uint16 of 0.01 K, fill 0, missing 60000, valid 5000 to 35000;
+names like NSIDC-0630-EASE2_N25km-AQUA_AMSRE-2008278-18H-E-GRD-RSS-v1.0.nc with year and day of the year, channel,
+overpass (M and E for the grids N and S, morning and evening; A and D for T, ascending and descending).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from sgdsm.sources.files import Files, SourceError, dated
+from sgdsm.sources.packed import LOCK, opened, read_maps, times_in
+
+PATTERNS = ("NSIDC*0630*.nc",)
+PARTS = re.compile(
+    r"EASE2_(?P<grid>[NST][\d.]+km).*?[-_](?P<date>\d{7})[-_](?P<channel>\d\d[HV])[-_](?P<overpass>[A-Z])[-_]"
+)
+
+
+def files(paths: Sequence[Path], overpass: str | None = None) -> Files:
+    """Days of the files, told by their names; the channels become `tb_18h`, `tb_36v`, ..., and those of one day one map
+    each. overpass: M, E, A or D; may be left out where there is one only."""
+    parts = {path: _parts(path) for path in paths}
+    there = sorted({part["overpass"] for part in parts.values()})
+    if overpass is None and len(there) > 1:
+        raise SourceError(f"{paths[0].parent}: files of the overpasses {there}: say which one by `overpass`")
+    chosen = [path for path, part in parts.items() if overpass in (None, part["overpass"])]
+    if not chosen:
+        raise SourceError(f"{paths[0]}: none of {len(paths)} files is of the overpass {overpass}, there are {there}")
+    grids = sorted({parts[path]["grid"] for path in chosen})
+    if len(grids) > 1:
+        raise SourceError(f"{paths[0].parent}: files on the grids {grids}, expected one")
+    names = {path: _name(parts[path]["channel"]) for path in chosen}
+    channels = sorted(set(names.values()))
+
+    def read(path: Path, steps: slice) -> xr.Dataset:
+        days = times_in(path).astype("datetime64[D]").astype("datetime64[ns]")
+        found = read_maps(path, {names[path]: "TB"}, days[steps], steps)
+        own = found[names[path]]
+        # the other channels are in other files of that day
+        maps = {name: own if name == names[path] else xr.full_like(own, np.nan) for name in channels}
+        for name, values in maps.items():
+            what = f"brightness temperature at {name[3:-1]} GHz, {name[-1].upper()} polarisation"
+            values.attrs = {"units": "K", "standard_name": "brightness_temperature", "long_name": what}
+        with opened(path) as file, LOCK:
+            code = re.search(r"EPSG::?(\d+)", str(getattr(file["crs"], "srid", "")))
+            version = str(getattr(file, "product_version", ""))
+        crs = {"crs": f"EPSG:{code[1]}"} if code else {}
+        return xr.Dataset(maps).assign_attrs(product_version=version, **crs)
+
+    seen: dict[tuple[str, str], Path] = {}
+    for path in chosen:
+        key = (parts[path]["date"], names[path])
+        if key in seen:
+            raise SourceError(f"{path} and {seen[key]}: both hold {names[path]} of {key[0]}, expected one file")
+        seen[key] = path
+    return Files("amsr_tb", dated(chosen, r"[-_](\d{7})[-_]\d\d[HV][-_]", "%Y%j"), read, merge=_merge)
+
+
+def _merge(maps: list[xr.Dataset]) -> xr.Dataset:
+    found = maps[0]
+    for other in maps[1:]:
+        found = found.fillna(other)
+    return found
+
+
+def _name(channel: str) -> str:
+    return f"tb_{int(channel[:-1])}{channel[-1].lower()}"
+
+
+def _parts(path: Path) -> dict[str, str]:
+    match = PARTS.search(path.name)
+    if match is None:
+        raise SourceError(
+            f"{path}: no name of NSIDC-0630, expected one like ...EASE2_N25km-AQUA_AMSRE-2008278-18H-E-GRD..."
+        )
+    return match.groupdict()

@@ -1,0 +1,83 @@
+"""EASE-Grid 2.0, global and cylindrical (EPSG:6933): centres of its cells, and the cells of points.
+
+Facts: Brodzik et al. (2012, 2014), doi 10.3390/ijgi1010032 and 10.3390/ijgi3031154. Rows run from north to south.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from sgdsm.sources.names import north_up
+
+CRS = "EPSG:6933"
+Variables = dict[str, tuple[np.ndarray, dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class EaseGrid:
+    """A grid of square cells, centred on 0 N 0 E."""
+
+    rows: int
+    columns: int
+    cell_size_m: float
+
+    @property
+    def x(self) -> np.ndarray:
+        """Centres of the columns in m, rising."""
+        return (np.arange(self.columns) + 0.5 - self.columns / 2) * self.cell_size_m
+
+    @property
+    def y(self) -> np.ndarray:
+        """Centres of the rows in m, falling."""
+        return (self.rows / 2 - np.arange(self.rows) - 0.5) * self.cell_size_m
+
+    def cells(self, lat: np.ndarray, lon: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and columns of the cells with these centres, in degrees.
+
+        Raises ValueError where a point is no centre of a cell: then it is on another grid.
+        """
+        x, _ = _degrees().transform(lon, np.zeros_like(lon), direction="INVERSE")
+        _, y = _degrees().transform(np.zeros_like(lat), lat, direction="INVERSE")
+        row = self.rows / 2 - 0.5 - y / self.cell_size_m
+        column = self.columns / 2 - 0.5 + x / self.cell_size_m
+        for place, count in ((row, self.rows), (column, self.columns)):
+            # coordinates are kept in float32, or with three decimals
+            off = np.abs(place - np.round(place))
+            if not ((off < 0.1) & (place > -0.5) & (place < count - 0.5)).all():
+                raise ValueError(f"points off the centres of EASE-Grid 2.0 cells of {self.cell_size_m:.0f} m")
+        return np.round(row).astype(np.int64), np.round(column).astype(np.int64)
+
+    def dataset(
+        self,
+        variables: Variables,
+        time: np.datetime64,
+        rows: slice | np.ndarray = slice(None),
+        columns: slice | np.ndarray = slice(None),
+    ) -> xr.Dataset:
+        """Maps (y, x) of a time on these rows and columns of the grid, north first, with `lat` (y) and `lon` (x)."""
+        x, y = self.x[columns], self.y[rows]
+        coords = {
+            "time": ("time", np.array([time], "datetime64[ns]")),
+            "y": ("y", y, {"units": "m", "standard_name": "projection_y_coordinate"}),
+            "x": ("x", x, {"units": "m", "standard_name": "projection_x_coordinate"}),
+            # the projection is cylindrical: latitude depends on the row alone, longitude on the column
+            "lat": ("y", _degrees().transform(np.zeros_like(y), y)[1], {"units": "degrees_north"}),
+            "lon": ("x", _degrees().transform(x, np.zeros_like(x))[0], {"units": "degrees_east"}),
+        }
+        maps = {name: (("time", "y", "x"), values[None], attrs) for name, (values, attrs) in variables.items()}
+        return north_up(xr.Dataset(maps, coords, {"crs": CRS}))
+
+
+M36 = EaseGrid(406, 964, 36032.220840584)
+M25 = EaseGrid(584, 1388, 25025.26)
+M09 = EaseGrid(1624, 3856, 9008.055210146)
+
+
+def _degrees() -> Any:
+    from pyproj import Transformer
+
+    return Transformer.from_crs(CRS, "EPSG:4326", always_xy=True)

@@ -1,0 +1,19 @@
+"""ERA5 of the Climate Data Store: hourly, 0.25 degree, amounts of each hour. See `reanalysis`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sgdsm.sources.files import Files
+from sgdsm.sources.reanalysis import Hours
+from sgdsm.sources.reanalysis_daily import daily
+
+__all__ = ["PATTERNS", "daily", "files"]
+PATTERNS = ("*.nc",)
+
+
+def files(paths: Sequence[Path], variables: Sequence[str] | None = None, extremes: bool = False) -> Files:
+    """The hours of the files, told by their time axes. variables: by short name (t2m, tp, swvl1, ...), else all that
+    are known; each may be in files of its own. extremes: `daily` gives `air_temperature_min` and `_max` too."""
+    return Hours("era5", paths, variables, since_midnight=False, extremes=extremes).files()

@@ -1,0 +1,81 @@
+"""Dated GeoTIFFs, a map each: any product that is kept so.
+
+Options: variable, what the maps are (`sm` gets `sm_reason` too); units; date, a regular expression whose first group is
+the date in the name, and date_form, its form for strptime (unless told, the first eight digits); band; scale, by which
+values are multiplied, after the file's own scale and offset; nodata, as stored, besides what the file tells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from sgdsm.sources.files import Files, SourceError, dated
+from sgdsm.sources.names import M3, PERCENT, REASON_ATTRS, north_up, reasons
+
+PATTERNS = ("*.tif", "*.tiff", "*.TIF")
+UNITS = {"m3 m-3": (M3, 1.0), "percent": (PERCENT, 100.0)}
+
+
+def files(
+    paths: Sequence[Path],
+    variable: str = "sm",
+    units: str = "m3 m-3",
+    date: str = r"(\d{8})",
+    date_form: str = "%Y%m%d",
+    band: int = 1,
+    scale: float = 1.0,
+    nodata: float | None = None,
+) -> Files:
+    """The days of the files, told by their names."""
+    if variable == "sm" and units not in UNITS:
+        raise SourceError(
+            f"geotiff_stack: units '{units}' of soil moisture, expected 'm3 m-3' or 'percent' (see scale)"
+        )
+    found = dated(paths, date, date_form)
+    times = {file.path: file.times for file in found}
+
+    def read_(path: Path, steps: slice) -> xr.Dataset:
+        return read(path, variable, units, band, scale, nodata).expand_dims(time=times[path])
+
+    return Files("geotiff_stack", found, read_)
+
+
+def read(path: Path, variable: str, units: str, band: int, scale: float, nodata: float | None) -> xr.Dataset:
+    """A band of a file as a map (lat, lon), or (y, x) with the attribute `crs` where that is projected.
+
+    Raises SourceError for a file without a CRS, with a rotated grid or without the band.
+    """
+    import rasterio
+
+    with rasterio.open(path) as file:
+        if file.crs is None or file.transform.b or file.transform.d:
+            raise SourceError(f"{path}: no CRS, or a rotated grid ({file.crs}), expected a georeferenced map")
+        if not 1 <= band <= file.count:
+            raise SourceError(f"{path}: band {band}, found {file.count}")
+        raw = file.read(band)
+        values = (raw * file.scales[band - 1] + file.offsets[band - 1]) * scale
+        values = np.where(_missing(raw, (file.nodatavals[band - 1], nodata)), np.nan, values).astype(np.float32)
+        x = file.transform.c + file.transform.a * (np.arange(file.width) + 0.5)
+        y = file.transform.f + file.transform.e * (np.arange(file.height) + 0.5)
+        projected, crs = file.crs.is_projected, file.crs.to_string()
+    rows, columns = ("y", "x") if projected else ("lat", "lon")
+    attrs, largest = UNITS[units] if variable == "sm" else ({"units": units}, np.inf)
+    maps: dict[str, Any] = {variable: ((rows, columns), values, attrs)}
+    if variable == "sm":
+        maps["sm_reason"] = ((rows, columns), reasons(values, {}, high=largest), REASON_ATTRS)
+    dataset = xr.Dataset(maps, {rows: y, columns: x}, {"product": "GeoTIFF", **({"crs": crs} if projected else {})})
+    return north_up(dataset)
+
+
+def _missing(raw: np.ndarray, codes: Sequence[float | None]) -> np.ndarray:
+    missing = ~np.isfinite(raw) if raw.dtype.kind == "f" else np.zeros(raw.shape, bool)
+    for code in codes:
+        if code is not None:
+            # large codes such as -3.4e38 are told with other digits than the values are stored with
+            missing |= np.isclose(raw, code, rtol=1e-6, atol=0)
+    return missing

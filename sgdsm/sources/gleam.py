@@ -1,0 +1,53 @@
+"""GLEAM v3 and v4: daily land evaporation, one variable and one year a file, (time, lat, lon) or (time, lon, lat).
+
+Facts: readme files of v3.5 to v4.2; names like Ep_2003_GLEAM_v3.8a.nc.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from sgdsm.cube import ConfigError
+from sgdsm.sources.files import File, Files, SourceError
+from sgdsm.sources.packed import read_maps, times_in
+
+PATTERNS = ("*_GLEAM_*.nc",)
+AMOUNT = {"units": "mm", "kind": "amount", "cell_methods": "time: sum"}
+SOIL = {"units": "m3 m-3", "standard_name": "volume_fraction_of_condensed_water_in_soil"}
+KNOWN: dict[str, tuple[str, dict[str, Any]]] = {
+    "Ep": ("potential_evaporation", {**AMOUNT, "long_name": "potential evaporation"}),
+    "E": ("evaporation", {**AMOUNT, "long_name": "actual evaporation"}),
+    "SMsurf": ("soil_water_surface", {**SOIL, "long_name": "surface soil moisture of the model"}),
+    "SMs": ("soil_water_surface", {**SOIL, "long_name": "surface soil moisture of the model"}),  # v4
+    "SMroot": ("soil_water_root_zone", {**SOIL, "long_name": "root-zone soil moisture of the model"}),
+    "SMrz": ("soil_water_root_zone", {**SOIL, "long_name": "root-zone soil moisture of the model"}),  # v4
+}
+
+
+def files(paths: Sequence[Path], variable: str = "Ep") -> Files:
+    """The days of the files of one variable (Ep, E, SMsurf, ...), told by their time axes."""
+    if variable not in KNOWN:
+        raise ConfigError(f"gleam: variable={variable}: expected one of {', '.join(KNOWN)}")
+    chosen = [path for path in paths if path.name.startswith(f"{variable}_")]
+    if not chosen:
+        raise SourceError(
+            f"{paths[0]}: none of {len(paths)} files is of {variable}, expected {variable}_YYYY_GLEAM_*.nc"
+        )
+    ours, attrs = KNOWN[variable]
+    times = {path: _days(path) for path in chosen}
+
+    def read(path: Path, steps: slice) -> xr.Dataset:
+        maps = read_maps(path, {ours: variable}, times[path][steps], steps)
+        maps[ours] = maps[ours].where(maps[ours] > -900)  # -999 is not always said to be the fill value
+        maps[ours].attrs = attrs
+        return maps
+
+    return Files("gleam", [File(path, times[path]) for path in chosen], read)
+
+
+def _days(path: Path) -> Any:
+    return times_in(path).astype("datetime64[D]").astype("datetime64[ns]")

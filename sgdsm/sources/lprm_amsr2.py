@@ -1,0 +1,61 @@
+"""LPRM soil moisture of AMSR2 and AMSR-E, L3, daily, 25 km and 10 km NetCDF of GES DISC.
+
+Options: band = "c1", "c2" (AMSR2: 6.9 and 7.3 GHz), "c" (AMSR-E) or "x"; overpass = "am" (descending, 01:30), "pm"
+(ascending, 13:30) or "both", which are then averaged. Percent by volume becomes m3 m-3; maps are stored (Longitude,
+Latitude). The `mask` of the files is handed on as `flag`, and rejects nothing: its codes are not documented.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from sgdsm.sources.files import Files, SourceError, dated
+from sgdsm.sources.names import M3, REASON_ATTRS, north_up, reasons
+from sgdsm.sources.passes import mean_of_passes, of_overpass
+
+PATTERNS = ("LPRM-AMSR*_L3_*SOILM3*.nc*",)
+DATE = r"_SOILM3_V\d+_(\d{8})"
+PASS = r"_([AD])_SOILM3_V\d+_(\d{8})"
+BANDS = ("c1", "c2", "c", "x")
+FLAG_MISSING = -32767
+
+
+def files(paths: Sequence[Path], band: str = "c1", overpass: str = "both") -> Files:
+    """The days of the files, told by their names."""
+    if band not in BANDS:
+        raise SourceError(f"lprm_amsr2: band '{band}', expected one of {', '.join(BANDS)}")
+    used = of_overpass("lprm_amsr2", paths, overpass, {"am": "_D_SOILM3_", "pm": "_A_SOILM3_"}, PASS)
+    return Files("lprm_amsr2", dated(used, DATE), partial(read, band=band), mean_of_passes)
+
+
+def read(path: Path, steps: slice, band: str = "c1") -> xr.Dataset:
+    """`sm` and `sm_reason` of a pass, and where the file has them `sm_uncertainty` and `flag`."""
+    name = f"soil_moisture_{band}"
+    with xr.open_dataset(path, decode_times=False) as raw:
+        raw = raw.transpose("Latitude", "Longitude", ...)
+        if name not in raw:
+            bands = sorted(str(n) for n in raw if str(n).startswith("soil_moisture_"))
+            raise SourceError(f"{path}: no variable '{name}', found {bands}")
+        sm = _volumetric(raw[name])
+        found = {"sm": (sm, M3), "sm_reason": (reasons(sm, {}), REASON_ATTRS)}
+        if f"{name}_error" in raw:
+            attrs = {"units": "m3 m-3", "long_name": "uncertainty of soil moisture"}
+            found["sm_uncertainty"] = (_volumetric(raw[f"{name}_error"]), attrs)
+        if "mask" in raw:
+            mask = np.nan_to_num(raw["mask"].values, nan=FLAG_MISSING).astype(np.int16)
+            found["flag"] = (mask, {"long_name": "mask of the product", "role": "flag", "missing": FLAG_MISSING})
+        coords = {"time": dated([path], DATE)[0].times, "lat": raw["Latitude"].values, "lon": raw["Longitude"].values}
+    maps = {n: (("time", "lat", "lon"), values[None], attrs) for n, (values, attrs) in found.items()}
+    return north_up(xr.Dataset(maps, coords, {"product": f"LPRM soil moisture, band {band}"}))
+
+
+def _volumetric(variable: xr.DataArray) -> np.ndarray:
+    values = np.asarray(variable.values, np.float32)
+    with np.errstate(invalid="ignore"):
+        values = np.where(values < -1, np.float32(np.nan), values)
+    return values / np.float32(100) if variable.attrs.get("units") in ("percent", "%") else values

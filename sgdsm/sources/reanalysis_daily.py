@@ -1,0 +1,115 @@
+"""Daily maps of hourly reanalyses, summed hour by hour: only the hours that are needed are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import xarray as xr
+
+from sgdsm.cube import ConfigError, log
+from sgdsm.sources.files import Files, OnBadFile, SourceError
+from sgdsm.sources.names import north_up
+from sgdsm.sources.reanalysis import HOUR, STATES, Hours, converted, described
+
+Reducer = Callable[..., np.ndarray]
+
+
+def daily(files: Files, days: np.ndarray, on_bad_file: OnBadFile = "fail", bad: list[str] | None = None) -> xr.Dataset:
+    """Maps of whole UTC days: means of states over the stamps 00 to 23, sums of water (mm), means of radiation.
+
+    files: of the products era5 or era5_land. Amounts are what the stamps 01 to 24 hold, of ERA5-Land the 00 UTC stamp
+    of the next day alone. Where the files were asked for `extremes`, `air_temperature_min` and `air_temperature_max`
+    are those of the 24 stamps. A cell without a value at one stamp has none on that day. Ask for many days at once
+    where files have chunks of many hours, since each call decompresses them again. Memory: the maps that are returned,
+    and one chunk of a file.
+
+    Raises SourceError for a day with stamps missing, or a file that cannot be read; with on_bad_file='skip' that day
+    is NaN, and a line on it is added to `bad`.
+    """
+    hours = files.read
+    if not isinstance(hours, Hours):
+        raise ConfigError(f"daily: files of product '{files.product}', expected era5 or era5_land")
+    days = np.asarray(days).astype("datetime64[D]").astype("datetime64[ns]")
+    notes: list[str] = []
+    grid = hours.grid
+    found = {}
+    for name in hours.variables:
+        ours, attrs = described(name)
+        taken: dict[str, Reducer] = {ours: np.add}
+        if name == "t2m" and hours.extremes:
+            taken |= {f"{ours}_min": np.minimum, f"{ours}_max": np.maximum}
+        maps = _reduced(hours, name, days, list(taken.values()), on_bad_file, notes)
+        if name in STATES:
+            maps[0] /= np.float32(24)
+        for label, values, cell in zip(taken, maps, ("mean", "minimum", "maximum"), strict=False):
+            converted(name, values, 86400.0)
+            _north_up(values, *grid)
+            found[label] = (("time", "lat", "lon"), values, {"cell_methods": f"time: {cell}", **attrs})
+    for note in dict.fromkeys(notes):
+        log.info("skipped: %s", note)
+        if bad is not None:
+            bad.append(note)
+    axes = north_up(xr.Dataset(coords={"lat": grid[0], "lon": grid[1]}))
+    return xr.Dataset(found, {"time": days, "lat": axes["lat"], "lon": axes["lon"]})
+
+
+def _reduced(
+    hours: Hours, name: str, days: np.ndarray, how: list[Reducer], on_bad_file: OnBadFile, notes: list[str]
+) -> list[np.ndarray]:
+    """For each of `how` (add, minimum, maximum) the maps (day, row, column) over the stamps of a day, as in the files;
+    NaN where a stamp of a day is missing or cannot be read."""
+    stamps = days[:, None] + HOUR * _stamps_of_a_day(hours, name)
+    count = stamps.shape[1]
+    whole = hours.stamps[name].find(stamps.ravel())[1].reshape(stamps.shape)
+    spoilt = np.asarray(~whole.all(1))
+    for k in np.flatnonzero(spoilt):
+        lacking = stamps[k][~whole[k]]
+        note = (
+            f"{hours.product}: {str(days[k])[:10]} lacks {lacking.size} of {count} stamps of {name}, the first of them "
+            f"{str(lacking[0])[:16]}"
+        )
+        if on_bad_file == "fail":
+            raise SourceError(f"{note}; files: {hours.paths[0].parent}")
+        notes.append(note)
+    day = np.repeat(np.flatnonzero(~spoilt), count)
+    times = stamps[~spoilt].ravel()
+    lat, lon = hours.grid
+    size = (len(lat), len(lon))
+    # the first hour is taken with what changes nothing
+    start = {"add": 0.0, "minimum": np.inf, "maximum": -np.inf}
+    found = [np.full((len(days), *size), start[f.__name__], np.float32) for f in how]
+    for number, here in hours.by_file(name, times):
+        try:
+            for which, rows, columns, values in hours.blocks(name, number, times[here], size):
+                for k, of_hour in zip(day[here[which]], values, strict=True):
+                    for function, maps in zip(how, found, strict=True):
+                        part = maps[k, rows, columns]
+                        function(part, of_hour, out=part)
+        except SourceError as error:
+            if on_bad_file == "fail":
+                raise
+            notes.append(str(error))
+            spoilt[day[here]] = True
+    for maps in found:
+        maps[spoilt] = np.nan
+    return found
+
+
+def _stamps_of_a_day(hours: Hours, name: str) -> np.ndarray:
+    """Hours after 00 UTC of the stamps that make a day."""
+    if name in STATES:
+        return np.arange(24)
+    return np.array([24]) if hours.since_midnight else np.arange(1, 25)
+
+
+def _north_up(maps: np.ndarray, lat: np.ndarray, lon: np.ndarray) -> None:
+    """Turns maps in place, one after the other, so that no second copy of all is needed."""
+    order = north_up(
+        xr.Dataset(
+            {"row": ("lat", np.arange(len(lat))), "column": ("lon", np.arange(len(lon)))}, {"lat": lat, "lon": lon}
+        )
+    )
+    cells = np.ix_(order["row"].values, order["column"].values)
+    for k in range(len(maps)):
+        maps[k] = maps[k][cells]

@@ -1,0 +1,48 @@
+"""SMAP L2 radiometer soil moisture, half orbits, HDF5: SPL2SMP (36 km) and SPL2SMP_E (9 km), put on EASE-Grid 2.0.
+
+Option overpass: "am" (descending), "pm" (ascending) or "both". The half orbits of a day become their mean. Flags are
+those of L3, see `smap_l3`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+import xarray as xr
+
+from sgdsm.sources.ease import M09, M36
+from sgdsm.sources.files import Files, dated
+from sgdsm.sources.names import Reason
+from sgdsm.sources.passes import mean_of_passes, of_overpass
+from sgdsm.sources.smap_l3 import FLAG_FILL, release, retrieved
+
+PATTERNS = ("SMAP_L2_SM_P_*.h5",)
+# the half orbit belongs to the day on which it starts
+DATE = r"_[AD]_(\d{8})T\d{6}_"
+PASS = r"_(\d+)_([AD])_(\d{8}T\d{6})_"
+EMPTY = {"sm": np.nan, "sm_reason": Reason.NO_DATA, "flag": FLAG_FILL}
+
+
+def files(paths: Sequence[Path], overpass: str = "both") -> Files:
+    """The days of the half orbits, told by their names."""
+    used = of_overpass("smap_l2", paths, overpass, {"am": "_D_", "pm": "_A_"}, PASS)
+    return Files("smap_l2", dated(used, DATE), read, mean_of_passes)
+
+
+def read(path: Path, steps: slice) -> xr.Dataset:
+    """`sm`, `sm_reason` and `flag` (retrieval_qual_flag) of a half orbit, on the whole grid."""
+    grid = M09 if "_P_E_" in path.name else M36
+    with h5py.File(path) as file:
+        group = file["Soil_Moisture_Retrieval_Data"]
+        row, column = group["EASE_row_index"][:], group["EASE_column_index"][:]
+        points = retrieved(group)
+    inside = (row < grid.rows) & (column < grid.columns)  # fill values are larger
+    maps = {}
+    for name, (values, attrs) in points.items():
+        maps[name] = (np.full((grid.rows, grid.columns), EMPTY[name], values.dtype), attrs)
+        maps[name][0][row[inside], column[inside]] = values[inside]
+    dataset = grid.dataset(maps, dated([path], DATE)[0].times[0])
+    return dataset.assign_attrs(product="SMAP L2 soil moisture", product_version=release(path))

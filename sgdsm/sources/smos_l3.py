@@ -1,0 +1,56 @@
+"""SMOS L3 soil moisture of CATDS, daily, 25 km EASE-Grid 2.0: MIR_CLF31A/D, and CLF3SA/D (simple user product).
+
+Options: overpass = "am" (ascending), "pm" (descending) or "both", which are then averaged; largest_rfi: probability of
+interference, where CATDS recommends 0.15 to 0.2; largest_dqx: retrieval error in m3 m-3, a choice of ours. Files that
+were cut down to `Soil_Moisture` are read too: there all values count as observed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from sgdsm.cube import log
+from sgdsm.sources.ease import M25, Variables
+from sgdsm.sources.files import Files, dated
+from sgdsm.sources.names import M3, REASON_ATTRS, Reason, reasons
+from sgdsm.sources.passes import mean_of_passes, of_overpass
+
+PATTERNS = ("SM_*_MIR_CLF31[AD]_*.nc", "SM_*_MIR_CLF3S[AD]_*.nc")
+DATE = r"_MIR_CLF3[1S][AD]_(\d{8})T"
+PASS = r"_CLF3[1S]([AD])_(\d{8})T"
+NAMES = {"am": "_CLF3[1S]A_", "pm": "_CLF3[1S]D_"}
+
+
+def files(paths: Sequence[Path], overpass: str = "both", largest_rfi: float = 0.2, largest_dqx: float = 0.1) -> Files:
+    """The days of the files, told by their names."""
+    used = of_overpass("smos_l3", paths, overpass, NAMES, PASS)
+    read_ = partial(read, largest_rfi=largest_rfi, largest_dqx=largest_dqx)
+    return Files("smos_l3", dated(used, DATE), read_, mean_of_passes)
+
+
+def read(path: Path, steps: slice, largest_rfi: float = 0.2, largest_dqx: float = 0.1) -> xr.Dataset:
+    """`sm` and `sm_reason` of a pass, and `sm_uncertainty` (DQX) if the file has it, on its part of the grid."""
+    with xr.open_dataset(path, decode_times=False) as raw:
+        rows, columns = M25.cells(raw["lat"].values.astype(float), raw["lon"].values.astype(float))
+        # names differ in case between versions
+        known = {str(name).lower(): np.asarray(v.values, np.float32) for name, v in raw.items() if v.ndim == 2}
+    sm = known["soil_moisture"]
+    maps: Variables = {"sm": (sm, M3)}
+    tests = {}
+    lacking = [name for name in ("rfi_prob", "soil_moisture_dqx") if name not in known]
+    if lacking:
+        log.info("%s has no %s: no value is rejected for it", path.name, " and no ".join(lacking))
+    if "rfi_prob" in known:
+        tests[Reason.INTERFERENCE] = known["rfi_prob"] > largest_rfi
+    if "soil_moisture_dqx" in known:
+        dqx = known["soil_moisture_dqx"]
+        tests[Reason.NOT_RECOMMENDED] = (dqx > largest_dqx) & np.isfinite(sm)
+        maps["sm_uncertainty"] = (dqx, {"units": "m3 m-3", "long_name": "data quality index of soil moisture"})
+    maps["sm_reason"] = (reasons(sm, tests), REASON_ATTRS)
+    dataset = M25.dataset(maps, dated([path], DATE)[0].times[0], rows, columns)
+    return dataset.assign_attrs(product="SMOS L3 soil moisture (CATDS)")

@@ -1,0 +1,65 @@
+"""Shares of sand, silt and clay (HWSD, SoilGrids, ...), in GeoTIFF files of their own or as variables of NetCDF files.
+
+SoilGrids 2.0 counts in g/kg, HWSD in percent of weight; here they are shares from 0 to 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from sgdsm.cube import ConfigError
+from sgdsm.sources.files import File, Files, SourceError
+from sgdsm.sources.packed import unpacked
+from sgdsm.sources.raster import IMAGES, PATTERNS, layer
+
+__all__ = ["PATTERNS", "files"]
+ONE = {"1": 1.0, "percent": 100.0, "g/kg": 1000.0}
+
+
+def files(
+    paths: Sequence[Path], maps: Mapping[str, str], units: str = "percent", bbox: Sequence[float] | None = None
+) -> Files:
+    """Maps without time. maps: our name (sand, silt, clay) to a pattern of file names for GeoTIFF (`sand_0-5cm*.tif`),
+    to a variable for NetCDF (`T_SAND`). units: of the files, 'percent', 'g/kg' or '1'. bbox: west, south, east, north.
+
+    Raises SourceError where a name leads to no file or to several, and ConfigError for unknown units.
+    """
+    if units not in ONE:
+        raise ConfigError(f"soil: units={units}: expected one of {', '.join(ONE)}")
+    chosen: dict[Path, dict[str, str | None]] = {}
+    for ours, its in maps.items():
+        images = [path for path in paths if fnmatch(path.name, its)]
+        if len(images) > 1:
+            raise SourceError(f"{images[0]} and {images[1].name}: both match '{its}' for {ours}, expected one")
+        others = [path for path in paths if path.suffix.lower() not in IMAGES]
+        if not images and len(others) != 1:
+            raise SourceError(f"{paths[0].parent}: '{its}' for {ours} matches none of {len(paths)} files")
+        path = (images or others)[0]
+        chosen.setdefault(path, {})[ours] = None if images else its
+
+    def read(path: Path, steps: slice) -> xr.Dataset:
+        found = xr.Dataset()
+        for ours, variable in chosen[path].items():
+            stored = layer(path, variable, bbox)
+            crs: dict[str, Any] = {"crs": stored.attrs["crs"]} if "crs" in stored.attrs else {}
+            share = stored.copy(data=unpacked(stored.values, stored.attrs) / np.float32(ONE[units]))
+            if float(share.max()) > 1.02 or float(share.min()) < 0:
+                raise ValueError(
+                    f"{ours} runs from {float(share.min()):g} to {float(share.max()):g} in units '{units}'"
+                )
+            share.attrs = {"units": "1", "long_name": f"{ours} fraction"}
+            found = found.assign({ours: share}).assign_attrs(crs)
+        return found
+
+    empty = np.array([], "datetime64[ns]")
+    return Files("soil", [File(path, empty) for path in chosen], read, merge=_merge)
+
+
+def _merge(maps: list[xr.Dataset]) -> xr.Dataset:
+    return xr.merge(maps, join="exact", combine_attrs="override")

@@ -1,0 +1,72 @@
+"""Soil moisture of stations: daily means, dims (time, station). Point data, which `Files` (of maps) does not hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from sgdsm.sources.files import OnBadFile, SourceError
+from sgdsm.sources.names import M3
+
+
+@dataclass(frozen=True)
+class Series:
+    """A station's daily means: days (datetime64[D], rising) and values (m3 m-3); where it is."""
+
+    name: str
+    network: str
+    lat: float
+    lon: float
+    depth_m: float
+    days: np.ndarray
+    values: np.ndarray
+
+
+@dataclass(frozen=True)
+class Stations:
+    """What `find_files` gives for stations: `gather` reads all, `open` is that of `Files`."""
+
+    product: str
+    gather: Callable[[OnBadFile], xr.Dataset]
+
+    def open(self, on_bad_file: OnBadFile = "fail") -> xr.Dataset:
+        """All stations, in memory."""
+        return self.gather(on_bad_file)
+
+
+def daily_means(times: Any, values: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Days (rising) and the means of the readings of each UTC day; NaN readings are left out."""
+    times, values = np.asarray(times, "datetime64[ns]"), np.asarray(values, np.float64)
+    good = np.isfinite(values) & ~np.isnat(times)
+    days, which = np.unique(times[good].astype("datetime64[D]"), return_inverse=True)
+    return days, np.bincount(which, values[good], len(days)) / np.bincount(which, minlength=len(days))
+
+
+def gathered(product: str, series: list[Series]) -> xr.Dataset:
+    """`sm` (time, station) float32 with every day from the first to the last, and coordinates `network`, `lat`, `lon`,
+    `depth_m` (m below the surface) for each station, named NETWORK/NAME.
+
+    Raises SourceError where no station has a value.
+    """
+    series = sorted((s for s in series if s.days.size), key=lambda s: (s.network, s.name))
+    if not series:
+        raise SourceError(f"{product}: no station has a good reading")
+    first, last = min(s.days[0] for s in series), max(s.days[-1] for s in series)
+    time = np.arange(first, last + 1)
+    sm = np.full((len(time), len(series)), np.nan, np.float32)
+    for k, one in enumerate(series):
+        sm[(one.days - first).astype(int), k] = one.values
+    degrees = {"lat": "degrees_north", "lon": "degrees_east"}
+    coords: dict[str, Any] = {
+        "time": time.astype("datetime64[ns]"),
+        "station": [f"{s.network}/{s.name}" for s in series],
+        "network": ("station", [s.network for s in series]),
+        **{axis: ("station", [getattr(s, axis) for s in series], {"units": u}) for axis, u in degrees.items()},
+        "depth_m": ("station", [s.depth_m for s in series], {"units": "m", "positive": "down"}),
+    }
+    attrs = {**M3, "long_name": "soil moisture measured in situ, mean of the day", "cell_methods": "time: mean"}
+    return xr.Dataset({"sm": (("time", "station"), sm, attrs)}, coords)

@@ -1,0 +1,68 @@
+"""Words of a command line on their way to Hydra, and errors on their way back, as one line each."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException, OverrideParseException
+from omegaconf import OmegaConf
+
+from sgdsm.config import config_folder
+from sgdsm.cube import SgdsmError, log, suggest
+
+
+def quoted(word: str) -> str:
+    """A word as Hydra reads it: an open end of time, and the braces of {year}, are no values to it."""
+    name, _, value = word.partition("=")
+    special = (name == "time" and ":" in value) or (name == "output" and "{" in value)
+    return f"{name}='{value}'" if special and not value.startswith(("'", '"')) else word
+
+
+def unknown_setting(error: Exception, command: str, words: list[str]) -> str | None:
+    """A misspelt override in words of our own, with the nearest setting that there is."""
+    found = re.search(r"Could not override '([^']+)'", str(error))
+    if not found:
+        return None
+    key = found[1]
+    others = [word for word in words if not word.startswith((f"{key}=", "-"))]
+    try:
+        with initialize_config_dir(str(config_folder()), version_base="1.3"):
+            known = list(_flat(OmegaConf.to_container(compose(command, others), resolve=False)))
+    except HydraException:
+        known = []
+    return f"unknown setting '{key}'{suggest(key, known)}; --help with the same words lists the settings"
+
+
+def _flat(value: Any, name: str = "") -> Iterator[str]:
+    for key, item in value.items() if isinstance(value, dict) else ():
+        yield f"{name}{key}"
+        yield from _flat(item, f"{name}{key}.")
+
+
+def one_line(error: Exception) -> str:
+    """What to print of an error."""
+    if isinstance(error, SgdsmError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    text = " ".join(str(error).split())
+    if isinstance(error, OverrideParseException):
+        key, _, value = error.override.partition("=")
+        return f"cannot read '{error.override}'; a value with special characters goes in quotes: \"{key}='{value}'\""
+    if type(error).__module__.startswith(("hydra.", "omegaconf.")):
+        cause = f" ({' '.join(str(error.__cause__).split())})" if error.__cause__ is not None else ""
+        return text.partition(" Config search path")[0] + cause
+    return f"{type(error).__name__}: {text} (HYDRA_FULL_ERROR=1 shows where)"
+
+
+def log_to_screen() -> None:
+    """Notes go to the screen, without the names of modules."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("note: %(message)s"))
+    log.handlers = [handler]
+    log.setLevel(logging.INFO)
+    log.propagate = False

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sgdsm.sources.files import SourceError, open_product
+from sources import make_cov
+
+RAIN = np.arange(20, dtype=np.float32).reshape(4, 5)
+RAIN[0, 0] = np.nan
+
+
+@pytest.mark.parametrize("version", ["06", "07B"])
+def test_both_versions(tmp_path, version):
+    for day in ("2020-06-02", "2020-06-01"):
+        make_cov.imerg(tmp_path, day, RAIN, version)
+    cube = open_product("gpm_imerg", tmp_path)
+    rain = cube["precipitation"]
+    assert rain.dims == ("time", "lat", "lon")
+    np.testing.assert_array_equal(rain[1], RAIN)
+    assert cube["lat"].values.tolist() == make_cov.LAT.tolist()
+    assert cube["lon"].values.tolist() == (make_cov.LON - 180).tolist()
+    assert cube["time"].values.tolist() == np.array(["2020-06-01", "2020-06-02"], "datetime64[ns]").tolist()
+    assert (rain.attrs["units"], rain.attrs["kind"]) == ("mm", "amount")
+
+
+def test_versions_are_not_mixed(tmp_path):
+    make_cov.imerg(tmp_path, "2020-06-01", RAIN, "06")
+    make_cov.imerg(tmp_path, "2020-06-02", RAIN, "07B")
+    with pytest.raises(SourceError, match="version '07', the others are of version '06'"):
+        open_product("gpm_imerg", tmp_path).load()
