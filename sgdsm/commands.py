@@ -16,6 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf
 
+from sgdsm.alone import alone
 from sgdsm.config import check_config, config_folder
 from sgdsm.cube import ConfigError, log
 from sgdsm.download.products import download
@@ -131,6 +132,12 @@ def train(config: dict[str, Any]) -> None:
 
 def train_in(config: dict[str, Any], folder: Path) -> Path:
     """Fit and score in a folder, or go on with an interrupted run there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with alone(folder):
+        return _train_in(config, folder)
+
+
+def _train_in(config: dict[str, Any], folder: Path) -> Path:
     from sgdsm.evaluation.figures import run_figures
     from sgdsm.models.checkpoint import save_filler
     from sgdsm.runs import CONFIG, METRICS, MODEL, PROVENANCE, Run, learned_from, protocol_of, provenance
@@ -223,16 +230,17 @@ def predict(config: dict[str, Any]) -> None:
         if not colon:
             raise ConfigError(f"time={period}: expected START:END, like 2015-04-01:2015-06-30")
         period = (first, last)
-    fill_cube(
-        cube,
-        filler,
-        output,
-        source=f"{trained['model']['_target_'].rsplit('.', 1)[-1]} fitted in {run.folder.name}",
-        identity=f"{file_digest(run.model)} {fingerprint(cube)} {file_stamp(source)}",
-        box=box_of(cube, period, config["bbox"]),
-        memory_gib=config["inference"]["memory_gib"],
-        trainer=build(config["trainer"], TrainerOptions).predicting(),
-    )
+    with alone(config["output"]):
+        fill_cube(
+            cube,
+            filler,
+            output,
+            source=f"{trained['model']['_target_'].rsplit('.', 1)[-1]} fitted in {run.folder.name}",
+            identity=f"{file_digest(run.model)} {fingerprint(cube)} {file_stamp(source)}",
+            box=box_of(cube, period, config["bbox"]),
+            memory_gib=config["inference"]["memory_gib"],
+            trainer=build(config["trainer"], TrainerOptions).predicting(),
+        )
     print(f"filled: {config['output']}")
 
 

@@ -676,3 +676,20 @@ def test_scores_of_a_random_split_say_that_it_leaks(run_command):
     code, out, err = run_command("train", "model=linear_time", "splits=random", *SMALL_WORLD, QUIET)
     assert code == 0, err
     assert "test split (single values at random: it leaks, values around them were learned from)" in out
+
+
+def test_two_programs_do_not_write_at_once(run_command, tmp_path):
+    from sgdsm.alone import alone
+
+    words = ["model=climatology", *SMALL_WORLD, QUIET, "hydra.run.dir=mine"]
+    with alone(tmp_path / "mine"):
+        code, _, err = run_command("train", *words)
+    assert code == 1
+    assert "mine: another program is writing there" in err
+    assert run_command("train", *words)[0] == 0
+    with alone(tmp_path / "filled.nc"):
+        code, _, err = run_command("predict", "run=mine", "output=filled.nc", QUIET)
+    assert code == 1
+    assert "filled.nc: another program is writing there" in err
+    assert run_command("predict", "run=mine", "output=filled.nc", QUIET)[0] == 0
+    assert not list(tmp_path.glob("*.lock"))
