@@ -31,18 +31,22 @@ def main() -> None:
     cci, land = folder / "cci", folder / "era5_land"
     days = max(years) * 365
     make(cci, land, days + 1)
-    print("years  prepare s  peak MiB  days/s  GB/s read  read and write alone s  share")
+    plain = read_and_write(cci, land, min(years) * 365, folder / "plain.zarr") / min(years)
+    shutil.rmtree(folder / "plain.zarr")
+    print(f"reading and writing alone: {plain:.0f} s a year")
+    print("years  prepare s  peak MiB  days/s  GB/s read  share of reading and writing alone")
     for count in years:
         cube = folder / f"cube{count}.zarr"
-        shutil.rmtree(cube, ignore_errors=True)
-        plain = read_and_write(cci, land, count * 365, folder / "plain.zarr")
+        for path in (cube, Path(f"{cube}.notes")):
+            shutil.rmtree(path, ignore_errors=True)
         seconds, peak = prepare(cci, land, count * 365, cube)
         read = count * 365 * (ROWS * COLUMNS * (4 + 4 + 1) + 2 * 24 * ROWS * COLUMNS * 2) / 1e9
         print(
             f"{count:5d}  {seconds:9.0f}  {peak:8.0f}  {count * 365 / seconds:6.2f}  {read / seconds:9.3f}"
-            f"  {plain:22.0f}  {plain / seconds:5.2f}",
+            f"  {plain * count / seconds:5.2f}",
             flush=True,
         )
+        shutil.rmtree(cube)
 
 
 def prepare(cci: Path, land: Path, days: int, cube: Path) -> tuple[float, float]:
