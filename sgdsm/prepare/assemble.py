@@ -37,7 +37,7 @@ from sgdsm.sources.passes import mean_of_passes
 
 VALUES_IN_A_BLOCK = 2**24
 MAPS, FEATURES = FIRST_STAGE, "features"
-VALUES_AT_ONCE = 2**25
+VALUES_AT_ONCE = 2**23
 DAY = np.timedelta64(1, "D")
 
 
