@@ -49,3 +49,49 @@ def ascat_l2(folder: Path, name: str, lat: np.ndarray, lon: np.ndarray, **values
             packed = np.where(np.isnan(given), fill, np.round(np.nan_to_num(given) / (scale or 1))).astype(np.uint16)
             data[:] = packed.astype(kind)
     return path
+
+
+def lis(folder: Path, when: str, layers: np.ndarray, land: np.ndarray | None = None) -> Path:
+    """A time of LIS, as '201703310000'. layers: (layers, rows, columns) m3 m-3, rows from the south. land: where the
+    file tells coordinates."""
+    path = folder / f"LIS_HIST_{when}.d01.nc"
+    count, rows, columns = layers.shape
+    land = np.ones((rows, columns), bool) if land is None else land
+    lat, lon = np.meshgrid(29.875 + 0.25 * np.arange(rows), -11.375 + 0.25 * np.arange(columns), indexing="ij")
+    with netCDF4.Dataset(path, "w") as file:
+        file.MAP_PROJECTION, file.DX, file.DY = "EQUIDISTANT CYLINDRICAL", np.float32(0.25), np.float32(0.25)
+        sizes = {"north_south": rows, "east_west": columns, "SoilMoist_profiles": count, "time": 1}
+        for dim, size in sizes.items():
+            file.createDimension(dim, size)
+        map_ = ("north_south", "east_west")
+        for name, dims, values in (
+            ("lat", map_, np.where(land, lat, -9999)),
+            ("lon", map_, np.where(land, lon, -9999)),
+            ("SoilMoist_inst", ("SoilMoist_profiles", *map_), np.where(np.isnan(layers), -9999, layers)),
+        ):
+            data = file.createVariable(name, "f4", dims, fill_value=np.float32(-9999))
+            data.missing_value, data[:] = np.float32(-9999), values
+        file["SoilMoist_inst"].units = "m^3 m-3"
+        time = file.createVariable("time", "f4", ("time",))
+        time.units = f"minutes since {when[:4]}-{when[4:6]}-{when[6:8]} {when[8:10]}:{when[10:]}:00"
+        time.calendar, time[:] = "proleptic_gregorian", 0
+    return path
+
+
+def lis_stack(folder: Path, first: str, sm: np.ndarray) -> Path:
+    """Days from `first` on, as '2017-03-30', of one layer; sm: (days, rows, columns), rows from the south."""
+    path = folder / "lis_noahmp_stacked.nc"
+    with netCDF4.Dataset(path, "w") as file:
+        axes = {
+            "time": np.arange(sm.shape[0]),
+            "lat": 29.875 + 0.25 * np.arange(sm.shape[1]),
+            "lon": -11.375 + 0.25 * np.arange(sm.shape[2]),
+        }
+        for name, values in axes.items():
+            file.createDimension(name, len(values))
+            file.createVariable(name, values.dtype, (name,))[:] = values
+        file["time"].units, file["time"].calendar = f"days since {first} 00:00:00", "proleptic_gregorian"
+        data = file.createVariable("SoilMoist_inst", "f4", tuple(axes), fill_value=np.float32(-9999))
+        data.missing_value, data.units = np.float32(-9999), "m^3 m-3"
+        data[:] = np.where(np.isnan(sm), -9999, sm)
+    return path
