@@ -95,3 +95,30 @@ def lis_stack(folder: Path, first: str, sm: np.ndarray) -> Path:
         data.missing_value, data.units = np.float32(-9999), "m^3 m-3"
         data[:] = np.where(np.isnan(sm), -9999, sm)
     return path
+
+
+def smos_l2(folder: Path, start: str, ids: list[int], file_class: str = "REPR", **values: list[float]) -> Path:
+    """A half orbit of MIR_SMUDP2; start: as '20100601T073146'. values: by the file's names (RFI_Prob packed), NaN =
+    none; what is not given is 0."""
+    path = folder / f"SM_{file_class}_MIR_SMUDP2_{start}_{start[:9]}235959_700_100_1.nc"
+    with netCDF4.Dataset(path, "w", format="NETCDF4_CLASSIC") as file:
+        file.createDimension("n_grid_points", len(ids))
+        for name, kind, fill in (
+            ("Soil_Moisture", "f4", -999.0),
+            ("Soil_Moisture_DQX", "f4", -999.0),
+            ("Science_Flags", "i4", 0),
+            ("Confidence_Flags", "i2", 0),
+            ("RFI_Prob", "i1", 0),
+            ("Grid_Point_ID", "i4", 0),
+        ):
+            data = file.createVariable(name, kind, ("n_grid_points",), zlib=True, fill_value=np.array(fill, kind))
+            data.set_auto_maskandscale(False)
+            if kind == "f4":
+                data.units = "m3 m-3"
+            else:
+                data._Unsigned = "true"
+            if name == "RFI_Prob":
+                data.scale_factor, data.scale_offset = 0.004999999888241291, 0.0
+            given = np.array(ids if name == "Grid_Point_ID" else values.get(name, np.zeros(len(ids))), np.float64)
+            data[:] = np.where(np.isnan(given), fill, given).astype("i8" if kind != "f4" else kind).astype(kind)
+    return path
