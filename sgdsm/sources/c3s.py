@@ -1,6 +1,7 @@
-"""C3S soil moisture: COMBINED, PASSIVE and ACTIVE, daily, 0.25 degree; layout and flags are those of ESA CCI.
+"""C3S soil moisture: COMBINED, PASSIVE and ACTIVE, 0.25 degree; layout and flags are those of ESA CCI.
 
-Dekadal and monthly files are means of days without flags: a folder's are left out, and one that is named is refused.
+Option period: "daily", or "dekadal" and "monthly", which are means of days without flags or uncertainty, dated by their
+first day. Of a folder with files of several periods the others are left out.
 """
 
 from __future__ import annotations
@@ -13,17 +14,21 @@ import xarray as xr
 from sgdsm.sources.esa_cci import of_one_kind, read_day
 from sgdsm.sources.files import Files, SourceError, dated
 
-PATTERNS = ("C3S-SOILMOISTURE-L3S-SSM?-*-DAILY-*.nc",)
+PATTERNS = ("C3S-SOILMOISTURE-L3S-SSM?-*.nc",)
+PERIODS = ("daily", "dekadal", "monthly")
 
 
-def files(paths: Sequence[Path]) -> Files:
-    """The days of the files, told by their names."""
-    for path in paths:
-        if "-DAILY-" not in path.name:
-            raise SourceError(f"{path}: not a daily file of C3S, expected a name as {PATTERNS[0]}")
-    return of_one_kind(Files("c3s", dated(paths, r"-DAILY-(\d{8})\d{6}-"), read))
+def files(paths: Sequence[Path], period: str = "daily") -> Files:
+    """The days, or first days, of the files of a period, told by their names."""
+    if period not in PERIODS:
+        raise SourceError(f"c3s: period '{period}', expected one of {', '.join(PERIODS)}")
+    mark = f"-{period.upper()}-"
+    used = [path for path in paths if mark in path.name]
+    if not used:
+        raise SourceError(f"{paths[0]}: not a {period} file of C3S, expected '{mark}' in its name")
+    return of_one_kind(Files("c3s", dated(used, mark + r"(\d{8})\d{6}-"), read))
 
 
 def read(path: Path, steps: slice) -> xr.Dataset:
-    """`sm`, `sm_reason`, `sm_uncertainty` and `flag` of a day."""
+    """`sm` and `sm_reason` of a day or a period; of a day `sm_uncertainty` and `flag` too."""
     return read_day(path, "C3S soil moisture")

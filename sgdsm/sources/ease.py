@@ -40,16 +40,27 @@ class EaseGrid:
 
         Raises ValueError where a point is no centre of a cell: then it is on another grid.
         """
-        x, _ = _degrees().transform(lon, np.zeros_like(lon), direction="INVERSE")
-        _, y = _degrees().transform(np.zeros_like(lat), lat, direction="INVERSE")
-        row = self.rows / 2 - 0.5 - y / self.cell_size_m
-        column = self.columns / 2 - 0.5 + x / self.cell_size_m
+        row, column = self._places(lat, lon)
         for place, count in ((row, self.rows), (column, self.columns)):
             # coordinates are kept in float32, or with three decimals
             off = np.abs(place - np.round(place))
             if not ((off < 0.1) & (place > -0.5) & (place < count - 0.5)).all():
                 raise ValueError(f"points off the centres of EASE-Grid 2.0 cells of {self.cell_size_m:.0f} m")
         return np.round(row).astype(np.int64), np.round(column).astype(np.int64)
+
+    def cells_around(self, lat: np.ndarray, lon: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and columns of the cells that points lie in; a row that the grid does not have for a point beyond its
+        edge, or without coordinates (NaN)."""
+        known = np.isfinite(lat) & np.isfinite(lon)
+        row, column = self._places(np.where(known, lat, 90.0), np.where(known, lon, 0.0))
+        # 180 east is 180 west
+        return np.round(row).astype(np.int64), np.round(column).astype(np.int64) % self.columns
+
+    def _places(self, lat: np.ndarray, lon: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where points lie, counted in rows and columns from the centre of the first cell."""
+        x, _ = _degrees().transform(lon, np.zeros_like(lon), direction="INVERSE")
+        _, y = _degrees().transform(np.zeros_like(lat), lat, direction="INVERSE")
+        return self.rows / 2 - 0.5 - y / self.cell_size_m, self.columns / 2 - 0.5 + x / self.cell_size_m
 
     def dataset(
         self,

@@ -10,20 +10,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import h5py
-import numpy as np
 import xarray as xr
 
 from sgdsm.sources.ease import M09, M36
 from sgdsm.sources.files import Files, dated
-from sgdsm.sources.names import Reason
-from sgdsm.sources.passes import mean_of_passes, of_overpass
-from sgdsm.sources.smap_l3 import FLAG_FILL, release, retrieved
+from sgdsm.sources.passes import mean_of_passes, mean_of_points, of_overpass
+from sgdsm.sources.smap_l3 import release, retrieved
 
 PATTERNS = ("SMAP_L2_SM_P_*.h5",)
 # the half orbit belongs to the day on which it starts
 DATE = r"_[AD]_(\d{8})T\d{6}_"
 PASS = r"_(\d+)_([AD])_(\d{8}T\d{6})_"
-EMPTY = {"sm": np.nan, "sm_reason": Reason.NO_DATA, "flag": FLAG_FILL}
 
 
 def files(paths: Sequence[Path], overpass: str = "both") -> Files:
@@ -39,10 +36,6 @@ def read(path: Path, steps: slice) -> xr.Dataset:
         group = file["Soil_Moisture_Retrieval_Data"]
         row, column = group["EASE_row_index"][:], group["EASE_column_index"][:]
         points = retrieved(group)
-    inside = (row < grid.rows) & (column < grid.columns)  # fill values are larger
-    maps = {}
-    for name, (values, attrs) in points.items():
-        maps[name] = (np.full((grid.rows, grid.columns), EMPTY[name], values.dtype), attrs)
-        maps[name][0][row[inside], column[inside]] = values[inside]
-    dataset = grid.dataset(maps, dated([path], DATE)[0].times[0])
+    # fill values of rows and columns are off the grid
+    dataset = grid.dataset(mean_of_points(grid, row, column, points), dated([path], DATE)[0].times[0])
     return dataset.assign_attrs(product="SMAP L2 soil moisture", product_version=release(path))

@@ -42,12 +42,18 @@ def test_kinds_are_not_mixed(tmp_path):
 
 
 @pytest.mark.parametrize("every", ["DEKADAL", "MONTHLY"])
-def test_means_are_refused_by_name(tmp_path, every):
+def test_means_are_asked_for(tmp_path, every):
     path = make_sm.c3s(tmp_path, "20170701", SM, FLAG, every=every)
-    with pytest.raises(SourceError, match=rf"{every}-20170701.*not a daily file"):
-        open_product("c3s", path)
-    with pytest.raises(SourceError, match="a folder without C3S-SOILMOISTURE"):
-        open_product("c3s", tmp_path)
+    for where in (path, tmp_path):
+        with pytest.raises(SourceError, match=rf"{every}-20170701.*not a daily file"):
+            open_product("c3s", where)
+    make_sm.c3s(tmp_path, "20170701", SM + 0.1, FLAG)
+    cube = open_product("c3s", tmp_path, period=every.lower()).load()
+    np.testing.assert_array_equal(cube["sm"].values[0], SM)
+    assert (cube["sm_reason"].values[0] == np.where(np.isnan(SM), Reason.NO_DATA, Reason.OBSERVED)).all()
+    assert str(cube["time"].values[0])[:10] == "2017-07-01"
+    with pytest.raises(SourceError, match="period 'yearly', expected one of daily, dekadal, monthly"):
+        open_product("c3s", tmp_path, period="yearly")
 
 
 @pytest.mark.shared_data
@@ -61,3 +67,15 @@ def test_real_files(pattern):
     reason = cube["sm_reason"].values[0]
     assert (reason == Reason.OBSERVED).sum() == np.isfinite(expected).sum() > 5000
     assert (reason == Reason.SNOW).sum() > 100
+
+
+@pytest.mark.shared_data
+@pytest.mark.parametrize("period", ["dekadal", "monthly"])
+def test_real_means(period):
+    folder = shared_data() / "products" / "c3s_sm"
+    cube = open_product("c3s", folder, period=period).load()
+    with netCDF4.Dataset(next(folder.glob(f"*{period.upper()}*"))) as file:
+        expected = file["sm"][0].filled(np.nan)
+    np.testing.assert_array_equal(cube["sm"].values[0], expected)
+    assert cube["time"].values.astype("datetime64[D]").astype(str).tolist() == ["2017-07-01"]
+    assert (cube["sm_reason"].values == Reason.OBSERVED).sum() == np.isfinite(expected).sum() > 100_000

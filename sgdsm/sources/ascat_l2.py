@@ -1,0 +1,73 @@
+"""ASCAT L2 surface soil moisture of EUMETSAT, swaths, NetCDF (eps_o_250, eps_o_125), put on the 25 km EASE-Grid 2.0.
+
+Options: the largest probability or share in percent of snow, frozen soil, wetland and rough terrain; a choice of ours.
+Points whose processing flag is not 0 are rejected. Its bits are those of the EPS format (5 to 7 are used), not those
+that the file's text tells. Percent of saturation; values cut off at 0 and 100 by the product count as observed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from sgdsm.sources.ease import M25, Variables
+from sgdsm.sources.files import Files, dated
+from sgdsm.sources.names import PERCENT, REASON_ATTRS, Reason, reasons
+from sgdsm.sources.packed import unpacked
+from sgdsm.sources.passes import mean_of_passes, mean_of_points, refuse_twice
+
+PATTERNS = ("W_XX-EUMETSAT-*ASCAT_C_EUMP_*_ssm_l2.nc",)
+# a swath belongs to the day on which it starts
+DATE = r"_EUMP_(\d{8})\d{6}_"
+# of 12.5 or 25 km: the same pass
+PASS = r"(METOP.)\+ASCAT_C_EUMP_(\d{14})_"
+FLAG_FILL = 255
+LARGEST = np.float32(655.0)  # 655.35, all bits set, is no value; the attributes do not tell
+
+
+def files(
+    paths: Sequence[Path],
+    largest_snow: float = 50.0,
+    largest_frozen: float = 50.0,
+    largest_wetland: float = 15.0,
+    largest_topography: float = 20.0,
+) -> Files:
+    """The days of the swaths, told by their names."""
+    refuse_twice(paths, PASS)
+    limits = {
+        Reason.SNOW: ("snow_cover_probability", largest_snow),
+        Reason.FROZEN: ("frozen_soil_probability", largest_frozen),
+        Reason.WATER: ("wetland_flag", largest_wetland),
+        Reason.TERRAIN: ("topography_flag", largest_topography),
+    }
+    return Files("ascat_l2", dated(paths, DATE), partial(read, limits=limits), mean_of_passes)
+
+
+def read(path: Path, steps: slice, limits: dict[Reason, tuple[str, float]]) -> xr.Dataset:
+    """`sm`, `sm_reason`, `sm_uncertainty` and `flag` (processing flag) of a swath, on the whole grid: the mean of the
+    points that lie in a cell. limits: variable and its largest value, in percent, by what it is a reason for."""
+    with xr.open_dataset(path, decode_times=False, mask_and_scale=False) as raw:
+
+        def points(name: str) -> np.ndarray:
+            return unpacked(raw[name].values, raw[name].attrs).ravel()
+
+        row, column = M25.cells_around(points("latitude"), points("longitude"))
+        sm, error, flag = points("soil_moisture"), points("soil_moisture_error"), points("proc_flag1")
+        percents = {reason: points(name) for reason, (name, _) in limits.items()}
+    sm[sm > LARGEST] = np.nan
+    error[error > LARGEST] = np.nan
+    # 255: not known
+    tests = {r: (values > limits[r][1]) & (values != FLAG_FILL) for r, values in percents.items()}
+    tests[Reason.NOT_RECOMMENDED] = (flag != 0) & np.isfinite(sm)
+    found: Variables = {
+        "sm": (sm, PERCENT),
+        "sm_reason": (reasons(sm, tests, high=100.0), REASON_ATTRS),
+        "sm_uncertainty": (error, {**PERCENT, "long_name": "estimated error of soil moisture"}),
+        "flag": (flag.astype(np.uint8), {"long_name": "processing flag", "role": "flag", "missing": FLAG_FILL}),
+    }
+    dataset = M25.dataset(mean_of_points(M25, row, column, found), dated([path], DATE)[0].times[0])
+    return dataset.assign_attrs(product="ASCAT L2 soil moisture")
