@@ -26,9 +26,9 @@ from sgdsm.prepare.features import (
     diurnal_temperature_range,
     n_day_mean,
 )
-from sgdsm.prepare.grid import Regridder
 from sgdsm.prepare.quality import count, screen, table
 from sgdsm.prepare.recipe import Feature, Recipe, Source
+from sgdsm.prepare.regrid import Regridder
 from sgdsm.prepare.store import FIRST_STAGE, Store
 from sgdsm.prepare.template import FLAG, known, method_of, static_maps, template
 from sgdsm.sources.files import Files, OnBadFile, SourceError

@@ -9,8 +9,8 @@ import xarray as xr
 
 from sgdsm.cube import ConfigError
 from sgdsm.prepare.features import HELD, terrain
-from sgdsm.prepare.grid import Method, Regridder
 from sgdsm.prepare.recipe import Feature, Recipe, Source
+from sgdsm.prepare.regrid import Method, Regridder
 from sgdsm.sources.files import Files
 from sgdsm.sources.names import REASON_ATTRS, Reason
 

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sgdsm.cube import ConfigError
-from sgdsm.prepare.grid import Grid, Regridder
+from sgdsm.prepare.grid import Grid
+from sgdsm.prepare.regrid import Regridder
 
 
 def source(lat, lon):
