@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,10 +23,14 @@ def alone(output: str | Path) -> Iterator[None]:
         return
     path = Path(f"{output}.lock")
     with path.open("w") as file:
+        told = f"{output}: another program is writing there ({path}): wait for it"
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise ConfigError(f"{output}: another program is writing there ({path}): wait for it") from error
+            raise ConfigError(told) from error
+        # one that has just ended took its file away: our lock would be of no use
+        if not path.exists() or path.stat().st_ino != os.fstat(file.fileno()).st_ino:
+            raise ConfigError(told)
         try:
             yield
         finally:

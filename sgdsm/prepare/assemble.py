@@ -6,6 +6,7 @@ import hashlib
 import json
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -37,6 +38,7 @@ from sgdsm.sources.passes import mean_of_passes
 
 VALUES_IN_A_BLOCK = 2**24
 MAPS, FEATURES = FIRST_STAGE, "features"
+STATIC = "sgdsm_static"  # digests of the files of maps without time
 VALUES_AT_ONCE = 2**23
 DAY = np.timedelta64(1, "D")
 
@@ -82,8 +84,8 @@ class Kitchen:
         for name, source in self.recipe.with_role("target", "dynamic"):
             reach = ((source.interpolate_days or 0) + source.composite_days - 1) * DAY
             begin, end = days[0] - reach, days[-1] + reach + self.recipe.step_days * DAY
-            for file in self.files[name].files:
-                if file.times[0] <= end and file.times[-1] >= begin and file.path.exists():
+            for file in (*self.files[name].files, *self.files[name].also):
+                if file.times.size and file.times[0] <= end and file.times[-1] >= begin and file.path.exists():
                     status = file.path.stat()
                     found[f"{name}/{file.path.name}"] = [status.st_size, status.st_mtime_ns]
         return found
@@ -252,13 +254,14 @@ def _assemble(recipe: Recipe, output: Path, workers: int, on_bad_file: OnBadFile
     static = static_maps(recipe, files, regridders)
     most = max(1, min(16, VALUES_IN_A_BLOCK // int(np.prod(recipe.grid.shape))))
     store = Store.at(output, block_days, most)
-    _check_still_there(
-        [json.loads(note.read_text()) for note in store.again(recipe.plain(), _look_ahead(recipe))], files
-    )
-    store.begin(template(recipe, files, static, store.block_days), recipe.plain(), _look_ahead(recipe))
+    _check_still_there([store.note(MAPS, k) for k in store.again(recipe.plain(), _look_ahead(recipe))], files)
+    made = template(recipe, files, static, store.block_days)
+    made.attrs[STATIC] = json.dumps(_static_digests(recipe, files, store.attrs().get(STATIC)))
+    store.begin(made, recipe.plain(), _look_ahead(recipe))
     kitchen = Kitchen(recipe, store, files, regridders, on_bad_file)
     changed = kitchen.changed()
     if changed:
+        _check_still_there([store.note(MAPS, k) for k in changed], files)
         log.info("%d blocks are made again: their files are not as they were", len(changed))
     store.forget(changed)
     how: dict[str, Any] = {"scheduler": "processes", "num_workers": workers, "chunksize": 1}
@@ -292,11 +295,9 @@ def _finish(kitchen: Kitchen, notes: list[dict[str, Any]]) -> str:
     for note in notes:
         counts.update(note["reasons"])
     bad = [line for note in notes for line in note["bad"]]
-    provenance = {}
+    provenance, static = {}, json.loads(str(store.attrs()[STATIC]))
     for name, found in kitchen.files.items():
-        digests = {k: v for note in notes for k, v in note["files"].get(name, {}).items()}
-        if not digests:  # maps without time
-            digests = {file.path.name: found.digest(file) for file in found.files}
+        digests = {k: v for note in notes for k, v in note["files"].get(name, {}).items()} or static[name]
         names = sorted(digests)
         provenance[name] = {
             "product": found.product,
@@ -337,17 +338,33 @@ def _check_period(recipe: Recipe, files: dict[str, Files]) -> None:
             raise SourceError(f"source '{name}': its maps have times, expected role target or dynamic")
 
 
-def _check_still_there(notes: list[dict[str, Any]], files: dict[str, Files]) -> None:
-    """Raises SourceError where a block that is made anew would lose what came from a file that is gone."""
+def _check_still_there(notes: Sequence[dict[str, Any] | None], files: dict[str, Files]) -> None:
+    """Raises SourceError where blocks that are made anew would lose what came from a file that is gone."""
     for note in notes:
-        skipped = "\n".join(note.get("bad", []))
-        for name, digests in note.get("files", {}).items():
-            there = {file.path.name for file in (*files[name].files, *files[name].also)}
-            gone = sorted(file for file in digests if file not in there and file not in skipped)
-            if gone:
-                raise SourceError(
-                    f"source '{name}': {gone[0]} is gone, and the last maps of the cube, which are made again, need it"
-                )
+        if note is None:
+            continue
+        skipped = "\n".join(note["bad"])
+        before = [name.partition("/")[::2] for name in note["inputs"]]
+        for name, file in before:
+            there = {other.path.name for other in (*files[name].files, *files[name].also)}
+            if file not in there and file not in skipped:
+                raise SourceError(f"source '{name}': {file} is gone, and maps of the cube that are made again need it")
+
+
+def _static_digests(recipe: Recipe, files: dict[str, Files], before: Any) -> dict[str, dict[str, str]]:
+    """Of the files of the static sources. Raises SourceError where a cube was begun with others."""
+    found = {
+        name: {file.path.name: files[name].digest(file) for file in files[name].files}
+        for name, _ in recipe.with_role("static")
+    }
+    begun = found if before is None else json.loads(str(before))
+    for name, digests in found.items():
+        other = next((file for file, digest in digests.items() if begun.get(name, {}).get(file) != digest), None)
+        if other is not None:
+            raise SourceError(
+                f"source '{name}': {other} is not the file that the cube was begun with: make another cube"
+            )
+    return found
 
 
 def _daily(files: Files, days: np.ndarray, on_bad_file: OnBadFile, bad: list[str]) -> xr.Dataset:

@@ -80,23 +80,22 @@ class Store:
         if before["end"] < plan["end"]:
             self._append(template, plan, redo_days)
 
-    def again(self, plan: dict[str, Any], redo_days: int) -> list[Path]:
-        """The notes of the finished blocks that `begin` will make anew, as this plan is longer."""
+    def again(self, plan: dict[str, Any], redo_days: int) -> list[int]:
+        """The finished blocks that `begin` will make anew, as this plan is longer."""
         import zarr
 
         before = json.loads(str(_attrs(self.path).get(PLAN, "null")))
         if before is None or {**before, "end": plan["end"]} != plan or before["end"] >= plan["end"]:
             return []
         length = zarr.open_group(self.path, mode="r", use_consolidated=False)["time"].shape[0]  # type: ignore[union-attr]
-        return [note for note in self.notes.glob("*.json") if self._end(note) > length - redo_days]
+        return [k for k in self.blocks(length) if (k + 1) * self.block_days > length - redo_days]
 
     def _append(self, template: xr.Dataset, plan: dict[str, Any], redo_days: int) -> None:
         import zarr
 
         group: Any = zarr.open_group(self.path, mode="r+", use_consolidated=False)
         group.attrs[UNFINISHED] = 1
-        for note in self.again(plan, redo_days):
-            note.unlink()
+        self.forget(self.again(plan, redo_days))
         for name, variable in [*template.data_vars.items(), ("time", template["time"])]:
             if "time" in variable.dims:
                 group[name].resize(variable.shape)
@@ -117,6 +116,10 @@ class Store:
             stage, _, number = note.stem.rpartition("-")
             if int(number) in blocks or (stage != FIRST_STAGE and int(number) >= min(blocks)):
                 note.unlink()
+
+    def attrs(self) -> dict[str, Any]:
+        """Attributes of the store; none where it is not there yet."""
+        return _attrs(self.path)
 
     @property
     def notes(self) -> Path:
@@ -171,10 +174,6 @@ class Store:
             # not in the specification yet, but what xarray looks for first
             warnings.filterwarnings("ignore", message="Consolidated metadata")
             zarr.consolidate_metadata(self.path)
-
-    def _end(self, note: Path) -> int:
-        """Maps up to the end of the block of a note."""
-        return (int(note.stem.rsplit("-", 1)[1]) + 1) * self.block_days
 
     def _note(self, stage: str, block: int) -> Path:
         return self.notes / f"{stage}-{block:05d}.json"

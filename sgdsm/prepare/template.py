@@ -97,8 +97,8 @@ def method_of(source: Source, array: xr.DataArray) -> Method:
 def described(example: xr.Dataset, name: str, product: str) -> dict[str, Any]:
     """Attributes of a product's variable in the cube; ConfigError where it has no such variable."""
     if name not in example:
-        known = ", ".join(map(str, example.data_vars))
-        raise ConfigError(f"product {product} has no variable '{name}', expected one of {known}")
+        others = ", ".join(map(str, example.data_vars))
+        raise ConfigError(f"product {product} has no variable '{name}', expected one of {others}")
     kept = {k: v for k, v in example[name].attrs.items() if k in KEPT}
     if example[name].attrs.get("kind") == "amount":
         # sums of a day, or their means over several

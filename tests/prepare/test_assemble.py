@@ -423,3 +423,47 @@ def test_appending_loses_no_day_whose_file_is_gone(cci):
     after = xr.open_zarr(cci / "cube.zarr")["sm"]
     np.testing.assert_array_equal(after[:5], before)
     assert np.isfinite(after).any(("lat", "lon")).all()
+
+
+def test_a_block_made_again_needs_all_of_its_files(cci):
+    """One file mended, another gone: the day of the second must not be lost in silence."""
+    assemble(recipe(cci), cci / "cube.zarr", workers=1, block_days=4)
+    before = xr.open_zarr(cci / "cube.zarr")["sm"].values
+    next((cci / "cci").glob("*20160102*")).unlink()
+    make.esa_cci(cci / "cci", "20160103", sm=sm_of(99))
+    with pytest.raises(SourceError, match="20160102.*is gone"):
+        assemble(recipe(cci), cci / "cube.zarr", workers=1)
+    np.testing.assert_array_equal(xr.open_zarr(cci / "cube.zarr")["sm"].values, before)
+
+
+def test_a_second_file_of_the_weather_that_changes_is_taken_up(cci):
+    """Amounts in a file of their own, as the store gives them."""
+    more = with_weather(cci)
+    hours = 24 * 11
+    times = np.datetime64("2016-01-01") + np.arange(hours) * np.timedelta64(1, "h")
+    shape = (hours, len(make_cov.LAT), len(make_cov.LON))
+    (cci / "era" / "hours.nc").unlink()
+    make_cov.era5(cci / "era" / "states.nc", times, {"t2m": np.full(shape, 280.0, np.float32)})
+    since = ((np.arange(hours) - 1) % 24 + 1)[:, None, None] * np.ones(shape)
+    make_cov.era5(cci / "era" / "amounts.nc", times, {"tp": (1e-3 * since).astype(np.float32)})
+    assemble(recipe(cci, **more), cci / "cube.zarr", workers=1)
+    make_cov.era5(cci / "era" / "amounts.nc", times, {"tp": (2e-3 * since).astype(np.float32)})
+    assemble(recipe(cci, **more), cci / "cube.zarr", workers=1)
+    np.testing.assert_allclose(xr.open_zarr(cci / "cube.zarr")["rain"], 48.0, rtol=1e-5)
+
+
+def test_another_static_map_is_refused(cci):
+    """Blocks were screened, and runs trained, with the one that the cube holds."""
+    rows = 90 - 45 * (np.arange(ROWS) + 0.5)
+    axes = {"lat": rows, "lon": -180 + 45 * (np.arange(COLUMNS) + 0.5)}
+    mask = Source("netcdf_grid", "land.nc", {"share": "share"}, "static", {"variables": {"share": "frac"}})
+    made = recipe(cci, sources={"cci": CCI, "mask": mask}, land="share")
+    for value, message in ((1.0, None), (0.8, "land.nc is not the file")):
+        share = np.full((ROWS, COLUMNS), value, np.float32)
+        xr.Dataset({"frac": (("lat", "lon"), share, {"units": "1"})}, axes).to_netcdf(cci / "land.nc")
+        if message is None:
+            assemble(made, cci / "cube.zarr", workers=1)
+            continue
+        with pytest.raises(SourceError, match=message):
+            assemble(made, cci / "cube.zarr", workers=1)
+    assert (xr.open_zarr(cci / "cube.zarr")["share"] == 1).all()
