@@ -431,7 +431,7 @@ def test_a_block_made_again_needs_all_of_its_files(cci):
     before = xr.open_zarr(cci / "cube.zarr")["sm"].values
     next((cci / "cci").glob("*20160102*")).unlink()
     make.esa_cci(cci / "cci", "20160103", sm=sm_of(99))
-    with pytest.raises(SourceError, match="20160102.*is gone"):
+    with pytest.raises(SourceError, match=r"20160102.*is gone"):
         assemble(recipe(cci), cci / "cube.zarr", workers=1)
     np.testing.assert_array_equal(xr.open_zarr(cci / "cube.zarr")["sm"].values, before)
 
