@@ -26,7 +26,7 @@ from sgdsm.inference.stream import Writer, fill_cube
 from sgdsm.inference.writers import MemoryOutput
 from sgdsm.models.base import GapFiller, interruptible, quiet_lightning
 from sgdsm.models.checkpoint import load_filler, save_filler
-from sgdsm.models.stack import Ensemble, Stack
+from sgdsm.models.stack import Stack
 from sgdsm.models.uncertainty import Conformal
 from sgdsm.sources.orbit import Orbit
 
@@ -145,10 +145,6 @@ def fit(task: Task, folder: Path) -> float:
     seconds = 0.0
     if isinstance(filler, Stack):
         seconds = _fit_members(task, filler, folder)
-        if not isinstance(filler, Ensemble):  # its weights are equal
-            trainer = pl.Trainer(**common, enable_checkpointing=False)
-            with interruptible():
-                trainer.validate(filler, task.data, verbose=False)
     elif filler.passes and filler.automatic_optimization:
         seconds = _fit_network(task, folder, common)
     elif filler.passes:
@@ -157,6 +153,12 @@ def fit(task: Task, folder: Path) -> float:
         with interruptible():
             trainer.fit(filler, task.data)
         seconds = time.perf_counter() - begin
+    if filler.chooses:
+        begin = time.perf_counter()
+        trainer = pl.Trainer(**common, enable_checkpointing=False)
+        with interruptible():
+            trainer.validate(filler, task.data, verbose=False)
+        seconds += time.perf_counter() - begin
     filler.eval()
     return seconds
 

@@ -54,7 +54,8 @@ class GapFiller(pl.LightningModule, ABC):
 
     A subclass declares its `window` and `batch_size`, implements `fill`, and builds what depends on the variables in
     `setup_inputs`. One that learns sets `passes`, over the record, and implements Lightning's `training_step`; with
-    `trains_on_cores` it learns from values in the cores of windows only, where their surroundings are complete.
+    `trains_on_cores` it learns from values in the cores of windows only, where their surroundings are complete. One
+    that `chooses` settings does so in a validation pass of its own, when what it learns is learned.
 
     inputs: the variables and scalers it was fitted for, set by `configure`.
     spec: class path and arguments it was made from (`sgdsm.models.checkpoint.build`), plain built-ins.
@@ -63,6 +64,7 @@ class GapFiller(pl.LightningModule, ABC):
     uses_repeat_cycle = False
     passes: int = 0
     trains_on_cores = False
+    chooses = False
     batch_size = 1
     window = Window(days=None)
     inputs: Inputs

@@ -23,6 +23,8 @@ class Stack(GapFiller):
     members: name -> filler, each trained by itself before; every one sees windows large enough for all.
     """
 
+    chooses = True
+
     def __init__(self, members: dict[str, GapFiller]) -> None:
         super().__init__()
         if not 2 <= len(members) <= MOST:
@@ -72,6 +74,8 @@ class Ensemble(Stack):
 
     filler: the first of them, with a seed. members: how many.
     """
+
+    chooses = False  # their weights are equal
 
     def __init__(self, filler: GapFiller, members: int = 7) -> None:
         seed = filler.spec.get("seed")

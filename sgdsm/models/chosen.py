@@ -1,0 +1,57 @@
+"""Methods that learn nothing but choose one of a few settings by what they do in gaps like the real ones."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sgdsm.cube import ConfigError, log
+from sgdsm.data.batch import Batch, Filled
+from sgdsm.models.base import GapFiller
+from sgdsm.statistics import State, bin_statistics, error_statistics, metrics
+
+
+class Chosen(GapFiller):
+    """Tries every candidate on the validation draw, in one pass over it, and keeps the one with the smallest RMSE.
+
+    candidates: settings by name, plain numbers; a single one is taken as it is. A checkpoint holds which was chosen.
+    """
+
+    def __init__(self, candidates: Sequence[Mapping[str, float]]) -> None:
+        super().__init__()
+        if not candidates:
+            raise ConfigError(f"{type(self).__name__}: no setting to choose from")
+        self.candidates = [dict(candidate) for candidate in candidates]
+        self.chooses = len(candidates) > 1
+        self.choice: Tensor
+        self.register_buffer("choice", torch.tensor(0))
+
+    @abstractmethod
+    def fill_with(self, batch: Batch, candidate: Mapping[str, float]) -> Filled:
+        """`fill` under one setting."""
+
+    def fill(self, batch: Batch) -> Filled:
+        return self.fill_with(batch, self.candidates[int(self.choice)])
+
+    def on_validation_epoch_start(self) -> None:
+        self._states = State.zeros((len(self.candidates),))
+
+    def validation_step(self, batch: Batch, index: int) -> None:
+        """Add the errors of every candidate at the hidden values of a batch."""
+        truth = self.in_units(batch.truth, batch)[batch.wanted].float().cpu().numpy()
+        for number, candidate in enumerate(self.candidates):
+            filled = self.fill_with(batch, candidate).mean[batch.wanted].float().cpu().numpy()
+            values = error_statistics(filled, truth)
+            self._states += bin_statistics(values, np.full(len(values), number), len(self.candidates))
+
+    def on_validation_epoch_end(self) -> None:
+        rmse = metrics(self._states)["rmse"]
+        self.choice.fill_(int(np.nanargmin(rmse)))
+        for candidate, score in zip(self.candidates, rmse, strict=True):
+            chosen = candidate is self.candidates[int(self.choice)]
+            said = ", ".join(f"{name} {value:g}" for name, value in candidate.items())
+            log.info("validation RMSE %.5f with %s%s", score, said, " (chosen)" if chosen else "")
