@@ -107,14 +107,12 @@ def check_grid(cube: xr.Dataset, coords: dict[str, np.ndarray], whose: str) -> N
     """Raise CubeError where a cube is not on the grid that two coordinates make."""
     for dim, values in coords.items():
         if dim not in cube.dims:
-            raise CubeError(f"the cube has dims {tuple(cube.sizes)}, {whose} has '{dim}': expected the same grid")
+            raise CubeError(f"dims {tuple(cube.sizes)}, {whose} has '{dim}': expected the same grid")
         own = cube[dim].values
         width = abs(np.diff(values)).min() if len(values) > 1 else 1.0
         if own.shape != values.shape or abs(own - values).max() > 1e-3 * width:
-            ends = [f"{len(v)} from {v[0]:g} to {v[-1]:g}" for v in (own, values)]
-            raise CubeError(
-                f"'{dim}': {ends[0]}, {whose} has {ends[1]}: expected the same grid (prepare puts them on one)"
-            )
+            has, other = (f"{len(v)} from {v[0]:g} to {v[-1]:g}" for v in (own, values))
+            raise CubeError(f"'{dim}' has {has}, {whose} {other}: expected the same grid (`prepare` makes one)")
 
 
 class _Corrected(BackendArray):

@@ -61,7 +61,10 @@ def fit_correction(
     """
     target, wanted = target_of(source), target_of(reference)
     coords = {str(dim): source[dim].values for dim in target.dims[1:]}
-    check_grid(reference, coords, "the source")
+    try:
+        check_grid(reference, coords, "the source")
+    except CubeError as error:
+        raise CubeError(f"the reference: {error}") from error
     days, at_source, at_reference = np.intersect1d(days_of(source), days_of(reference), return_indices=True)
     if not days.size:
         spans = [f"{str(c['time'].values[0])[:10]} to {str(c['time'].values[-1])[:10]}" for c in (source, reference)]
