@@ -176,11 +176,11 @@ defaults:
 data: {path: world.nc}
 trainer: {progress: false}
 chain:
-  world: data=two_sensors data.path={here}/world.nc data.rows=4 data.columns=5 data.days=1100 data.start='2014-06-01'
+  world: data=two_sensors data.path={here}/world.nc data.rows=4 data.columns=5 data.days=900 data.start='2014-06-01'
   steps:
     fit: >-
       correct fit source={here}/world.nc reference={here}/world.nc reference_variable=sm_reference
-      period='2015-01-01:' output={here}/c.nc
+      period='2015-01-01:' least_values=4 output={here}/c.nc
     corrected: correct apply correction={here}/c.nc source={here}/world.nc output={here}/corrected.nc
     fill: train data=netcdf data.path={here}/corrected.nc data.target=sm data.land=land data.dynamic=[ndvi]
     filled: predict run={fill} output={here}/filled.nc

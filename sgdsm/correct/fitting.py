@@ -93,7 +93,8 @@ def fit_correction(
     if not mapped or rows is None or not rows.key.size:
         raise CubeError(f"no cell has {settings.least_values} common days: nothing to fit")
     if mapped < (count > 0).sum():
-        log.info("%d cells have fewer than %d common days: no map", (count > 0).sum() - mapped, settings.least_values)
+        few = int((count > 0).sum()) - mapped
+        log.info("without a map, as they have fewer than %d common days: %d cells", settings.least_values, few)
     trees = settings.method == "cdf_xgboost"
     scores = cross_validated(rows, folds, days, settings.trees, trees, bounds)
     booster = b""
