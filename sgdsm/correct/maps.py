@@ -34,7 +34,8 @@ class CellMaps:
         """Slope of the map at each value, (days, cells); at a knot that of the piece above, at a bound 0.
 
         A small change of the source times this is the change of the mapped value. Where many values of a sensor are
-        equal, as at the least that it reports, the piece above them is steep, and no change may be seen there at all."""
+        equal, as at the least that it reports, the piece above is steep, and no change may be seen there at all.
+        """
         return self._evaluated(values, derivative=True)
 
     def _evaluated(self, values: np.ndarray, derivative: bool) -> np.ndarray:
