@@ -1,15 +1,16 @@
 """Chains: steps that build on one another, run by one command; part of the composition root.
 
-A step is a line of the words of another command, `train ...` or `predict ...`. {NAME} in it is the folder of an earlier
-step, {here} that of the chain. `chain.world`, where it is given, are the words of the data that the steps share; it is
-opened, or made, before the first of them. What an interrupted chain has finished is not done again.
+A step is a line of the words of another command: `train`, `predict`, `correct fit` or `correct apply`. {NAME} in it is
+the folder of an earlier step, {here} that of the chain. `chain.world`, where it is given, are the words of the data
+that the steps share; it is opened, or made, before the first of them. What an interrupted chain has finished is not
+done again.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,9 @@ from sgdsm.evaluation.signal import format_scores, score_file, score_run
 from sgdsm.planning import check_same, settings_of, train_once
 from sgdsm.runs import CONFIG, MODEL, Run, content_digest, file_digest
 
-COMMANDS = ("train", "predict")
+COMMANDS = ("train", "predict", "correct fit", "correct apply")
 OF_RUN, OF_FILE = {"run"}, {"filled", "truth", "variable", "where", "cycle"}
+OPTIONAL = {"estimate", "time"}  # of a score of a file
 USED = "used.json"  # in the folder of a training: digests of the files that earlier steps made for it
 
 
@@ -42,12 +44,13 @@ def run_chain(
     overrides: list[str],
     folder: Path,
     train: Callable[[dict[str, Any], Path], Path],
-    predict: Callable[[dict[str, Any]], None],
+    others: Mapping[str, Callable[[dict[str, Any]], None]],
 ) -> str:
     """Run the steps of `chain.steps` that are not finished, then score as `chain.scores` says; returns the table.
 
     config: of the experiment. overrides: words of the command line that go to every training; those of the data go to
-    `chain.world` alone where that is given. folder: of the chain.
+    `chain.world` alone where that is given. folder: of the chain. train, others: the commands; those
+    other than train keep what is finished by themselves, and refuse what comes of other settings or files.
 
     Raises ConfigError for a step or a score that cannot work, before the first step runs, and for a training that is
     finished but began with other files than the steps before it have made now.
@@ -58,13 +61,13 @@ def run_chain(
         raise ConfigError("chain.steps is empty: name steps by their words, such as 'first: train model=xgboost'")
     world, words = _world(chain.get("world"), overrides, folder)
     planned = _plan(steps, words, folder, world)
-    wanted = {str(label): _score_words(str(label), line, planned, folder) for label, line in scores.items()}
+    wanted = {str(label): _score_words(str(label), line, planned, folder, world) for label, line in scores.items()}
     if world is not None:
         build(world, xr.Dataset).close()
     for number, step in enumerate(planned, 1):
         print(f"\n[{number}/{len(planned)}] {step.name}: {step.command}", flush=True)
-        if step.command == "predict":
-            predict(step.settings)  # goes on by itself with what it has written, and refuses what is of another run
+        if step.command != "train":
+            others[step.command](step.settings)
         else:
             run = Run(folder / step.name)
             _check_used(run, step.used)
@@ -96,8 +99,10 @@ def _plan(steps: dict[str, Any], overrides: list[str], folder: Path, world: dict
     for key, line in steps.items():
         name, place = str(key), f"chain.steps.{key}"
         command, *own = _words(place, line, [step.name for step in planned], folder)
+        if own and f"{command} {own[0]}" in COMMANDS:
+            command = f"{command} {own.pop(0)}"
         if command not in COMMANDS:
-            raise ConfigError(f"{place}: '{command}' is no step; expected {' or '.join(COMMANDS)}")
+            raise ConfigError(f"{place}: '{command}' is no step; expected {', '.join(COMMANDS)}")
         run = Run(folder / name)
         if command == "train":
             _refuse_twice(place, own, overrides)
@@ -153,13 +158,17 @@ def _words(place: str, line: Any, earlier: list[str], folder: Path) -> list[str]
     return words
 
 
-def _score_words(label: str, line: Any, steps: list[Step], folder: Path) -> dict[str, str]:
+def _score_words(
+    label: str, line: Any, steps: list[Step], folder: Path, world: dict[str, Any] | None
+) -> dict[str, str]:
     place = f"chain.scores.{label}"
     given = dict(word.partition("=")[::2] for word in _words(place, line, [step.name for step in steps], folder))
-    if set(given) not in (OF_RUN, OF_FILE):
-        raise ConfigError(f"{place}: found {', '.join(given)}; expected run=, or {'=, '.join(sorted(OF_FILE))}=")
+    if set(given) != OF_RUN and set(given) - OPTIONAL != OF_FILE:
+        needed, more = ("=, ".join(sorted(names)) + "=" for names in (OF_FILE, OPTIONAL))
+        raise ConfigError(f"{place}: found {', '.join(given)}; expected run=, or {needed} (and, if need be, {more})")
     runs = [str(folder / step.name) for step in steps if step.command == "train"]
-    files = [step.settings["output"] for step in steps if step.command == "predict"]
+    files = [step.settings["output"] for step in steps if step.command in ("predict", "correct apply")]
+    files += [] if world is None or "path" not in world else [world["path"]]
     for key, known, what in (("run", runs, "train step"), ("cycle", runs, "train step"), ("filled", files, "output")):
         if key in given and given[key] not in known:
             raise ConfigError(f"{place}: {key}={given[key]}: expected a{'n' * (key == 'filled')} {what} of the chain")
@@ -171,4 +180,5 @@ def _score(given: dict[str, str]) -> dict[str, float]:
         return score_run(Run(given["run"]).evaluation)
     files = {k: Path(given[k]) for k in ("filled", "truth")}
     cycle = Run(given["cycle"]).evaluation
-    return score_file(files["filled"], files["truth"], given["variable"], given["where"], cycle)
+    more = {k: given[k] for k in OPTIONAL if k in given}
+    return score_file(files["filled"], files["truth"], given["variable"], given["where"], cycle, **more)

@@ -17,11 +17,12 @@ from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf
 
 from sgdsm.alone import alone
-from sgdsm.config import check_config, config_folder
+from sgdsm.config import check_config, config_folder, config_name, renamed
+from sgdsm.correcting import correct_apply, correct_fit
 from sgdsm.cube import ConfigError, log
 from sgdsm.download.products import download
 from sgdsm.preparing import describe, export, prepare
-from sgdsm.words import log_to_screen, one_line, quoted, unknown_setting
+from sgdsm.words import first_of_two, log_to_screen, one_line, quoted, unknown_setting
 
 ON_RESUME = ("accelerator", "devices", "workers", "progress")
 USAGE = """usage: python -m sgdsm COMMAND key=value ...
@@ -32,6 +33,8 @@ USAGE = """usage: python -m sgdsm COMMAND key=value ...
   compare   RUN RUN ... | experiment=E                    one table of several runs
   chain     experiment=E                                  steps that build on one another, and one table
   prepare   data=RECIPE                                   a cube from product files
+  correct   fit source=.. reference=.. output=FILE        one sensor towards another, cell by cell
+  correct   apply correction=FILE source=.. output=FILE   a cube with its target corrected
   describe  CUBE                                          what is in a cube, in words and a figure
   export    CUBE output=FILE.nc|FILE.h5|FOLDER            a cube or a filled file in another layout
   download  product=P start=A end=B output=FOLDER         fetch a product's files, or say where to get them
@@ -43,8 +46,9 @@ def main(command: str | None = None) -> None:
     """Run a command with the words of the command line; errors of a user's making end in one line."""
     words = sys.argv[1:]
     if command is None:
-        if not words or words[0] in ("-h", "--help") or words[0] not in COMMANDS:
-            unknown = words and words[0] not in COMMANDS and not words[0].startswith("-")
+        known = {name.partition(" ")[0] for name in COMMANDS}
+        if not words or words[0] not in known:
+            unknown = words and not words[0].startswith("-")
             print(
                 f"unknown command '{words[0]}'\n{USAGE}" if unknown else USAGE,
                 file=sys.stderr if unknown else sys.stdout,
@@ -86,6 +90,8 @@ def _no_empty_folder() -> Iterator[None]:
 
 
 def _dispatch(command: str, words: list[str], wants_traceback: bool) -> None:
+    if command == "correct":
+        command, words = first_of_two(command, words)
     if command == "train" and any(word.startswith("run=") for word in words):
         _resume(words)
         return
@@ -99,7 +105,7 @@ def _dispatch(command: str, words: list[str], wants_traceback: bool) -> None:
     if command in ("describe", "export"):
         words = [w if "=" in w or w.startswith("-") else "cube='" + w.replace("'", "\\'") + "'" for w in words]
     # Hydra wants its own flags first
-    words = sorted((quoted(word) for word in words), key=lambda word: not word.startswith("-"))
+    words = sorted((quoted(word) for word in renamed(command, words)), key=lambda word: not word.startswith("-"))
     sys.argv = [sys.argv[0], *words]
     task = COMMANDS[command]
 
@@ -112,7 +118,7 @@ def _dispatch(command: str, words: list[str], wants_traceback: bool) -> None:
             task(plain)
 
     try:
-        hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=command)(run)()
+        hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=config_name(command))(run)()
     except ConfigCompositionException as error:
         told = None if wants_traceback else unknown_setting(error, command, words)
         if told is None:
@@ -291,8 +297,9 @@ def chain(config: dict[str, Any]) -> None:
         raise ConfigError("chain: give experiment=NAME, one with chain.steps")
     overrides = [o for o in HydraConfig.get().overrides.task if not o.startswith(("output=", "chain"))]
     folder = Path(config["output"] or Path("runs") / f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{experiment}")
+    others = {"predict": predict, "correct fit": correct_fit, "correct apply": correct_apply}
     try:
-        print(run_chain(config, overrides, folder, train_in, predict))
+        print(run_chain(config, overrides, folder, train_in, others))
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt(f"go on with the same words and output={_shown(folder)}") from stop
 
@@ -324,6 +331,8 @@ COMMANDS: dict[str, Callable[[dict[str, Any]], None]] = {
     "evaluate": evaluate,
     "compare": compare,
     "prepare": prepare,
+    "correct fit": correct_fit,
+    "correct apply": correct_apply,
     "describe": describe,
     "export": export,
     "download": download,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ GROUPS = ("data", "model", "gaps", "splits", "trainer", "uncertainty")
 PREDICT_IGNORES = ("max_epochs", "gradient_clip", "check_every")
 SUPPLIED = {"uncertainty": ("filler",)}
 PRODUCT_OPTIONS = ("kind", "version", "variables", "bbox", "links", "base_url")
+SENSORS = ("source_cube", "variable", "reference", "reference_variable", "dynamic", "static")
+FITTING = ("method", "period", "bins", "values_per_bin", "least_values")
 KEYS = {
     "train": {*GROUPS, "seed", "compare", "chain"},
     "predict": {"data", "trainer", "run", "output", "time", "bbox", "inference"},
@@ -22,6 +24,8 @@ KEYS = {
     "compare": {*GROUPS, "seed", "compare", "runs", "reference", "output"},
     "chain": {*GROUPS, "seed", "chain", "output"},
     "prepare": {"data", "workers", "on_bad_file", "block_days"},
+    "correct fit": {*SENSORS, *FITTING, "output", "memory_gib", "trees"},
+    "correct apply": {"correction", "source_cube", "output"},
     "describe": {"cube", "figure"},
     "export": {"cube", "output", "layout"},
     "download": {"product", "start", "end", "output", "workers", *PRODUCT_OPTIONS},
@@ -46,6 +50,19 @@ TYPES: dict[str, Any] = {
     "variables": list[str] | None,
     "links": str | None,
     "base_url": str | None,
+    "correction": str,
+    "source_cube": str,
+    "variable": str | None,
+    "reference_variable": str | None,
+    "method": str,
+    "period": str | None,
+    "bins": int,
+    "values_per_bin": int,
+    "least_values": int,
+    "dynamic": list[str] | None,
+    "static": list[str] | None,
+    "memory_gib": float,
+    "trees": dict[str, Any],
 }
 
 
@@ -54,6 +71,18 @@ def config_folder() -> Path:
     package = Path(__file__).resolve().parent
     inside = package / "configs"
     return inside if inside.is_dir() else package.parent / "configs"
+
+
+def config_name(command: str) -> str:
+    """Name of the YAML file of a command."""
+    return command.replace(" ", "_")
+
+
+def renamed(command: str, words: Sequence[str]) -> list[str]:
+    """Words as Hydra can read them: `source=` of correct would be its group of that name."""
+    if not command.startswith("correct "):
+        return list(words)
+    return [f"source_cube={w.removeprefix('source=')}" if w.startswith("source=") else w for w in words]
 
 
 def check_config(config: Mapping[str, Any], command: str) -> None:

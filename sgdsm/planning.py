@@ -12,7 +12,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from sgdsm.config import check_config
+from sgdsm.config import check_config, config_name, renamed
 from sgdsm.cube import ConfigError, log
 from sgdsm.runs import CONFIG, Run
 
@@ -23,7 +23,7 @@ def settings_of(place: str, command: str, words: Sequence[str]) -> dict[str, Any
     Raises ConfigError, which begins with `place`, for words that cannot work.
     """
     try:
-        plain = OmegaConf.to_container(compose(command, list(words)), resolve=True)
+        plain = OmegaConf.to_container(compose(config_name(command), renamed(command, words)), resolve=True)
     except (HydraException, OmegaConfBaseException) as error:
         unknown = re.search(r"Could not override '([^']+)'", str(error))
         text = " ".join(str(error).split()).partition(" Config search path")[0]

@@ -11,14 +11,24 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
 
-from sgdsm.config import config_folder
-from sgdsm.cube import SgdsmError, log, suggest
+from sgdsm.config import KEYS, config_folder, config_name
+from sgdsm.cube import ConfigError, SgdsmError, log, suggest
+
+
+def first_of_two(command: str, words: list[str]) -> tuple[str, list[str]]:
+    """A command of two words, like `correct fit`, and the words after it; ConfigError where the second is unknown."""
+    known = [name.partition(" ")[2] for name in KEYS if name.startswith(f"{command} ")]
+    if not words or words[0] not in known:
+        raise ConfigError(
+            f"{command}: {f'found {words[0]!r}' if words else 'found nothing'}; expected {' or '.join(known)}"
+        )
+    return f"{command} {words[0]}", words[1:]
 
 
 def quoted(word: str) -> str:
     """A word as Hydra reads it: an open end of time, and the braces of {year}, are no values to it."""
     name, _, value = word.partition("=")
-    special = (name == "time" and ":" in value) or (name == "output" and "{" in value)
+    special = (name in ("time", "period") and ":" in value) or (name == "output" and "{" in value)
     return f"{name}='{value}'" if special and not value.startswith(("'", '"')) else word
 
 
@@ -31,7 +41,7 @@ def unknown_setting(error: Exception, command: str, words: list[str]) -> str | N
     others = [word for word in words if not word.startswith((f"{key}=", "-"))]
     try:
         with initialize_config_dir(str(config_folder()), version_base="1.3"):
-            known = list(_flat(OmegaConf.to_container(compose(command, others), resolve=False)))
+            known = list(_flat(OmegaConf.to_container(compose(config_name(command), others), resolve=False)))
     except HydraException:
         known = []
     return f"unknown setting '{key}'{suggest(key, known)}; --help with the same words lists the settings"

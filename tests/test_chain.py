@@ -202,7 +202,7 @@ def test_scores_are_checked_before_the_first_step(run_command, tmp_path, score, 
     [
         ("{}", "chain.steps is empty"),
         ("{a: train model=casm data.path={b}}", "{b} is no earlier step"),
-        ("{a: paint it}", "'paint' is no step; expected train or predict"),
+        ("{a: paint it}", "'paint' is no step; expected train, predict, correct fit, correct apply"),
         ("{a: train model.widht=3}", "widht"),
     ],
 )

@@ -27,6 +27,7 @@ MISSING = {
     "netcdf": ["data.path=x.nc", "data.target=sm"],
     "simulate_store": ["data.path=x.zarr"],
     "sensor_world": ["data.path=x.nc"],
+    "two_sensors": ["data.path=x.nc"],
     "taught": ["data.path=x.nc", "data.filled=y.nc", "data.where=tb"],
     "prepared": ["data.path=x.zarr"],
 }

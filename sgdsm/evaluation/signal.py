@@ -32,10 +32,13 @@ def score_run(evaluation: Path) -> dict[str, float]:
     return _scores(evaluation / FILLED, truth, np.logical_or.reduce(masks), evaluation)
 
 
-def score_file(filled: Path, truth: Path, variable: str, where: str, cycle: Path) -> dict[str, float]:
+def score_file(
+    filled: Path, truth: Path, variable: str, where: str, cycle: Path, estimate: str = "sm_filled", time: str = ":"
+) -> dict[str, float]:
     """Scores of a filled file against a variable of another, where that and the variable `where` have values.
 
-    cycle: the evaluation folder of the run whose training values give the cycle.
+    cycle: the evaluation folder of the run whose training values give the cycle. estimate: variable of `filled`. time:
+    first and last day, like `2015-01-01:`.
 
     Raises CubeError where a file lacks a variable, the grids differ, or a value that is due is not filled.
     """
@@ -43,13 +46,14 @@ def score_file(filled: Path, truth: Path, variable: str, where: str, cycle: Path
         missing = [n for n in (variable, where) if n not in source]
         if missing:
             raise CubeError(f"{truth}: no variable {missing[0]!r}")
+        first, _, last = time.partition(":")
         with open_dataset(filled) as product:
-            days = product["time"].values
+            days = product["time"].sel(time=slice(first or None, last or None)).values
         if not np.isin(days, source["time"].values).all():
             raise CubeError(f"{filled}: has days that {truth} lacks")
         wanted, present = (source[n].sel(time=days).load() for n in (variable, where))
     mask = np.isfinite(wanted.values) & np.isfinite(present.values)
-    return _scores(filled, wanted, mask, cycle)
+    return _scores(filled, wanted, mask, cycle, estimate)
 
 
 def cycle_of(evaluation: Path, like: xr.DataArray) -> Climatology:
@@ -74,15 +78,20 @@ def format_scores(scores: dict[str, dict[str, float]]) -> str:
     return "\n".join([head, *lines])
 
 
-def _scores(filled: Path, truth: xr.DataArray, mask: np.ndarray, cycle: Path) -> dict[str, float]:
+def _scores(
+    filled: Path, truth: xr.DataArray, mask: np.ndarray, cycle: Path, name: str = "sm_filled"
+) -> dict[str, float]:
     with open_dataset(filled) as product:
-        if "sm_filled" not in product:
-            raise CubeError(f"{filled}: no variable 'sm_filled'")
-        _check_grid(product["sm_filled"], truth, filled, truth.dims)
-        estimate = product["sm_filled"].values
+        if name not in product:
+            raise CubeError(f"{filled}: no variable '{name}'")
+        chosen = product[name]
+        if truth["time"].isin(chosen["time"]).all():
+            chosen = chosen.sel(time=truth["time"])
+        _check_grid(chosen, truth, filled, truth.dims)
+        estimate = chosen.values
     missing = int((mask & ~np.isfinite(estimate)).sum())
     if missing:
-        raise CubeError(f"{filled}: sm_filled has no value at {missing} of the {int(mask.sum())} values to score")
+        raise CubeError(f"{filled}: {name} has no value at {missing} of the {int(mask.sum())} values to score")
     if mask.sum() < 2:
         raise CubeError(f"{filled}: nothing to score: fewer than two values are wanted")
     seasonal = cycle_of(cycle, truth).at(day_numbers(truth["time"]))[mask].astype(np.float64)

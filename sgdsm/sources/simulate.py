@@ -107,7 +107,7 @@ def sensor_world(
         "rows": rows, "columns": columns, "days": days, "resolution": resolution, "north": north, "west": west,
         "start": start, "land_fraction": land_fraction, "seed": seed, "step_days": step_days,
     }  # fmt: skip
-    if not _is_made(path, ".nc", {**settings, "sensors": sensors.settings()}):
+    if not is_made(path, ".nc", {**settings, "sensors": sensors.settings()}):
         world = simulate(**settings, sensors=sensors)
         world.attrs[SETTINGS] = json.dumps({**settings, "sensors": sensors.settings()})
         Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -139,7 +139,7 @@ def simulate_store(
         "rows": rows, "columns": columns, "days": days, "resolution": resolution, "north": north, "west": west,
         "start": start, "land_fraction": land_fraction, "seed": seed, "chunk": chunk,
     }  # fmt: skip
-    if not _is_made(path, ".zarr", settings):
+    if not is_made(path, ".zarr", settings):
         world = World(rows, columns, resolution, north, west, land_fraction, seed)
         block: list[dict[str, np.ndarray]] = []
         for number, day in enumerate(world.run(days, start)):
@@ -335,7 +335,7 @@ def _cube(world: World, arrays: dict[str, Any], time: Any) -> xr.Dataset:
     return cube.assign({n: dataset[n] for n in kept})
 
 
-def _is_made(path: str, suffix: str, settings: dict[str, Any]) -> bool:
+def is_made(path: str, suffix: str, settings: dict[str, Any]) -> bool:
     """Whether the file of a world is there; ConfigError where its name or its settings are not as they should be."""
     if Path(path).suffix != suffix:
         raise ConfigError(f"data.path={path}: expected a name that ends in {suffix}")

@@ -1,0 +1,1 @@
+"""Corrections of one sensor towards another: matched distributions or moments of each cell, trees on what is left."""

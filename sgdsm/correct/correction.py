@@ -1,0 +1,173 @@
+"""A fitted correction: maps of every cell, trees where it has them, and where it came from; a file without pickles."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from xarray.backends import BackendArray
+from xarray.core import indexing
+
+from sgdsm.correct.bias import features_of
+from sgdsm.correct.maps import CellMaps
+from sgdsm.cube import DAY, CubeError, check_cube, open_dataset
+
+ROWS = 2**20  # that go through the trees at once
+KEYS = ("source_variable", "source_units", "reference_units", "method", "lower_bound", "upper_bound")
+
+
+@dataclass
+class Correction:
+    """Maps of (rows x columns) cells of one grid, and trees for what they leave.
+
+    coords: the two coordinates of the grid. common_days: values that each cell's map was fitted to, (rows, columns).
+    covariates: of the trees, in their order. booster: UBJSON, empty without trees. about: attributes of the file; the
+    KEYS are among them.
+    """
+
+    maps: CellMaps
+    coords: dict[str, np.ndarray]
+    common_days: np.ndarray
+    covariates: list[str]
+    booster: bytes
+    about: dict[str, Any]
+
+    def save(self, path: str | Path) -> None:
+        """Write NetCDF (.nc) or Zarr (.zarr), whole or not at all."""
+        dims, shape = tuple(self.coords), self.common_days.shape
+        units = {"source": self.about["source_units"], "reference": self.about["reference_units"]}
+        variables: dict[str, Any] = {}
+        for kind in ("source", "reference"):
+            knots = getattr(self.maps, kind).T.reshape(-1, *shape).astype(np.float32)
+            attrs = {"units": units[kind], "long_name": f"knots of the map, {kind}", "_FillValue": np.float32(np.nan)}
+            variables[f"{kind}_knots"] = (("knot", *dims), knots, attrs)
+        attrs = {"units": "1", "long_name": "days that both have, which the map was fitted to"}
+        variables["common_days"] = (dims, self.common_days.astype(np.int32), attrs)
+        attrs = {"long_name": "trees of the residual, UBJSON of XGBoost", "covariates": json.dumps(self.covariates)}
+        if self.booster:
+            variables["booster"] = ("byte", np.frombuffer(self.booster, np.uint8), attrs)
+        dataset = xr.Dataset(variables, self.coords, self.about)
+        partial = Path(f"{path}.partial")
+        if Path(path).suffix == ".zarr":
+            dataset.to_zarr(partial, mode="w", consolidated=False)
+        else:
+            packed = {name: {"zlib": True, "complevel": 1} for name in variables}
+            dataset.to_netcdf(partial, engine="netcdf4", encoding=packed)
+        partial.replace(path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Correction:
+        """Read what `save` has written; CubeError for another file."""
+        with open_dataset(path) as dataset:
+            missing = [k for k in KEYS if k not in dataset.attrs]
+            missing += [n for n in ("source_knots", "reference_knots", "common_days") if n not in dataset]
+            if missing:
+                raise CubeError(
+                    f"{path}: no correction: lacks {', '.join(missing)}; expected what `correct fit` writes"
+                )
+            days = dataset["common_days"]
+            knots = [dataset[f"{k}_knots"].values.reshape(-1, days.size).T for k in ("source", "reference")]
+            if knots[0].shape != knots[1].shape:
+                raise CubeError(f"{path}: {knots[0].shape} knots of the source, {knots[1].shape} of the reference")
+            about = dict(dataset.attrs)
+            maps = CellMaps(knots[0], knots[1], float(about["lower_bound"]), float(about["upper_bound"]))
+            trees = "booster" in dataset
+            booster = dataset["booster"].values.astype(np.uint8).tobytes() if trees else b""
+            covariates = json.loads(dataset["booster"].attrs["covariates"]) if trees else []
+            coords = {str(dim): dataset[dim].values for dim in days.dims}
+            return cls(maps, coords, days.values, covariates, booster, about)
+
+    def corrected(self, cube: xr.Dataset) -> xr.Dataset:
+        """A cube whose target is corrected as it is read, a few days at a time.
+
+        Raises CubeError where the grid, the target's units or the covariates are not those of the correction.
+        """
+        name, about = self.about["source_variable"], self.about
+        check_cube(cube)
+        old = cube[name]
+        check_grid(cube, self.coords, "the correction")
+        units = old.attrs.get("units", "1")
+        if units != about["source_units"]:
+            raise CubeError(f"'{name}' is in '{units}', the correction was fitted to '{about['source_units']}'")
+        missing = [n for n in self.covariates if n not in cube]
+        if missing:
+            raise CubeError(f"no variable '{missing[0]}': the trees need {', '.join(self.covariates)}")
+        attrs = {k: v for k, v in old.attrs.items() if k not in ("valid_min", "valid_max", "valid_range")}
+        attrs |= {"units": about["reference_units"], "correction": f"{about['method']} towards {about['reference']}"}
+        data = indexing.LazilyIndexedArray(_Corrected(self, cube))
+        told = {f"correction_{k}": v for k, v in about.items() if k not in ("history", "Conventions")}
+        return cube.assign({name: xr.Variable(old.dims, data, attrs)}).assign_attrs(told)
+
+
+def check_grid(cube: xr.Dataset, coords: dict[str, np.ndarray], whose: str) -> None:
+    """Raise CubeError where a cube is not on the grid that two coordinates make."""
+    for dim, values in coords.items():
+        if dim not in cube.dims:
+            raise CubeError(f"dims {tuple(cube.sizes)}, {whose} has '{dim}': expected the same grid")
+        own = cube[dim].values
+        width = abs(np.diff(values)).min() if len(values) > 1 else 1.0
+        if own.shape != values.shape or abs(own - values).max() > 1e-3 * width:
+            has, other = (f"{len(v)} from {v[0]:g} to {v[-1]:g}" for v in (own, values))
+            raise CubeError(f"'{dim}' has {has}, {whose} {other}: expected the same grid (`prepare` makes one)")
+
+
+class _Corrected(BackendArray):
+    """The corrected target, (time, rows, columns) float32, worked out where it is read."""
+
+    def __init__(self, correction: Correction, cube: xr.Dataset) -> None:
+        self.correction, self.cube = correction, cube
+        old = cube[correction.about["source_variable"]]
+        self.shape, self.dtype = old.shape, np.dtype(np.float32)
+        self.days = days_of(cube)
+        self.booster = None
+        if correction.booster:
+            import xgboost
+
+            self.booster = xgboost.Booster()
+            self.booster.load_model(bytearray(correction.booster))
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.BASIC, self._read)
+
+    def _read(self, key: tuple[Any, ...]) -> np.ndarray:
+        days = np.arange(self.shape[0])[key[0]]
+        found = (
+            self._block(slice(int(days.min()), int(days.max()) + 1)) if days.size else np.empty((0, *self.shape[1:]))
+        )
+        offset = days - days.min() if days.size else days
+        chosen: np.ndarray = found[offset][..., key[1], key[2]].astype(np.float32)
+        return chosen
+
+    def _block(self, days: slice) -> np.ndarray:
+        correction, cube = self.correction, self.cube
+        old = cube[correction.about["source_variable"]][days].values.astype(np.float32)
+        mapped = correction.maps.apply(old.reshape(len(old), -1)).reshape(old.shape)
+        if self.booster is None:
+            return mapped
+        covariates = [cube[n][days].values if "time" in cube[n].dims else cube[n].values for n in correction.covariates]
+        day, row, column = np.nonzero(np.isfinite(mapped))
+        for part in (slice(k, k + ROWS) for k in range(0, day.size, ROWS)):
+            at = day[part], row[part], column[part]
+            values = mapped[at]
+            features = features_of(values, picked(covariates, *at), self.days[days][day[part]])
+            residual = self.booster.inplace_predict(features)
+            mapped[at] = np.clip(values + residual, correction.maps.lower, correction.maps.upper)
+        return mapped
+
+
+def picked(covariates: list[np.ndarray], day: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.ndarray:
+    """Values of covariates, (days, rows, columns) or (rows, columns) each, at places: (places, covariates)."""
+    found = np.empty((day.size, len(covariates)), np.float32)
+    for k, values in enumerate(covariates):
+        found[:, k] = values[day, row, column] if values.ndim == 3 else values[row, column]
+    return found
+
+
+def days_of(cube: xr.Dataset) -> np.ndarray:
+    """Days since 1970-01-01 of a cube's times."""
+    days: np.ndarray = (cube["time"].values - np.datetime64(0, "ns")) // DAY
+    return days

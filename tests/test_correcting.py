@@ -1,0 +1,232 @@
+"""`correct fit` and `correct apply` as a user types them, and as steps of a chain."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from sgdsm.cube import by_role, check_cube, open_dataset
+from sgdsm.sources.biased import two_sensors
+
+FAST = ["trees.rounds=30", "trees.block_days=20", "trees.separation_days=3", "trees.threads=1"]
+
+
+@pytest.fixture(scope="module")
+def world() -> xr.Dataset:
+    return two_sensors(rows=5, columns=6, days=700, start="2014-06-01", seed=2)
+
+
+@pytest.fixture
+def here(world, tmp_path):
+    """One file with both sensors, and one for each."""
+    world.to_netcdf(tmp_path / "both.nc")
+    world.drop_vars("sm_reference").to_netcdf(tmp_path / "long.nc")
+    plain = world[["sm_reference"]].rename(sm_reference="smap")
+    plain.drop_attrs().assign_attrs(plain.attrs).sel(time=slice("2015", None)).to_netcdf(tmp_path / "short.nc")
+    return tmp_path
+
+
+def words(
+    source: str = "both.nc", reference: str = "both.nc", variable: str = "sm_reference", **more: str
+) -> list[str]:
+    given = {"output": "c.nc", **more}
+    return [f"source={source}", f"reference={reference}", f"reference_variable={variable}", *FAST,
+            *(f"{k}={v}" for k, v in given.items())]  # fmt: skip
+
+
+@pytest.mark.parametrize("method", ["cdf", "moments", "cdf_xgboost"])
+@pytest.mark.parametrize("suffix", [".nc", ".zarr"])
+def test_fit_apply_and_train(run_command, here, world, method, suffix):
+    code, out, err = run_command("correct", "fit", *words(method=method, output=f"c{suffix}"))
+    assert code == 0, err
+    assert ("with trees" in out) == (method == "cdf_xgboost")
+    code, out, err = run_command("correct", "apply", f"correction=c{suffix}", "source=both.nc", f"output=new{suffix}")
+    assert code == 0, err
+    assert out.strip() == f"corrected: new{suffix}"
+    with open_dataset(here / f"new{suffix}") as new:
+        check_cube(new)
+        old, found = world["sm"].values, new["sm"].values
+        assert (np.isfinite(found) == np.isfinite(old)).all()
+        truth = world["sm_true"].values
+        before, after = (np.sqrt(np.nanmean((v - truth)[world["time"].values < np.datetime64("2015-01-01")] ** 2))
+                         for v in (old, found))  # fmt: skip
+        assert after < before
+        assert new.attrs["correction_method"] == method
+        assert new.attrs["correction_reference"] == "both.nc"
+        assert json.loads(new.attrs["correction_cross_validation"])["mapped"]["n"] > 100
+        assert new["sm"].attrs["units"] == "m3 m-3"
+        assert sorted(by_role(new, "dynamic")) == sorted(by_role(world, "dynamic"))
+        np.testing.assert_array_equal(new["ndvi"].values, world["ndvi"].values)
+        assert new["time"].size == world["time"].size
+    if method == "cdf":
+        code, _, err = run_command(
+            "train", "data=netcdf", f"data.path=new{suffix}", "data.target=sm", "data.land=land", "data.dynamic=[ndvi]",
+            "model=linear_time", "trainer.progress=false",
+        )  # fmt: skip
+        assert code == 0, err
+
+
+def test_files_apart_a_period_and_going_on(run_command, here):
+    given = words("long.nc", "short.nc", "smap", period="2015-03-01:2016-03-31", method="cdf_xgboost", dynamic="[ndvi]")
+    code, _, err = run_command("correct", "fit", *given, "static=[]")
+    assert code == 0, err
+    with open_dataset(here / "c.nc") as correction:
+        assert correction.attrs["fitted_days"] == "2015-03-01 2016-03-31"
+        assert json.loads(correction["booster"].attrs["covariates"]) == ["ndvi"]
+        assert correction["source_knots"].attrs["units"] == "m3 m-3"
+        # the file of the reference has no units
+        assert correction["reference_knots"].attrs["units"] == "1"
+    code, _, err = run_command("correct", "fit", *given, "static=[]")
+    assert code == 0
+    assert "c.nc: finished already" in err
+    code, _, err = run_command("correct", "fit", *given, "static=[clay]")
+    assert code == 1
+    assert "c.nc exists and is of other settings or files" in err
+    # the years of the fit and those before
+    assert run_command("correct", "apply", "correction=c.nc", "source=long.nc", "output=n.nc")[0] == 0
+    with open_dataset(here / "n.nc") as new:
+        assert str(new["time"].values[0])[:10] == "2014-06-01"
+        assert np.isfinite(new["sm"].values[:100]).any()
+    code, _, err = run_command("correct", "apply", "correction=c.nc", "source=long.nc", "output=n.nc")
+    assert (code, "n.nc: finished already" in err) == (0, True)
+
+
+def test_one_of_several_sensors_of_a_cube_never_explains_the_other(run_command, here, world):
+    """The reference has the role of a covariate there: the trees must not see it."""
+    world["sm_reference"].attrs["role"] = "dynamic"
+    try:
+        world.to_netcdf(here / "cube.nc")
+    finally:
+        del world["sm_reference"].attrs["role"]
+    assert run_command("correct", "fit", *words("cube.nc", "cube.nc", method="cdf_xgboost"))[0] == 0
+    with open_dataset(here / "c.nc") as correction:
+        names = json.loads(correction["booster"].attrs["covariates"])
+    assert "sm_reference" not in names
+    assert "ndvi" in names
+    code, _, err = run_command("correct", "fit", *words(method="cdf_xgboost", dynamic="[sm_reference]", output="d.nc"))
+    assert code == 1
+    assert "covariate 'sm_reference' is one of the two sensors" in err
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["paint"], "correct: found 'paint'; expected fit or apply"),
+        ([], "correct: found nothing; expected fit or apply"),
+        (["fit", "source=both.nc"], "reference is not given: pass reference="),
+        (["fit", *words(method="guess")], "method=guess: expected cdf, moments, cdf_xgboost"),
+        (["fit", *words(period="2015-01-01")], "period=2015-01-01: expected START:END"),
+        (["fit", *words(period="1990-01-01:1991-01-01")], "both.nc: no day in period=1990-01-01:1991-01-01"),
+        (["fit", *words(output="c.txt")], "output=c.txt: expected a name that ends in .nc or .zarr"),
+        (["fit", *words(output="no/c.nc")], "there is no folder"),
+        (["fit", *words(bins="1")], "bins=1: expected a whole number of at least 2"),
+        (["fit", *words(), "trees.round=3"], "unknown setting 'trees.round' (did you mean 'trees.rounds'?)"),
+        (["fit", *words(variable="smap")], "no variable 'smap'"),
+        (["fit", *words("short.nc", "both.nc")], "short.nc: no variable has the role of the target"),
+        (
+            ["fit", *words(reference="other.nc", variable="smap")],
+            "the reference: 'lat' has 5 from 48.5 to 44.5, the source 5 from 49.5 to 45.5",
+        ),
+        (["fit", *words("gone.nc")], "gone.nc: no such file"),
+        (["apply", "correction=both.nc", "source=both.nc", "output=n.nc"], "both.nc: no correction: lacks"),
+    ],
+)
+def test_what_cannot_work_is_one_line(run_command, here, given, message):
+    with xr.open_dataset(here / "short.nc") as short:
+        short.assign_coords(lat=short["lat"] - 1).to_netcdf(here / "other.nc")
+    code, out, err = run_command("correct", *given)
+    errors = [line for line in err.splitlines() if not line.startswith("note: ")]
+    assert code == 1
+    assert len(errors) == 1
+    assert message in errors[0]
+    assert not (here / "c.nc").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda d: d.assign_coords(lon=d["lon"] + 0.5),
+            "other.nc: 'lon' has 6 from -124 to -119, the correction 6 from -124.5",
+        ),
+        (lambda d: d.drop_vars("ndvi"), "no variable 'ndvi'"),
+        (
+            lambda d: d.assign(sm=d["sm"].assign_attrs(units="%")),
+            "'sm' is in '%', the correction was fitted to 'm3 m-3'",
+        ),
+    ],
+)
+def test_another_cube_is_refused(run_command, here, world, change, message):
+    assert run_command("correct", "fit", *words(method="cdf_xgboost"))[0] == 0
+    change(world).to_netcdf(here / "other.nc")
+    code, _, err = run_command("correct", "apply", "correction=c.nc", "source=other.nc", "output=n.nc")
+    assert code == 1
+    assert message in err
+    assert not (here / "n.nc").exists()
+
+
+CHAIN = """# @package _global_
+defaults:
+  - override /data: two_sensors
+  - override /model: climatology
+  - override /splits: blocks
+data: {path: world.nc}
+trainer: {progress: false}
+chain:
+  world: data=two_sensors data.path={here}/world.nc data.rows=4 data.columns=5 data.days=900 data.start='2014-06-01'
+  steps:
+    fit: >-
+      correct fit source={here}/world.nc reference={here}/world.nc reference_variable=sm_reference
+      period='2015-01-01:' least_values=4 output={here}/c.nc
+    corrected: correct apply correction={here}/c.nc source={here}/world.nc output={here}/corrected.nc
+    fill: train data=netcdf data.path={here}/corrected.nc data.target=sm data.land=land data.dynamic=[ndvi]
+    filled: predict run={fill} output={here}/filled.nc
+  scores:
+    before: >-
+      filled={here}/world.nc estimate=sm truth={here}/world.nc variable=sm_reference_held_back where=sm time=:2014-12-31
+      cycle={fill}
+    after: >-
+      filled={here}/corrected.nc estimate=sm truth={here}/world.nc variable=sm_reference_held_back where=sm
+      time=:2014-12-31 cycle={fill}
+    gaps: filled={here}/filled.nc truth={here}/world.nc variable=sm_in_gaps where=sm_in_gaps cycle={fill}
+"""
+
+
+def test_a_chain_corrects_and_fills(run_command, tmp_path):
+    (tmp_path / "mine" / "experiment").mkdir(parents=True)
+    (tmp_path / "mine" / "experiment" / "mine.yaml").write_text(CHAIN)
+    given = ["--config-dir=mine", "experiment=mine", "output=all of it"]
+    code, _, err = run_command("chain", *given)
+    assert code == 0, err
+    scores = json.loads((tmp_path / "all of it" / "scores.json").read_text())["scores"]
+    assert scores["after"]["rmse"] < 0.9 * scores["before"]["rmse"]
+    with open_dataset(tmp_path / "all of it" / "world.nc") as world:
+        both = np.isfinite(world["sm"]) & np.isfinite(world["sm_reference_held_back"])
+        assert scores["before"]["n"] == both.sum()
+    code, _, err = run_command("chain", *given)
+    assert code == 0
+    for name in ("c.nc", "corrected.nc", "fill"):
+        assert f"{name}: finished already" in err
+    # another correction is not what the training began with
+    for name in ("c.nc", "corrected.nc"):
+        (tmp_path / "all of it" / name).unlink()
+    (tmp_path / "mine" / "experiment" / "mine.yaml").write_text(CHAIN.replace("period=", "bins=20 period="))
+    code, _, err = run_command("chain", *given)
+    assert code == 1
+    assert "was begun with other files than are there now" in err
+
+
+def test_the_shipped_chain_can_be_planned(run_command, monkeypatch):
+    from sgdsm import chaining
+
+    def stop(settings, kind):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(chaining, "build", stop)
+    code, _, err = run_command(
+        "chain", "experiment=cci_smap", "output=cci", "data.days=15340", "trainer.progress=false"
+    )
+    assert code == 130, err
