@@ -23,7 +23,7 @@ KEYS = {
     "chain": {*GROUPS, "seed", "chain", "output"},
     "prepare": {"data", "workers", "on_bad_file", "block_days"},
     "describe": {"cube", "figure"},
-    "export": {"cube", "output", "layout"},
+    "export": {"cube", "output", "layout", "reasons"},
     "download": {"product", "start", "end", "output", "workers", *PRODUCT_OPTIONS},
 }
 PARTS: dict[str, dict[str, type]] = {
@@ -46,6 +46,7 @@ TYPES: dict[str, Any] = {
     "variables": list[str] | None,
     "links": str | None,
     "base_url": str | None,
+    "reasons": str | None,
 }
 
 
