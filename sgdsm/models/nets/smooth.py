@@ -80,12 +80,12 @@ def nearest(values: Tensor, seen: Tensor) -> Tensor:
     Squared distances are minimised in time, then over rows, then over columns: exact, for they are sums over the axes.
     """
     length = seen.shape[1]
-    days = torch.arange(length, device=seen.device)[:, None, None]
+    days = torch.arange(length, dtype=torch.int32, device=seen.device)[:, None, None]
     last = torch.where(seen, days, -length).cummax(1).values
     following = torch.where(seen, days, 2 * length).flip(1).cummin(1).values.flip(1)
     day = torch.where(days - last <= following - days, last, following)
     known = (day >= 0) & (day < length)
-    found = torch.where(known, values.gather(1, day.clamp(0, length - 1)), 0)
+    found = torch.where(known, values.gather(1, day.clamp(0, length - 1).long()), 0)
     square = torch.where(known, (day - days).square().to(values), math.inf)
     for axis in (2, 3):
         length = values.shape[axis]
@@ -97,8 +97,8 @@ def nearest(values: Tensor, seen: Tensor) -> Tensor:
                 own, place = (field.narrow(axis, to, length - shift) for field in (square, found))
                 other = before.narrow(axis, of, length - shift) + shift * shift
                 closer = other < own
-                own.copy_(torch.where(closer, other, own))
-                place.copy_(torch.where(closer, there.narrow(axis, of, length - shift), place))
+                torch.minimum(own, other, out=own)
+                torch.where(closer, there.narrow(axis, of, length - shift), place, out=place)
     return found
 
 
