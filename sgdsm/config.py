@@ -27,7 +27,7 @@ KEYS = {
     "correct fit": {*SENSORS, *FITTING, "output", "memory_gib", "trees"},
     "correct apply": {"correction", "source_cube", "output"},
     "describe": {"cube", "figure"},
-    "export": {"cube", "output", "layout"},
+    "export": {"cube", "output", "layout", "reasons"},
     "download": {"product", "start", "end", "output", "workers", *PRODUCT_OPTIONS},
 }
 PARTS: dict[str, dict[str, type]] = {
@@ -63,6 +63,7 @@ TYPES: dict[str, Any] = {
     "static": list[str] | None,
     "memory_gib": float,
     "trees": dict[str, Any],
+    "reasons": str | None,
 }
 
 

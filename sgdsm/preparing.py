@@ -64,16 +64,36 @@ def describe(config: dict[str, Any]) -> None:
 
 def export(config: dict[str, Any]) -> None:
     """Write a cube or a filled file in another layout."""
-    from sgdsm.prepare.layouts import LAYOUTS, layout_of
+    from sgdsm.prepare.layouts import DAILY, LAYOUTS, layout_of
 
     output = Path(str(config["output"]))
     layout = layout_of(str(output), config["layout"])
-    if output.exists() and layout != "sgd_sm":
+    reasons = config["reasons"]
+    if reasons is not None and layout != "cci_gapfilled":
+        raise ConfigError(f"reasons={reasons}: only layout=cci_gapfilled has a use for it, found layout={layout}")
+    if output.exists() and layout not in DAILY:
         raise ConfigError(f"output={output} exists: remove it, or choose another")
     if not output.absolute().parent.is_dir():
         raise ConfigError(f"output={output}: there is no folder {output.absolute().parent}")
     dataset = open_dataset(str(config["cube"]))
+    if reasons is not None:
+        dataset["sm_reason"] = _reasons(Path(str(reasons)), dataset)
     LAYOUTS[layout](dataset, output)
     if layout == "sgd_sm":
         log.info("rounded to whole percent, with the names of SGD-SM's files and variables")
     print(f"written: {output}")
+
+
+def _reasons(path: Path, filled: xr.Dataset) -> xr.DataArray:
+    """`sm_reason` of the cube that was filled, on the days and cells of the filled file."""
+    cube = open_dataset(path)
+    if "sm_reason" not in cube:
+        raise CubeError(
+            f"reasons={path}: expected a prepared cube, with 'sm_reason', found {', '.join(map(str, cube))}"
+        )
+    places = {dim: filled[dim] for dim in filled.dims if dim != "time"}
+    try:
+        found = cube["sm_reason"].sel(time=filled["time"]).sel(places, method="nearest", tolerance=1e-4)
+    except KeyError as error:
+        raise CubeError(f"reasons={path}: lacks days or cells of the filled file") from error
+    return found.assign_coords({dim: filled[dim] for dim in filled.dims})

@@ -30,6 +30,7 @@ VARIANTS = [
     "seamless trainer.precision=bf16-mixed model.muon_rate=null",
     "seamless model.observations=false",
     "seamless model.neighbours=false gaps=matched",
+    "dctpls model.s=gcv model.time_weight=1.0 model.robust=true model.window_cells=8",
 ]
 SMALLER = {
     "pconv3d": ["model.channels=8", "model.layers=1", "model.window_days=32", "model.passes=2"],

@@ -1,7 +1,9 @@
-"""A cube, or a filled file, in other layouts: one NetCDF file, hierarchical HDF5, the daily files of SGD-SM."""
+"""A cube, or a filled file, in other layouts: one NetCDF file, hierarchical HDF5, the daily files of SGD-SM and of ESA
+CCI's gap-filled product."""
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,19 @@ import xarray as xr
 
 from sgdsm.cube import ConfigError, CubeError, by_role, target_of, time_chunks
 from sgdsm.hdf5 import NetcdfWriter, require_space, with_places
+from sgdsm.sources.names import Reason
 
 SGD_SM_FILL = -32767
 OBSERVED = 1  # in `sm_source` of a filled file
 COMMENT = "layout of SGD-SM, rounded to whole percent; the data are those of the attribute source"
 FILE = "LPRM_AMSR2_{}.nc"  # what those of SGD-SM are called
+CCI_FILE = "ESACCI-SOILMOISTURE-L3S-SSMV-COMBINED_GAPFILLED-{}000000-sgdsm.nc"
+CCI_FILL, CCI_UNKNOWN = np.float32(-9999), -1
+CCI_COMMENT = "layout of ESA CCI COMBINED_GAPFILLED, made by sgdsm; the data are those of the attribute source"
+LINES = "Frozen days are not estimated: there sm is on the line between the days before and after."
+NO_REASONS = "Nothing told which days were frozen: frozenmask is missing everywhere, sm is estimated on all days."
+FROZEN = (Reason.SNOW, Reason.FROZEN)  # ESA CCI has one flag for snow and temperatures below 0 degree
+BAND = 2**26  # values that are in memory at once
 GROUP = {"target": "target", "flag": "target", "dynamic": "dynamic", "static": "static", "land": "static"}
 
 
@@ -75,15 +85,7 @@ def write_sgd_sm(dataset: xr.Dataset, folder: Path) -> int:
         filled = target = target_of(dataset)
     else:
         raise CubeError("neither a filled file (no 'sm_filled') nor a cube (no variable with the role of the target)")
-    if target.attrs.get("units") != "m3 m-3":
-        raise CubeError(f"'{target.name}' is in '{target.attrs.get('units', '1')}', the layout of SGD-SM needs m3 m-3")
-    if "lat" not in target.dims:
-        raise CubeError("the layout of SGD-SM needs dims lat and lon")
-    folder.mkdir(parents=True, exist_ok=True)
-    dates = [str(day)[:10].replace("-", "") for day in target["time"].values]
-    there = [date for date in dates if (folder / FILE.format(date)).exists()]
-    if there:
-        raise ConfigError(f"{folder / FILE.format(there[0])} exists: remove it, or choose another folder")
+    dates = _daily(target, folder, FILE, "SGD-SM")
     coords = {
         "Latitude": (target["lat"].values, {"units": "degrees_north"}),
         "Longitude": (target["lon"].values, {"units": "degrees_east"}),
@@ -104,7 +106,66 @@ def write_sgd_sm(dataset: xr.Dataset, folder: Path) -> int:
     return target.shape[0]
 
 
-LAYOUTS = {"netcdf": write_netcdf, "hdf5": write_hdf5, "sgd_sm": write_sgd_sm}
+def write_cci_gapfilled(dataset: xr.Dataset, folder: Path) -> int:
+    """Daily files in the layout of ESA CCI COMBINED_GAPFILLED (Preimesberger et al., ESSD 17, 4305, 2025): `sm`,
+    `gapmask` (0: not observed), `frozenmask` (1: frozen) and, where the file has it, `sm_uncertainty` of filled values.
+    Returns the number of files.
+
+    In frozen spells `sm` follows the line between the values before and after, as in that product, for water stays in
+    frozen soil; at the ends of the record the nearest value. dataset: a filled file, with the `sm_reason` of the cube
+    that was filled, which tells what is frozen; without it `frozenmask` is missing. Raises CubeError for what is no
+    filled file, for other units than m3 m-3 and for projected grids.
+    """
+    if "sm_filled" not in dataset:
+        raise CubeError("the layout cci_gapfilled needs a filled file, with 'sm_filled'")
+    sm = dataset["sm_filled"]
+    dates = _daily(sm, folder, CCI_FILE, "cci_gapfilled")
+    lines = _lines(sm, dataset["sm_reason"], dataset["sm_source"]) if "sm_reason" in dataset else None
+    coords = {
+        "lat": (sm["lat"].values, {"units": "degrees_north"}),
+        "lon": (sm["lon"].values, {"units": "degrees_east"}),
+    }
+    dims, mask = ("time", "lat", "lon"), {"flag_values": np.array([0, 1], np.int8)}
+    value = {"units": "m3 m-3", "_FillValue": CCI_FILL}
+    variables: dict[str, Any] = {
+        "sm": (dims, "float32", {**value, "long_name": "volumetric soil moisture, gaps filled"}),
+        "gapmask": (dims, "int8", {**mask, "flag_meanings": "not_observed observed"}),
+        "frozenmask": (
+            dims,
+            "int8",
+            {**mask, "flag_meanings": "not_frozen frozen", "_FillValue": np.int8(CCI_UNKNOWN)},
+        ),
+    }
+    if "sm_std" in dataset:
+        variables["sm_uncertainty"] = (dims, "float32", {**value, "long_name": "standard deviation of filled values"})
+    about = {"Conventions": "CF-1.10", "source": str(dataset.attrs.get("source", "")), "product_version": "sgdsm"}
+    about["comment"] = f"{CCI_COMMENT}. {NO_REASONS if lines is None else LINES}"
+    for day, date in enumerate(dates):
+        path = folder / CCI_FILE.format(date)
+        number = (sm["time"].values[day] - np.datetime64("1970-01-01")) // np.timedelta64(1, "D")
+        time = np.array([number], np.int32), {"units": "days since 1970-01-01", "calendar": "standard"}
+        line = np.full(sm.shape[1:], np.nan, np.float32) if lines is None else lines[day]
+        frozen = np.isfinite(line)
+        values = {
+            "sm": np.where(frozen, line, sm[day].values),
+            "gapmask": (dataset["sm_source"][day].values == OBSERVED).astype(np.int8),
+            "frozenmask": np.full(line.shape, CCI_UNKNOWN, np.int8) if lines is None else frozen.astype(np.int8),
+        }
+        if "sm_std" in dataset:
+            values["sm_uncertainty"] = np.where(frozen, np.nan, dataset["sm_std"][day].values)
+        writer = NetcdfWriter(f"{path}.partial", {"time": time, **coords}, variables, {**about, "date": date})
+        try:
+            for name, found in values.items():
+                found = np.where(np.isnan(found), CCI_FILL, found) if found.dtype.kind == "f" else found
+                writer.write(name, found[None], (slice(None),) * 3)
+        finally:
+            writer.close()
+        Path(f"{path}.partial").replace(path)
+    return len(dates)
+
+
+LAYOUTS = {"netcdf": write_netcdf, "hdf5": write_hdf5, "sgd_sm": write_sgd_sm, "cci_gapfilled": write_cci_gapfilled}
+DAILY = ("sgd_sm", "cci_gapfilled")  # a folder of files
 
 
 def layout_of(output: str, layout: str | None) -> str:
@@ -118,6 +179,42 @@ def layout_of(output: str, layout: str | None) -> str:
     if layout is not None and told not in (None, layout):
         raise ConfigError(f"output={output} ends like {told}, but layout={layout}")
     return str(chosen)
+
+
+def _daily(target: xr.DataArray, folder: Path, name: str, layout: str) -> list[str]:
+    """Make the folder; the dates of the files to come, like 20150401."""
+    if target.attrs.get("units") != "m3 m-3":
+        units = target.attrs.get("units", "1")
+        raise CubeError(f"'{target.name}' is in '{units}', the layout of {layout} needs m3 m-3")
+    if "lat" not in target.dims:
+        raise CubeError(f"the layout of {layout} needs dims lat and lon")
+    folder.mkdir(parents=True, exist_ok=True)
+    dates = [str(day)[:10].replace("-", "") for day in target["time"].values]
+    there = [date for date in dates if (folder / name.format(date)).exists()]
+    if there:
+        raise ConfigError(f"{folder / name.format(there[0])} exists: remove it, or choose another folder")
+    return dates
+
+
+def _lines(sm: xr.DataArray, reason: xr.DataArray, source: xr.DataArray) -> np.ndarray:
+    """What `sm` is in frozen spells, NaN elsewhere; (T, H, W) float32, on disk."""
+    with tempfile.TemporaryFile() as file:  # the map keeps it until it goes itself
+        lines = np.memmap(file, np.float32, "w+", shape=sm.shape)
+    days, rows = np.arange(sm.shape[0]), max(1, BAND // max(1, sm.shape[0] * sm.shape[2]))
+    for begin in range(0, sm.shape[1], rows):
+        band = (slice(None), slice(begin, begin + rows))
+        values = np.asarray(sm[band].values, np.float32)
+        frozen = np.isin(reason[band].values, FROZEN) & (source[band].values != OBSERVED) & np.isfinite(values)
+        told = np.isfinite(values) & ~frozen
+        found = np.full(values.shape, np.nan, np.float32)
+        for row, column in np.argwhere(frozen.any(0)):
+            place = (slice(None), row, column)
+            spell, known = frozen[place], told[place]
+            # where every day is frozen there is no line: the estimate stays
+            line = np.interp(days[spell], days[known], values[place][known]) if known.any() else values[place][spell]
+            found[spell, row, column] = line
+        lines[band] = found
+    return lines
 
 
 def _percent(values: np.ndarray) -> np.ndarray:
