@@ -21,6 +21,7 @@ from sgdsm.config import check_config, config_folder
 from sgdsm.cube import ConfigError, log
 from sgdsm.download.products import download
 from sgdsm.preparing import describe, export, prepare
+from sgdsm.sweeping import TUNE_EXTRA, RunFailed, Sweep, goes_on, swept, words_of_run
 from sgdsm.words import log_to_screen, one_line, quoted, unknown_setting
 
 ON_RESUME = ("accelerator", "devices", "workers", "progress")
@@ -66,10 +67,17 @@ def _errors_as_lines(wants_traceback: bool) -> Iterator[None]:
     except KeyboardInterrupt as stop:
         print(f"interrupted{''.join(f': {word}' for word in stop.args)}", file=sys.stderr)
         sys.exit(130)
+    except RunFailed:
+        if swept():
+            raise
+        sys.exit(1)
     except Exception as error:  # the one place that turns errors into lines
         if wants_traceback:
             raise
-        print(f"error: {one_line(error)}", file=sys.stderr)
+        where = f"run {HydraConfig.get().job.num} ({words_of_run()}): " if swept() else ""
+        print(f"error: {where}{one_line(error)}", file=sys.stderr)
+        if swept() and goes_on():
+            raise RunFailed from error
         sys.exit(1)
 
 
@@ -101,15 +109,18 @@ def _dispatch(command: str, words: list[str], wants_traceback: bool) -> None:
     # Hydra wants its own flags first
     words = sorted((quoted(word) for word in words), key=lambda word: not word.startswith("-"))
     sys.argv = [sys.argv[0], *words]
-    task = COMMANDS[command]
+    task, sweep = COMMANDS[command], Sweep()
 
-    def run(cfg: DictConfig) -> None:
+    def run(cfg: DictConfig) -> float | None:
         with _errors_as_lines(wants_traceback), _no_empty_folder():  # here too: Hydra would print lines of its own
             config = OmegaConf.to_container(cfg, resolve=True)
             assert isinstance(config, dict)
             plain = {str(k): v for k, v in config.items()}
             check_config(plain, command)
-            task(plain)
+            score = task(plain)
+            if score is not None:
+                sweep.add(score, _shown(Path(HydraConfig.get().runtime.output_dir)))
+        return score
 
     try:
         hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=command)(run)()
@@ -118,16 +129,22 @@ def _dispatch(command: str, words: list[str], wants_traceback: bool) -> None:
         if told is None:
             raise
         raise ConfigError(told) from error
+    except RuntimeError as error:
+        raise ConfigError(TUNE_EXTRA) if str(error).startswith("Unknown plugin class") else error from error
+    if sweep.ended:
+        print(sweep.told())
 
 
-def train(config: dict[str, Any]) -> None:
-    """Fit a filler, score it, and print the folder of the run."""
-    from sgdsm.runs import CONFIG
+def train(config: dict[str, Any]) -> float:
+    """Fit a filler, score it, and print the folder of the run; returns its validation RMSE, which sweeps minimise."""
+    from sgdsm.runs import CONFIG, Run
 
     folder = Path(HydraConfig.get().runtime.output_dir)
     if (folder / CONFIG).exists():
         raise ConfigError(f"{folder} holds a run already: go on with run={folder}, or choose another hydra.run.dir")
     _announce(train_in(config, folder))
+    score: float = Run(folder).metrics()["validation_rmse"]
+    return score
 
 
 def train_in(config: dict[str, Any], folder: Path) -> Path:
@@ -151,7 +168,7 @@ def _train_in(config: dict[str, Any], folder: Path) -> Path:
     run.write(CONFIG, config)
     run.write(PROVENANCE, provenance(config, task.cube))
     try:
-        seconds = fit(task, folder)
+        fitted = fit(task, folder)
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt(f"go on with: python train.py run={_shown(folder)}") from stop
     filler = add_uncertainty(task, config["uncertainty"])
@@ -168,7 +185,8 @@ def _train_in(config: dict[str, Any], folder: Path) -> Path:
             "model": model,
             "units": units,
             "split": split,
-            "fit_seconds": round(seconds, 1),
+            "fit_seconds": round(fitted.seconds, 1),
+            "validation_rmse": fitted.validation_rmse,
             "parameters": parameters,
             "classes": scores,
             "protocol": protocol,
@@ -317,7 +335,7 @@ def compare(config: dict[str, Any]) -> None:
     print(compare_runs(runs, config["reference"], output, experiment))
 
 
-COMMANDS: dict[str, Callable[[dict[str, Any]], None]] = {
+COMMANDS: dict[str, Callable[[dict[str, Any]], float | None]] = {
     "train": train,
     "chain": chain,
     "predict": predict,

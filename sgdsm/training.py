@@ -6,7 +6,7 @@ import math
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytorch_lightning as pl
@@ -123,12 +123,21 @@ def prepare(config: dict[str, Any]) -> Task:
     return Task(cube, record, split, filler, data, options)
 
 
-def fit(task: Task, folder: Path) -> float:
+class Fitted(NamedTuple):
+    """What fitting took and reached.
+
+    seconds: of learning and choosing, those before an interruption included. validation_rmse: at the hidden values of
+    the validation split, in the target's units; what settings are tuned by.
+    """
+
+    seconds: float
+    validation_rmse: float
+
+
+def fit(task: Task, folder: Path) -> Fitted:
     """Train the filler of a task in place; a network goes on from LAST in `folder` where that is there.
 
-    A network ends with the weights of the epoch that was best in validation.
-
-    Returns the seconds it took, those before an interruption included.
+    A network ends with the weights of the epoch that was best in validation, the others with a pass over validation.
     """
     quiet_lightning()
     filler, options = task.filler, task.options
@@ -143,24 +152,24 @@ def fit(task: Task, folder: Path) -> float:
         "reload_dataloaders_every_n_epochs": 1,
     }
     seconds = 0.0
+    if filler.passes and filler.automatic_optimization:
+        return _fit_network(task, folder, common)
     if isinstance(filler, Stack):
         seconds = _fit_members(task, filler, folder)
-    elif filler.passes and filler.automatic_optimization:
-        seconds = _fit_network(task, folder, common)
     elif filler.passes:
         begin = time.perf_counter()
         trainer = pl.Trainer(**common, max_epochs=filler.passes, limit_val_batches=0, enable_checkpointing=False)
         with interruptible():
             trainer.fit(filler, task.data)
         seconds = time.perf_counter() - begin
+    begin = time.perf_counter()
+    trainer = pl.Trainer(**common, enable_checkpointing=False)
+    with interruptible():
+        trainer.validate(filler, task.data, verbose=False)
     if filler.chooses:
-        begin = time.perf_counter()
-        trainer = pl.Trainer(**common, enable_checkpointing=False)
-        with interruptible():
-            trainer.validate(filler, task.data, verbose=False)
         seconds += time.perf_counter() - begin
     filler.eval()
-    return seconds
+    return Fitted(seconds, float(trainer.callback_metrics["validation_rmse"]))
 
 
 def _fit_members(task: Task, stack: Stack, folder: Path) -> float:
@@ -178,7 +187,7 @@ def _fit_members(task: Task, stack: Stack, folder: Path) -> float:
         assert isinstance(member, GapFiller)
         axes = member.window.tile(task.record.values.shape, task.record.circular)
         data = task.data.retiled(axes, member.batch_size, member.trains_on_cores)
-        own_seconds = fit(replace(task, filler=member, data=data), own)
+        own_seconds = fit(replace(task, filler=member, data=data), own).seconds
         (own / SECONDS).write_text(f"{own_seconds:.1f}\n")
         seconds += own_seconds
         save_filler(member, done)
@@ -187,7 +196,7 @@ def _fit_members(task: Task, stack: Stack, folder: Path) -> float:
     return seconds
 
 
-def _fit_network(task: Task, folder: Path, common: dict[str, Any]) -> float:
+def _fit_network(task: Task, folder: Path, common: dict[str, Any]) -> Fitted:
     filler, options = task.filler, task.options
     epochs = options.max_epochs or filler.passes
     course = Course(folder)
@@ -203,7 +212,8 @@ def _fit_network(task: Task, folder: Path, common: dict[str, Any]) -> float:
     with interruptible():
         trainer.fit(filler, task.data, ckpt_path=resumed, weights_only=True)
     filler.load_state_dict(torch.load(folder / BEST, map_location="cpu", weights_only=True))
-    return course.seconds
+    filler.eval()
+    return Fitted(course.seconds, course.best)
 
 
 def add_uncertainty(task: Task, spec: dict[str, Any]) -> GapFiller:
@@ -245,6 +255,11 @@ class Course(pl.Callback):
         self.seconds = 0.0
         self._validated: dict[str, float] = {}
 
+    @property
+    def best(self) -> float:
+        """The smallest validation RMSE so far."""
+        return min((row.get("validation_rmse", math.inf) for row in self.rows), default=math.inf)
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._begin = time.perf_counter() - self.seconds
 
@@ -256,7 +271,7 @@ class Course(pl.Callback):
         loss = float(trainer.callback_metrics["train_loss"])
         row = {"epoch": float(trainer.current_epoch), "train_loss": loss, **self._validated}
         score = self._validated.get("validation_rmse")
-        if score is not None and score < min((r.get("validation_rmse", math.inf) for r in self.rows), default=math.inf):
+        if score is not None and score < self.best:
             partial = self.folder / f"{BEST}.partial"
             torch.save(pl_module.state_dict(), partial)
             partial.replace(self.folder / BEST)

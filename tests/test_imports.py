@@ -26,7 +26,7 @@ ORDER = [
     {"runs"},
     {"planning", "download"},
     {"api", "comparing", "chaining", "preparing"},
-    {"words"},
+    {"words", "sweeping"},
     {"commands"},
     {"__init__", "__main__"},
 ]
