@@ -21,6 +21,7 @@ from sgdsm.config import check_config, config_folder
 from sgdsm.cube import ConfigError, log
 from sgdsm.download.products import download
 from sgdsm.preparing import describe, export, prepare
+from sgdsm.selecting import select
 from sgdsm.sweeping import TUNE_EXTRA, RunFailed, Sweep, goes_on, swept, words_of_run
 from sgdsm.words import log_to_screen, one_line, quoted, unknown_setting
 
@@ -34,6 +35,7 @@ USAGE = """usage: python -m sgdsm COMMAND key=value ...
   chain     experiment=E                                  steps that build on one another, and one table
   prepare   data=RECIPE                                   a cube from product files
   describe  CUBE                                          what is in a cube, in words and a figure
+  select    data=.. output=FOLDER [zone=NAME]             which covariates to give a filler
   export    CUBE output=FILE.nc|FILE.h5|FOLDER            a cube or a filled file in another layout
   download  product=P start=A end=B output=FOLDER         fetch a product's files, or say where to get them
 
@@ -343,6 +345,7 @@ COMMANDS: dict[str, Callable[[dict[str, Any]], float | None]] = {
     "compare": compare,
     "prepare": prepare,
     "describe": describe,
+    "select": select,
     "export": export,
     "download": download,
 }

@@ -23,6 +23,7 @@ KEYS = {
     "chain": {*GROUPS, "seed", "chain", "output"},
     "prepare": {"data", "workers", "on_bad_file", "block_days"},
     "describe": {"cube", "figure"},
+    "select": {"data", "gaps", "splits", "output", "zone"},
     "export": {"cube", "output", "layout"},
     "download": {"product", "start", "end", "output", "workers", *PRODUCT_OPTIONS},
 }
@@ -34,6 +35,7 @@ TYPES: dict[str, Any] = {
     "seed": int,
     "output": str | None,
     "reference": str | None,
+    "zone": str | None,
     "time": str | None,
     "bbox": tuple[float, float, float, float] | None,
     "inference": dict[str, float],

@@ -79,21 +79,37 @@ class Task:
     options: TrainerOptions
 
 
-def prepare(config: dict[str, Any]) -> Task:
-    """Read the data of a configuration and make its filler ready to be fitted.
+class Dealt(NamedTuple):
+    """A cube, its arrays, and how its values are dealt out; orbit: of the sensor whose swaths gaps may follow."""
+
+    cube: xr.Dataset
+    record: Record
+    split: Split
+    gaps: Gaps
+    orbit: Orbit | None
+
+
+def deal(config: dict[str, Any]) -> Dealt:
+    """Read the data of a configuration and deal out its values.
 
     Raises CubeError and ConfigError where data and configuration do not go together.
     """
     cube = usable(build(config["data"], xr.Dataset))
     tell_of(cube)
-    names = Names.of(cube)
     record = read_record(cube)
     splits: All | Blocks | Random = build(config["splits"], All | Blocks | Random)
     gaps: Gaps = build(config["gaps"], Gaps)
-    target = target_of(cube)
     orbit = Orbit(cube["lat"].values, cube["lon"].values) if "lat" in cube.dims else None
-    observed = record.observed & record.land
-    split = splits.deal(observed, record.days, gaps, orbit)
+    return Dealt(cube, record, splits.deal(record.observed & record.land, record.days, gaps, orbit), gaps, orbit)
+
+
+def prepare(config: dict[str, Any]) -> Task:
+    """Read the data of a configuration and make its filler ready to be fitted.
+
+    Raises CubeError and ConfigError where data and configuration do not go together.
+    """
+    cube, record, split, gaps, orbit = deal(config)
+    names, target = Names.of(cube), target_of(cube)
     units = target.attrs.get("units", "1")
     inputs = Inputs.fit(record, names, split.base, units, step_days(cube["time"]), "train", repeat_cycle(cube))
     filler: GapFiller = build(config["model"], GapFiller)

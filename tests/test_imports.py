@@ -25,7 +25,7 @@ ORDER = [
     {"config"},
     {"runs"},
     {"planning", "download"},
-    {"api", "comparing", "chaining", "preparing"},
+    {"api", "comparing", "chaining", "preparing", "selecting"},
     {"words", "sweeping"},
     {"commands"},
     {"__init__", "__main__"},
