@@ -63,7 +63,8 @@ def zones_of(cube: xr.Dataset, name: str) -> tuple[np.ndarray, list[str]]:
         raise ConfigError(f"zone={name}: {len(classes)} different values on land, expected 2 to {MOST_ZONES} classes")
     zone = np.where(land & np.isin(values, classes), np.searchsorted(classes, values), -1)
     attrs = cube[name].attrs
-    said = dict(zip(np.atleast_1d(attrs.get("flag_values", [])), str(attrs.get("flag_meanings", "")).split()))  # noqa: B905
+    meanings = str(attrs.get("flag_meanings", "")).split()
+    said = dict(zip(np.atleast_1d(attrs.get("flag_values", [])), meanings, strict=False))
     return zone, [said.get(one, f"{one:g}") for one in classes]
 
 

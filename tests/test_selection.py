@@ -116,7 +116,7 @@ def world(seed: int = 0, days: int = 240) -> xr.Dataset:
     return xr.Dataset(
         {
             "sm": (("time", "lat", "lon"), sm.astype("f4"), {"units": "m3 m-3"}),
-            **{k: (("time", "lat", "lon"), v.astype("f4")) for k, v in dynamic.items()},
+            **{k: (("time", "lat", "lon"), v.astype("f4"), {"units": "mm d-1"}) for k, v in dynamic.items()},
             **{k: (("lat", "lon"), v.astype("f4")) for k, v in {**static, "climate": zones}.items()},
         },
         {"time": xr.date_range("2020-01-01", periods=days), "lat": 50.0 - np.arange(12), "lon": 5.0 + np.arange(18)},
@@ -185,11 +185,11 @@ ROLES = [f"data.dynamic=[{','.join(DYNAMIC)}]", f"data.static=[{','.join(STATIC)
 
 def test_the_command_and_its_last_line(run_command, tmp_path):
     world().to_netcdf(tmp_path / "cube.nc")
-    words = ["data=netcdf", "data.path=cube.nc", "data.target=sm"]
+    words = ["data=netcdf", "data.path=cube.nc", "data.target=sm", "data.precipitation=gappy"]
     code, out, err = run_command("select", *words, *ROLES, "zone=climate", "output=chosen")
     assert code == 0, err
     last = out.strip().splitlines()[-1]
-    assert last == "data.dynamic=[rain] data.static=[clay,climate]"
+    assert last == "data.dynamic=[rain] data.static=[clay,climate] data.precipitation=null"
     with (tmp_path / "chosen" / "selection.csv").open() as file:
         rows = {(row["sample"], row["covariate"]): row for row in csv.DictReader(file)}
     assert {sample for sample, _ in rows} == {"all", "0", "1"}
