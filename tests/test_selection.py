@@ -13,7 +13,7 @@ from conftest import SMALL_WORLD, TINY_TREES
 from sgdsm.cube import CubeError, as_cube
 from sgdsm.data.record import read_record
 from sgdsm.evaluation import regression, selection
-from sgdsm.evaluation.regression import best_subset, importance, inflation, least_squares, moments, stepwise
+from sgdsm.evaluation.regression import aic, best_subset, bic, importance, inflation, least_squares, moments, stepwise
 from sgdsm.evaluation.selection import select
 
 ROWS = 300
@@ -65,14 +65,17 @@ def test_subsets_are_those_of_single_fits(table):
     numbers = {s: sum(1 << k for k in s) for s in every}
     subsets = regression.r2_of_subsets(found)
     np.testing.assert_allclose([subsets[numbers[s]] for s in every], [scores[s] for s in every], atol=1e-10)
-    bic = {s: ROWS * np.log(1 - scores[s]) + np.log(ROWS) * len(s) for s in every}
-    assert best_subset(found, ROWS) == list(min(bic, key=bic.get))
-    aic = {s: ROWS * np.log(1 - scores[s]) + 2 * len(s) for s in every}
-    chosen = tuple(stepwise(found, ROWS))
+    one = np.ones(6)
+    by_bic = {s: ROWS * np.log(1 - scores[s]) + np.log(ROWS) * len(s) for s in every}
+    assert best_subset(found, bic(ROWS, one)) == list(min(by_bic, key=by_bic.get))
+    by_aic = {s: ROWS * np.log(1 - scores[s]) + 2 * len(s) for s in every}
+    chosen = tuple(stepwise(found, aic(one)))
     # no single step, in or out, makes it better
-    assert all(aic[chosen] <= aic[tuple(sorted(set(chosen) ^ {k}))] for k in range(6))
-    # rows that are worth little choose less
-    assert set(best_subset(found, 4)) < set(best_subset(found, ROWS))
+    assert all(by_aic[chosen] <= by_aic[tuple(sorted(set(chosen) ^ {k}))] for k in range(6))
+    # what rests on few independent rows costs more
+    for choose in (stepwise, best_subset):
+        assert {0, 2} <= set(choose(found, aic(one)))
+        assert set(choose(found, aic(one * [1, 1, 1e3, 1, np.inf, 1]))) & {2, 4} == set()
 
 
 def test_importance_is_the_mean_over_all_orders(table, monkeypatch):
@@ -136,12 +139,21 @@ def judged(dataset: xr.Dataset, training: np.ndarray | None = None) -> selection
 def test_what_is_known_is_found():
     found = judged(world())
     assert set(found.kept) == {"rain", "clay"}
-    assert found.dropped["gappy"].startswith("missing at 80%")
+    assert found.available["gappy"] == pytest.approx(0.2, abs=0.01)
+    assert found.dropped["gappy"].startswith("adds nothing")
     assert found.dropped["flat"] == "the same everywhere"
     assert "with rain" in found.dropped["rain_again"]
     assert found.inflation["rain_again"] > 10
     assert [sample.name for sample in found.samples] == ["all", "west", "east"]
     assert sum(sample.rows for sample in found.samples[1:]) == found.samples[0].rows
+
+
+def test_a_covariate_that_is_there_when_another_is_not_leaves_that_one_its_rows():
+    dataset = world()
+    clear = dataset["rain"].values < 0
+    dataset["rain"] = dataset["rain"].where(~clear, 0.0).assign_attrs(dataset["rain"].attrs)
+    dataset["pressure"] = dataset["pressure"].where(clear)
+    assert {"rain", "clay"} <= set(judged(dataset).kept)
 
 
 def test_rows_that_are_alike_are_not_counted_as_independent():
@@ -174,7 +186,7 @@ def test_too_little_is_refused():
     dataset = world()
     few = np.zeros(dataset["sm"].shape, bool)
     few[0, 0, :] = np.isfinite(dataset["sm"].values[0, 0, :])
-    with pytest.raises(CubeError, match="training values have all covariates, expected at least 10 for each"):
+    with pytest.raises(CubeError, match="training values for 5 covariates, expected at least 10 for each"):
         judged(dataset, few)
     with pytest.raises(CubeError, match="no covariates to choose from"):
         select(read_record(as_cube(dataset, "sm")), np.isfinite(dataset["sm"].values), [], None, None)

@@ -129,39 +129,45 @@ def _importance_of_orders(found: Moments, rng: np.random.Generator, orders: int)
     return total / orders
 
 
-def criterion(r2: np.ndarray, size: np.ndarray, rows: float, penalty: float) -> np.ndarray:
-    """n log(1 - R2) + penalty x covariates: AIC with penalty 2, BIC with log(n), up to a constant of the rows."""
-    value: np.ndarray = rows * np.log(np.maximum(1 - r2, TINY)) + penalty * size
-    return value
+def aic(effect: np.ndarray) -> np.ndarray:
+    """What each covariate costs in Akaike's criterion, (p,): 2 for independent rows.
 
-
-def stepwise(found: Moments, rows: float, penalty: float = 2.0) -> list[int]:
-    """The covariates that are left when the step, in or out, that lowers the criterion most is taken until none does.
-
-    rows: how many independent ones the rows are worth. Begins with none (Venables and Ripley, 2002: stepAIC).
+    effect: design effect of each coefficient, its variance over that for independent rows; 2 x effect is Takeuchi's
+    generalisation (TIC, 1976) without what covariates share.
     """
-    p, chosen, lowest = len(found.with_target), frozenset[int](), 0.0
+    return 2 * effect
+
+
+def bic(rows: float, effect: np.ndarray) -> np.ndarray:
+    """What each covariate costs in Schwarz's criterion, (p,): log(n) for n independent rows; effect: as in `aic`."""
+    cost: np.ndarray = effect * np.log(np.maximum(rows / effect, np.e))
+    return cost
+
+
+def stepwise(found: Moments, cost: np.ndarray) -> list[int]:
+    """The covariates that are left when the step, in or out, that lowers n log(1 - R2) + their costs most is taken
+    until none does; begins with none (Venables and Ripley, 2002: stepAIC)."""
+    chosen, lowest = frozenset[int](), 0.0
     while True:
-        steps = [chosen ^ {k} for k in range(p)]
-        scores = [float(criterion(_r2(found, s), np.array(len(s)), rows, penalty)) for s in steps]
+        steps = [chosen ^ {k} for k in range(len(cost))]
+        scores = [found.n * np.log(max(1 - _r2(found, s), TINY)) + cost[sorted(s)].sum() for s in steps]
         best = int(np.argmin(scores))
         if scores[best] >= lowest - 1e-9:
             return sorted(chosen)
         chosen, lowest = steps[best], scores[best]
 
 
-def best_subset(found: Moments, rows: float) -> list[int]:
-    """The covariates of the regression with the smallest BIC of all; beyond EXHAUSTIVE of them, stepwise by BIC.
-
-    rows: how many independent ones the rows are worth.
-    """
-    p, penalty = len(found.with_target), float(np.log(max(rows, 2.0)))
+def best_subset(found: Moments, cost: np.ndarray) -> list[int]:
+    """The covariates with the smallest n log(1 - R2) + their costs of all subsets; beyond EXHAUSTIVE, `stepwise`."""
+    p = len(cost)
     if p > EXHAUSTIVE:
-        return stepwise(found, rows, penalty)
+        return stepwise(found, cost)
     r2 = r2_of_subsets(found)
     numbers = np.arange(len(r2))
-    size = np.array([(numbers >> k) & 1 for k in range(p)]).sum(0)
-    best = int(criterion(r2, size, rows, penalty).argmin())
+    score = found.n * np.log(np.maximum(1 - r2, TINY))
+    for k in range(p):
+        score += np.where((numbers >> k) & 1, cost[k], 0)
+    best = int(score.argmin())
     return [k for k in range(p) if best >> k & 1]
 
 
@@ -203,7 +209,7 @@ def _per_unit(found: Moments) -> np.ndarray:
     return per_unit
 
 
-def _r2(found: Moments, chosen: frozenset[int]) -> np.ndarray:
+def _r2(found: Moments, chosen: frozenset[int]) -> float:
     inside = sorted(chosen)
     rest = np.linalg.pinv(found.between[np.ix_(inside, inside)], rcond=TINY, hermitian=True)
-    return np.array(found.with_target[inside] @ rest @ found.with_target[inside])
+    return float(found.with_target[inside] @ rest @ found.with_target[inside])

@@ -2,7 +2,9 @@
 
 LIU's choice (HESS 27, 577, 2023, section 3.1.1): least squares, stepwise regression by AIC, the best of all subsets,
 relative importance, and what is closely correlated with another left out. Ours: the thresholds, and that the rows of
-neighbouring cells and days, which are no independent witnesses, are not counted as if they were.
+neighbouring cells and days, which are no independent witnesses, are not counted as if they were. A covariate that is
+missing somewhere counts there as its mean, and so says nothing: rows without it stay, for those that have it are others
+(a temperature that is seen through clear skies only would leave no rain).
 """
 
 from __future__ import annotations
@@ -15,7 +17,9 @@ from sgdsm.cube import CubeError, log
 from sgdsm.data.record import Record
 from sgdsm.evaluation.regression import (
     Fit,
+    aic,
     best_subset,
+    bic,
     block_errors,
     importance,
     inflation,
@@ -25,7 +29,6 @@ from sgdsm.evaluation.regression import (
 )
 
 BLOCK_DAYS, REGIONS_PER_SIDE = 30, 6
-LEAST_AVAILABLE = 0.5  # of the rows: a covariate that is missing at more would take the others' rows away
 CORRELATED, INFLATED = 0.9, 10.0
 SIGNIFICANT = 0.05
 ROWS_PER_COVARIATE = 10
@@ -33,7 +36,7 @@ ROWS_PER_COVARIATE = 10
 
 @dataclass
 class Sums:
-    """Gram matrices (`sgdsm.evaluation.regression`) of complete rows: (blocks of days, groups, p + 2, p + 2).
+    """Gram matrices (`sgdsm.evaluation.regression`) of the rows: (blocks of days, groups, p + 2, p + 2).
 
     A group is the cells of one region in one zone: region, zone (groups,), -1 where a cell is in no zone. names: of
     the covariates, (p,). static: those that never change.
@@ -60,10 +63,10 @@ class Sums:
 class Sample:
     """What regressions on a sample of rows found; arrays are of its covariates, (p,).
 
-    rows: how many; worth: how many independent ones they are worth (rows over the design effect, the median ratio of
-    the squared errors over blocks and of independent rows). p_block: significance over blocks of days and regions.
-    stepwise, best: whether a covariate is in the subset chosen by AIC, and in that with the smallest BIC of all, both
-    of `worth` rows. importance: shares of R2 (LMG). correlation: with the target.
+    rows: how many; worth: how many independent ones they are worth, by the median of the design effects (squared errors
+    over blocks to those of independent rows). p_block: significance over blocks of days and regions. stepwise, best:
+    whether a covariate is in the subset that steps by AIC lead to, and in that with the smallest BIC of all, each
+    covariate at a cost that grows with its design effect. importance: shares of R2 (LMG). correlation: with the target.
     """
 
     name: str
@@ -120,21 +123,26 @@ def select(
         finite = np.isfinite(values)
         available[name] = float(finite.mean()) if finite.size else 0.0
         spread = float(values[finite].std(dtype=np.float64)) if finite.any() else 0.0
-        if available[name] < LEAST_AVAILABLE:
-            dropped[name] = f"missing at {1 - available[name]:.0%} of the training values"
+        if not finite.any():
+            dropped[name] = "missing at every training value"
         elif spread == 0:
             dropped[name] = "the same everywhere"
         else:
             scales[name] = float(values[finite].mean(dtype=np.float64)), spread
     static = frozenset(names[len(record.dynamic) :])
     sums = _sums(record, training, {name: columns[name] for name in scales}, static, scales, zones)
-    _check_rows(sums, int(training.sum()))
+    _check_rows(sums)
     whole = moments(sums.grams.sum((0, 1)))
     factors = dict(zip(sums.names, inflation(whole).tolist(), strict=True))
     collinear = _collinear(sums)
     dropped |= collinear
     rest = sums.of([name for name in sums.names if name not in collinear])
-    samples = [_sample("all", rest), *_zones(rest, zones[1] if zones else [])]
+    whole_sample = _sample("all", rest)
+    if np.isnan(whole_sample.p_block).all():
+        raise CubeError(
+            f"the training values lie in one block of {BLOCK_DAYS} days and one region: nothing can be told from so few"
+        )
+    samples = [whole_sample, *_zones(rest, zones[1] if zones else [])]
     kept = _kept(samples)
     dropped |= {name: "adds nothing: not significant over blocks, not in the best subset" for name in rest.names
                 if name not in kept}  # fmt: skip
@@ -175,10 +183,9 @@ def _sums(
         rows = np.ones((int(inside.sum()), size))
         for k, (name, column) in enumerate(columns.items()):
             there = column[days] if len(column) > 1 else np.broadcast_to(column, inside.shape)
-            rows[:, k + 1] = (there[inside] - scales[name][0]) / scales[name][1]
+            rows[:, k + 1] = np.nan_to_num((there[inside] - scales[name][0]) / scales[name][1])
         rows[:, -1] = (record.values[days][inside] - middle) / spread
-        complete = np.isfinite(rows).all(1)
-        rows, groups = rows[complete], np.broadcast_to(group, inside.shape)[inside][complete]
+        groups = np.broadcast_to(group, inside.shape)[inside]
         order = np.argsort(groups, kind="stable")
         present, begin = np.unique(groups[order], return_index=True)
         for which, part in zip(present, np.split(rows[order], begin[1:]), strict=True):
@@ -186,14 +193,14 @@ def _sums(
     return Sums(list(columns), static, grams, pairs[0], pairs[1])
 
 
-def _check_rows(sums: Sums, training: int) -> None:
+def _check_rows(sums: Sums) -> None:
     whole = sums.grams.sum((0, 1))
     if not sums.names:
-        raise CubeError("no covariate can be used: each is missing at most of the training values, or never changes")
+        raise CubeError("no covariate can be used: each is missing at the training values, or never changes")
     if whole[0, 0] < ROWS_PER_COVARIATE * (len(sums.names) + 1):
         raise CubeError(
-            f"{whole[0, 0]:.0f} of {training} training values have all covariates, expected at least "
-            f"{ROWS_PER_COVARIATE} for each of the {len(sums.names)} covariates"
+            f"{whole[0, 0]:.0f} training values for {len(sums.names)} covariates, expected at least "
+            f"{ROWS_PER_COVARIATE} for each"
         )
     if moments(whole).target_spread == 0:
         raise CubeError("the target is the same everywhere: there is nothing to explain")
@@ -233,21 +240,20 @@ def _sample(name: str, sums: Sums) -> Sample:
     units = min((n for n in (blocks, places) if n > 1), default=2)
     with np.errstate(invalid="ignore", divide="ignore"):
         t_block = fit.coefficient / error
-        effect = np.nanmedian((error / fit.error) ** 2) if np.isfinite(error / fit.error).any() else 1.0
-    p = len(sums.names)
-    worth = max(found.n / max(float(effect), 1.0), p + 2.0)
-    inside = np.arange(p)
+        effect = np.maximum((error / fit.error) ** 2, 1.0)
+    effect[np.isnan(effect)] = np.inf  # of what cannot be told nothing is chosen
+    inside = np.arange(len(sums.names))
     return Sample(
         name,
         sums.names,
         int(found.n),
-        worth,
+        found.n / float(np.median(effect)),
         found.with_target,
         fit,
         t_block,
         2 * student.sf(abs(t_block), units - 1),
-        np.isin(inside, stepwise(found, worth)),
-        np.isin(inside, best_subset(found, worth)),
+        np.isin(inside, stepwise(found, aic(effect))),
+        np.isin(inside, best_subset(found, bic(found.n, effect))),
         importance(found),
     )
 
