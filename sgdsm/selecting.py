@@ -37,9 +37,10 @@ def select(config: dict[str, Any]) -> None:
     target = str(target_of(cube).name)
     output.mkdir(parents=True, exist_ok=True)
     _write(found, output / "selection.csv")
+    _write_correlations(found, output / "correlations.csv")
     picture = selection_figure(found, target, output / "selection.png")
     print(format_selection(found, target))
-    print(f"table: {output / 'selection.csv'}\nfigure: {picture}")
+    print(f"tables: {output / 'selection.csv'}, {output / 'correlations.csv'}\nfigure: {picture}")
     if "dynamic" not in config["data"]:
         log.info("these data have no data.dynamic and data.static of their own: the names are for data=netcdf")
     kept = {role: [n for n in by_role(cube, role) if n in found.kept or n == zone] for role in ("dynamic", "static")}
@@ -102,6 +103,14 @@ def _write(found: Selection, path: Path) -> None:
         for name, why in found.dropped.items():
             if name not in found.samples[0].names:
                 writer.writerow({"sample": "all", "covariate": name, **_told(found, name), "kept": "no", "why": why})
+
+
+def _write_correlations(found: Selection, path: Path) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["covariate", *found.inflation])
+        for name, row in zip(found.inflation, found.correlations, strict=True):
+            writer.writerow([name, *(f"{value:.4f}" for value in row)])
 
 
 def _row(found: Selection, sample: Sample, k: int, name: str) -> dict[str, Any]:

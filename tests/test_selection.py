@@ -207,6 +207,10 @@ def test_the_command_and_its_last_line(run_command, tmp_path):
     assert {sample for sample, _ in rows} == {"all", "0", "1"}
     assert rows["all", "rain"]["kept"] == "yes"
     assert rows["all", "gappy"]["kept"] == "no"
+    with (tmp_path / "chosen" / "correlations.csv").open() as file:
+        between = {row["covariate"]: row for row in csv.DictReader(file)}
+    assert float(between["rain"]["rain_again"]) > 0.9
+    assert between["rain"]["clay"] == between["clay"]["rain"]
     assert (tmp_path / "chosen" / "selection.png").stat().st_size > 10_000
     # values of other splits do not change it
     from sgdsm.data.gaps import Gaps

@@ -91,11 +91,12 @@ class Sample:
 @dataclass
 class Selection:
     """available: share of the training values at which a covariate is there. inflation: variance inflation factors
-    among those that can be used. samples: the whole one, then those of the zones, of the covariates that are not
+    among those that can be used, and correlations between them, (p, p) in that order. samples: the whole one, then those of the zones, of the covariates that are not
     collinear. dropped: covariate -> why; kept: covariate -> why."""
 
     available: dict[str, float]
     inflation: dict[str, float]
+    correlations: np.ndarray
     samples: list[Sample]
     dropped: dict[str, str]
     kept: dict[str, str]
@@ -146,7 +147,7 @@ def select(
     kept = _kept(samples)
     dropped |= {name: "adds nothing: not significant over blocks, not in the best subset" for name in rest.names
                 if name not in kept}  # fmt: skip
-    return Selection(available, factors, samples, dropped, kept)
+    return Selection(available, factors, whole.between, samples, dropped, kept)
 
 
 def regions(shape: tuple[int, ...]) -> np.ndarray:
