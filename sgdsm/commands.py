@@ -22,6 +22,8 @@ from sgdsm.correcting import correct_apply, correct_fit
 from sgdsm.cube import ConfigError, log
 from sgdsm.download.products import download
 from sgdsm.preparing import describe, export, prepare
+from sgdsm.selecting import select
+from sgdsm.sweeping import TUNE_EXTRA, RunFailed, Sweep, goes_on, swept, words_of_run
 from sgdsm.words import first_of_two, log_to_screen, one_line, quoted, unknown_setting
 
 ON_RESUME = ("accelerator", "devices", "workers", "progress")
@@ -36,6 +38,7 @@ USAGE = """usage: python -m sgdsm COMMAND key=value ...
   correct   fit source=.. reference=.. output=FILE        one sensor towards another, cell by cell
   correct   apply correction=FILE source=.. output=FILE   a cube with its target corrected
   describe  CUBE                                          what is in a cube, in words and a figure
+  select    data=.. output=FOLDER [zone=NAME]             which covariates to give a filler
   export    CUBE output=FILE.nc|FILE.h5|FOLDER            a cube or a filled file in another layout
   download  product=P start=A end=B output=FOLDER         fetch a product's files, or say where to get them
 
@@ -70,10 +73,17 @@ def _errors_as_lines(wants_traceback: bool) -> Iterator[None]:
     except KeyboardInterrupt as stop:
         print(f"interrupted{''.join(f': {word}' for word in stop.args)}", file=sys.stderr)
         sys.exit(130)
+    except RunFailed:
+        if swept():
+            raise
+        sys.exit(1)
     except Exception as error:  # the one place that turns errors into lines
         if wants_traceback:
             raise
-        print(f"error: {one_line(error)}", file=sys.stderr)
+        where = f"run {HydraConfig.get().job.num} ({words_of_run()}): " if swept() else ""
+        print(f"error: {where}{one_line(error)}", file=sys.stderr)
+        if swept() and goes_on():
+            raise RunFailed from error
         sys.exit(1)
 
 
@@ -107,15 +117,18 @@ def _dispatch(command: str, words: list[str], wants_traceback: bool) -> None:
     # Hydra wants its own flags first
     words = sorted((quoted(word) for word in renamed(command, words)), key=lambda word: not word.startswith("-"))
     sys.argv = [sys.argv[0], *words]
-    task = COMMANDS[command]
+    task, sweep = COMMANDS[command], Sweep()
 
-    def run(cfg: DictConfig) -> None:
+    def run(cfg: DictConfig) -> float | None:
         with _errors_as_lines(wants_traceback), _no_empty_folder():  # here too: Hydra would print lines of its own
             config = OmegaConf.to_container(cfg, resolve=True)
             assert isinstance(config, dict)
             plain = {str(k): v for k, v in config.items()}
             check_config(plain, command)
-            task(plain)
+            score = task(plain)
+            if score is not None:
+                sweep.add(score, _shown(Path(HydraConfig.get().runtime.output_dir)))
+        return score
 
     try:
         hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=config_name(command))(run)()
@@ -124,16 +137,22 @@ def _dispatch(command: str, words: list[str], wants_traceback: bool) -> None:
         if told is None:
             raise
         raise ConfigError(told) from error
+    except RuntimeError as error:
+        raise ConfigError(TUNE_EXTRA) if str(error).startswith("Unknown plugin class") else error from error
+    if sweep.ended:
+        print(sweep.told())
 
 
-def train(config: dict[str, Any]) -> None:
-    """Fit a filler, score it, and print the folder of the run."""
-    from sgdsm.runs import CONFIG
+def train(config: dict[str, Any]) -> float:
+    """Fit a filler, score it, and print the folder of the run; returns its validation RMSE, which sweeps minimise."""
+    from sgdsm.runs import CONFIG, Run
 
     folder = Path(HydraConfig.get().runtime.output_dir)
     if (folder / CONFIG).exists():
         raise ConfigError(f"{folder} holds a run already: go on with run={folder}, or choose another hydra.run.dir")
     _announce(train_in(config, folder))
+    score: float = Run(folder).metrics()["validation_rmse"]
+    return score
 
 
 def train_in(config: dict[str, Any], folder: Path) -> Path:
@@ -157,7 +176,7 @@ def _train_in(config: dict[str, Any], folder: Path) -> Path:
     run.write(CONFIG, config)
     run.write(PROVENANCE, provenance(config, task.cube))
     try:
-        seconds = fit(task, folder)
+        fitted = fit(task, folder)
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt(f"go on with: python train.py run={_shown(folder)}") from stop
     filler = add_uncertainty(task, config["uncertainty"])
@@ -174,7 +193,8 @@ def _train_in(config: dict[str, Any], folder: Path) -> Path:
             "model": model,
             "units": units,
             "split": split,
-            "fit_seconds": round(seconds, 1),
+            "fit_seconds": round(fitted.seconds, 1),
+            "validation_rmse": fitted.validation_rmse,
             "parameters": parameters,
             "classes": scores,
             "protocol": protocol,
@@ -324,7 +344,7 @@ def compare(config: dict[str, Any]) -> None:
     print(compare_runs(runs, config["reference"], output, experiment))
 
 
-COMMANDS: dict[str, Callable[[dict[str, Any]], None]] = {
+COMMANDS: dict[str, Callable[[dict[str, Any]], float | None]] = {
     "train": train,
     "chain": chain,
     "predict": predict,
@@ -334,6 +354,7 @@ COMMANDS: dict[str, Callable[[dict[str, Any]], None]] = {
     "correct fit": correct_fit,
     "correct apply": correct_apply,
     "describe": describe,
+    "select": select,
     "export": export,
     "download": download,
 }

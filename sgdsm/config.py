@@ -27,6 +27,7 @@ KEYS = {
     "correct fit": {*SENSORS, *FITTING, "output", "memory_gib", "trees"},
     "correct apply": {"correction", "source_cube", "output"},
     "describe": {"cube", "figure"},
+    "select": {"data", "gaps", "splits", "output", "zone"},
     "export": {"cube", "output", "layout", "reasons"},
     "download": {"product", "start", "end", "output", "workers", *PRODUCT_OPTIONS},
 }
@@ -38,6 +39,7 @@ TYPES: dict[str, Any] = {
     "seed": int,
     "output": str | None,
     "reference": str | None,
+    "zone": str | None,
     "time": str | None,
     "bbox": tuple[float, float, float, float] | None,
     "inference": dict[str, float],

@@ -6,7 +6,7 @@ import math
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytorch_lightning as pl
@@ -79,21 +79,37 @@ class Task:
     options: TrainerOptions
 
 
-def prepare(config: dict[str, Any]) -> Task:
-    """Read the data of a configuration and make its filler ready to be fitted.
+class Dealt(NamedTuple):
+    """A cube, its arrays, and how its values are dealt out; orbit: of the sensor whose swaths gaps may follow."""
+
+    cube: xr.Dataset
+    record: Record
+    split: Split
+    gaps: Gaps
+    orbit: Orbit | None
+
+
+def deal(config: dict[str, Any]) -> Dealt:
+    """Read the data of a configuration and deal out its values.
 
     Raises CubeError and ConfigError where data and configuration do not go together.
     """
     cube = usable(build(config["data"], xr.Dataset))
     tell_of(cube)
-    names = Names.of(cube)
     record = read_record(cube)
     splits: All | Blocks | Random = build(config["splits"], All | Blocks | Random)
     gaps: Gaps = build(config["gaps"], Gaps)
-    target = target_of(cube)
     orbit = Orbit(cube["lat"].values, cube["lon"].values) if "lat" in cube.dims else None
-    observed = record.observed & record.land
-    split = splits.deal(observed, record.days, gaps, orbit)
+    return Dealt(cube, record, splits.deal(record.observed & record.land, record.days, gaps, orbit), gaps, orbit)
+
+
+def prepare(config: dict[str, Any]) -> Task:
+    """Read the data of a configuration and make its filler ready to be fitted.
+
+    Raises CubeError and ConfigError where data and configuration do not go together.
+    """
+    cube, record, split, gaps, orbit = deal(config)
+    names, target = Names.of(cube), target_of(cube)
     units = target.attrs.get("units", "1")
     inputs = Inputs.fit(record, names, split.base, units, step_days(cube["time"]), "train", repeat_cycle(cube))
     filler: GapFiller = build(config["model"], GapFiller)
@@ -123,12 +139,21 @@ def prepare(config: dict[str, Any]) -> Task:
     return Task(cube, record, split, filler, data, options)
 
 
-def fit(task: Task, folder: Path) -> float:
+class Fitted(NamedTuple):
+    """What fitting took and reached.
+
+    seconds: of learning and choosing, those before an interruption included. validation_rmse: at the hidden values of
+    the validation split, in the target's units; what settings are tuned by.
+    """
+
+    seconds: float
+    validation_rmse: float
+
+
+def fit(task: Task, folder: Path) -> Fitted:
     """Train the filler of a task in place; a network goes on from LAST in `folder` where that is there.
 
-    A network ends with the weights of the epoch that was best in validation.
-
-    Returns the seconds it took, those before an interruption included.
+    A network ends with the weights of the epoch that was best in validation, the others with a pass over validation.
     """
     quiet_lightning()
     filler, options = task.filler, task.options
@@ -143,24 +168,24 @@ def fit(task: Task, folder: Path) -> float:
         "reload_dataloaders_every_n_epochs": 1,
     }
     seconds = 0.0
+    if filler.passes and filler.automatic_optimization:
+        return _fit_network(task, folder, common)
     if isinstance(filler, Stack):
         seconds = _fit_members(task, filler, folder)
-    elif filler.passes and filler.automatic_optimization:
-        seconds = _fit_network(task, folder, common)
     elif filler.passes:
         begin = time.perf_counter()
         trainer = pl.Trainer(**common, max_epochs=filler.passes, limit_val_batches=0, enable_checkpointing=False)
         with interruptible():
             trainer.fit(filler, task.data)
         seconds = time.perf_counter() - begin
+    begin = time.perf_counter()
+    trainer = pl.Trainer(**common, enable_checkpointing=False)
+    with interruptible():
+        trainer.validate(filler, task.data, verbose=False)
     if filler.chooses:
-        begin = time.perf_counter()
-        trainer = pl.Trainer(**common, enable_checkpointing=False)
-        with interruptible():
-            trainer.validate(filler, task.data, verbose=False)
         seconds += time.perf_counter() - begin
     filler.eval()
-    return seconds
+    return Fitted(seconds, float(trainer.callback_metrics["validation_rmse"]))
 
 
 def _fit_members(task: Task, stack: Stack, folder: Path) -> float:
@@ -178,7 +203,7 @@ def _fit_members(task: Task, stack: Stack, folder: Path) -> float:
         assert isinstance(member, GapFiller)
         axes = member.window.tile(task.record.values.shape, task.record.circular)
         data = task.data.retiled(axes, member.batch_size, member.trains_on_cores)
-        own_seconds = fit(replace(task, filler=member, data=data), own)
+        own_seconds = fit(replace(task, filler=member, data=data), own).seconds
         (own / SECONDS).write_text(f"{own_seconds:.1f}\n")
         seconds += own_seconds
         save_filler(member, done)
@@ -187,7 +212,7 @@ def _fit_members(task: Task, stack: Stack, folder: Path) -> float:
     return seconds
 
 
-def _fit_network(task: Task, folder: Path, common: dict[str, Any]) -> float:
+def _fit_network(task: Task, folder: Path, common: dict[str, Any]) -> Fitted:
     filler, options = task.filler, task.options
     epochs = options.max_epochs or filler.passes
     course = Course(folder)
@@ -203,7 +228,8 @@ def _fit_network(task: Task, folder: Path, common: dict[str, Any]) -> float:
     with interruptible():
         trainer.fit(filler, task.data, ckpt_path=resumed, weights_only=True)
     filler.load_state_dict(torch.load(folder / BEST, map_location="cpu", weights_only=True))
-    return course.seconds
+    filler.eval()
+    return Fitted(course.seconds, course.best)
 
 
 def add_uncertainty(task: Task, spec: dict[str, Any]) -> GapFiller:
@@ -245,6 +271,11 @@ class Course(pl.Callback):
         self.seconds = 0.0
         self._validated: dict[str, float] = {}
 
+    @property
+    def best(self) -> float:
+        """The smallest validation RMSE so far."""
+        return min((row.get("validation_rmse", math.inf) for row in self.rows), default=math.inf)
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._begin = time.perf_counter() - self.seconds
 
@@ -256,7 +287,7 @@ class Course(pl.Callback):
         loss = float(trainer.callback_metrics["train_loss"])
         row = {"epoch": float(trainer.current_epoch), "train_loss": loss, **self._validated}
         score = self._validated.get("validation_rmse")
-        if score is not None and score < min((r.get("validation_rmse", math.inf) for r in self.rows), default=math.inf):
+        if score is not None and score < self.best:
             partial = self.folder / f"{BEST}.partial"
             torch.save(pl_module.state_dict(), partial)
             partial.replace(self.folder / BEST)

@@ -26,8 +26,8 @@ ORDER = [
     {"config"},
     {"runs"},
     {"planning", "download"},
-    {"api", "comparing", "chaining", "preparing", "correcting"},
-    {"words"},
+    {"api", "comparing", "chaining", "preparing", "correcting", "selecting"},
+    {"words", "sweeping"},
     {"commands"},
     {"__init__", "__main__"},
 ]

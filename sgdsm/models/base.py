@@ -55,7 +55,8 @@ class GapFiller(pl.LightningModule, ABC):
     A subclass declares its `window` and `batch_size`, implements `fill`, and builds what depends on the variables in
     `setup_inputs`. One that learns sets `passes`, over the record, and implements Lightning's `training_step`; with
     `trains_on_cores` it learns from values in the cores of windows only, where their surroundings are complete. One
-    that `chooses` settings does so in a validation pass of its own, when what it learns is learned.
+    that `chooses` settings does so in the validation pass that follows when what it learns is learned; like every other
+    it logs `validation_rmse` at its end, that of what was chosen.
 
     inputs: the variables and scalers it was fitted for, set by `configure`.
     spec: class path and arguments it was made from (`sgdsm.models.checkpoint.build`), plain built-ins.

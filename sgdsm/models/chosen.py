@@ -51,6 +51,7 @@ class Chosen(GapFiller):
     def on_validation_epoch_end(self) -> None:
         rmse = metrics(self._states)["rmse"]
         self.choice.fill_(int(np.nanargmin(rmse)))
+        self.log("validation_rmse", torch.tensor(np.nanmin(rmse), dtype=torch.float32))
         for candidate, score in zip(self.candidates, rmse, strict=True):
             chosen = candidate is self.candidates[int(self.choice)]
             said = ", ".join(f"{name} {value:g}" for name, value in candidate.items())

@@ -53,6 +53,7 @@ class Stack(GapFiller):
     def on_validation_epoch_start(self) -> None:
         count = len(self.members)
         self._gram = np.zeros((count, count))
+        self._values = 0
 
     def validation_step(self, batch: Batch, index: int) -> None:
         """Gather the products of the members' estimates with one another and with the truth."""
@@ -61,9 +62,13 @@ class Stack(GapFiller):
         # from the truth: with weights that add up to 1 only the members' errors count
         errors = np.stack(estimates) - truth
         self._gram += errors @ errors.T
+        self._values += len(truth)
 
     def on_validation_epoch_end(self) -> None:
-        self.weights.copy_(torch.from_numpy(convex_weights(self._gram)))
+        weights = convex_weights(self._gram)
+        self.weights.copy_(torch.from_numpy(weights))
+        squares = weights @ self._gram @ weights / self._values
+        self.log("validation_rmse", torch.tensor(np.sqrt(squares), dtype=torch.float32))
         shares = zip(self.members, self.weights.tolist(), strict=True)
         log.info("weights: %s", ", ".join(f"{name} {weight:.3f}" for name, weight in shares))
 
@@ -76,6 +81,9 @@ class Ensemble(Stack):
     """
 
     chooses = False  # their weights are equal
+    on_validation_epoch_start = GapFiller.on_validation_epoch_start
+    validation_step = GapFiller.validation_step
+    on_validation_epoch_end = GapFiller.on_validation_epoch_end
 
     def __init__(self, filler: GapFiller, members: int = 7) -> None:
         seed = filler.spec.get("seed")
