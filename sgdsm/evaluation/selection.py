@@ -90,9 +90,12 @@ class Sample:
 
 @dataclass
 class Selection:
-    """available: share of the training values at which a covariate is there. inflation: variance inflation factors
-    among those that can be used, and correlations between them, (p, p) in that order. samples: the whole one, then those of the zones, of the covariates that are not
-    collinear. dropped: covariate -> why; kept: covariate -> why."""
+    """What was found of the covariates.
+
+    available: share of the training values at which each is there. inflation: variance inflation factors among those
+    that can be used; correlations: between them, (p, p), in that order. samples: the whole one, then those of the
+    zones, of the covariates that are not collinear. dropped, kept: covariate -> why.
+    """
 
     available: dict[str, float]
     inflation: dict[str, float]
