@@ -90,17 +90,31 @@ class Sample:
 
 @dataclass
 class Selection:
-    """available: share of the training values at which a covariate is there. inflation: variance inflation factors
-    among those that can be used, and correlations between them, (p, p) in that order. samples: the whole one, then
-    those of the zones, of the covariates that are not collinear. dropped: covariate -> why; kept: covariate -> why.
-    available: dict[str, float] inflation: dict[str, float] correlations: np.ndarray samples: list[Sample] dropped:
-    dict[str, str] kept: dict[str, str] def select( record: Record, training: np.ndarray, names: list[str], skip: str
-    | None, zones: tuple[np.ndarray, list[str]] | None ) -> Selection: Judge the covariates of a record at its
-    training values (T, H, W) bool. names: of the dynamic, then of the static covariates. skip: one that is not
-    judged. zones: number of the zone of each cell, (H, W), -1 for none, and the names of the zones. Raises CubeError
-    where there is nothing to judge or to judge by.
+    """What was found of the covariates.
+
+    available: share of the training values at which each is there. inflation: variance inflation factors among those
+    that can be used; correlations: between them, (p, p), in that order. samples: the whole one, then those of the
+    zones, of the covariates that are not collinear. dropped, kept: covariate -> why.
     """
 
+    available: dict[str, float]
+    inflation: dict[str, float]
+    correlations: np.ndarray
+    samples: list[Sample]
+    dropped: dict[str, str]
+    kept: dict[str, str]
+
+
+def select(
+    record: Record, training: np.ndarray, names: list[str], skip: str | None, zones: tuple[np.ndarray, list[str]] | None
+) -> Selection:
+    """Judge the covariates of a record at its training values (T, H, W) bool.
+
+    names: of the dynamic, then of the static covariates. skip: one that is not judged. zones: number of the zone of
+    each cell, (H, W), -1 for none, and the names of the zones.
+
+    Raises CubeError where there is nothing to judge or to judge by.
+    """
     channels = [(k, name) for k, name in enumerate(names) if name != skip]
     columns = {name: _column(record, k) for k, name in channels}
     if not columns:
