@@ -6,7 +6,6 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
-from sklearn.ensemble import RandomForestRegressor
 
 from sgdsm.build import build
 from sgdsm.config import config_folder
