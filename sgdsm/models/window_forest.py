@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Literal
 
@@ -14,11 +13,10 @@ from torch import Tensor, nn
 from sgdsm.cube import ConfigError, log
 from sgdsm.data.batch import Batch, Filled
 from sgdsm.data.scaling import Inputs
-from sgdsm.models.base import GapFiller, Window
+from sgdsm.models.base import GapFiller
 from sgdsm.models.local.blocks import Blocks, Chunk, stages
 from sgdsm.models.local.covariates import Covariates
 from sgdsm.models.local.gwr import KERNEL, bisquare, coefficients, smoothed
-from sgdsm.models.local.presets import PRESETS, ForestShape
 from sgdsm.models.local.region import RegionForest
 from sgdsm.models.local.regressors import (
     Regressor,
@@ -28,8 +26,8 @@ from sgdsm.models.local.regressors import (
     shared_forest,
     standardised,
 )
+from sgdsm.models.local.settings import check_sizes, shapes_of, window_of
 
-CORE_DAYS, CORE_CELLS = 48, 48
 AT_ONCE = 400_000
 ROWS_DRAWN = 11
 
@@ -96,7 +94,7 @@ class WindowForest(GapFiller):
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        _check(cells, days, samples_per_covariate, fewest, (share_cells, share_days), max_rows, ridge)
+        check_sizes(cells, days, samples_per_covariate, fewest, (share_cells, share_days), max_rows, ridge)
         if not windows and (calibrate or regressor != "forest"):
             raise ConfigError(
                 f"model.windows=false: expected calibrate=false and regressor=forest, found {calibrate}, {regressor}"
@@ -106,13 +104,13 @@ class WindowForest(GapFiller):
         self.samples_per_covariate, self.fewest = samples_per_covariate, fewest
         self.regressor, self.literal = regressor, share_cells == share_days == 1
         own = {"trees": trees, "max_depth": max_depth, "min_samples_split": min_samples_split}
-        self.shapes = _shapes(preset, zones or {}, {**own, "max_features": max_features})
+        self.shapes = shapes_of(preset, zones or {}, {**own, "max_features": max_features})
         self.preset, self.zone, self.zones = preset, zone, dict(zones or {})
         self.chosen, self.corrected = covariates, list(corrected)
         self.position, self.anomalies, self.calibrate, self.ridge = position, anomalies, calibrate, ridge
         self.max_rows, self.seed = max_rows, seed
         self.forests = nn.ModuleDict({name: RegionForest() for name in self.shapes})
-        self.window = _window(self.grown[-1], self.block, calibrate, bool(corrected))
+        self.window = window_of(self.grown[-1], self.block, calibrate, bool(corrected))
 
     def setup_inputs(self, inputs: Inputs) -> None:
         self.covariates = Covariates(inputs, self.chosen, self.corrected)
@@ -274,59 +272,3 @@ class WindowForest(GapFiller):
         if self.anomalies:
             return self.in_units(values[:, None], batch)[:, 0]
         return self.inputs.mean + self.inputs.anomaly_scale * values
-
-
-def _window(largest: tuple[int, int], block: tuple[int, int, int], calibrate: bool, whole_record: bool) -> Window:
-    """Window and reach: multiples of the block, so that blocks lie the same in all tiles."""
-
-    def multiple(reach: int, size: int) -> int:
-        return math.ceil(reach / size) * size
-
-    side, days = largest
-    share_days, share = block[:2]
-    # estimates around the core are smoothed into it; their blocks reach to the next multiple
-    around = multiple(KERNEL // 2, share) if calibrate else 0
-    halo_cells, halo_days = multiple(around + side, share), multiple(days, share_days)
-    cells = multiple(CORE_CELLS, share) + 2 * halo_cells
-    if whole_record:
-        return Window(None, cells, None, halo_cells)
-    return Window(multiple(CORE_DAYS, share_days) + 2 * halo_days, cells, halo_days, halo_cells)
-
-
-def _shapes(preset: str, zones: Mapping[int, str], own: Mapping[str, int | float | None]) -> dict[str, ForestShape]:
-    for key, name in {"preset": preset, **{f"zones.{code}": name for code, name in zones.items()}}.items():
-        if name not in PRESETS:
-            raise ConfigError(f"model.{key}={name}: expected one of {', '.join(PRESETS)}")
-    for code in zones:
-        if not isinstance(code, int):
-            raise ConfigError(f"model.zones: found the code '{code}', expected whole numbers")
-    for key, value in own.items():
-        least = {"min_samples_split": 2, "max_features": 0}.get(key, 1)
-        if value is not None and (value < least or (key == "max_features" and not 0 < value <= 1)):
-            expected = "a share above 0 and up to 1" if key == "max_features" else f"at least {least}"
-            raise ConfigError(f"model.{key}={value}: expected {expected}")
-    given = {key: value for key, value in own.items() if value is not None}
-    names = dict.fromkeys([preset, *zones.values()])
-    return {name: ForestShape(**{**vars(PRESETS[name]), **given}) for name in names}
-
-
-def _check(
-    cells: Sequence[int],
-    days: Sequence[int],
-    per_covariate: int,
-    fewest: int,
-    share: tuple[int, int],
-    max_rows: int,
-    ridge: float,
-) -> None:
-    if len(cells) != 2 or not 1 <= cells[0] <= cells[1] or any(c % 2 == 0 for c in cells):
-        raise ConfigError(f"model.cells={list(cells)}: expected [smallest, largest], both odd")
-    if len(days) != 2 or not 0 <= days[0] <= days[1]:
-        raise ConfigError(f"model.days={list(days)}: expected [smallest, largest], both at least 0")
-    if min(per_covariate, *share, max_rows) < 1 or fewest < 4:
-        raise ConfigError(
-            f"model.samples_per_covariate={per_covariate}, share_cells={share[0]}, share_days={share[1]}, "
-            f"max_rows={max_rows}, fewest={fewest}: expected at least 1, and 4 for fewest"
-        )
-    if not ridge > 0:
-        raise ConfigError(f"model.ridge={ridge}: expected more than 0")

@@ -20,7 +20,7 @@ from sgdsm.models.local.presets import ForestShape
 from sgdsm.models.local.trees import binned, forest_means, grow, poisson_counts, quantile_edges
 
 FOLDS = 3
-MLR_RIDGE = 1e-2  # in samples: columns that do not vary in a window do no harm
+MLR_RIDGE = 1.0  # in samples: without, columns that hardly vary in a window spoil it
 
 
 class Samples(NamedTuple):
@@ -57,17 +57,17 @@ def shared_forest(samples: Samples, shape: ForestShape, slots: int, seed: int) -
     return found[:, number:], found[:, :number]
 
 
-def linear(samples: Samples) -> Estimates:
-    """Multiple linear regression, all blocks in one solve."""
+def linear(samples: Samples, ridge: float = MLR_RIDGE) -> Estimates:
+    """Multiple linear regression, all blocks in one solve. ridge: how strongly slopes are drawn to 0, in samples."""
     x, target = standardised(samples)
     weight = samples.mask.double()[..., None]
     design = torch.cat([torch.ones_like(x[..., :1]), x], 2) * weight
     mean = _mean(samples).double()
     y = (samples.y - mean) * weight[..., 0]
     gram = design.transpose(1, 2) @ design
-    ridge = torch.full((gram.shape[1],), MLR_RIDGE, dtype=gram.dtype, device=gram.device)
-    ridge[0] = 0
-    inverse = torch.linalg.inv(gram + torch.diag(ridge))
+    shrink = torch.full((gram.shape[1],), ridge, dtype=gram.dtype, device=gram.device)
+    shrink[0] = 0
+    inverse = torch.linalg.inv(gram + torch.diag(shrink))
     slope = (inverse @ (design.transpose(1, 2) @ y[..., None]))[..., 0]
     leverage = ((design @ inverse) * design).sum(2)
     fitted = (design @ slope[..., None])[..., 0]
