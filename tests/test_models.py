@@ -44,6 +44,7 @@ SMALLER = {
         *(f"model.filler.{word}" for word in ("layers=2", "width=16", "samples=3", "passes=1")),
     ],
     "seamless_dense": ["model.width=16", "model.blocks=1", "model.window_cells=16", "model.passes=2"],
+    "window_forest": ["model.trees=5", "model.min_samples_split=12"],
     "stack": [
         *(f"model.members.{name}.passes=1" for name in ("xgboost", "one", "two")),
         *(f"model.members.{name}.{word}" for name in ("one", "two") for word in ("width=8", "window_days=60")),

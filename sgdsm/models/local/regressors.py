@@ -1,0 +1,193 @@
+"""Regressions of the samples of many blocks: the forest of LIU and the models it is compared with.
+
+Each gives the estimates of the targets and, for the residual calibration, out-of-sample estimates of the samples
+themselves: those of the forest are out-of-bag, those of the linear regression leave one out, those of the others come
+from cross-fitting in three parts. LIU says neither how its comparison models were set (its supplement does) nor what
+residuals they had: their settings are ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sgdsm.models.local.presets import ForestShape
+from sgdsm.models.local.trees import binned, forest_means, grow, poisson_counts, quantile_edges
+
+FOLDS = 3
+MLR_RIDGE = 1.0  # in samples: without, columns that hardly vary in a window spoil it
+
+
+class Samples(NamedTuple):
+    """Samples and targets of G blocks, padded to the largest: x (G, n, F), y (G, n), mask (G, n), x of the targets
+    (G, m, F), mask (G, m). slot: where in its block's window a sample lies, (G, n)."""
+
+    x: Tensor
+    y: Tensor
+    mask: Tensor
+    target: Tensor
+    target_mask: Tensor
+    slot: Tensor
+
+
+# estimates of the targets (G, m) and out-of-sample estimates of the samples (G, n); NaN where there is none
+Estimates = tuple[Tensor, Tensor]
+Regressor = Callable[[Samples], Estimates]
+
+
+def shared_forest(samples: Samples, shape: ForestShape, slots: int, seed: int) -> Estimates:
+    """Forests of all blocks at once. slots: of a window; a sample's place in it decides which trees take it, so that
+    the result does not depend on which blocks come together."""
+    generator = torch.Generator().manual_seed(seed)
+    table = poisson_counts((shape.trees, slots), generator).to(samples.x.device)
+    mean = _mean(samples)
+    edges = quantile_edges(samples.x, samples.mask)
+    bins = binned(torch.cat([samples.x, samples.target], 1), edges)
+    counts = torch.where(samples.mask[:, None], table[:, samples.slot].transpose(0, 1), 0.0)
+    number = samples.x.shape[1]
+    trees = grow(bins[:, :number].contiguous(), samples.y - mean, counts, shape, generator)
+    none = torch.zeros(len(counts), shape.trees, samples.target.shape[1], device=counts.device)
+    mask = torch.cat([samples.mask, samples.target_mask], 1)
+    found = forest_means(trees, bins, torch.cat([counts, none], 2), mask) + mean
+    return found[:, number:], found[:, :number]
+
+
+def linear(samples: Samples, ridge: float = MLR_RIDGE) -> Estimates:
+    """Multiple linear regression, all blocks in one solve. ridge: how strongly slopes are drawn to 0, in samples."""
+    x, target = standardised(samples)
+    weight = samples.mask.double()[..., None]
+    design = torch.cat([torch.ones_like(x[..., :1]), x], 2) * weight
+    mean = _mean(samples).double()
+    y = (samples.y - mean) * weight[..., 0]
+    gram = design.transpose(1, 2) @ design
+    shrink = torch.full((gram.shape[1],), ridge, dtype=gram.dtype, device=gram.device)
+    shrink[0] = 0
+    inverse = torch.linalg.inv(gram + torch.diag(shrink))
+    slope = (inverse @ (design.transpose(1, 2) @ y[..., None]))[..., 0]
+    leverage = ((design @ inverse) * design).sum(2)
+    fitted = (design @ slope[..., None])[..., 0]
+    out_of_sample = y - (y - fitted) / (1 - leverage).clamp(min=1e-3)
+    estimate = slope[:, :1] + (target @ slope[:, 1:, None])[..., 0]
+    return (estimate + mean).float(), (out_of_sample + mean).float()
+
+
+def literal_forest(samples: Samples, shape: ForestShape, seed: int) -> Estimates:
+    """scikit-learn's forest in each block, one after the other."""
+    from sklearn.ensemble import RandomForestRegressor
+
+    def forest(x: np.ndarray, y: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        trees = RandomForestRegressor(
+            n_estimators=shape.trees,
+            max_depth=shape.max_depth,
+            min_samples_split=shape.min_samples_split,
+            max_features=shape.max_features,
+            random_state=seed,
+        )
+        trees.fit(x, y)
+        return trees.predict(target), _out_of_bag(trees, x)
+
+    return _one_by_one(samples, forest)
+
+
+def _out_of_bag(forest: Any, x: np.ndarray) -> np.ndarray:
+    """Mean over the trees that did not meet a sample, NaN where there is none (oob_score would warn, and give 0)."""
+    met = np.stack([np.bincount(drawn, minlength=len(x)) > 0 for drawn in forest.estimators_samples_])
+    each = np.stack([tree.predict(x) for tree in forest.estimators_])
+    number = (~met).sum(0)
+    return np.where(number, (each * ~met).sum(0) / np.maximum(number, 1), np.nan)
+
+
+def one_by_one(samples: Samples, make: Callable[[], Any]) -> Estimates:
+    """A model with `fit` and `predict` in each block, on standardised samples and values."""
+    x, target = standardised(samples)
+    standard = samples._replace(x=x, target=target)
+
+    def cross_fitted(x: np.ndarray, y: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        mean, spread = y.mean(), max(float(y.std()), 1e-6)
+        z, fold, own = (y - mean) / spread, np.arange(len(y)) % FOLDS, np.empty(len(y))
+        for part in range(FOLDS):
+            own[fold == part] = make().fit(x[fold != part], z[fold != part]).predict(x[fold == part])
+        return make().fit(x, z).predict(target) * spread + mean, own * spread + mean
+
+    return _one_by_one(standard, cross_fitted)
+
+
+def support_vectors() -> Any:
+    """Support vector regression with Gaussian kernels."""
+    from sklearn.svm import SVR
+
+    return SVR(C=1.0, epsilon=0.1)
+
+
+def neural_network(seed: int) -> Any:
+    """One hidden layer of 8 units."""
+    from sklearn.neural_network import MLPRegressor
+
+    # a fixed, small number of steps: what a window of a hundred samples bears
+    return _Quiet(MLPRegressor(hidden_layer_sizes=(8,), solver="lbfgs", alpha=1.0, max_iter=60, random_state=seed))
+
+
+def boosted_trees(seed: int) -> Any:
+    """Gradient-boosted trees."""
+    from xgboost import XGBRegressor
+
+    return XGBRegressor(n_estimators=40, max_depth=3, learning_rate=0.1, subsample=0.8, n_jobs=1, random_state=seed)
+
+
+class _Quiet:
+    """A model that says nothing when its steps end before it has converged."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+
+    def fit(self, x: np.ndarray, y: np.ndarray) -> Any:
+        import warnings
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return self.model.fit(x, y)
+
+
+def comparison_model(name: str, seed: int) -> Regressor:
+    """The regression of a name other than 'forest'."""
+    if name == "mlr":
+        return linear
+    makers: dict[str, Callable[[], Any]] = {
+        "svm": support_vectors,
+        "ann": partial(neural_network, seed),
+        "xgboost": partial(boosted_trees, seed),
+    }
+    return partial(one_by_one, make=makers[name])
+
+
+def standardised(samples: Samples) -> tuple[Tensor, Tensor]:
+    """Covariates of samples and targets with mean 0 and standard deviation 1 over the block's samples; float64."""
+    weight = samples.mask.double()[..., None]
+    number = weight.sum(1, keepdim=True)
+    x, target = samples.x.double(), samples.target.double()
+    mean = (x * weight).sum(1, keepdim=True) / number
+    spread = (((x - mean).square() * weight).sum(1, keepdim=True) / number).sqrt()
+    # of a column that does not vary among the samples nothing is known
+    scale = torch.where(spread > 1e-6, 1 / spread.clamp(min=1e-6), 0.0)
+    return (x - mean) * scale * weight, (target - mean) * scale
+
+
+def _mean(samples: Samples) -> Tensor:
+    number = samples.mask.sum(1, keepdim=True)
+    return torch.where(samples.mask, samples.y, 0.0).sum(1, keepdim=True) / number
+
+
+def _one_by_one(
+    samples: Samples, estimate: Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+) -> Estimates:
+    x, y, mask, target, target_mask, _ = (part.cpu().numpy() for part in samples)
+    targets, own = np.full(target_mask.shape, np.nan, np.float32), np.full(mask.shape, np.nan, np.float32)
+    for g in range(len(x)):
+        kept, asked = mask[g], target_mask[g]
+        targets[g, asked], own[g, kept] = estimate(x[g, kept], y[g, kept], target[g, asked])
+    return torch.from_numpy(targets).to(samples.x.device), torch.from_numpy(own).to(samples.x.device)

@@ -1,0 +1,274 @@
+"""Regression in adaptive windows of space and time with calibrated residuals (Liu et al., HESS 27, 577, 2023: LIU)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sgdsm.cube import ConfigError, log
+from sgdsm.data.batch import Batch, Filled
+from sgdsm.data.scaling import Inputs
+from sgdsm.models.base import GapFiller
+from sgdsm.models.local.blocks import Blocks, Chunk, stages
+from sgdsm.models.local.covariates import Covariates
+from sgdsm.models.local.gwr import KERNEL, bisquare, coefficients, smoothed
+from sgdsm.models.local.region import RegionForest
+from sgdsm.models.local.regressors import (
+    Regressor,
+    Samples,
+    comparison_model,
+    literal_forest,
+    shared_forest,
+    standardised,
+)
+from sgdsm.models.local.settings import check_sizes, shapes_of, window_of
+
+AT_ONCE = 400_000
+ROWS_DRAWN = 11
+
+
+class WindowForest(GapFiller):
+    """A random forest for every value that is wanted, on the seen values around it.
+
+    The window around a value grows until it holds enough samples; where even the largest one holds too few, the
+    region's forest, which is fitted in training to all values, stands in, and where that is not there the
+    climatology. The forest's out-of-bag residuals are interpolated by geographically weighted regression on position
+    and covariates, smoothed, and added (Eqs. 5-6).
+
+    What LIU leaves open is ours, so this is inspired by it: days and cells grow by turns; the bandwidth of the GWR is
+    half the width of the window, its distances are in cells and leave out days; windows that stay short of samples
+    are used as they are down to `fewest`; a covariate with gaps is regressed on with its mask in place of being left
+    out; regression is on standardised columns with a small ridge.
+
+    windows: whether to regress in windows; without, the region's forest does it all (LIU's 'global regression').
+    cells: across the window, smallest and largest, odd. days: on each side of the day, smallest and largest.
+    samples_per_covariate: how many samples let a window stop growing. fewest: samples that a window must hold.
+    share_cells, share_days: size of the boxes of neighbouring values that share one regression on the samples of all
+        their windows; 1 and 1: one for each value, as in the paper, by scikit-learn's forest (slow).
+    regressor: the forest, or what LIU compares it with in the same windows.
+    preset: climate region whose forest (Table 3) is used. zone: a static variable with codes of climate regions;
+        zones: preset of each code, others have `preset`. trees, max_depth, min_samples_split, max_features: in place
+        of a preset's.
+    covariates: names of those to use; null: all. corrected: those that are soil moisture of a model, brought to the
+        satellite's mean and spread in each cell (Eq. 4); the whole record is then in memory.
+    position: whether day, row and column are covariates of the windows' regressions (place and season in the
+        region's); in the paper they are not. Where there is no other covariate they are in any case.
+    anomalies: whether the values regressed on are departures from the cell's climatology; in the paper they are not.
+    calibrate: whether to add the residuals. ridge: of the GWR, in samples: how strongly slopes are drawn to 0.
+    max_rows: most values that a region's forest is fitted to. seed: of all random numbers.
+    """
+
+    passes = 1
+    trains_on_cores = True
+
+    def __init__(
+        self,
+        windows: bool = True,
+        cells: tuple[int, int] = (5, 7),
+        days: tuple[int, int] = (1, 4),
+        samples_per_covariate: int = 8,
+        fewest: int = 10,
+        share_cells: int = 3,
+        share_days: int = 2,
+        regressor: Literal["forest", "mlr", "svm", "ann", "xgboost"] = "forest",
+        preset: str = "semi_arid",
+        zone: str | None = None,
+        zones: dict[int, str] | None = None,
+        trees: int | None = 20,
+        max_depth: int | None = None,
+        min_samples_split: int | None = None,
+        max_features: float | None = None,
+        covariates: Sequence[str] | None = None,
+        corrected: Sequence[str] = (),
+        position: bool = False,
+        anomalies: bool = True,
+        calibrate: bool = True,
+        ridge: float = 10.0,
+        max_rows: int = 20_000,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        check_sizes(cells, days, samples_per_covariate, fewest, (share_cells, share_days), max_rows, ridge)
+        if not windows and (calibrate or regressor != "forest"):
+            raise ConfigError(
+                f"model.windows=false: expected calibrate=false and regressor=forest, found {calibrate}, {regressor}"
+            )
+        self.windows, self.block = windows, (share_days, share_cells, share_cells)
+        self.grown = stages(cells, days)
+        self.samples_per_covariate, self.fewest = samples_per_covariate, fewest
+        self.regressor, self.literal = regressor, share_cells == share_days == 1
+        own = {"trees": trees, "max_depth": max_depth, "min_samples_split": min_samples_split}
+        self.shapes = shapes_of(preset, zones or {}, {**own, "max_features": max_features})
+        self.preset, self.zone, self.zones = preset, zone, dict(zones or {})
+        self.chosen, self.corrected = covariates, list(corrected)
+        self.position, self.anomalies, self.calibrate, self.ridge = position, anomalies, calibrate, ridge
+        self.max_rows, self.seed = max_rows, seed
+        self.forests = nn.ModuleDict({name: RegionForest() for name in self.shapes})
+        self.window = window_of(self.grown[-1], self.block, calibrate, bool(corrected))
+
+    def setup_inputs(self, inputs: Inputs) -> None:
+        self.covariates = Covariates(inputs, self.chosen, self.corrected)
+        self.at = self.position or not self.covariates.count
+        if self.zone is not None and self.zone not in inputs.static:
+            raise ConfigError(f"model.zone={self.zone}: expected one of {', '.join(inputs.static) or 'no variable'}")
+
+    def configure_optimizers(self) -> None:
+        return None
+
+    def on_train_start(self) -> None:
+        self._rows: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
+
+    def training_step(self, batch: Batch, index: int) -> None:
+        """Keep a random part of the values of each region; fit its forest once the last batch has come."""
+        rng = np.random.default_rng([ROWS_DRAWN, self.seed, index])
+        columns, truth = self._columns(batch, region=True), self._to_regress(batch.truth, batch)
+        for name, there in self._regions(batch):
+            place = (batch.wanted[:, 0] & there).nonzero(as_tuple=True)
+            x, y = columns.movedim(1, -1)[place], truth[place]
+            new = (x, y, torch.from_numpy(rng.random(len(y))).to(y.device))
+            old = self._rows.get(name, tuple(part[:0] for part in new))
+            parts = [torch.cat(pair) for pair in zip(old, new, strict=True)]
+            # those with the smallest random numbers: each value stays with the same probability
+            first = parts[2].argsort()[: self.max_rows]
+            self._rows[name] = (parts[0][first], parts[1][first], parts[2][first])
+        if index + 1 == self.trainer.num_training_batches:
+            self._fit()
+
+    def _fit(self) -> None:
+        for name, (x, y, _) in self._rows.items():
+            if len(y) >= self.fewest:
+                log.info("fitting the forest of region '%s' to %d rows of %d columns", name, *x.shape)
+                forest = self.forests[name]
+                assert isinstance(forest, RegionForest)
+                forest.fit(x, y, self.shapes[name], self.seed)
+        self._rows = {}
+
+    def fill(self, batch: Batch) -> Filled:
+        wanted = batch.wanted[:, 0]
+        estimate = self._by_region(batch)
+        if self.windows and wanted.any():
+            columns, values = self._columns(batch), self._to_regress(batch.sm, batch)
+            for b in range(len(wanted)):
+                if wanted[b].any():
+                    one = Batch(*(field[b : b + 1] for field in batch))
+                    estimate[b] = self._in_windows(one, columns[b], values[b], estimate[b])
+        return Filled(self._from_regressed(estimate, batch)[:, None])
+
+    def _in_windows(self, batch: Batch, columns: Tensor, values: Tensor, estimate: Tensor) -> Tensor:
+        """Estimates of one window (T, H, W), those of the region where there are too few samples.
+
+        columns: (F, T, H, W). values, estimate: (T, H, W), in the units that are regressed.
+        """
+        asked = batch.wanted[0, 0]
+        if self.calibrate:  # smoothing looks at the estimates around
+            near = nn.functional.max_pool2d(asked.float()[:, None], KERNEL, 1, KERNEL // 2)[:, 0] > 0
+            asked = near & batch.land[0, 0]
+        days, rows, columns_ = asked.shape
+        blocks = Blocks((days, rows, columns_), self.block, self.grown)
+        table, y, seen = (blocks.padded(part) for part in (columns, values, batch.seen[0, 0]))
+        table = table.T.contiguous()
+        found, residual = (torch.full_like(y, torch.nan) for _ in range(2))
+        enough = self.samples_per_covariate * max(1, self.covariates.count)
+        for name, there in self._regions(batch):
+            regress = self._regressor(name, blocks)
+            most = AT_ONCE // max(self.shapes[name].trees, 2 * table.shape[1])
+            for chunk in blocks.chunks(seen, blocks.padded(asked & there[0]), enough, self.fewest, most):
+                samples = self._samples(chunk, table, y)
+                targets, own = regress(samples)
+                places = chunk.targets[chunk.target_mask]
+                found[places] = targets[chunk.target_mask]
+                if self.calibrate:
+                    residual[places] = self._residuals(chunk, samples, samples.y - own)[chunk.target_mask]
+        found, residual = blocks.cropped(found), blocks.cropped(residual)
+        known = found.isfinite()
+        if self.calibrate:
+            found = found + smoothed(residual.nan_to_num(), known & residual.isfinite())
+        return torch.where(known, found, estimate)
+
+    def _regressor(self, name: str, blocks: Blocks) -> Regressor:
+        if self.regressor != "forest":
+            return comparison_model(self.regressor, self.seed)
+        if self.literal:
+            return partial(literal_forest, shape=self.shapes[name], seed=self.seed)
+        return partial(shared_forest, shape=self.shapes[name], slots=len(blocks.offsets), seed=self.seed)
+
+    def _samples(self, chunk: Chunk, table: Tensor, y: Tensor) -> Samples:
+        x, target = table[chunk.samples], table[chunk.targets]
+        if self.at:
+            x, target = torch.cat([x, chunk.sample_at], 2), torch.cat([target, chunk.target_at], 2)
+        return Samples(x, y[chunk.samples], chunk.sample_mask, target, chunk.target_mask, chunk.slot)
+
+    def _residuals(self, chunk: Chunk, samples: Samples, residual: Tensor) -> Tensor:
+        """Residuals at the targets by GWR on row, column and covariates, (G, m)."""
+        covariates = samples.x.shape[2] - (3 if self.at else 0)
+        x, target = (
+            torch.cat([values[..., :covariates], at[..., 1:]], 2)
+            for values, at in ((samples.x, chunk.sample_at), (samples.target, chunk.target_at))
+        )
+        z, zt = standardised(samples._replace(x=x, target=target))
+        known = samples.mask & residual.isfinite()
+        distance = torch.cdist(chunk.target_at[..., 1:].double(), chunk.sample_at[..., 1:].double())
+        weights = bisquare(distance, chunk.side.double()[:, None, None] + 0.5) * known[:, None]
+        one, one_t = torch.ones_like(z[..., :1]), torch.ones_like(zt[..., :1])
+        y = torch.where(known, residual, 0.0).double()
+        z, zt = torch.cat([one, z], 2), torch.cat([one_t, zt], 2)
+        together = max(1, AT_ONCE // (z.shape[1] * z.shape[2] ** 2))
+        parts = zip(z.split(together), y.split(together), weights.split(together), strict=True)
+        slopes = torch.cat([coefficients(a, b, w, self.ridge) for a, b, w in parts])
+        return (slopes * zt).sum(2).float()
+
+    def _by_region(self, batch: Batch) -> Tensor:
+        """Estimates by the region's forest, the climatology where there is none; (B, T, H, W) as regressed."""
+        estimate = self._to_regress(torch.zeros_like(batch.sm), batch)
+        columns = self._columns(batch, region=True)
+        for name, there in self._regions(batch):
+            place = (batch.wanted[:, 0] & there).nonzero(as_tuple=True)
+            forest = self.forests[name]
+            assert isinstance(forest, RegionForest)
+            if len(place[0]) and forest.trees is not None:
+                estimate[place] = forest(columns.movedim(1, -1)[place])
+        return estimate
+
+    def _columns(self, batch: Batch, region: bool = False) -> Tensor:
+        """Covariates (B, F, T, H, W); of the region with place and season."""
+        # of the seen values whatever is regressed: Eq. 4 compares soil moisture, not its anomalies
+        columns = self.covariates.of(batch, self._standard(batch.sm, batch))
+        if not (region and self.at):
+            return columns
+        size = columns.shape[2:]
+        place = batch.place[:, :, None].expand(-1, -1, *size)
+        season = batch.season[..., None, None].expand(-1, -1, *size)
+        return torch.cat([columns, place, season], 1)
+
+    def _regions(self, batch: Batch) -> list[tuple[str, Tensor]]:
+        """Names of presets, and where each holds, (B, 1, H, W) bool."""
+        shape = batch.static[:, :1].shape
+        if self.zone is None:
+            return [(self.preset, torch.ones(shape, dtype=torch.bool, device=batch.static.device))]
+        scaler = self.inputs.scalers[self.zone]
+        codes = batch.static[:, self.inputs.static.index(self.zone)][:, None] * scaler.scale + scaler.offset
+        codes = codes.round().long()
+        index = torch.full_like(codes, list(self.shapes).index(self.preset))
+        for code, name in self.zones.items():
+            index[codes == code] = list(self.shapes).index(name)
+        return [(name, index == k) for k, name in enumerate(self.shapes)]
+
+    def _standard(self, anomaly: Tensor, batch: Batch) -> Tensor:
+        values = (self.in_units(anomaly, batch) - self.inputs.mean) / self.inputs.anomaly_scale
+        return values[:, 0]
+
+    def _to_regress(self, anomaly: Tensor, batch: Batch) -> Tensor:
+        """From anomalies (B, 1, T, H, W) to what is regressed, about 0 and 1, (B, T, H, W)."""
+        return anomaly[:, 0].clone() if self.anomalies else self._standard(anomaly, batch)
+
+    def _from_regressed(self, values: Tensor, batch: Batch) -> Tensor:
+        """From what is regressed to the target's units, (B, T, H, W)."""
+        if self.anomalies:
+            return self.in_units(values[:, None], batch)[:, 0]
+        return self.inputs.mean + self.inputs.anomaly_scale * values
