@@ -20,6 +20,7 @@ from sgdsm.alone import alone
 from sgdsm.config import check_config, config_folder
 from sgdsm.cube import ConfigError, log
 from sgdsm.download.products import download
+from sgdsm.explaining import explain
 from sgdsm.preparing import describe, export, prepare
 from sgdsm.words import log_to_screen, one_line, quoted, unknown_setting
 
@@ -30,6 +31,7 @@ USAGE = """usage: python -m sgdsm COMMAND key=value ...
   predict   run=PATH output=FILE [time=A:B] [bbox=[..]]   fill a cube
   evaluate  run=PATH | filled=.. truth=.. visible=..      score a run, or any filled file
   compare   RUN RUN ... | experiment=E                    one table of several runs
+  explain   run=PATH                                      what a run's estimates rest on: a table and a figure
   chain     experiment=E                                  steps that build on one another, and one table
   prepare   data=RECIPE                                   a cube from product files
   describe  CUBE                                          what is in a cube, in words and a figure
@@ -322,6 +324,7 @@ COMMANDS: dict[str, Callable[[dict[str, Any]], None]] = {
     "chain": chain,
     "predict": predict,
     "evaluate": evaluate,
+    "explain": explain,
     "compare": compare,
     "prepare": prepare,
     "describe": describe,

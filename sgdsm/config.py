@@ -23,6 +23,7 @@ KEYS = {
     "chain": {*GROUPS, "seed", "chain", "output"},
     "prepare": {"data", "workers", "on_bad_file", "block_days"},
     "describe": {"cube", "figure"},
+    "explain": {"run", "output", "block_days"},
     "export": {"cube", "output", "layout"},
     "download": {"product", "start", "end", "output", "workers", *PRODUCT_OPTIONS},
 }

@@ -30,6 +30,8 @@ VARIANTS = [
     "seamless trainer.precision=bf16-mixed model.muon_rate=null",
     "seamless model.observations=false",
     "seamless model.neighbours=false gaps=matched",
+    "xgboost model.quantiles=[0.05,0.95] model.early_stopping_rounds=5",
+    "xgboost model.spill=true model.monotone={precipitation:1}",
 ]
 SMALLER = {
     "pconv3d": ["model.channels=8", "model.layers=1", "model.window_days=32", "model.passes=2"],
