@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import errno
+import subprocess
 import sys
 import tempfile
 from itertools import pairwise
@@ -12,15 +14,18 @@ import numpy as np
 import pytest
 import torch
 import xgboost
+from conftest import SMALL_WORLD, TINY_TREES
+from test_models import filled, settings_of
 
 from sgdsm.build import build
 from sgdsm.cube import ConfigError, SgdsmError
 from sgdsm.data.rows import to_rows
+from sgdsm.explaining import of_trees, with_permutation
 from sgdsm.models.base import GapFiller
 from sgdsm.models.boosting import Fitting
 from sgdsm.models.kept_rows import KeptRows
+from sgdsm.models.tree import TreeFiller
 from sgdsm.training import Task, fit, prepare
-from tests.test_models import filled, settings_of
 
 SQUARED = {"objective": "reg:squarederror", "tree_method": "hist", "seed": 0, "nthread": 1, "subsample": 0.7}
 NAMES = ["a", "b", "c", "d", "e"]
@@ -235,3 +240,71 @@ def test_a_cluster_without_its_packages_ends_in_one_line(monkeypatch, tmp_path):
     task = prepare(settings_of("xgboost", "model.cluster=true", "model.passes=1"))
     with pytest.raises(ConfigError, match=r"model.cluster=true: .*; pip install 'sgdsm\[cluster\]'"):
         fit(task, tmp_path)
+
+
+PEAK = """
+import sys
+from pathlib import Path
+import numpy as np
+from sgdsm.models.boosting import Fitting
+from sgdsm.models.kept_rows import KeptRows
+
+come, spill = int(sys.argv[1]), sys.argv[2] == "disk"
+rows, rng = KeptRows(int(sys.argv[3]), 0, spill), np.random.default_rng(0)
+for index in range(come // 1000):
+    features = rng.random((1000, 90), np.float32)
+    rows.add(features, features[:, 0], (0, index))
+Fitting([f"f{k}" for k in range(90)], 2).fit([{"tree_method": "hist", "nthread": 1, "max_depth": 4}], rows, rows)
+print(next(line for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line).split()[1])
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of a process is read from /proc")
+@pytest.mark.parametrize("where", ["memory", "disk"])
+def test_ten_times_the_rows_take_the_same_memory(where):
+    def peak(come: int, most: int = 20_000) -> int:
+        words = [sys.executable, "-W", "ignore", "-c", PEAK, str(come), where, str(most)]
+        return int(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
+
+    few = peak(20_000)
+    assert peak(200_000) < 1.2 * few
+    if where == "memory":
+        assert peak(200_000, most=200_000) > 1.2 * few, "without the bound the test would show nothing"
+
+
+@pytest.mark.parametrize("model", ["xgboost", "seamless"])
+def test_importances_find_what_the_target_rests_on(model, tmp_path):
+    task = prepare(settings_of(model))
+    fit(task, tmp_path)
+    filler = task.filler
+    scene = task.data.scene_of(task.split.scenarios["validation"])
+    before = scene.dynamic.copy(), scene.static.copy()
+    trees = of_trees(filler, task.data) if isinstance(filler, TreeFiller) else []
+    found = {one.name: one for one in with_permutation(trees, filler, scene, 30) if one.kind == "covariate"}
+    np.testing.assert_array_equal(scene.dynamic, before[0])
+    np.testing.assert_array_equal(scene.static, before[1])
+    assert {*filler.inputs.dynamic, *filler.inputs.static} <= set(found)
+    measured = {name: one.permutation for name, one in found.items() if one.permutation is not None}
+    assert set(measured) == {*filler.inputs.dynamic, *filler.inputs.static}
+    assert max(measured, key=measured.get) == "precipitation"
+    rain = found["precipitation"]
+    assert 0 < rain.permutation_lower <= rain.permutation <= rain.permutation_upper
+    if trees:
+        assert sum(one.gain for one in trees if one.kind == "feature") == pytest.approx(1)
+        assert sum(one.gain for one in trees if one.kind == "covariate") == pytest.approx(1)
+        assert {one.source for one in trees} == set(found)
+
+
+def test_explain_writes_a_table_and_a_figure(run_command, tmp_path):
+    code, out, err = run_command("train", *TINY_TREES, *SMALL_WORLD, "trainer.progress=false", "hydra.run.dir=run")
+    assert code == 0, err
+    code, out, err = run_command("explain", "run=run", "output=told")
+    assert code == 0, err
+    with (tmp_path / "told" / "importances.csv").open() as file:
+        rows = {(row["kind"], row["name"]): row for row in csv.DictReader(file)}
+    assert float(rows["covariate", "precipitation"]["permutation"]) > 0
+    assert rows["feature", "precipitation_mean3"]["source"] == "precipitation"
+    assert rows["covariate", "season"]["permutation"] == ""
+    assert (tmp_path / "told" / "importances.png").stat().st_size > 10_000
+    code, _, err = run_command("explain", "run=run", "block_days=0")
+    assert (code, err.strip()) == (1, "error: block_days=0: expected a whole number of at least 1")

@@ -88,8 +88,8 @@ def _intervals(axis: Axes, found: Sequence[Importance], units: str) -> None:
     axis.axvline(0, color=INK, lw=0.8)
     axis.set_yticks(range(len(shown)), [one.name for one in shown], fontsize=8)
     axis.set_ylim(-0.6, len(shown) - 0.4)
-    axis.set_xlabel(f"RMSE grows by [{units}], 95 % interval over blocks of days")
-    axis.set_title("covariates permuted", fontsize=10)
+    axis.set_xlabel(f"RMSE grows by [{units}]")
+    axis.set_title("covariates permuted (95 % interval over blocks of days)", fontsize=10)
 
 
 def _numbers(values: Sequence[float | None]) -> list[float]:
