@@ -66,9 +66,9 @@ class Fitting:
     ) -> list[xgboost.Booster]:
         """As `fit`, on the workers of a dask cluster, each with its share of the rows.
 
-        Raises ConfigError without the packages of the extra `cluster`, or where no scheduler answers.
+        Raises ConfigError where no scheduler answers.
         """
-        from_dask = _xgboost_dask()
+        from_dask = xgboost_dask()
         with _cluster() as client:
             data = self._dealt(client, rows)
             evals = [] if self.patience is None else [(self._dealt(client, checked, data), "validation")]
@@ -96,7 +96,7 @@ class Fitting:
                     into.append(da.from_delayed(future, array.shape, array.dtype))
         rows.forget()
         features, truth = (da.concatenate(piece) for piece in pieces)
-        return _xgboost_dask().DaskQuantileDMatrix(client, features, truth, feature_names=self.names, ref=ref)
+        return xgboost_dask().DaskQuantileDMatrix(client, features, truth, feature_names=self.names, ref=ref)
 
     def _stopping(self, evals: list[Any]) -> dict[str, Any]:
         return {"evals": evals, "early_stopping_rounds": self.patience, "verbose_eval": False} if evals else {}
@@ -109,9 +109,10 @@ class Fitting:
         return booster[: best + 1]
 
 
-def _xgboost_dask() -> Any:
+def xgboost_dask() -> Any:
+    """XGBoost's module for dask; ConfigError without the packages that it needs, distributed and pyarrow."""
     try:
-        from xgboost import dask  # it needs distributed and pyarrow
+        from xgboost import dask
     except ImportError as error:
         raise ConfigError(f"model.cluster=true: {error}; pip install 'sgdsm[cluster]'") from error
     return dask

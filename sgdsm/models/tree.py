@@ -17,7 +17,7 @@ from sgdsm.data.batch import Batch, Filled
 from sgdsm.data.rows import HALO_CELLS, HALO_DAYS, features_of, to_rows
 from sgdsm.data.scaling import Inputs
 from sgdsm.models.base import GapFiller, Window
-from sgdsm.models.boosting import Fitting
+from sgdsm.models.boosting import Fitting, xgboost_dask
 from sgdsm.models.kept_rows import KeptRows
 
 ROWS_CHOSEN = 9
@@ -34,9 +34,10 @@ class TreeFiller(GapFiller):
     that max_rows may exceed the memory. cluster: fit on the dask cluster of DASK_SCHEDULER_ADDRESS, or on one made on
     this machine. monotone: covariate -> 1 or -1: the estimate never falls (rises) with its value, today's or before.
     early_stopping_rounds: stop after so many rounds that do not improve the score on the validation draw, and keep the
-    best one; None: fit them all. quantiles: lower and upper one, fitted by boosters of their own for the interval; the
-    standard deviation is that of a normal distribution with the same interval. threads: 0 = all cores. seed: of rows
-    and trees. The other arguments are XGBoost's own.
+    best one; None: fit them all. quantiles: lower and upper one, fitted by boosters of their own for an interval (too
+    narrow as it comes: `uncertainty` calibrates one, around the mean); the standard deviation is that of a normal
+    distribution with this interval. threads: 0 = all cores. seed: of rows and trees. The other arguments are XGBoost's
+    own.
     """
 
     trains_on_cores = True
@@ -95,8 +96,10 @@ class TreeFiller(GapFiller):
         return [_LetsGo()]
 
     def on_train_start(self) -> None:
-        if self.spill and self.device.type != "cpu":
+        if self.spill and self.device.type == "cuda":
             raise ConfigError("model.spill=true keeps rows on disk for a fit on the CPU: add trainer.accelerator=cpu")
+        if self.cluster:
+            xgboost_dask()  # what is missing shows before the passes over the record
         self.rows = KeptRows(self.max_rows, self.seed, self.spill)
 
     def training_step(self, batch: Batch, index: int) -> None:
