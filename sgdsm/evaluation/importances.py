@@ -89,7 +89,7 @@ def _intervals(axis: Axes, found: Sequence[Importance], units: str) -> None:
     axis.set_yticks(range(len(shown)), [one.name for one in shown], fontsize=8)
     axis.set_ylim(-0.6, len(shown) - 0.4)
     axis.set_xlabel(f"RMSE grows by [{units}]")
-    axis.set_title("covariates permuted (95 % interval over blocks of days)", fontsize=10)
+    axis.set_title("covariates permuted (95 % over blocks of days)", fontsize=10)
 
 
 def _numbers(values: Sequence[float | None]) -> list[float]:
