@@ -21,6 +21,7 @@ from sgdsm.config import check_config, config_folder, config_name, renamed
 from sgdsm.correcting import correct_apply, correct_fit
 from sgdsm.cube import ConfigError, log
 from sgdsm.download.products import download
+from sgdsm.explaining import explain
 from sgdsm.preparing import describe, export, prepare
 from sgdsm.selecting import select
 from sgdsm.sweeping import TUNE_EXTRA, RunFailed, Sweep, goes_on, swept, words_of_run
@@ -33,6 +34,7 @@ USAGE = """usage: python -m sgdsm COMMAND key=value ...
   predict   run=PATH output=FILE [time=A:B] [bbox=[..]]   fill a cube
   evaluate  run=PATH | filled=.. truth=.. visible=..      score a run, or any filled file
   compare   RUN RUN ... | experiment=E                    one table of several runs
+  explain   run=PATH                                      what a run's estimates rest on: a table and a figure
   chain     experiment=E                                  steps that build on one another, and one table
   prepare   data=RECIPE                                   a cube from product files
   correct   fit source=.. reference=.. output=FILE        one sensor towards another, cell by cell
@@ -349,6 +351,7 @@ COMMANDS: dict[str, Callable[[dict[str, Any]], float | None]] = {
     "chain": chain,
     "predict": predict,
     "evaluate": evaluate,
+    "explain": explain,
     "compare": compare,
     "prepare": prepare,
     "correct fit": correct_fit,

@@ -27,6 +27,7 @@ KEYS = {
     "correct fit": {*SENSORS, *FITTING, "output", "memory_gib", "trees"},
     "correct apply": {"correction", "source_cube", "output"},
     "describe": {"cube", "figure"},
+    "explain": {"run", "output", "block_days"},
     "select": {"data", "gaps", "splits", "output", "zone"},
     "export": {"cube", "output", "layout", "reasons"},
     "download": {"product", "start", "end", "output", "workers", *PRODUCT_OPTIONS},

@@ -31,6 +31,8 @@ VARIANTS = [
     "seamless model.observations=false",
     "seamless model.neighbours=false gaps=matched",
     "dctpls model.s=gcv model.time_weight=1.0 model.robust=true model.window_cells=8",
+    "xgboost model.quantiles=[0.05,0.95] model.early_stopping_rounds=5",
+    "xgboost model.spill=true model.monotone={precipitation:1}",
 ]
 SMALLER = {
     "pconv3d": ["model.channels=8", "model.layers=1", "model.window_days=32", "model.passes=2"],
@@ -258,17 +260,6 @@ def test_persistence_carries_the_last_value_on():
 
 def prepare_simple(model: str) -> Task:
     return prepare(settings_of(model))
-
-
-def test_trees_keep_a_bounded_random_part_of_the_rows():
-    task = prepare(settings_of("xgboost", "model.max_rows=1000"))
-    trees = task.filler
-    trees.on_train_start()
-    rng = np.random.default_rng(0)
-    for index in range(30):
-        trees._keep(np.full((400, 3), index, np.float32), rng.random(400).astype(np.float32), index)
-        assert sum(len(t) for _, t in trees._rows) <= 1000
-    assert all(len(t) > 0 for _, t in trees._rows), "early batches keep their share"
 
 
 def test_a_window_longer_than_the_record_is_padded(tmp_path):

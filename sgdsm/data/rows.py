@@ -25,6 +25,15 @@ BOXES = (1, 3, 7)
 MEMORIES = (3, 10, 30)
 SAME = 1e-3  # of the spread of the anomalies: a smaller change is none
 NAN = float("nan")
+LAGS = (1, 2, -1)
+# by the first word of a feature's name
+SOURCES = {
+    **dict.fromkeys(("line", "previous", "next"), "seen in the cell"),
+    **dict.fromkeys(("seen", "mean", "departure"), "seen around it"),
+    **dict.fromkeys(("repeats", "change"), "repeat cycle"),
+    **dict.fromkeys(("cos", "sin"), "season"),
+    **dict.fromkeys(("cell", "climatology"), "climatology"),
+}
 
 
 def to_rows(batch: Batch, mask: Tensor, inputs: Inputs) -> tuple[Tensor, Tensor, list[str]]:
@@ -170,7 +179,7 @@ def _covariates(batch: Batch, inputs: Inputs) -> Iterator[tuple[str, Tensor]]:
         present = batch.present[:, c : c + 1]
         values = torch.where(present, batch.dynamic[:, c : c + 1], NAN)
         yield name, values
-        for lag in (1, 2, -1):
+        for lag in LAGS:
             yield f"{name}_lag{lag}", _shift(values, lag)
         filled = batch.dynamic[:, c : c + 1]
         weight = present.to(filled.dtype)
@@ -180,6 +189,21 @@ def _covariates(batch: Batch, inputs: Inputs) -> Iterator[tuple[str, Tensor]]:
             # above its value on dry days, so that it adds up
             dry = float(inputs.scalers[name](np.zeros(1, np.float32))[0])
             yield from _rain_between((filled - dry) * weight, batch.seen, name)
+
+
+def features_of(covariate: str, ahead: bool = True) -> list[str]:
+    """Names of the features that tell of a dynamic covariate. ahead: also those of later days."""
+    lags = [f"_lag{lag}" for lag in LAGS if lag > 0 or ahead]
+    means = [f"_mean{days}" for days in MEMORIES]
+    return [covariate + end for end in ("", *lags, *means, "_since_previous", *(["_until_next"] if ahead else []))]
+
+
+def source_of(feature: str, inputs: Inputs) -> str:
+    """What a feature tells of: the name of a covariate, or one of the values of SOURCES."""
+    for name in inputs.dynamic:
+        if feature in features_of(name):
+            return name
+    return feature if feature in inputs.static else SOURCES[feature.split("_")[0]]
 
 
 def _rain_between(amount: Tensor, seen: Tensor, name: str) -> Iterator[tuple[str, Tensor]]:

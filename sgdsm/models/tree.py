@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+import pytorch_lightning as pl
 import torch
 import xgboost
 from torch import Tensor
 
-from sgdsm.cube import ConfigError, SgdsmError, log
+from sgdsm.cube import ConfigError, SgdsmError, log, suggest
 from sgdsm.data.batch import Batch, Filled
-from sgdsm.data.rows import HALO_CELLS, HALO_DAYS, to_rows
+from sgdsm.data.rows import HALO_CELLS, HALO_DAYS, features_of, to_rows
+from sgdsm.data.scaling import Inputs
 from sgdsm.models.base import GapFiller, Window
+from sgdsm.models.boosting import Fitting, xgboost_dask
+from sgdsm.models.kept_rows import KeptRows
 
-ROWS_KEPT, ROWS_CHOSEN = 5, 9
+ROWS_CHOSEN = 9
 
 
 class TreeFiller(GapFiller):
     """XGBoost on the rows of hidden values (features: `sgdsm.data.rows`), fitted at the end of the last pass.
 
     The target is the anomaly from the cell's climatology. Lightning's loop only brings the batches: manual
-    optimisation, no optimiser, no gradient.
+    optimisation, no optimiser, no gradient. Where Lightning trains on a GPU, XGBoost does; it always fills on the CPU.
 
     passes: gap draws over the record to take rows from. max_rows: most rows kept, a random subset of all; with
-    `features x 4 bytes` each it bounds the memory. threads: 0 = all cores. seed: of rows and trees. The other
-    arguments are XGBoost's own.
+    `features x 4 bytes` each it bounds the memory. spill: keep rows, and XGBoost's copy of them, on disk (TMPDIR), so
+    that max_rows may exceed the memory. cluster: fit on the dask cluster of DASK_SCHEDULER_ADDRESS, or on one made on
+    this machine. monotone: covariate -> 1 or -1: the estimate never falls (rises) with its value, today's or before.
+    early_stopping_rounds: stop after so many rounds that do not improve the score on the validation draw, and keep the
+    best one; None: fit them all. quantiles: lower and upper one, fitted by boosters of their own for an interval (too
+    narrow as it comes: `uncertainty` calibrates one, around the mean); the standard deviation is that of a normal
+    distribution with this interval. threads: 0 = all cores. seed: of rows and trees. The other arguments are XGBoost's
+    own.
     """
 
     trains_on_cores = True
@@ -40,24 +52,55 @@ class TreeFiller(GapFiller):
         parameters: dict[str, Any],
         threads: int,
         seed: int,
+        spill: bool,
+        cluster: bool,
+        monotone: Mapping[str, int] | None,
+        early_stopping_rounds: int | None = None,
+        quantiles: tuple[float, float] | None = None,
     ) -> None:
         super().__init__()
         if min(passes, max_rows, rounds) < 1:
             raise ConfigError(f"model.passes={passes}, max_rows={max_rows}, rounds={rounds}: expected at least 1")
+        if early_stopping_rounds is not None and early_stopping_rounds < 1:
+            raise ConfigError(f"model.early_stopping_rounds={early_stopping_rounds}: expected at least 1, or null")
+        if quantiles is not None and not 0 < quantiles[0] < 0.5 < quantiles[1] < 1:
+            raise ConfigError(
+                f"model.quantiles={list(quantiles)}: expected [lower, upper] with 0 < lower < 0.5 < upper < 1"
+            )
+        for name, sign in (monotone or {}).items():
+            if sign not in (-1, 1):
+                raise ConfigError(f"model.monotone.{name}={sign}: expected 1 (never falls with it) or -1 (never rises)")
         self.automatic_optimization = False
         self.passes, self.max_rows, self.rounds, self.seed = passes, max_rows, rounds, seed
+        self.spill, self.cluster, self.monotone = spill, cluster, dict(monotone or {})
+        self.early_stopping_rounds, self.quantiles = early_stopping_rounds, quantiles
+        self.level = None if quantiles is None else round(quantiles[1] - quantiles[0], 6)
         self.parameters_of_trees = {
             "objective": "reg:squarederror", "tree_method": "hist", "seed": seed, "nthread": threads, **parameters
         }  # fmt: skip
         self.booster: xgboost.Booster | None = None
+        self.bounds: xgboost.Booster | None = None
         self.names: list[str] = []
+
+    def setup_inputs(self, inputs: Inputs) -> None:
+        known = (*inputs.dynamic, *inputs.static)
+        for name in self.monotone:
+            if name not in known:
+                there = ", ".join(known) or "none"
+                raise ConfigError(f"model.monotone: no covariate '{name}'{suggest(name, known)}; there are {there}")
 
     def configure_optimizers(self) -> None:
         return None
 
+    def configure_callbacks(self) -> list[pl.Callback]:
+        return [_LetsGo()]
+
     def on_train_start(self) -> None:
-        self._rows: list[tuple[np.ndarray, np.ndarray]] = []
-        self._kept = self._met = 0
+        if self.spill and self.device.type == "cuda":
+            raise ConfigError("model.spill=true keeps rows on disk for a fit on the CPU: add trainer.accelerator=cpu")
+        if self.cluster:
+            xgboost_dask()  # what is missing shows before the passes over the record
+        self.rows = KeptRows(self.max_rows, self.seed, self.spill)
 
     def training_step(self, batch: Batch, index: int) -> None:
         """Keep the rows of a batch, those with less weight more seldom; fit once the last batch has come."""
@@ -66,7 +109,7 @@ class TreeFiller(GapFiller):
         chosen = batch.wanted.clone()
         chosen[batch.wanted] = torch.from_numpy(rng.random(len(weights), np.float32)).to(weights) < weights
         features, _, self.names = to_rows(batch, chosen, self.inputs)
-        self._keep(features.cpu().numpy(), batch.truth[chosen].cpu().numpy(), index)
+        self.rows.add(features.cpu().numpy(), batch.truth[chosen].cpu().numpy(), (self.current_epoch, index))
         trainer = self.trainer
         if self.current_epoch + 1 == trainer.max_epochs and index + 1 == trainer.num_training_batches:
             self._fit()
@@ -74,48 +117,93 @@ class TreeFiller(GapFiller):
     def fill(self, batch: Batch) -> Filled:
         if self.booster is None:
             raise SgdsmError("the trees are not fitted")
-        mean = torch.zeros_like(batch.sm)
-        if batch.wanted.any():
-            features, _, _ = to_rows(batch, batch.wanted, self.inputs)
-            rows = self.booster.inplace_predict(features.cpu().numpy())
-            mean[batch.wanted] = torch.from_numpy(np.asarray(rows, np.float32)).to(mean.device)
-        return Filled(self.in_units(mean, batch))
+        if not batch.wanted.any():
+            nothing = torch.zeros_like(batch.sm)
+            return Filled(nothing) if self.bounds is None else Filled(nothing, nothing, nothing, nothing)
+        features = to_rows(batch, batch.wanted, self.inputs)[0].cpu().numpy()
+        mean = self.booster.inplace_predict(features)
+        filled = self._in_units(mean, batch)
+        if self.bounds is None:
+            return Filled(filled)
+        assert self.quantiles is not None
+        # quantiles of separate trees may cross, one another or the mean
+        found = np.column_stack([mean, self.bounds.inplace_predict(features)])
+        lower, upper = (self._in_units(side, batch) for side in (found.min(1), found.max(1)))
+        low, high = (NormalDist().inv_cdf(q) for q in self.quantiles)
+        return Filled(filled, (upper - lower) / (high - low), lower, upper)
 
-    def get_extra_state(self) -> Tensor:
-        """The booster as UBJSON bytes: checkpoints hold tensors only."""
-        raw = bytearray() if self.booster is None else self.booster.save_raw("ubj")
-        return torch.frombuffer(raw, dtype=torch.uint8).clone() if raw else torch.empty(0, dtype=torch.uint8)
+    def get_extra_state(self) -> dict[str, Tensor]:
+        """The boosters as UBJSON bytes: checkpoints hold tensors only."""
+        boosters = {"mean": self.booster, "bounds": self.bounds}
+        return {
+            name: torch.frombuffer(booster.save_raw("ubj"), dtype=torch.uint8).clone()
+            for name, booster in boosters.items()
+            if booster is not None
+        }
 
-    def set_extra_state(self, state: Tensor) -> None:
-        """The inverse of `get_extra_state`."""
-        if state.numel():
-            self.booster = xgboost.Booster({"nthread": self.parameters_of_trees["nthread"]})
-            self.booster.load_model(bytearray(state.cpu().numpy().tobytes()))
+    def set_extra_state(self, state: dict[str, Tensor] | Tensor) -> None:
+        """The inverse of `get_extra_state`; older files hold the bytes of the mean alone."""
+        if isinstance(state, Tensor):
+            state = {"mean": state} if state.numel() else {}
+        found = {name: self._loaded(raw) for name, raw in state.items()}
+        self.booster, self.bounds = found.get("mean"), found.get("bounds")
 
-    def _keep(self, features: np.ndarray, truth: np.ndarray, index: int) -> None:
-        # each row is kept with the same probability, which falls as rows come: when the store overflows, a random
-        # half of it goes
-        rng = np.random.default_rng([ROWS_KEPT, self.seed, self.current_epoch, index])
-        kept = rng.random(len(truth)) < 0.5**self._met
-        self._rows.append((features[kept], truth[kept]))
-        self._kept += int(kept.sum())
-        while self._kept > self.max_rows:
-            self._met += 1
-            halves = [rng.random(len(t)) < 0.5 for _, t in self._rows]
-            self._rows = [(f[h], t[h]) for (f, t), h in zip(self._rows, halves, strict=True)]
-            self._kept = sum(len(t) for _, t in self._rows)
+    def _loaded(self, raw: Tensor) -> xgboost.Booster:
+        booster = xgboost.Booster({"nthread": self.parameters_of_trees["nthread"]})
+        booster.load_model(bytearray(raw.cpu().numpy().tobytes()))
+        return booster
+
+    def _in_units(self, rows: np.ndarray, batch: Batch) -> Tensor:
+        anomaly = torch.zeros_like(batch.sm)
+        anomaly[batch.wanted] = torch.from_numpy(np.asarray(rows, np.float32)).to(anomaly.device)
+        return self.in_units(anomaly, batch)
 
     def _fit(self) -> None:
-        features = np.concatenate([f for f, _ in self._rows])
-        truth = np.concatenate([t for _, t in self._rows])
-        self._rows = []
-        if not len(truth):
+        count = self.rows.count
+        if not count:
             raise SgdsmError("no hidden value to learn from")
-        log.info("fitting trees to %d rows of %d features", *features.shape)
-        data = xgboost.QuantileDMatrix(features, truth, feature_names=self.names)
-        self.booster = xgboost.train(self.parameters_of_trees, data, self.rounds)
-        self.booster.feature_names = None  # rows come as plain arrays
-        self.log("rows", float(len(truth)))
+        log.info("fitting trees to %d rows of %d features", count, len(self.names))
+        common = dict(self.parameters_of_trees)
+        if self.device.type == "cuda" and not self.cluster:
+            common["device"] = str(self.device)
+        signs = {
+            f: sign for name, sign in self.monotone.items() for f in features_of(name, ahead=False) if f in self.names
+        }
+        objectives = [common | ({"monotone_constraints": signs} if signs else {})]
+        if self.quantiles is not None:
+            # XGBoost sets leaves to quantiles when a tree is grown, constraint or not
+            objectives.append(common | {"objective": "reg:quantileerror", "quantile_alpha": list(self.quantiles)})
+        checked = KeptRows(self.max_rows, self.seed, self.spill)
+        fitting = Fitting(self.names, self.rounds, self.early_stopping_rounds)
+        fit = fitting.fit_on_cluster if self.cluster else fitting.fit
+        try:
+            if self.early_stopping_rounds is not None:
+                self._keep_validation(checked)
+            found = fit(objectives, self.rows, checked)
+        finally:
+            self.rows.forget()
+            checked.forget()
+        for booster in found:
+            booster.feature_names = None  # rows come as plain arrays
+            booster.set_param({"device": "cpu"})
+        self.booster, self.bounds = found[0], (found[1] if self.quantiles is not None else None)
+        self.log("rows", float(count))
+        self.log("rounds", float(self.booster.num_boosted_rounds()))
+
+    def _keep_validation(self, rows: KeptRows) -> None:
+        """The rows of the validation draw."""
+        for index, batch in enumerate(self.trainer.datamodule.val_dataloader()):  # type: ignore[attr-defined]
+            features, _, _ = to_rows(batch, batch.wanted, self.inputs)
+            rows.add(features.numpy(), batch.truth[batch.wanted].numpy(), (self.passes, index))
+
+
+class _LetsGo(pl.Callback):
+    """Lets go of the rows, and of their folder, where the training is broken off."""
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        rows = getattr(pl_module, "rows", None)
+        if isinstance(rows, KeptRows):
+            rows.forget()
 
 
 class XGBoost(TreeFiller):
@@ -131,6 +219,11 @@ class XGBoost(TreeFiller):
         min_child_weight: float = 20.0,
         subsample: float = 0.7,
         column_share: float = 0.5,
+        early_stopping_rounds: int | None = None,
+        quantiles: tuple[float, float] | None = None,
+        monotone: Mapping[str, int] | None = None,
+        spill: bool = False,
+        cluster: bool = False,
         threads: int = 0,
         seed: int = 0,
     ) -> None:
@@ -141,7 +234,8 @@ class XGBoost(TreeFiller):
             "subsample": subsample,
             "colsample_bytree": column_share,
         }
-        super().__init__(passes, max_rows, rounds, parameters, threads, seed)
+        common = (passes, max_rows, rounds, parameters, threads, seed, spill, cluster, monotone)
+        super().__init__(*common, early_stopping_rounds, quantiles)
 
 
 class RandomForest(TreeFiller):
@@ -160,6 +254,9 @@ class RandomForest(TreeFiller):
         max_depth: int = 16,
         min_child_weight: float = 5.0,
         column_share: float = 0.33,
+        monotone: Mapping[str, int] | None = None,
+        spill: bool = False,
+        cluster: bool = False,
         threads: int = 0,
         seed: int = 0,
     ) -> None:
@@ -172,4 +269,4 @@ class RandomForest(TreeFiller):
             "colsample_bynode": column_share,
             "lambda": 0.0,
         }
-        super().__init__(passes, max_rows, 1, parameters, threads, seed)
+        super().__init__(passes, max_rows, 1, parameters, threads, seed, spill, cluster, monotone)

@@ -1,0 +1,96 @@
+"""Importances of features and covariates: their table in a file, and a figure of it."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+
+SHOWN = 20
+INK, BAR, DOT = "#222222", "#1b6ca8", "#d1495b"
+
+
+class Importance(NamedTuple):
+    """One line of the table; None where a measure does not exist.
+
+    kind: feature or covariate. source: the covariate that a feature tells of, or its kind. gain: share of the
+    squared error that splits on it took away. shap: mean absolute contribution to the estimate (Lundberg and Lee,
+    NeurIPS 2017), in the target's units. permutation: by how much the RMSE grows without it, with its 95 % interval
+    over blocks of days.
+    """
+
+    kind: str
+    name: str
+    source: str
+    gain: float | None = None
+    shap: float | None = None
+    permutation: float | None = None
+    permutation_lower: float | None = None
+    permutation_upper: float | None = None
+
+
+def write_table(found: Sequence[Importance], path: Path) -> Path:
+    """One line for each importance."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(Importance._fields)
+        for one in found:
+            writer.writerow("" if v is None else f"{v:.6g}" if isinstance(v, float) else v for v in one)
+    return path
+
+
+def importance_figure(found: Sequence[Importance], path: Path, title: str, units: str) -> Path:
+    """The SHAP and gain of the strongest features and of each source, and the permutation importance of covariates."""
+    features = [one for one in found if one.kind == "feature"]
+    sources = [one for one in found if one.kind == "covariate"]
+    permuted = [one for one in sources if one.permutation is not None]
+    height = 1.6 + 0.26 * max(min(len(features), SHOWN), len(permuted), len(sources) if features else 0)
+    columns = (2 if features else 0) + 1
+    figure, axes = plt.subplots(1, columns, figsize=(5.2 * columns, height), layout="constrained", squeeze=False)
+    if features:
+        _bars(axes[0, 0], features, f"features: the {min(SHOWN, len(features))} strongest", units)
+        _bars(axes[0, 1], sources, "by what they tell of", units)
+    _intervals(axes[0, -1], permuted, units)
+    figure.suptitle(title, fontsize=11)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+    return path
+
+
+def _bars(axis: Axes, found: Sequence[Importance], title: str, units: str) -> None:
+    shown = sorted(found, key=lambda one: one.shap or 0.0)[-SHOWN:]
+    places = range(len(shown))
+    bars = axis.barh(places, [one.shap or 0.0 for one in shown], color=BAR, alpha=0.8)
+    axis.set_yticks(places, [one.name for one in shown], fontsize=8)
+    axis.set_xlabel(f"mean |SHAP| [{units}]", color=BAR)
+    share = axis.twiny()
+    (dots,) = share.plot([100 * (one.gain or 0.0) for one in shown], places, "o", color=DOT, ms=4)
+    share.set_xlim(0)
+    share.set_xlabel("share of the gain [%]", color=DOT)
+    axis.legend([bars, dots], ["SHAP", "gain"], fontsize=8, loc="lower right")
+    axis.set_title(title, fontsize=10)
+
+
+def _intervals(axis: Axes, found: Sequence[Importance], units: str) -> None:
+    shown = sorted(found, key=lambda one: one.permutation or 0.0)
+    for place, one in enumerate(shown):
+        lower, value, upper = _numbers([one.permutation_lower, one.permutation, one.permutation_upper])
+        axis.plot([lower, upper], [place, place], color=BAR, lw=2)
+        axis.plot(value, place, "o", color=DOT, ms=5)
+    axis.axvline(0, color=INK, lw=0.8)
+    axis.set_yticks(range(len(shown)), [one.name for one in shown], fontsize=8)
+    axis.set_ylim(-0.6, len(shown) - 0.4)
+    axis.set_xlabel(f"RMSE grows by [{units}]")
+    axis.set_title("covariates permuted (95 % over blocks of days)", fontsize=10)
+
+
+def _numbers(values: Sequence[float | None]) -> list[float]:
+    return [float("nan") if value is None else value for value in values]

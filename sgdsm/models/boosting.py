@@ -1,0 +1,135 @@
+"""XGBoost fitted to rows that come in batches: in memory, from disk, or on a dask cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xgboost
+
+from sgdsm.cube import ConfigError, log
+from sgdsm.models.kept_rows import KeptRows
+
+PAGE_ROWS = 50_000  # read from disk at once
+CACHE = 1.5  # XGBoost's own copy on disk, in sizes of the rows
+
+
+class RowBatches(xgboost.DataIter):
+    """Hands kept rows to XGBoost batch by batch: they are never joined into one table.
+
+    The trees are the same to the bit as those of one table (`tests/test_trees.py`).
+    """
+
+    def __init__(self, rows: KeptRows, names: list[str]) -> None:
+        super().__init__(cache_prefix=None if rows.folder is None else str(rows.folder / "cache"))
+        self.rows, self.names = rows, names
+        self.least = 1 if rows.folder is None else PAGE_ROWS
+        self.reset()
+
+    def reset(self) -> None:
+        self._left = self.rows.batches(self.least)
+
+    def next(self, input_data: Callable[..., Any]) -> bool:
+        """Give the next batch to XGBoost; False where there is none."""
+        batch = next(self._left, None)
+        if batch is None:
+            return False
+        input_data(data=batch[0], label=batch[1], feature_names=self.names)
+        return True
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """What is common to the boosters of a filler.
+
+    names: of the features. rounds: of boosting. patience: rounds without a better score on the validation rows after
+    which it stops; None: never.
+    """
+
+    names: list[str]
+    rounds: int
+    patience: int | None = None
+
+    def fit(self, objectives: list[dict[str, Any]], rows: KeptRows, checked: KeptRows) -> list[xgboost.Booster]:
+        """A booster for each set of parameters. checked: validation rows. Rows are let go of when XGBoost has them."""
+        threads = objectives[0]["nthread"] or None
+        data = self._matrix(rows, threads)
+        evals = [] if self.patience is None else [(self._matrix(checked, threads, data), "validation")]
+        train = xgboost.train
+        return [self._best(train(p, data, self.rounds, **self._stopping(evals))) for p in objectives]
+
+    def fit_on_cluster(
+        self, objectives: list[dict[str, Any]], rows: KeptRows, checked: KeptRows
+    ) -> list[xgboost.Booster]:
+        """As `fit`, on the workers of a dask cluster, each with its share of the rows.
+
+        Raises ConfigError where no scheduler answers.
+        """
+        from_dask = xgboost_dask()
+        with _cluster() as client:
+            data = self._dealt(client, rows)
+            evals = [] if self.patience is None else [(self._dealt(client, checked, data), "validation")]
+            found = [from_dask.train(client, p, data, self.rounds, **self._stopping(evals)) for p in objectives]
+            return [self._best(one["booster"]) for one in found]
+
+    def _matrix(self, rows: KeptRows, threads: int | None, ref: xgboost.DMatrix | None = None) -> xgboost.DMatrix:
+        rows.check_room(CACHE)
+        kind = xgboost.QuantileDMatrix if rows.folder is None else xgboost.ExtMemQuantileDMatrix
+        matrix = kind(RowBatches(rows, self.names), ref=ref, nthread=threads)
+        if rows.folder is None:
+            rows.forget()
+        return matrix
+
+    def _dealt(self, client: Any, rows: KeptRows, ref: Any = None) -> Any:
+        import dask.array as da
+
+        workers = list(client.ncores())
+        pieces: list[list[Any]] = [[], []]
+        # every worker gets a piece of every batch, so none is without rows
+        for batch in rows.batches(PAGE_ROWS):
+            for worker, *arrays in zip(workers, *(np.array_split(array, len(workers)) for array in batch), strict=True):
+                for array, into in zip(arrays, pieces, strict=True):
+                    future = client.scatter(array, workers=[worker])
+                    into.append(da.from_delayed(future, array.shape, array.dtype))
+        rows.forget()
+        features, truth = (da.concatenate(piece) for piece in pieces)
+        return xgboost_dask().DaskQuantileDMatrix(client, features, truth, feature_names=self.names, ref=ref)
+
+    def _stopping(self, evals: list[Any]) -> dict[str, Any]:
+        return {"evals": evals, "early_stopping_rounds": self.patience, "verbose_eval": False} if evals else {}
+
+    def _best(self, booster: xgboost.Booster) -> xgboost.Booster:
+        if self.patience is None:
+            return booster
+        best = booster.best_iteration
+        log.info("round %d of %d is best on the validation split", best + 1, self.rounds)
+        return booster[: best + 1]
+
+
+def xgboost_dask() -> Any:
+    """XGBoost's module for dask; ConfigError without the packages that it needs, distributed and pyarrow."""
+    try:
+        from xgboost import dask
+    except ImportError as error:
+        raise ConfigError(f"model.cluster=true: {error}; pip install 'sgdsm[cluster]'") from error
+    return dask
+
+
+@contextmanager
+def _cluster() -> Iterator[Any]:
+    """A client of the cluster that dask is configured for (DASK_SCHEDULER_ADDRESS), else of one on this machine."""
+    import dask
+    from distributed import Client, LocalCluster
+
+    address = dask.config.get("scheduler-address", None)
+    with ExitStack() as ours:
+        try:
+            known = address or ours.enter_context(LocalCluster(dashboard_address=None))
+            client = ours.enter_context(Client(known))
+        except OSError as error:
+            raise ConfigError(f"model.cluster=true: no dask scheduler answers at {address} ({error})") from error
+        log.info("%d workers of the scheduler at %s", len(client.ncores()), client.scheduler.address)
+        yield client
