@@ -26,7 +26,7 @@ DRAWS = 2000
 
 
 def task_of(words: list[str]) -> Task:
-    common = ["model=window_forest", "data.rows=12", "data.columns=16", "data.days=200", "model.calibrate=false"]
+    common = ["model=window_forest", "data.rows=12", "data.columns=16", "data.days=200"]
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
         composed = compose("train", [*common, *words])
     return prepare(OmegaConf.to_container(composed, resolve=True))
@@ -61,7 +61,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the world")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    words = [f"model.preset={options.preset}", f"data.seed={options.seed}"]
+    # the trees of the preset, in place of fewer
+    words = ["model.calibrate=false", "model.trees=null", f"model.preset={options.preset}", f"data.seed={options.seed}"]
     shared, literal = task_of(words), task_of([*words, "model.share_cells=1", "model.share_days=1"])
     batch = hidden_of(shared, options.days)
     filled(shared, batch)  # once for what is made at the first call
