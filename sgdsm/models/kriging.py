@@ -18,11 +18,12 @@ EARTH_RADIUS_KM = 6371.0
 SEEN_STEPS = 2  # of each cell around, in each direction of time: what lies behind them tells little more
 MEMORIES = (1, 3, 10, 30)  # days over which the regression's covariates are averaged
 CHUNK = 512  # values solved at once: their matrices stay in the processor's cache
+LEAST_NUGGET = 1e-3  # of the cell's variance: without noise the matrices would be singular in float32
 VALUES_CHOSEN = 12
 
 
 class Kriging(Network):
-    """Estimates each value from the seen ones around it that are the most correlated with it (see `sgdsm.models.local`).
+    """Estimates each value from the seen ones around it that are the most correlated with it (`sgdsm.models.local`).
 
     Anomalies over the spread of their cell have the covariance of a sum of two exponentials, each in days and in
     distance (a slow and a fast part: together not separable), and of noise, the nugget. Lengths, variances and nugget
@@ -49,7 +50,7 @@ class Kriging(Network):
         ordinary: bool = False,
         regression: bool = False,
         samples: int = 2000,
-        passes: int = 5,
+        passes: int = 10,
         learning_rate: float = 0.1,
         seed: int = 0,
     ) -> None:
@@ -114,13 +115,13 @@ class Kriging(Network):
         place = self._place(batch)
         days = seen_days(batch.seen[:, 0], SEEN_STEPS if self.halo[0] else 1)
         mean, variance = torch.zeros_like(values), torch.ones_like(values)
+        nugget = LEAST_NUGGET + self.log_nugget.exp()
         for wanted in batch.wanted[:, 0].nonzero().split(CHUNK):
             with torch.no_grad():
                 near = nearest(self.covariance, days, place, wanted, self.halo, self.neighbours)
             window, day, row, column = wanted.T
             both_days = torch.cat([day[:, None], near.day], 1).to(values.dtype)
             both = torch.cat([place[window, row, column][:, None], place[near.window, near.row, near.column]], 1)
-            nugget = self.log_nugget.exp()
             weights, left = local_weights(self.covariance, nugget, both_days, both, near.present, self.ordinary)
             shown = values[near.window, 0, near.day, near.row, near.column]
             mean[window, 0, day, row, column] = (weights * shown).sum(1)
@@ -132,7 +133,9 @@ class Kriging(Network):
         placed = bool(batch.place.any())
         if self.placed.isfinite() and bool(self.placed) != placed:
             kinds = {True: "latitude and longitude", False: "no latitude and longitude"}
-            raise ConfigError(f"the covariance was fitted on a grid of {kinds[not placed]}, and this has {kinds[placed]}")
+            raise ConfigError(
+                f"the covariance was fitted on a grid of {kinds[not placed]}, and this has {kinds[placed]}"
+            )
         return _places(batch) / self.cell_size
 
     def _trend(self, batch: Batch) -> Tensor:
