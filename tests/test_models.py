@@ -41,6 +41,9 @@ SMALLER = {
     "random_forest": ["model.passes=2", "model.trees=5"],
     "seamless": ["model.width=16", "model.blocks=1", "model.window_days=60", "model.window_cells=6", "model.passes=2"],
     "casm": ["model.layers=2", "model.width=16", "model.samples=3", "model.passes=2"],
+    "gp": ["model.passes=1"],
+    "kriging": ["model.passes=1"],
+    "regression_kriging": ["model.passes=2"],
     "casm_ensemble": [
         "model.members=2",
         *(f"model.filler.{word}" for word in ("layers=2", "width=16", "samples=3", "passes=1")),
@@ -53,7 +56,7 @@ SMALLER = {
         "model.members.xgboost.rounds=5",
     ],
 }
-NEEDS_COVARIATES = ("casm", "casm_ensemble")
+NEEDS_COVARIATES = ("casm", "casm_ensemble", "regression_kriging")
 QUIET = {"enable_progress_bar": False}
 
 
