@@ -16,7 +16,7 @@ from sgdsm.cube import ConfigError, as_cube, open_cube
 from sgdsm.inference.stream import fill_cube
 from sgdsm.inference.writers import MemoryOutput
 from sgdsm.models.base import GapFiller
-from sgdsm.models.local import local_weights, nearest, seen_days
+from sgdsm.models.nearest import local_weights, nearest, seen_days
 from sgdsm.training import fit, prepare
 
 SILL, RANGE, NUGGET = 0.7, 4.0, 0.2

@@ -11,7 +11,7 @@ from sgdsm.cube import ConfigError
 from sgdsm.data.batch import Batch
 from sgdsm.data.scaling import Inputs
 from sgdsm.models.base import Window
-from sgdsm.models.local import local_weights, nearest, seen_days
+from sgdsm.models.nearest import local_weights, nearest, seen_days
 from sgdsm.models.network import Estimate, Network, at_least
 
 EARTH_RADIUS_KM = 6371.0
@@ -23,7 +23,7 @@ VALUES_CHOSEN = 12
 
 
 class Kriging(Network):
-    """Estimates each value from the seen ones around it that are the most correlated with it (`sgdsm.models.local`).
+    """Estimates each value from the seen ones around it that are the most correlated with it (`sgdsm.models.nearest`).
 
     Anomalies over the spread of their cell have the covariance of a sum of two exponentials, each in days and in
     distance (a slow and a fast part: together not separable), and of noise, the nugget. Lengths, variances and nugget
