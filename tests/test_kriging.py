@@ -16,7 +16,7 @@ from sgdsm.cube import ConfigError, as_cube, open_cube
 from sgdsm.inference.stream import fill_cube
 from sgdsm.inference.writers import MemoryOutput
 from sgdsm.models.base import GapFiller
-from sgdsm.models.nearest import local_weights, nearest, seen_days
+from sgdsm.models.nearest import FEWEST, local_weights, nearest, seen_days
 from sgdsm.training import fit, prepare
 
 SILL, RANGE, NUGGET = 0.7, 4.0, 0.2
@@ -40,7 +40,7 @@ def weigh(days, place, present, ordinary):
 def test_ordinary_kriging_is_that_of_pykrige():
     ordinary_kriging = pytest.importorskip("pykrige.ok").OrdinaryKriging
     rng = np.random.default_rng(0)
-    for count in (3, 12):
+    for count in (FEWEST, 12):
         place, values = places(rng, count), rng.normal(0.3, 1, count)
         weights, variance = weigh(torch.zeros(1, 1 + count).double(), place, torch.ones(1, count, dtype=bool), True)
         x, y = place[0, 1:, 0].numpy(), place[0, 1:, 1].numpy()
@@ -66,16 +66,23 @@ def test_simple_kriging_is_the_mean_of_a_gaussian_process():
     assert variance.sqrt().item() == pytest.approx(std[0], abs=1e-9)
 
 
+def test_a_mean_of_few_neighbours_is_not_taken():
+    place, days = places(np.random.default_rng(6), 9), torch.zeros(1, 10).double()
+    few = torch.arange(9)[None] < FEWEST - 1
+    for got, expected in zip(weigh(days, place, few, True), weigh(days, place, few, False), strict=True):
+        torch.testing.assert_close(got, expected)
+
+
 @pytest.mark.parametrize("ordinary", [False, True])
 def test_absent_neighbours_count_for_nothing(ordinary):
     rng = np.random.default_rng(2)
-    place, days = places(rng, 6), torch.from_numpy(rng.integers(0, 9, (1, 7))).double()
-    present = torch.tensor([[True, True, True, True, False, False]])
+    place, days = places(rng, 9), torch.from_numpy(rng.integers(0, 9, (1, 10))).double()
+    present = torch.arange(9)[None] < 6
     weights, variance = weigh(days, place, present, ordinary)
-    fewer, same = weigh(days[:, :5], place[:, :5], present[:, :4], ordinary)
-    torch.testing.assert_close(weights[:, :4], fewer)
+    fewer, same = weigh(days[:, :7], place[:, :7], present[:, :6], ordinary)
+    torch.testing.assert_close(weights[:, :6], fewer)
     torch.testing.assert_close(variance, same)
-    assert (weights[:, 4:] == 0).all()
+    assert (weights[:, 6:] == 0).all()
     none, prior = weigh(days, place, torch.zeros_like(present), ordinary)
     assert (none == 0).all()
     assert prior.item() == pytest.approx(SILL + NUGGET)

@@ -35,9 +35,9 @@ class Kriging(Network):
     Where nothing is seen in reach: the climatology and the spread of the cell.
 
     halo_days, halo_cells: reach. neighbours: most seen values used. ordinary: ordinary kriging, with an unknown mean
-    anomaly; otherwise simple kriging, with mean 0. regression: krige what a linear regression on the covariates leaves
-    (means over 1, 3, 10 and 30 days, maps, season), fitted together with the covariance. samples: hidden values in a
-    step of the fit. passes, learning_rate and seed are those of `Network`.
+    anomaly where five seen values or more tell it; otherwise simple kriging, with mean 0. regression: krige what a
+    linear regression on the covariates leaves (means over 1, 3, 10 and 30 days, maps, season), fitted together with the
+    covariance. samples: hidden values in a step of the fit. passes, learning_rate and seed are those of `Network`.
     """
 
     trains_on_cores = True

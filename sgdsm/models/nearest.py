@@ -13,6 +13,7 @@ from torch import Tensor
 
 # of two values so many days and so far apart, their noise left out
 Covariance = Callable[[Tensor, Tensor], Tensor]
+FEWEST = 5  # neighbours that tell an unknown mean
 
 
 class Neighbours(NamedTuple):
@@ -94,8 +95,8 @@ def local_weights(
 
     nugget: variance of the noise of each value; that of the estimated one is part of the variance. days, place: of the
     value itself, then of its neighbours, (N, 1 + K) and (N, 1 + K, 3). present: the neighbours that there are, (N, K);
-    the others get no weight. ordinary: the weights sum to 1, for an unknown mean; otherwise the mean is 0. Where there
-    is no neighbour the variance is that of the values.
+    the others get no weight. ordinary: the weights sum to 1, for an unknown mean; otherwise, and where there are fewer
+    than FEWEST neighbours to tell the mean, it is 0. Where there is none the variance is that of the values.
 
     Source: simple and ordinary kriging as in Cressie, Statistics for Spatial Data (Wiley 1993), section 3.2; simple
     kriging is the mean of a Gaussian process (Rasmussen and Williams, MIT Press 2006, equations 2.25 and 2.26).
@@ -113,7 +114,7 @@ def local_weights(
     variance = covariance(zero, zero) + nugget - (weights * towards).sum(1)
     if ordinary:
         total = share.sum(1).clamp(min=1e-9)
-        lack = torch.where(present.any(1), 1 - weights.sum(1), 0)
+        lack = torch.where(present.sum(1) >= FEWEST, 1 - weights.sum(1), 0)
         weights = weights + share * (lack / total)[:, None]
         variance = variance + lack.square() / total
     return weights, variance
