@@ -51,9 +51,9 @@ def rmse(task: Task, batch: Batch) -> float:
     return float((found - task.filler.in_units(batch.truth, batch)[batch.wanted]).square().mean().sqrt())
 
 
-def filled(task: Task, filler: GapFiller) -> np.ndarray:
+def filled(task: Task, filler: GapFiller, precision: str = "32-true") -> np.ndarray:
     output = MemoryOutput()
-    fill_cube(task.cube, filler, output, trainer={"enable_progress_bar": False})
+    fill_cube(task.cube, filler, output, trainer={"enable_progress_bar": False, "precision": precision})
     return output.dataset["sm_filled"].values
 
 
@@ -198,6 +198,12 @@ def test_tiles_do_not_show(tmp_path, monkeypatch):
     tiled = load_filler(tmp_path / "model.ckpt")
     assert tiled.window.cells == 18
     np.testing.assert_allclose(filled(task, tiled), whole, atol=2e-6)
+
+
+def test_half_precision_loses_no_samples(tmp_path):
+    words = ("model.trees=4", "model.cells=[7,9]", "model.share_cells=7", "data.rows=16", "data.columns=16")
+    task = fitted(tmp_path, *words, "data.land_fraction=1")
+    np.testing.assert_array_equal(filled(task, task.filler, "bf16-mixed"), filled(task, task.filler))
 
 
 def test_where_windows_hold_too_little_the_region_stands_in(tmp_path):

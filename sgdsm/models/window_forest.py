@@ -157,7 +157,8 @@ class WindowForest(GapFiller):
             for b in range(len(wanted)):
                 if wanted[b].any():
                     one = Batch(*(field[b : b + 1] for field in batch))
-                    estimate[b] = self._in_windows(one, columns[b], values[b], estimate[b])
+                    with torch.autocast(batch.sm.device.type, enabled=False):  # samples are counted by a product
+                        estimate[b] = self._in_windows(one, columns[b], values[b], estimate[b])
         return Filled(self._from_regressed(estimate, batch)[:, None])
 
     def _in_windows(self, batch: Batch, columns: Tensor, values: Tensor, estimate: Tensor) -> Tensor:
