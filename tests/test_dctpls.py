@@ -95,7 +95,9 @@ def test_a_window_that_has_converged_keeps_its_s():
     settings = {"robust": True, "tolerance": 0.1}
     both = [torch.cat(pair) for pair in zip(tensors(a, seen_a), tensors(5 * b, seen_b), strict=True)]
     together = smooth(*both, None, **settings)
-    alone = torch.cat([smooth(*tensors(a, seen_a), None, **settings), smooth(*tensors(5 * b, seen_b), None, **settings)])
+    alone = torch.cat(
+        [smooth(*tensors(a, seen_a), None, **settings), smooth(*tensors(5 * b, seen_b), None, **settings)]
+    )
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
 
 

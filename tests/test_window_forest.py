@@ -11,6 +11,7 @@ from sgdsm.build import build
 from sgdsm.config import config_folder
 from sgdsm.cube import ConfigError
 from sgdsm.data.batch import Batch
+from sgdsm.data.module import GapData
 from sgdsm.inference.stream import fill_cube
 from sgdsm.inference.writers import MemoryOutput
 from sgdsm.models.base import GapFiller
@@ -19,6 +20,7 @@ from sgdsm.models.local.blocks import Blocks, stages
 from sgdsm.models.local.covariates import corrected
 from sgdsm.models.local.gwr import bisquare, coefficients, smoothed
 from sgdsm.models.local.presets import PRESETS, ForestShape
+from sgdsm.models.local.region import RegionForest
 from sgdsm.models.local.regressors import Samples, linear, literal_forest, shared_forest
 from sgdsm.training import Task, fit, prepare
 
@@ -217,6 +219,15 @@ def test_where_windows_hold_too_little_the_region_stands_in(tmp_path):
     climatology = prepare(settings(*FEW_TREES)).filler.fill(nothing).mean[batch.wanted]
     torch.testing.assert_close(climatology, batch.climatology[batch.wanted])
     assert (a - climatology).abs().max() > 1e-3
+
+
+def test_values_of_small_weight_are_learned_from_more_seldom(tmp_path, monkeypatch):
+    met = []
+    monkeypatch.setattr(RegionForest, "fit", lambda self, x, y, shape, seed: met.append(len(y)))
+    fitted(tmp_path, *FEW_TREES, "gaps=matched")
+    monkeypatch.setattr(GapData, "_weights", lambda self, scene: None)
+    fitted(tmp_path, *FEW_TREES, "gaps=matched")
+    assert 0.2 < met[0] / met[1] < 0.7
 
 
 def test_climate_regions_have_their_own_forests(tmp_path):
