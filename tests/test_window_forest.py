@@ -230,6 +230,29 @@ def test_values_of_small_weight_are_learned_from_more_seldom(tmp_path, monkeypat
     assert 0.2 < met[0] / met[1] < 0.7
 
 
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("edges", None, "expected child, cut, edges, feature, mean, sizes, value, found child, cut, feature"),
+        ("child", lambda x: x + 10**6, "nodes that are not there"),
+        ("feature", lambda x: x + 99, "covariates that are not there"),
+        ("value", lambda x: x * torch.nan, "values that are no numbers"),
+        ("sizes", lambda x: 0 * x, "sizes"),
+    ],
+)
+def test_a_damaged_forest_is_refused(name, change, message, tmp_path):
+    task = fitted(tmp_path, *FEW_TREES, "model.windows=false", "model.calibrate=false")
+    save_filler(task.filler, tmp_path / "model.ckpt")
+    content = torch.load(tmp_path / "model.ckpt", weights_only=True)
+    state = content["state"]["forests.semi_arid._extra_state"]
+    found = state.pop(name)
+    if change is not None:
+        state[name] = change(found)
+    torch.save(content, tmp_path / "model.ckpt")
+    with pytest.raises(ConfigError, match=f"model.ckpt: weights do not fit the model: .*{message}"):
+        load_filler(tmp_path / "model.ckpt")
+
+
 def test_climate_regions_have_their_own_forests(tmp_path):
     words = [*FEW_TREES, "model.zone=sand", "model.zones={40:arid,41:wet}"]
     task = fitted(tmp_path, *words)
