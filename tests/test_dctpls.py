@@ -90,6 +90,17 @@ def test_windows_of_a_batch_do_not_touch_each_other():
         torch.testing.assert_close(together, alone, atol=1e-4, rtol=0)
 
 
+def test_a_window_that_has_converged_keeps_its_s():
+    (a, seen_a), (b, seen_b) = gappy(), gappy(missing=0.97)
+    settings = {"robust": True, "tolerance": 0.1}
+    both = [torch.cat(pair) for pair in zip(tensors(a, seen_a), tensors(5 * b, seen_b), strict=True)]
+    together = smooth(*both, None, **settings)
+    alone = torch.cat(
+        [smooth(*tensors(a, seen_a), None, **settings), smooth(*tensors(5 * b, seen_b), None, **settings)]
+    )
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
+
+
 def test_robust_ignores_outliers():
     values, seen = gappy(missing=0.2)
     spoiled = values.copy()

@@ -206,6 +206,16 @@ def test_nothing_seen_in_reach_is_the_climatology(field):
     assert (gp[69] != climatology[69]).mean() > 0.9
 
 
+@pytest.mark.parametrize("model", ["gp", "kriging"])
+def test_tiles_do_not_show(field, model):
+    path, _, _ = field
+    task = fitted(path, model, "model.passes=1", "model.halo_cells=2")
+    whole, reach = filled(task.cube, task.filler), task.filler.window
+    days, cells = reach.halo_days, reach.halo_cells
+    task.filler.window = type(reach)(2 * days + 30, 2 * cells + 3, days, cells)
+    np.testing.assert_allclose(filled(task.cube, task.filler), whole, atol=1e-6)
+
+
 def test_values_without_noise_can_be_solved(field):
     path, truth, _ = field
     filler = fitted(path, "gp", "model.passes=1").filler

@@ -23,6 +23,7 @@ from sgdsm.data.rows import to_rows
 from sgdsm.explaining import of_trees, with_permutation
 from sgdsm.models.base import GapFiller
 from sgdsm.models.boosting import Fitting
+from sgdsm.models.checkpoint import load_filler, save_filler
 from sgdsm.models.kept_rows import KeptRows
 from sgdsm.models.tree import TreeFiller
 from sgdsm.training import Task, fit, prepare
@@ -200,6 +201,17 @@ def falling(trees: xgboost.Booster, features: np.ndarray, column: int) -> int:
 def test_settings_that_cannot_work_are_refused(words, message):
     with pytest.raises(ConfigError, match=message):
         build(settings_of("xgboost", *words)["model"], GapFiller)
+
+
+def test_damaged_trees_are_refused(tmp_path):
+    task = prepare(settings_of("xgboost"))
+    fit(task, tmp_path)
+    save_filler(task.filler, tmp_path / "model.ckpt")
+    content = torch.load(tmp_path / "model.ckpt", weights_only=True)
+    content["state"]["_extra_state"]["mean"] = torch.full((1000,), 7, dtype=torch.uint8)
+    torch.save(content, tmp_path / "model.ckpt")
+    with pytest.raises(ConfigError, match=r"model.ckpt: weights do not fit the model: .*Invalid model format"):
+        load_filler(tmp_path / "model.ckpt")
 
 
 def test_an_unknown_covariate_is_refused():

@@ -11,6 +11,7 @@ from sgdsm.build import build
 from sgdsm.config import config_folder
 from sgdsm.cube import ConfigError
 from sgdsm.data.batch import Batch
+from sgdsm.data.module import GapData
 from sgdsm.inference.stream import fill_cube
 from sgdsm.inference.writers import MemoryOutput
 from sgdsm.models.base import GapFiller
@@ -19,6 +20,7 @@ from sgdsm.models.local.blocks import Blocks, stages
 from sgdsm.models.local.covariates import corrected
 from sgdsm.models.local.gwr import bisquare, coefficients, smoothed
 from sgdsm.models.local.presets import PRESETS, ForestShape
+from sgdsm.models.local.region import RegionForest
 from sgdsm.models.local.regressors import Samples, linear, literal_forest, shared_forest
 from sgdsm.training import Task, fit, prepare
 
@@ -51,9 +53,9 @@ def rmse(task: Task, batch: Batch) -> float:
     return float((found - task.filler.in_units(batch.truth, batch)[batch.wanted]).square().mean().sqrt())
 
 
-def filled(task: Task, filler: GapFiller) -> np.ndarray:
+def filled(task: Task, filler: GapFiller, precision: str = "32-true") -> np.ndarray:
     output = MemoryOutput()
-    fill_cube(task.cube, filler, output, trainer={"enable_progress_bar": False})
+    fill_cube(task.cube, filler, output, trainer={"enable_progress_bar": False, "precision": precision})
     return output.dataset["sm_filled"].values
 
 
@@ -200,6 +202,12 @@ def test_tiles_do_not_show(tmp_path, monkeypatch):
     np.testing.assert_allclose(filled(task, tiled), whole, atol=2e-6)
 
 
+def test_half_precision_loses_no_samples(tmp_path):
+    words = ("model.trees=4", "model.cells=[7,9]", "model.share_cells=7", "data.rows=16", "data.columns=16")
+    task = fitted(tmp_path, *words, "data.land_fraction=1")
+    np.testing.assert_array_equal(filled(task, task.filler, "bf16-mixed"), filled(task, task.filler))
+
+
 def test_where_windows_hold_too_little_the_region_stands_in(tmp_path):
     task = fitted(tmp_path, *FEW_TREES)
     batch = batch_of(task)
@@ -211,6 +219,38 @@ def test_where_windows_hold_too_little_the_region_stands_in(tmp_path):
     climatology = prepare(settings(*FEW_TREES)).filler.fill(nothing).mean[batch.wanted]
     torch.testing.assert_close(climatology, batch.climatology[batch.wanted])
     assert (a - climatology).abs().max() > 1e-3
+
+
+def test_values_of_small_weight_are_learned_from_more_seldom(tmp_path, monkeypatch):
+    met = []
+    monkeypatch.setattr(RegionForest, "fit", lambda self, x, y, shape, seed: met.append(len(y)))
+    fitted(tmp_path, *FEW_TREES, "gaps=matched")
+    monkeypatch.setattr(GapData, "_weights", lambda self, scene: None)
+    fitted(tmp_path, *FEW_TREES, "gaps=matched")
+    assert 0.2 < met[0] / met[1] < 0.7
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("edges", None, "expected child, cut, edges, feature, mean, sizes, value, found child, cut, feature"),
+        ("child", lambda x: x + 10**6, "nodes that are not there"),
+        ("feature", lambda x: x + 99, "covariates that are not there"),
+        ("value", lambda x: x * torch.nan, "values that are no numbers"),
+        ("sizes", lambda x: 0 * x, "sizes"),
+    ],
+)
+def test_a_damaged_forest_is_refused(name, change, message, tmp_path):
+    task = fitted(tmp_path, *FEW_TREES, "model.windows=false", "model.calibrate=false")
+    save_filler(task.filler, tmp_path / "model.ckpt")
+    content = torch.load(tmp_path / "model.ckpt", weights_only=True)
+    state = content["state"]["forests.semi_arid._extra_state"]
+    found = state.pop(name)
+    if change is not None:
+        state[name] = change(found)
+    torch.save(content, tmp_path / "model.ckpt")
+    with pytest.raises(ConfigError, match=f"model.ckpt: weights do not fit the model: .*{message}"):
+        load_filler(tmp_path / "model.ckpt")
 
 
 def test_climate_regions_have_their_own_forests(tmp_path):

@@ -27,9 +27,10 @@ class Kriging(Network):
 
     Anomalies over the spread of their cell have the covariance of a sum of two exponentials, each in days and in
     distance (a slow and a fast part: together not separable), and of noise, the nugget. Lengths, variances and nugget
-    are fitted to the likelihood of values that are hidden as gaps occur, given what is seen around them (the predictive
-    approach of Rasmussen and Williams, MIT Press 2006, section 5.4.2, with gaps in place of single values). Distances
-    are chords of the Earth in km, or cells where the cube has no latitude and longitude.
+    are fitted to values that are hidden as gaps occur, given what is seen around them (the predictive approach of
+    Rasmussen and Williams, MIT Press 2006, section 5.4.2, with gaps in place of single values), by the loss of
+    `Network`: a likelihood in which values of small variance do not outweigh the others. Distances are chords of the
+    Earth in km, or cells where the cube has no latitude and longitude.
 
     With `halo_days` the mean of a Gaussian process in space and time; with halo_days=0 kriging of each day by itself.
     Where nothing is seen in reach: the climatology and the spread of the cell.

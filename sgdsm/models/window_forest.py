@@ -36,9 +36,9 @@ class WindowForest(GapFiller):
     """A random forest for every value that is wanted, on the seen values around it.
 
     The window around a value grows until it holds enough samples; where even the largest one holds too few, the
-    region's forest, which is fitted in training to all values, stands in, and where that is not there the
-    climatology. The forest's out-of-bag residuals are interpolated by geographically weighted regression on position
-    and covariates, smoothed, and added (Eqs. 5-6).
+    region's forest, which is fitted in training to the values that one draw hides, stands in, and where that is not
+    there the climatology. The forest's out-of-bag residuals are interpolated by geographically weighted regression on
+    position and covariates, smoothed, and added (Eqs. 5-6).
 
     What LIU leaves open is ours, so this is inspired by it: days and cells grow by turns; the bandwidth of the GWR is
     half the width of the window, its distances are in cells and leave out days; windows that stay short of samples
@@ -130,8 +130,11 @@ class WindowForest(GapFiller):
         columns, truth = self._columns(batch, region=True), self._to_regress(batch.truth, batch)
         for name, there in self._regions(batch):
             place = (batch.wanted[:, 0] & there).nonzero(as_tuple=True)
-            x, y = columns.movedim(1, -1)[place], truth[place]
-            new = (x, y, torch.from_numpy(rng.random(len(y))).to(y.device))
+            # those with less weight are taken more seldom; what is taken has a number between 0 and 1 again
+            number = torch.from_numpy(rng.random(len(place[0]))).to(truth.device) / batch.weight[:, 0][place]
+            taken = number < 1
+            place, number = tuple(part[taken] for part in place), number[taken]
+            new = (columns.movedim(1, -1)[place], truth[place], number)
             old = self._rows.get(name, tuple(part[:0] for part in new))
             parts = [torch.cat(pair) for pair in zip(old, new, strict=True)]
             # those with the smallest random numbers: each value stays with the same probability
@@ -157,7 +160,8 @@ class WindowForest(GapFiller):
             for b in range(len(wanted)):
                 if wanted[b].any():
                     one = Batch(*(field[b : b + 1] for field in batch))
-                    estimate[b] = self._in_windows(one, columns[b], values[b], estimate[b])
+                    with torch.autocast(batch.sm.device.type, enabled=False):  # samples are counted by a product
+                        estimate[b] = self._in_windows(one, columns[b], values[b], estimate[b])
         return Filled(self._from_regressed(estimate, batch)[:, None])
 
     def _in_windows(self, batch: Batch, columns: Tensor, values: Tensor, estimate: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from sgdsm.models.local.presets import ForestShape
 from sgdsm.models.local.trees import Trees, binned, forest_means, grow, poisson_counts, quantile_edges
 
 ROWS_TOGETHER = 20_000
+STATE = ["child", "cut", "edges", "feature", "mean", "sizes", "value"]
 
 
 class RegionForest(nn.Module):
@@ -55,9 +56,21 @@ class RegionForest(nn.Module):
         }
 
     def set_extra_state(self, state: dict[str, Tensor]) -> None:
-        """The inverse of `get_extra_state`."""
+        """The inverse of `get_extra_state`. Raises ValueError for a state that is no forest."""
         if not state:
             return
-        depth, self.number = (int(n) for n in state["sizes"])
-        self.trees = Trees(state["feature"], state["cut"], state["child"], state["value"], depth)
-        self.edges, self.mean = state["edges"], float(state["mean"])
+        if sorted(state) != STATE:
+            raise ValueError(f"a forest: expected {', '.join(STATE)}, found {', '.join(sorted(state))}")
+        depth, number = (int(n) for n in state["sizes"])
+        trees, edges = Trees(state["feature"], state["cut"], state["child"], state["value"], depth), state["edges"]
+        if not (0 <= depth < len(trees.child) and 0 < number <= len(trees.child)):
+            raise ValueError(f"a forest: {len(trees.child)} nodes, and sizes {depth} and {number}")
+        for what, known in {
+            "nodes that are not there": (trees.child >= 0) & (trees.child < len(trees.child)),
+            "covariates that are not there": (trees.feature >= 0) & (trees.feature < edges.shape[1]),
+            "values that are no numbers": trees.value.isfinite(),
+        }.items():
+            if not known.all():
+                raise ValueError(f"a forest: found {what}")
+        self.trees, self.number = trees, number
+        self.edges, self.mean = edges, float(state["mean"])

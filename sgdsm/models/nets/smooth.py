@@ -52,7 +52,8 @@ def smooth(
         for step in range(iterations):
             coefficients = transform.forward(torch.lerp(z, values, current, out=scratch))
             if s is None and (step & (step - 1)) == 0:  # at powers of two: a search costs many transforms
-                exponent = search(coefficients, penalty, values, current, transform, low, high)
+                found = search(coefficients, penalty, values, current, transform, low, high)
+                exponent = torch.where(running > 0, found, exponent)
                 gamma = 1 / (1 + 10**exponent * penalty)
             change = transform.inverse(coefficients.mul_(gamma)).sub_(z).mul_(RELAXATION * running)
             z.add_(change)
