@@ -141,10 +141,8 @@ class TreeFiller(GapFiller):
             if booster is not None
         }
 
-    def set_extra_state(self, state: dict[str, Tensor] | Tensor) -> None:
-        """The inverse of `get_extra_state`; older files hold the bytes of the mean alone."""
-        if isinstance(state, Tensor):
-            state = {"mean": state} if state.numel() else {}
+    def set_extra_state(self, state: dict[str, Tensor]) -> None:
+        """The inverse of `get_extra_state`."""
         found = {name: self._loaded(raw) for name, raw in state.items()}
         self.booster, self.bounds = found.get("mean"), found.get("bounds")
 
