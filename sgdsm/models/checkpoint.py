@@ -49,7 +49,7 @@ def load_filler(path: str | Path) -> GapFiller:
     filler.configure(Inputs.from_dict(content["inputs"]))
     try:
         filler.load_state_dict(content["state"])
-    except (RuntimeError, ValueError) as error:  # XGBoost's own is a ValueError
+    except (RuntimeError, ValueError, TypeError, AttributeError) as error:  # XGBoost's own is a ValueError
         raise ConfigError(f"{path}: weights do not fit the model: {first_line(error)}") from error
     return filler.eval()
 
