@@ -64,9 +64,15 @@ def test_fit_apply_and_train(run_command, here, world, method, suffix):
     if method == "cdf":
         code, _, err = run_command(
             "train", "data=netcdf", f"data.path=new{suffix}", "data.target=sm", "data.land=land", "data.dynamic=[ndvi]",
-            "model=linear_time", "trainer.progress=false",
+            "model=linear_time", "trainer.progress=false", "hydra.run.dir=run",
         )  # fmt: skip
         assert code == 0, err
+        # what the correction was fitted to is among what is scored: the run says so, and keeps it
+        both = np.isfinite(world["sm"]) & np.isfinite(world["sm_reference"])
+        first, last = (str(day)[:10] for day in world["time"].values[both.any(("lat", "lon")).values][[0, -1]])
+        assert f"sm was corrected by what the reference had from {first} to {last}" in err
+        kept = json.loads((here / "run" / "provenance.json").read_text())["correction"]
+        assert (kept["correction_method"], kept["correction_fitted_days"]) == ("cdf", f"{first} {last}")
 
 
 def test_files_apart_a_period_and_going_on(run_command, here, world):

@@ -120,6 +120,12 @@ def usable(cube: xr.Dataset) -> xr.Dataset:
 def tell_of(cube: xr.Dataset) -> None:
     """Name in the log what works but is unusual."""
     target = target_of(cube)
+    if "correction_fitted_days" in cube.attrs:
+        days = " to ".join(str(cube.attrs["correction_fitted_days"]).split())
+        log.info(
+            "%s was corrected by what the reference had from %s, days that are scored too: scores are of the corrected "
+            "record, not of the reference", target.name, days,
+        )  # fmt: skip
     if not by_role(cube, "dynamic"):
         log.info("no dynamic covariates: the gaps are filled from the observations alone")
     if target.sizes["time"] == 1:
