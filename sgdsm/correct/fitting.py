@@ -25,7 +25,7 @@ from sgdsm.correct.maps import CellMaps, bounds_of
 from sgdsm.correct.moments import fit_moments
 from sgdsm.cube import ConfigError, CubeError, log, read_values, target_of
 
-BYTES = 48  # of memory for a value of a slab: both sensors, the order they are drawn in, a covariate
+BYTES = 100  # of memory for a value of a slab, measured: both sensors, the order they are drawn in, their maps
 METHODS = ("cdf", "moments", "cdf_xgboost")
 Method = Literal["cdf", "moments", "cdf_xgboost"]
 
