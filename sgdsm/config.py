@@ -101,6 +101,11 @@ def check_config(config: Mapping[str, Any], command: str) -> None:
     for key, hint in TYPES.items():
         if key in config and not fits(config[key], hint):
             raise ConfigError(f"{key}={config[key]!r}: expected {describe(hint)}")
+    if command == "correct fit":
+        # here: a config can be looked at without it
+        from sgdsm.correct.fitting import settings_of
+
+        settings_of(config)
     for group in GROUPS:
         # prepare looks at its recipe itself, and has no use for what the others import
         if group not in KEYS[command] or (command in ("predict", "prepare") and group == "data"):
@@ -163,6 +168,7 @@ def _no_missing(value: Any, where: str = "") -> None:
         for key, item in value.items():
             _no_missing(item, f"{where}.{key}" if where else str(key))
     elif value == "???":
+        where = "source" if where == "source_cube" else where  # as it is typed, see `renamed`
         raise ConfigError(f"{where} is not given: pass {where}=...")
 
 

@@ -11,10 +11,8 @@ from typing import Any
 import xarray as xr
 
 from sgdsm.alone import alone
-from sgdsm.build import build, check_spec
-from sgdsm.correct.bias import ResidualTrees
 from sgdsm.correct.correction import Correction
-from sgdsm.correct.fitting import METHODS, Settings, fit_correction, format_table
+from sgdsm.correct.fitting import fit_correction, format_table, period_of, settings_of
 from sgdsm.cube import ConfigError, CubeError, as_cube, by_role, log, open_dataset
 from sgdsm.inference.writers import PLAN
 from sgdsm.prepare.layouts import write_netcdf
@@ -27,10 +25,9 @@ CHUNK_DAYS = 16  # of a Zarr store
 
 def correct_fit(config: dict[str, Any]) -> None:
     """Fit a correction, print its scores in cross-validation, and save it."""
-    output = _checked(config)
-    settings = _settings(config)
-    variable = config["variable"] or _target(config[SOURCE])
-    wanted = config["reference_variable"] or _target(config["reference"])
+    output, settings = _output(config), settings_of(config)
+    variable = config["variable"] or _target(config[SOURCE], "variable")
+    wanted = config["reference_variable"] or _target(config["reference"], "reference_variable")
     identity = _identity(config, SOURCE, "reference")
     with alone(output):
         if _is_made(output, identity):
@@ -38,7 +35,7 @@ def correct_fit(config: dict[str, Any]) -> None:
         covariates = _covariates(config, variable, wanted) if settings.method == "cdf_xgboost" else ([], [])
         source = _opened(config[SOURCE], variable, *covariates)
         reference = _opened(config["reference"], wanted)
-        first, last = _period(config["period"])
+        first, last = period_of(config["period"])
         source, reference = (cube.sel(time=slice(first, last)) for cube in (source, reference))
         for name, cube in ((SOURCE, source), ("reference", reference)):
             if not cube.sizes["time"]:
@@ -55,7 +52,7 @@ def correct_fit(config: dict[str, Any]) -> None:
             PLAN: identity,
         }
         correction.save(output)
-    print(f"on days that nothing was fitted to ({config['trees']['folds']} folds)\n{format_table(scores)}")
+    print(f"on days that nothing was fitted to ({settings.trees.folds} folds)\n{format_table(scores)}")
     print(f"correction: {output}")
 
 
@@ -82,24 +79,6 @@ def correct_apply(config: dict[str, Any]) -> None:
     print(f"corrected: {output}")
 
 
-def _checked(config: dict[str, Any]) -> Path:
-    if config["method"] not in METHODS:
-        raise ConfigError(f"method={config['method']}: expected {', '.join(METHODS)}")
-    for key in ("bins", "values_per_bin", "least_values"):
-        if config[key] < 2:
-            raise ConfigError(f"{key}={config[key]!r}: expected a whole number of at least 2")
-    if config["memory_gib"] <= 0:
-        raise ConfigError(f"memory_gib={config['memory_gib']!r}: expected more than 0")
-    check_spec(config["trees"], ResidualTrees, "trees")
-    _period(config["period"])
-    return _output(config)
-
-
-def _settings(config: dict[str, Any]) -> Settings:
-    names = ("method", "bins", "values_per_bin", "least_values", "memory_gib")
-    return Settings(trees=build(config["trees"], ResidualTrees), **{n: config[n] for n in names})
-
-
 def _output(config: dict[str, Any]) -> Path:
     output = Path(str(config["output"]))
     if output.suffix not in SUFFIXES:
@@ -107,15 +86,6 @@ def _output(config: dict[str, Any]) -> Path:
     if not output.absolute().parent.is_dir():
         raise ConfigError(f"output={output}: there is no folder {output.absolute().parent}")
     return output
-
-
-def _period(period: str | None) -> tuple[str | None, str | None]:
-    if period is None:
-        return None, None
-    first, colon, last = period.partition(":")
-    if not colon:
-        raise ConfigError(f"period={period}: expected START:END, like 2015-01-01:2022-12-31")
-    return first or None, last or None
 
 
 def _identity(config: dict[str, Any], *files: str) -> str:
@@ -137,11 +107,11 @@ def _is_made(output: Path, identity: str) -> bool:
     return True
 
 
-def _target(path: str) -> str:
+def _target(path: str, key: str) -> str:
     with open_dataset(path) as dataset:
         found = by_role(dataset, "target")
     if len(found) != 1:
-        raise ConfigError(f"{path}: no variable has the role of the target: name it with variable=")
+        raise ConfigError(f"{path}: no variable has the role of the target: name it with {key}=")
     return found[0]
 
 
@@ -155,7 +125,7 @@ def _covariates(config: dict[str, Any], variable: str, wanted: str) -> tuple[lis
         raise ConfigError(f"covariate '{given[0]}' is one of the two sensors: it cannot explain what they differ by")
     dynamic, static = ([n for n in names if n not in sensors] for names in found)
     if not dynamic and not static:
-        raise ConfigError(f"{config['source']}: no covariates: name them with dynamic=[..] static=[..]")
+        raise ConfigError(f"{config[SOURCE]}: no covariates: name them with dynamic=[..] static=[..]")
     return dynamic, static
 
 

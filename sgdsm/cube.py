@@ -34,6 +34,7 @@ SYNONYMS = {
     "projection_x_coordinate": "x",
 }
 DAY = np.timedelta64(1, "D")
+NEGATIVE_FILLS = (-999.0, -9999.0, -99999.0, -32767.0, -32768.0)
 # units of precipitation, and the factor that makes it mm a day
 PER_DAY = {"mm h-1": 24.0, "mm/h": 24.0, "mm hr-1": 24.0, "kg m-2 s-1": 86400.0, "mm s-1": 86400.0, "m s-1": 86.4e6}
 PER_DAY |= {"mm d-1": 1.0, "mm day-1": 1.0, "mm/day": 1.0, "mm": 1.0, "kg m-2": 1.0, "m": 1000.0}
@@ -248,6 +249,39 @@ def time_chunks(array: xr.DataArray, values: int = 2**24) -> Iterator[slice]:
     per_day = int(np.prod(array.shape[1:]))
     step = max(1, values // max(1, per_day))
     return (slice(start, min(start + step, array.shape[0])) for start in range(0, array.shape[0], step))
+
+
+def read_values(variable: xr.DataArray) -> np.ndarray:
+    """Values of a variable, float32, NaN = missing; CubeError for infinite ones and undeclared fill values."""
+    values = np.asarray(variable.values, dtype=np.float32)
+    refuse_fill_values(variable, values)
+    infinite = np.isinf(values)
+    if infinite.any():
+        where = np.unravel_index(infinite.argmax(), values.shape)
+        place = ", ".join(
+            f"{dim} {str(variable[dim].values[i])[: 10 if dim == 'time' else 20]}"
+            for dim, i in zip(variable.dims, where, strict=True)
+        )
+        found = f"{int(infinite.sum())} infinite values, the first at {place}"
+        raise CubeError(f"{file_of(variable)}variable '{variable.name}' has {found}")
+    return values
+
+
+def refuse_fill_values(variable: xr.DataArray, values: np.ndarray) -> None:
+    """Raise CubeError where the smallest or the largest value is one that files use for 'missing'."""
+    for extreme in (np.fmin, np.fmax):
+        value = float(extreme.reduce(values, axis=None)) if values.size else 0.0
+        if value in NEGATIVE_FILLS or 1e19 < value < np.inf:
+            raise CubeError(
+                f"{file_of(variable)}variable '{variable.name}' holds {value:g} {int((values == value).sum())} times: "
+                "a fill value that the file does not declare; set its attribute _FillValue, or make them NaN"
+            )
+
+
+def file_of(variable: xr.DataArray) -> str:
+    """The file that a variable comes from, as the head of a message; '' where that is not known."""
+    source = variable.encoding.get("source")
+    return f"{source}: " if source else ""
 
 
 def ever_observed(target: xr.DataArray) -> np.ndarray:

@@ -61,12 +61,17 @@ def explain(config: dict[str, Any]) -> None:
 def with_permutation(found: list[Importance], filler: GapFiller, scene: Scene, block_days: int) -> list[Importance]:
     """Add the permutation importance (Breiman, Machine Learning 45, 5, 2001) of each covariate to a table.
 
-    A dynamic covariate keeps its maps and their order within blocks of days, the blocks change places; a static one
-    is dealt to other cells on land. What is seen of the target, season and place stay as they are.
+    A dynamic covariate keeps its maps and their order within blocks of days, and no block stays in its place; a static
+    one is dealt to other cells on land. What is seen of the target, season and place stay as they are.
+
+    Raises ConfigError where there is one block only: a covariate in its own place tells nothing.
     """
     from sgdsm.evaluation.importances import Importance
     from sgdsm.statistics import bootstrap
 
+    days = len(scene.seen)
+    if days <= block_days:
+        raise ConfigError(f"block_days={block_days}: the record has {days} days, expected two blocks or more")
     lines = {one.name: one for one in found if one.kind == "covariate"}
     complete = _scores(filler, scene, block_days)
     for name in permuted(scene, block_days):
@@ -83,7 +88,9 @@ def permuted(scene: Scene, block_days: int) -> Iterator[str]:
     for c, name in enumerate(inputs.dynamic):
         rng = np.random.default_rng([PERMUTE, c])
         blocks = [np.arange(b, min(b + block_days, days)) for b in range(0, days, block_days)]
-        order = np.concatenate([blocks[k] for k in rng.permutation(len(blocks))])
+        ring = rng.permutation(len(blocks))  # each block goes where its neighbour in the ring was: none stays
+        after = dict(zip(ring.tolist(), np.roll(ring, 1).tolist(), strict=True))
+        order = np.concatenate([blocks[after[k]] for k in range(len(blocks))])
         own = scene.dynamic[c].copy(), scene.present[c].copy()
         scene.dynamic[c], scene.present[c] = own[0][order], own[1][order]
         yield name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -246,6 +247,25 @@ def test_a_correction_does_not_depend_on_slabs(small_world):
     assert found[0][1] == found[1][1]
     assert found[0][0].booster == found[1][0].booster
     np.testing.assert_array_equal(found[0][0].maps.reference, found[1][0].maps.reference)
+
+
+def test_a_slab_takes_the_memory_that_it_may(tmp_path):
+    rng = np.random.default_rng(0)
+    coords = {"time": xr.date_range("2010-01-01", periods=1500), "lat": 60.0 - np.arange(24), "lon": np.arange(50.0)}
+    for name in ("one", "other"):
+        values = rng.random((1500, 24, 50), np.float32) * 0.4
+        xr.Dataset({name: (("time", "lat", "lon"), values, {"units": "m3 m-3"})}, coords).to_netcdf(tmp_path / name)
+    settings = Settings("cdf", ResidualTrees(max_rows=1000), memory_gib=40 / 1024)
+    with xr.open_dataset(tmp_path / "one") as one, xr.open_dataset(tmp_path / "other") as other:
+        cubes = as_cube(one, "one"), as_cube(other, "other")
+        tracemalloc.start()
+        try:
+            fit_correction(*cubes, [], settings)
+            peak = tracemalloc.get_traced_memory()[1] / 2**20
+        finally:
+            tracemalloc.stop()
+    # all rows at once would take some 160
+    assert 20 < peak < 44
 
 
 def test_what_is_held_out_is_not_fitted_to():

@@ -64,17 +64,26 @@ def test_fit_apply_and_train(run_command, here, world, method, suffix):
     if method == "cdf":
         code, _, err = run_command(
             "train", "data=netcdf", f"data.path=new{suffix}", "data.target=sm", "data.land=land", "data.dynamic=[ndvi]",
-            "model=linear_time", "trainer.progress=false",
+            "model=linear_time", "trainer.progress=false", "hydra.run.dir=run",
         )  # fmt: skip
         assert code == 0, err
+        # what the correction was fitted to is among what is scored: the run says so, and keeps it
+        both = np.isfinite(world["sm"]) & np.isfinite(world["sm_reference"])
+        first, last = (str(day)[:10] for day in world["time"].values[both.any(("lat", "lon")).values][[0, -1]])
+        assert f"sm was corrected by what the reference had from {first} to {last}" in err
+        kept = json.loads((here / "run" / "provenance.json").read_text())["correction"]
+        assert (kept["correction_method"], kept["correction_fitted_days"]) == ("cdf", f"{first} {last}")
 
 
-def test_files_apart_a_period_and_going_on(run_command, here):
+def test_files_apart_a_period_and_going_on(run_command, here, world):
     given = words("long.nc", "short.nc", "smap", period="2015-03-01:2016-03-31", method="cdf_xgboost", dynamic="[ndvi]")
     code, _, err = run_command("correct", "fit", *given, "static=[]")
     assert code == 0, err
     with open_dataset(here / "c.nc") as correction:
-        assert correction.attrs["fitted_days"] == "2015-03-01 2016-03-31"
+        both = np.isfinite(world["sm"]) & np.isfinite(world["sm_reference"])
+        found = both["time"][both.any(("lat", "lon"))].sel(time=slice("2015-03-01", "2016-03-31"))
+        # days that both have values of, not those that their files reach to
+        assert correction.attrs["fitted_days"].split() == [str(day)[:10] for day in found.values[[0, -1]]]
         assert json.loads(correction["booster"].attrs["covariates"]) == ["ndvi"]
         assert correction["source_knots"].attrs["units"] == "m3 m-3"
         # the file of the reference has no units
@@ -117,6 +126,13 @@ def test_one_of_several_sensors_of_a_cube_never_explains_the_other(run_command, 
         (["paint"], "correct: found 'paint'; expected fit or apply"),
         ([], "correct: found nothing; expected fit or apply"),
         (["fit", "source=both.nc"], "reference is not given: pass reference="),
+        (["fit", "reference=both.nc"], "source is not given: pass source="),
+        (["fit", *words(period="may:june")], "period=may:june: expected START:END"),
+        (["fit", "source=both.nc", "reference=short.nc", "output=c.nc"], "name it with reference_variable="),
+        (["fit", *words("bare.nc", "bare.nc", method="cdf_xgboost")], "bare.nc: no covariates: name them"),
+        (["fit", *words(), "trees.separation_days=400"], "none is left to fit to beside one of the folds"),
+        (["fit", *words("filled.nc")], "variable 'sm' holds -9999 7 times: a fill value"),
+        (["fit", *words("endless.nc", method="cdf_xgboost")], "variable 'ndvi' has 30 infinite values"),
         (["fit", *words(method="guess")], "method=guess: expected cdf, moments, cdf_xgboost"),
         (["fit", *words(period="2015-01-01")], "period=2015-01-01: expected START:END"),
         (["fit", *words(period="1990-01-01:1991-01-01")], "both.nc: no day in period=1990-01-01:1991-01-01"),
@@ -137,6 +153,11 @@ def test_one_of_several_sensors_of_a_cube_never_explains_the_other(run_command, 
 def test_what_cannot_work_is_one_line(run_command, here, given, message):
     with xr.open_dataset(here / "short.nc") as short:
         short.assign_coords(lat=short["lat"] - 1).to_netcdf(here / "other.nc")
+    with xr.open_dataset(here / "both.nc") as both:
+        both[["sm", "sm_reference", "land"]].to_netcdf(here / "bare.nc")
+        both["sm"][:7, 2, 3], both["ndvi"][400] = -9999, np.inf
+        both.drop_vars("ndvi").to_netcdf(here / "filled.nc")
+        both.drop_vars("sm").assign(sm=xr.open_dataset(here / "long.nc")["sm"]).to_netcdf(here / "endless.nc")
     code, out, err = run_command("correct", *given)
     errors = [line for line in err.splitlines() if not line.startswith("note: ")]
     assert code == 1
@@ -153,6 +174,7 @@ def test_what_cannot_work_is_one_line(run_command, here, given, message):
             "other.nc: 'lon' has 6 from -124 to -119, the correction 6 from -124.5",
         ),
         (lambda d: d.drop_vars("ndvi"), "no variable 'ndvi'"),
+        (lambda d: d.assign(ndvi=d["ndvi"] / 0), "variable 'ndvi' has"),
         (
             lambda d: d.assign(sm=d["sm"].assign_attrs(units="%")),
             "'sm' is in '%', the correction was fitted to 'm3 m-3'",
@@ -193,6 +215,39 @@ chain:
       time=:2014-12-31 cycle={fill}
     gaps: filled={here}/filled.nc truth={here}/world.nc variable=sm_in_gaps where=sm_in_gaps cycle={fill}
 """
+
+
+def test_what_was_corrected_is_not_corrected_again(run_command, here):
+    assert run_command("correct", "fit", *words())[0] == 0
+    assert run_command("correct", "apply", "correction=c.nc", "source=both.nc", "output=n.nc")[0] == 0
+    code, _, err = run_command("correct", "apply", "correction=c.nc", "source=n.nc", "output=twice.nc")
+    assert (code, err.count("\n")) == (1, 1)
+    assert "n.nc: 'sm' is corrected already (cdf towards both.nc), the correction was fitted to one that is not" in err
+    # a second correction, fitted to what the first left, is another thing
+    code, _, err = run_command("correct", "fit", *words("n.nc", method="moments", output="d.nc"))
+    assert code == 0, err
+    assert run_command("correct", "apply", "correction=d.nc", "source=n.nc", "output=twice.nc")[0] == 0
+    code, _, err = run_command("correct", "apply", "correction=d.nc", "source=both.nc", "output=once.nc")
+    assert "'sm' is not corrected, the correction was fitted to one that is (cdf towards both.nc)" in err
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("least_values=4", "method=guess", "chain.steps.late: method=guess: expected"),
+        ("least_values=4", "trees.folds=1", "chain.steps.late: trees: max_rows"),
+        ("period='2015-01-01:'", "period='soon:'", "chain.steps.late: period=soon:: expected START:END"),
+    ],
+)
+def test_a_late_step_that_cannot_work_is_found_before_the_first(run_command, tmp_path, old, new, message):
+    (tmp_path / "mine" / "experiment").mkdir(parents=True)
+    steps = CHAIN.partition("  scores:")[0]
+    fit = steps.partition("    fit: >-\n")[2].partition("    corrected:")[0].replace(old, new)
+    (tmp_path / "mine" / "experiment" / "mine.yaml").write_text(f"{steps}    late: >-\n{fit}")
+    code, _, err = run_command("chain", "--config-dir=mine", "experiment=mine", "output=all")
+    assert code == 1
+    assert message in err
+    assert not (tmp_path / "all" / "world.nc").exists()
 
 
 def test_a_chain_corrects_and_fills(run_command, tmp_path):

@@ -20,7 +20,7 @@ from test_models import filled, settings_of
 from sgdsm.build import build
 from sgdsm.cube import ConfigError, SgdsmError
 from sgdsm.data.rows import to_rows
-from sgdsm.explaining import of_trees, with_permutation
+from sgdsm.explaining import of_trees, permuted, with_permutation
 from sgdsm.models.base import GapFiller
 from sgdsm.models.boosting import Fitting
 from sgdsm.models.checkpoint import load_filler, save_filler
@@ -307,6 +307,23 @@ def test_importances_find_what_the_target_rests_on(model, tmp_path):
         assert {one.source for one in trees} == set(found)
 
 
+@pytest.mark.parametrize("block_days", [7, 30, 75, 149])
+def test_no_block_stays_in_its_place(block_days):
+    """A covariate that is left as it is would seem to mean nothing."""
+    task = prepare(settings_of("climatology"))
+    scene = task.data.scene_of(task.split.scenarios["validation"])
+    day = np.arange(len(scene.seen), dtype=np.float32)
+    scene.dynamic[:] = day[:, None, None]
+    names = set()
+    for name in permuted(scene, block_days):
+        if name in scene.inputs.dynamic:
+            moved = scene.dynamic[scene.inputs.dynamic.index(name), :, 0, 0]
+            assert (moved != day).all()
+            np.testing.assert_array_equal(np.sort(moved), day)
+            names.add(name)
+    assert names == set(scene.inputs.dynamic)
+
+
 def test_explain_writes_a_table_and_a_figure(run_command, tmp_path):
     code, out, err = run_command("train", *TINY_TREES, *SMALL_WORLD, "trainer.progress=false", "hydra.run.dir=run")
     assert code == 0, err
@@ -320,3 +337,6 @@ def test_explain_writes_a_table_and_a_figure(run_command, tmp_path):
     assert (tmp_path / "told" / "importances.png").stat().st_size > 10_000
     code, _, err = run_command("explain", "run=run", "block_days=0")
     assert (code, err.strip()) == (1, "error: block_days=0: expected a whole number of at least 1")
+    code, _, err = run_command("explain", "run=run", "block_days=150")
+    assert code == 1
+    assert err.strip().endswith("error: block_days=150: the record has 150 days, expected two blocks or more")

@@ -98,7 +98,8 @@ def folds_of(days: np.ndarray, options: ResidualTrees) -> Folds:
     """Blocks of days dealt to folds, each group of as many blocks as folds in an order of its own, so that no fold
     keeps to a season. A fold is fitted to the days that are not within `separation_days` of its own.
 
-    days: whole days since some day, rising. Raises CubeError where there are fewer blocks than folds.
+    days: whole days since some day, rising. Raises CubeError where there are fewer blocks than folds, or a fold leaves
+    no day to fit to.
     """
     block = (days - days[0]) // options.block_days
     number, count = int(block[-1]) + 1, options.folds
@@ -117,6 +118,11 @@ def folds_of(days: np.ndarray, options: ResidualTrees) -> Folds:
         behind = days - np.insert(own, 0, np.iinfo(np.int64).min // 2)[after]
         fitted[k] = np.minimum(ahead, behind) > options.separation_days
         fitted[k, fold == k] = False
+    if not fitted.any(1).all():
+        raise CubeError(
+            f"{days[-1] - days[0] + 1} common days: none is left to fit to beside one of the folds: expected more, or "
+            f"a smaller trees.separation_days than {options.separation_days}"
+        )
     return Folds(fold, fitted)
 
 

@@ -14,10 +14,19 @@ from xarray.core import indexing
 
 from sgdsm.correct.bias import features_of
 from sgdsm.correct.maps import CellMaps
-from sgdsm.cube import DAY, CubeError, check_cube, open_dataset
+from sgdsm.cube import DAY, CubeError, check_cube, open_dataset, read_values
 
+CORRECTION = "correction"  # attribute of a corrected target
 ROWS = 2**20  # that go through the trees at once
-KEYS = ("source_variable", "source_units", "reference_units", "method", "lower_bound", "upper_bound")
+KEYS = (
+    "source_variable",
+    "source_units",
+    "source_correction",
+    "reference_units",
+    "method",
+    "lower_bound",
+    "upper_bound",
+)
 
 
 @dataclass
@@ -84,7 +93,8 @@ class Correction:
     def corrected(self, cube: xr.Dataset) -> xr.Dataset:
         """A cube whose target is corrected as it is read, a few days at a time.
 
-        Raises CubeError where the grid, the target's units or the covariates are not those of the correction.
+        Raises CubeError where the grid, the target's units, what it was corrected by before or the covariates are not
+        those of the correction.
         """
         name, about = self.about["source_variable"], self.about
         check_cube(cube)
@@ -93,11 +103,12 @@ class Correction:
         units = old.attrs.get("units", "1")
         if units != about["source_units"]:
             raise CubeError(f"'{name}' is in '{units}', the correction was fitted to '{about['source_units']}'")
+        check_stage(name, correction_of(old), about["source_correction"])
         missing = [n for n in self.covariates if n not in cube]
         if missing:
             raise CubeError(f"no variable '{missing[0]}': the trees need {', '.join(self.covariates)}")
         attrs = {k: v for k, v in old.attrs.items() if k not in ("valid_min", "valid_max", "valid_range")}
-        attrs |= {"units": about["reference_units"], "correction": f"{about['method']} towards {about['reference']}"}
+        attrs |= {"units": about["reference_units"], CORRECTION: f"{about['method']} towards {about['reference']}"}
         data = indexing.LazilyIndexedArray(_Corrected(self, cube))
         told = {f"correction_{k}": v for k, v in about.items() if k not in ("history", "Conventions")}
         return cube.assign({name: xr.Variable(old.dims, data, attrs)}).assign_attrs(told)
@@ -113,6 +124,19 @@ def check_grid(cube: xr.Dataset, coords: dict[str, np.ndarray], whose: str) -> N
         if own.shape != values.shape or abs(own - values).max() > 1e-3 * width:
             has, other = (f"{len(v)} from {v[0]:g} to {v[-1]:g}" for v in (own, values))
             raise CubeError(f"'{dim}' has {has}, {whose} {other}: expected the same grid (`prepare` makes one)")
+
+
+def correction_of(target: xr.DataArray) -> str:
+    """What a target was corrected by, '' where it was not."""
+    return str(target.attrs.get(CORRECTION, ""))
+
+
+def check_stage(name: str, found: str, fitted: str) -> None:
+    """Raise CubeError where a target was corrected before, and the one of the fit was not, or in another way."""
+    if found != fitted:
+        has = f"is corrected already ({found})" if found else "is not corrected"
+        wants = f"one that is ({fitted})" if fitted else "one that is not"
+        raise CubeError(f"'{name}' {has}, the correction was fitted to {wants}")
 
 
 class _Corrected(BackendArray):
@@ -144,11 +168,11 @@ class _Corrected(BackendArray):
 
     def _block(self, days: slice) -> np.ndarray:
         correction, cube = self.correction, self.cube
-        old = cube[correction.about["source_variable"]][days].values.astype(np.float32)
+        old = read_values(cube[correction.about["source_variable"]][days])
         mapped = correction.maps.apply(old.reshape(len(old), -1)).reshape(old.shape)
         if self.booster is None:
             return mapped
-        covariates = [cube[n][days].values if "time" in cube[n].dims else cube[n].values for n in correction.covariates]
+        covariates = [read_values(cube[n][days] if "time" in cube[n].dims else cube[n]) for n in correction.covariates]
         day, row, column = np.nonzero(np.isfinite(mapped))
         for part in (slice(k, k + ROWS) for k in range(0, day.size, ROWS)):
             at = day[part], row[part], column[part]

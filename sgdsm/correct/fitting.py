@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
 
+from sgdsm.build import build
 from sgdsm.correct.bias import (
     CHOSEN,
     Folds,
@@ -19,12 +20,12 @@ from sgdsm.correct.bias import (
     folds_of,
 )
 from sgdsm.correct.cdf import fit_cdf
-from sgdsm.correct.correction import Correction, check_grid, days_of, picked
+from sgdsm.correct.correction import Correction, check_grid, correction_of, days_of, picked
 from sgdsm.correct.maps import CellMaps, bounds_of
 from sgdsm.correct.moments import fit_moments
-from sgdsm.cube import CubeError, log, target_of
+from sgdsm.cube import ConfigError, CubeError, log, read_values, target_of
 
-BYTES = 48  # of memory for a value of a slab: both sensors, the order they are drawn in, a covariate
+BYTES = 100  # of memory for a value of a slab, measured: both sensors, the order they are drawn in, their maps
 METHODS = ("cdf", "moments", "cdf_xgboost")
 Method = Literal["cdf", "moments", "cdf_xgboost"]
 
@@ -46,6 +47,35 @@ class Settings:
         if self.method == "moments":
             return fit_moments(x, y, self.least_values, bounds)
         return fit_cdf(x, y, self.bins, self.values_per_bin, self.least_values, bounds)
+
+
+def settings_of(config: Mapping[str, Any]) -> Settings:
+    """The settings of `correct fit`, whatever its files hold; ConfigError where they cannot work."""
+    if config["method"] not in METHODS:
+        raise ConfigError(f"method={config['method']}: expected {', '.join(METHODS)}")
+    for key in ("bins", "values_per_bin", "least_values"):
+        if config[key] < 2:
+            raise ConfigError(f"{key}={config[key]!r}: expected a whole number of at least 2")
+    if config["memory_gib"] <= 0:
+        raise ConfigError(f"memory_gib={config['memory_gib']!r}: expected more than 0")
+    period_of(config["period"])
+    names = ("method", "bins", "values_per_bin", "least_values", "memory_gib")
+    return Settings(trees=build(config["trees"], ResidualTrees), **{n: config[n] for n in names})
+
+
+def period_of(period: str | None) -> tuple[str | None, str | None]:
+    """First and last day of `START:END`, None for an open end; ConfigError for anything else."""
+    if period is None:
+        return None, None
+    first, colon, last = period.partition(":")
+    try:
+        for day in filter(None, (first, last)):
+            np.datetime64(day, "D")
+    except ValueError:
+        colon = ""
+    if not colon:
+        raise ConfigError(f"period={period}: expected START:END, like 2015-01-01:2022-12-31")
+    return first or None, last or None
 
 
 def fit_correction(
@@ -73,19 +103,20 @@ def fit_correction(
     folds = folds_of(days, settings.trees)
     shape = target.shape[1:]
     step = max(1, int(settings.memory_gib * 2**30 / (BYTES * days.size * shape[1])))
-    knots, count, rows = [], np.zeros(shape, np.int32), None
+    knots, count, common, rows = [], np.zeros(shape, np.int32), np.zeros(days.size, bool), None
     for begin in range(0, shape[0], step):
         slab = slice(begin, begin + step)
-        x = target[at_source, slab].values.astype(np.float32)
-        y = wanted[at_reference, slab].values.astype(np.float32)
+        x, y = read_values(target[at_source, slab]), read_values(wanted[at_reference, slab])
         _check_bounds(y, bounds, str(wanted.name))
-        count[slab] = (np.isfinite(x) & np.isfinite(y)).sum(0)
+        both = np.isfinite(x) & np.isfinite(y)
+        count[slab] = both.sum(0)
+        common |= both.any((1, 2))
         maps = settings.maps(x, y, bounds)
         knots.append((maps.source.astype(np.float32), maps.reference.astype(np.float32)))
 
         def covariate(name: str, slab: slice = slab) -> np.ndarray:
             variable = source[name]
-            return variable[at_source, slab].values if "time" in variable.dims else variable[slab].values
+            return read_values(variable[at_source, slab] if "time" in variable.dims else variable[slab])
 
         drawn = _drawn(x, y, begin, maps, folds, bounds, settings, covariates, covariate, rows)
         rows = drawn if rows is None else rows.joined(drawn, settings.trees.max_rows)
@@ -109,10 +140,11 @@ def fit_correction(
     about = {
         "source_variable": str(target.name),
         "source_units": str(target.attrs.get("units", "1")),
+        "source_correction": correction_of(target),
         "reference_variable": str(wanted.name),
         "reference_units": str(wanted.attrs.get("units", "1")),
         "method": settings.method,
-        "fitted_days": " ".join(str(np.datetime64(int(d), "D")) for d in (days[0], days[-1])),
+        "fitted_days": " ".join(str(np.datetime64(int(d), "D")) for d in days[common][[0, -1]]),
         "lower_bound": bounds[0],
         "upper_bound": bounds[1],
     }

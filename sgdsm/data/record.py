@@ -7,9 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from sgdsm.cube import CubeError, by_role, log, precipitation_of, target_of, time_chunks
-
-NEGATIVE_FILLS = (-999.0, -9999.0, -99999.0, -32767.0, -32768.0)
+from sgdsm.cube import CubeError, by_role, file_of, log, precipitation_of, read_values, target_of, time_chunks
 
 
 @dataclass
@@ -67,15 +65,15 @@ def read_record(
     target = cube[names.target]
     vertical = target.dims[1]
     box = cube.isel({"time": days, vertical: rows})
-    values = _read(box[names.target])
+    values = read_values(box[names.target])
     observed = np.isfinite(values)
     shape = values.shape
     dynamic = np.empty((len(names.dynamic), *shape), np.float32)
     for channel, name in enumerate(names.dynamic):
-        dynamic[channel] = _read(box[name])
+        dynamic[channel] = read_values(box[name])
     static = np.empty((len(names.static), *shape[1:]), np.float32)
     for channel, name in enumerate(names.static):
-        static[channel] = _read(box[name])
+        static[channel] = read_values(box[name])
     return Record(
         days=day_numbers(box["time"]),
         values=np.where(observed, values, np.float32(0)),
@@ -114,7 +112,7 @@ def usable(cube: xr.Dataset) -> xr.Dataset:
     if not _any_value(target_of(cube), land):
         target = target_of(cube)
         raise CubeError(
-            f"{_file(target)}target '{target.name}' has no observed value on land: there is nothing to learn from"
+            f"{file_of(target)}target '{target.name}' has no observed value on land: there is nothing to learn from"
         )
     return cube.drop_vars(empty)
 
@@ -122,6 +120,12 @@ def usable(cube: xr.Dataset) -> xr.Dataset:
 def tell_of(cube: xr.Dataset) -> None:
     """Name in the log what works but is unusual."""
     target = target_of(cube)
+    if "correction_fitted_days" in cube.attrs:
+        days = " to ".join(str(cube.attrs["correction_fitted_days"]).split())
+        log.info(
+            "%s was corrected by what the reference had from %s, days that are scored too: scores are of the corrected "
+            "record, not of the reference", target.name, days,
+        )  # fmt: skip
     if not by_role(cube, "dynamic"):
         log.info("no dynamic covariates: the gaps are filled from the observations alone")
     if target.sizes["time"] == 1:
@@ -134,34 +138,3 @@ def _any_value(variable: xr.DataArray, land: np.ndarray) -> bool:
     if "time" not in variable.dims:
         return bool(np.isfinite(variable.values[land]).any())
     return any(bool(np.isfinite(variable[days].values[:, land]).any()) for days in time_chunks(variable))
-
-
-def _read(variable: xr.DataArray) -> np.ndarray:
-    values = np.asarray(variable.values, dtype=np.float32)
-    refuse_fill_values(variable, values)
-    infinite = np.isinf(values)
-    if infinite.any():
-        where = np.unravel_index(infinite.argmax(), values.shape)
-        place = ", ".join(
-            f"{dim} {str(variable[dim].values[i])[: 10 if dim == 'time' else 20]}"
-            for dim, i in zip(variable.dims, where, strict=True)
-        )
-        found = f"{int(infinite.sum())} infinite values, the first at {place}"
-        raise CubeError(f"{_file(variable)}variable '{variable.name}' has {found}")
-    return values
-
-
-def refuse_fill_values(variable: xr.DataArray, values: np.ndarray) -> None:
-    """Raise CubeError where the smallest or the largest value is one that files use for 'missing'."""
-    for extreme in (np.fmin, np.fmax):
-        value = float(extreme.reduce(values, axis=None)) if values.size else 0.0
-        if value in NEGATIVE_FILLS or 1e19 < value < np.inf:
-            raise CubeError(
-                f"{_file(variable)}variable '{variable.name}' holds {value:g} {int((values == value).sum())} times: "
-                "a fill value that the file does not declare; set its attribute _FillValue, or make them NaN"
-            )
-
-
-def _file(variable: xr.DataArray) -> str:
-    source = variable.encoding.get("source")
-    return f"{source}: " if source else ""

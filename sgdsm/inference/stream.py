@@ -20,9 +20,9 @@ import xarray as xr
 from torch.utils.data import DataLoader, Dataset
 
 from sgdsm.box import Box
-from sgdsm.cube import ConfigError, CubeError, by_role, log, target_of, time_chunks
+from sgdsm.cube import ConfigError, CubeError, by_role, log, refuse_fill_values, target_of, time_chunks
 from sgdsm.data.batch import LONGEST_AGE, Scene, ages
-from sgdsm.data.record import Names, Record, day_numbers, read_record, refuse_fill_values
+from sgdsm.data.record import Names, Record, day_numbers, read_record
 from sgdsm.data.scaling import CellStatistics, Climatology, Inputs
 from sgdsm.inference.blend import fill_scene
 from sgdsm.inference.product import Layout, layout, slab_values
