@@ -25,7 +25,7 @@ from sgdsm.cube import SgdsmError, log, suggest
 
 # what is no product: parts that the products share, and the built-in worlds
 SHARED = {"files", "names", "ease", "isea", "passes", "packed", "netcdf3", "raster", "stations"}
-SHARED |= {"reanalysis", "reanalysis_daily", "simulate", "emission", "orbit", "taught"}
+SHARED |= {"reanalysis", "reanalysis_daily", "simulate", "emission", "biased", "orbit", "taught"}
 OnBadFile = Literal["fail", "skip"]
 # the NetCDF library may not be used by two threads at once: that ends the process
 ONE_READER = threading.RLock()
