@@ -40,6 +40,11 @@ def correct_fit(config: dict[str, Any]) -> None:
         for name, cube in ((SOURCE, source), ("reference", reference)):
             if not cube.sizes["time"]:
                 raise CubeError(f"{config[name]}: no day in period={config['period']}")
+        units = [str(cube[name].attrs.get("units", "1")) for cube, name in ((source, variable), (reference, wanted))]
+        if units[0] != units[1]:
+            log.info(
+                "the source is in '%s', the reference in '%s': the maps convert, 'before' is not comparable", *units
+            )
         correction, scores = fit_correction(source, reference, [n for names in covariates for n in names], settings)
         correction.about |= {
             "Conventions": "CF-1.10",

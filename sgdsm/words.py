@@ -19,9 +19,9 @@ def first_of_two(command: str, words: list[str]) -> tuple[str, list[str]]:
     """A command of two words, like `correct fit`, and the words after it; ConfigError where the second is unknown."""
     known = [name.partition(" ")[2] for name in KEYS if name.startswith(f"{command} ")]
     if not words or words[0] not in known:
-        raise ConfigError(
-            f"{command}: {f'found {words[0]!r}' if words else 'found nothing'}; expected {' or '.join(known)}"
-        )
+        found = f"found {words[0]!r}" if words else "found nothing"
+        lists = f"`python -m sgdsm {command} {known[0]} --help` lists the settings"
+        raise ConfigError(f"{command}: {found}; expected {' or '.join(known)}; {lists}")
     return f"{command} {words[0]}", words[1:]
 
 

@@ -181,9 +181,9 @@ def training_curve(curve: Path, path: Path, title: str, units: str) -> Path:
     right.plot(epoch, score, "o-", ms=3, color=FILL)
     best = int(np.nanargmin(score))
     right.plot(epoch[best], score[best], "o", ms=9, mfc="none", mec=INK)
-    right.annotate(
-        f"kept: {score[best]:.4f}", (epoch[best], score[best]), xytext=(-4, 12), textcoords="offset points", ha="right"
-    )
+    side = "right" if 2 * best >= len(score) else "left"  # away from the axis that it would cover
+    at = (epoch[best], score[best])
+    right.annotate(f"kept: {score[best]:.4f}", at, xytext=(0, 12), textcoords="offset points", ha=side)
     right.set_ylabel(f"RMSE at validation [{units}]", color=FILL)
     return _save(figure, path, title)
 

@@ -54,12 +54,13 @@ def importance_figure(found: Sequence[Importance], path: Path, title: str, units
     permuted = [one for one in sources if one.permutation is not None]
     height = 1.6 + 0.26 * max(min(len(features), SHOWN), len(permuted), len(sources) if features else 0)
     columns = (2 if features else 0) + 1
-    figure, axes = plt.subplots(1, columns, figsize=(5.2 * columns, height), layout="constrained", squeeze=False)
+    size = (5.2 * columns if features else 7.0, height)
+    figure, axes = plt.subplots(1, columns, figsize=size, layout="constrained", squeeze=False)
     if features:
         _bars(axes[0, 0], features, f"features: the {min(SHOWN, len(features))} strongest", units)
         _bars(axes[0, 1], sources, "by what they tell of", units)
     _intervals(axes[0, -1], permuted, units)
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(title, fontsize=11, wrap=True)
     figure.savefig(path, dpi=110)
     plt.close(figure)
     return path
@@ -89,7 +90,9 @@ def _intervals(axis: Axes, found: Sequence[Importance], units: str) -> None:
     axis.set_yticks(range(len(shown)), [one.name for one in shown], fontsize=8)
     axis.set_ylim(-0.6, len(shown) - 0.4)
     axis.set_xlabel(f"RMSE grows by [{units}]")
-    axis.set_title("covariates permuted (95 % over blocks of days)", fontsize=10)
+    known = any(one.permutation_lower is not None and one.permutation_lower == one.permutation_lower for one in shown)
+    note = "95 % over blocks of days" if known else "too few blocks of days for an interval"
+    axis.set_title(f"covariates permuted ({note})", fontsize=10)
 
 
 def _numbers(values: Sequence[float | None]) -> list[float]:

@@ -78,7 +78,8 @@ class Kriging(Network):
     def setup_inputs(self, inputs: Inputs) -> None:
         if self.regression and not inputs.dynamic:
             raise ConfigError(
-                "model.regression=true learns from dynamic covariates, and the cube has none: name them in data.dynamic"
+                "regression kriging (model.regression=true) learns from dynamic covariates, and the cube has none: "
+                "name them in data.dynamic"
             )
         if self.regression:
             self.trend = nn.Linear(len(MEMORIES) * len(inputs.dynamic) + len(inputs.static) + 2 + 4, 1)

@@ -116,7 +116,8 @@ class WindowForest(GapFiller):
         self.covariates = Covariates(inputs, self.chosen, self.corrected)
         self.at = self.position or not self.covariates.count
         if self.zone is not None and self.zone not in inputs.static:
-            raise ConfigError(f"model.zone={self.zone}: expected one of {', '.join(inputs.static) or 'no variable'}")
+            maps = ", ".join(inputs.static) or "none, name them in data.static"
+            raise ConfigError(f"model.zone={self.zone}: expected a map among the static variables, which are {maps}")
 
     def configure_optimizers(self) -> None:
         return None
