@@ -298,7 +298,7 @@ def test_each_variant_is_better_than_the_climatology(words, tmp_path):
         (["model.zones={a:arid}"], "whole numbers"),
         (["model.max_features=1.5"], "up to 1"),
         (["model.trees=0"], "at least 1"),
-        (["model.zone=climate"], "zone=climate: expected one of elevation"),
+        (["model.zone=climate"], "zone=climate: expected a map among the static variables, which are elevation"),
         (["model.covariates=[albedo]"], "covariates: .'albedo'. not among precipitation"),
         (["model.corrected=[sand]"], "corrected: .'sand'. not among"),
         (["model.corrected=[precipitation]"], "is precipitation"),
