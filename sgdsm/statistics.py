@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 STATISTICS = (
     "error",
@@ -26,6 +27,9 @@ STATISTICS = (
     "anomaly_product",
     "inside",
     "width",
+    "interval_score",
+    "variance",
+    "crps",
 )
 
 
@@ -55,22 +59,48 @@ def error_statistics(
     cell_mean: np.ndarray | None = None,
     lower: np.ndarray | None = None,
     upper: np.ndarray | None = None,
+    std: np.ndarray | None = None,
+    level: float | None = None,
 ) -> np.ndarray:
     """The STATISTICS of each value, (values, statistics) float64.
 
     filled, truth: (values,) in the target's units. cell_mean: mean of the cell's visible values, for anomalies.
-    lower, upper: interval bounds; without them `inside` and `width` are NaN.
+    lower, upper: interval bounds; without them `inside` and `width` are NaN, and without its level (0 to 1) the
+    interval score. std: standard deviations; without them `variance` and `crps` are NaN.
     """
     q, t = filled.astype(np.float64), truth.astype(np.float64)
     c = np.zeros_like(t) if cell_mean is None else cell_mean.astype(np.float64)
     e, ta, qa = q - t, t - c, q - c
-    if lower is None or upper is None:
-        inside = width = np.full_like(t, np.nan)
-    else:
+    inside = width = interval = variance = crps = np.full_like(t, np.nan)
+    if lower is not None and upper is not None:
         inside = ((t >= lower) & (t <= upper)).astype(np.float64)
         width = upper.astype(np.float64) - lower.astype(np.float64)
-    columns = (e, abs(e), e * e, t, q, t * t, q * q, t * q, ta, qa, ta * ta, qa * qa, ta * qa, inside, width)
-    return np.stack(columns, -1)
+        if level is not None:
+            beyond = np.maximum(lower - t, 0) + np.maximum(t - upper, 0)
+            interval = width + 2 / (1 - level) * beyond
+    if std is not None:
+        s = std.astype(np.float64)
+        variance, crps = s * s, normal_crps(e, s)
+    columns = (e, abs(e), e * e, t, q, t * t, q * q, t * q, ta, qa, ta * ta, qa * qa, ta * qa)
+    return np.stack([*columns, inside, width, interval, variance, crps], -1)
+
+
+def normal_cdf(values: np.ndarray) -> np.ndarray:
+    """Cumulative distribution of the standard normal, float64."""
+    found: np.ndarray = torch.special.ndtr(torch.from_numpy(np.asarray(values, np.float64))).numpy()
+    return found
+
+
+def normal_crps(errors: np.ndarray, std: np.ndarray) -> np.ndarray:
+    """Continuous ranked probability score of normal distributions (Gneiting and Raftery, JASA 102, 359, 2007, Eq. 21).
+
+    errors, std: (values,) in one unit, which is that of the score too.
+    """
+    std = np.maximum(std, 1e-12)
+    z = errors / std
+    density = np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi)
+    found: np.ndarray = std * (z * (2 * normal_cdf(z) - 1) + 2 * density - 1 / np.sqrt(np.pi))
+    return found
 
 
 def bin_statistics(values: np.ndarray, bins: np.ndarray, count: int) -> State:
@@ -83,7 +113,8 @@ def metrics(state: State) -> dict[str, np.ndarray]:
     """Metrics of a State, each with its leading shape; NaN where there are no values.
 
     n; rmse, mae, bias, ubrmse = sqrt(rmse^2 - bias^2) in the target's units; r and r_anomaly (anomalies from the mean
-    of the cell's visible values); coverage (PICP) and width of the interval.
+    of the cell's visible values); coverage (PICP) and width of the interval, and its score (Winkler 1972); spread =
+    sqrt(mean sm_std^2), the sharpness, and the CRPS of normal distributions.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = dict(zip(STATISTICS, np.moveaxis(state.sum / state.weight[..., None], -1, 0), strict=True))
@@ -106,6 +137,9 @@ def metrics(state: State) -> dict[str, np.ndarray]:
             ),
             "coverage": mean["inside"],
             "width": mean["width"],
+            "interval_score": mean["interval_score"],
+            "spread": np.sqrt(mean["variance"]),
+            "crps": mean["crps"],
         }
 
 

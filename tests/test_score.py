@@ -85,7 +85,7 @@ def test_another_order_of_axes_and_a_time_of_day_do_not_matter(files):
     expected = score(answer, question, shown).table()["all"]
     other = answer.isel(lat=slice(None, None, -1)).transpose("lon", "time", "lat")
     other = other.assign_coords(time=other["time"] + np.timedelta64(6, "h"), lat=other["lat"] + 1e-5)
-    assert score(other, question, shown).table()["all"] == pytest.approx(expected, rel=1e-9)
+    assert score(other, question, shown).table()["all"] == pytest.approx(expected, rel=1e-9, nan_ok=True)
 
 
 def test_scores_are_saved_and_loaded(files, tmp_path):
@@ -148,3 +148,21 @@ def test_gap_lengths_by_search():
             while after < 59 and not series[after + 1]:
                 after += 1
             assert got[day, row, column] == after - before + 1
+
+
+def test_a_std_of_the_filled_file_is_scored_and_kept(files):
+    folder, question, shown, answer = files
+    noisy = answer.assign(sm_std=answer["sm_filled"] * 0 + 0.03)
+    noisy["sm_lower"].attrs["level"] = 0.9
+    found = score(noisy, question, shown)
+    found.save(folder / "scores.nc")
+    again = Scores.load(folder / "scores.nc")
+    for name in ("crps", "interval_score", "spread"):
+        assert again.table()["all"][name] == pytest.approx(found.table()["all"][name])
+    hidden = question["swath"].values | question["outage"].values
+    assert again.calibration.pit.sum() == hidden.sum()
+    assert "crps 0.0" in format_table(found.table())
+    assert "crps" not in format_table(score(answer, question, shown).table())
+    missing = noisy.assign(sm_std=noisy["sm_std"].where(~question["swath"]))
+    with pytest.raises(CubeError, match="have no sm_std"):
+        score(missing, question, shown)

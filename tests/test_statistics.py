@@ -4,6 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sgdsm.evaluation.calibration import Calibration
 from sgdsm.statistics import State, bin_statistics, bootstrap, error_statistics, metrics
 
 
@@ -24,6 +25,36 @@ def test_metrics_by_hand():
     np.testing.assert_allclose(got["r_anomaly"], np.corrcoef(truth - mean, filled - mean)[0, 1])
     np.testing.assert_allclose(got["coverage"], 2 / 3)
     np.testing.assert_allclose(got["width"], 0.2)
+
+
+def test_the_score_of_an_interval_and_the_crps_by_hand():
+    truth, filled = np.array([0.1, 0.2, 0.4]), np.array([0.2, 0.2, 0.3])
+    std = np.array([0.1, 0.05, 0.2])
+    got = metrics(state_of(filled, truth, lower=filled - 0.05, upper=filled + 0.05, std=std, level=0.9))
+    # Winkler: the width, and 2 / alpha times what lies beyond
+    np.testing.assert_allclose(got["interval_score"], np.mean([0.1 + 20 * 0.05, 0.1, 0.1 + 20 * 0.05]))
+    np.testing.assert_allclose(got["spread"], np.sqrt(np.mean(std**2)))
+    # CRPS = E|X - y| - E|X - X'| / 2
+    draws = filled[:, None] + std[:, None] * np.random.default_rng(0).standard_normal((3, 400_000))
+    by_draws = abs(draws - truth[:, None]).mean(1) - abs(draws[:, ::2] - draws[:, 1::2]).mean(1) / 2
+    np.testing.assert_allclose(got["crps"], by_draws.mean(), rtol=5e-3)
+    assert np.isnan(metrics(state_of(filled, truth))["crps"])
+
+
+def test_calibration_tells_honest_error_bars_from_others():
+    rng = np.random.default_rng(2)
+    std = rng.uniform(0.01, 0.1, 100_000)
+    truth = std * rng.standard_normal(len(std))
+    zero = np.zeros(len(std))
+    honest = Calibration.of(zero[::2], truth[::2], std[::2]) + Calibration.of(zero[1::2], truth[1::2], std[1::2])
+    whole = Calibration.of(zero, truth, std)
+    np.testing.assert_array_equal(honest.pit, whole.pit)
+    assert abs(honest.slope() - 1) < 0.02
+    np.testing.assert_allclose(*honest.reliability(), atol=0.01)
+    assert abs(Calibration.of(zero, truth, std / 2).slope() - 2) < 0.05
+    narrow = Calibration.of(zero, truth, std / 2).pit
+    assert narrow[0] > 2 * narrow[10]
+    assert np.isnan(Calibration.of(zero, truth, zero + 0.05).slope())
 
 
 def test_ubrmse_removes_the_bias():

@@ -67,6 +67,8 @@ def comparison(entries: list[Entry], reference: str) -> list[dict[str, Any]]:
             "r": overall["r"],
             "r_anomaly": overall["r_anomaly"],
             "coverage": overall["coverage"],
+            "crps": overall["crps"],
+            "slope": overall["slope"],
             "fit_seconds": entry.metrics["fit_seconds"],
             "n": overall["n"],
         }
@@ -78,7 +80,7 @@ def format_comparison(rows: list[dict[str, Any]], reference: str, units: str, pr
     """The table as text. protocol: of all the runs."""
     kinds = [k for k in ("rmse_swath", "rmse_outage") if k in rows[0]]
     head = ["model", f"RMSE [95 %] {units}", f"share of {reference}", f"minus {reference} [95 %]"]
-    head += [k.removeprefix("rmse_") for k in kinds] + ["bias", "R", "R anom", "cover", "fit s"]
+    head += [k.removeprefix("rmse_") for k in kinds] + ["bias", "R", "R anom", "cover", "CRPS", "fit s"]
     lines = [head]
     for row in rows:
         own = row["label"] == reference
@@ -92,6 +94,7 @@ def format_comparison(rows: list[dict[str, Any]], reference: str, units: str, pr
             f"{row['r']:.3f}",
             f"{row['r_anomaly']:.3f}",
             "-" if np.isnan(row["coverage"]) else f"{row['coverage']:.3f}",
+            "-" if np.isnan(row["crps"]) else f"{row['crps']:.4f}",
             f"{row['fit_seconds']:.0f}",
         ])  # fmt: skip
     widths = [max(len(line[k]) for line in lines) for k in range(len(head))]

@@ -22,9 +22,10 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from sgdsm.cube import CubeError, open_dataset
+from sgdsm.evaluation.calibration import PIT_BINS, Calibration
 from sgdsm.evaluation.compare import Entry, by_gap_length
-from sgdsm.evaluation.protocol import FILLED, HIDDEN, VISIBLE
-from sgdsm.evaluation.score import GAP_LENGTHS, gap_lengths
+from sgdsm.evaluation.protocol import FILLED, HIDDEN, SCORES, VISIBLE
+from sgdsm.evaluation.score import GAP_LENGTHS, Scores, gap_lengths
 
 INK, SEEN, FILL, SHADE = "#222222", "#1b6ca8", "#d1495b", "#efe9da"
 STATES = {"sea": "#d8d8d8", "seen": "#1b6ca8", "gap": "#e9e4d8", "hidden": "#d1495b"}
@@ -41,12 +42,39 @@ def run_figures(evaluation: Path, curve: Path, folder: Path, model: str, split: 
         time_series(files, target, folder / "series.png", title),
         error_by_gap_length(files, target, folder / "gap_length.png", title),
     ]
+    if "sm_std" in files[FILLED]:
+        units = files[VISIBLE][target].attrs.get("units", "1")
+        made.append(calibration(Scores.load(evaluation / SCORES).calibration, folder / "calibration.png", title, units))
     if curve.is_file():
         units = files[VISIBLE][target].attrs.get("units", "1")
         made.append(training_curve(curve, folder / "training.png", f"{model}: course of the training", units))
     for dataset in files.values():
         dataset.close()
     return made
+
+
+def calibration(found: Calibration, path: Path, title: str, units: str) -> Path:
+    """Whether error bars are honest: PIT, reliability, and the errors against what was said of them."""
+    figure, axes = plt.subplots(1, 3, figsize=(12, 4), layout="constrained")
+    share = found.pit / max(found.pit.sum(), 1)
+    axes[0].bar((np.arange(PIT_BINS) + 0.5) / PIT_BINS, share * PIT_BINS, 1 / PIT_BINS, color=SEEN, ec="white")
+    axes[0].axhline(1, color=INK, lw=1, ls="--")
+    axes[0].set(title="PIT (flat = honest)", xlabel="probability integral transform", ylabel="density", xlim=(0, 1))
+    axes[1].plot([0, 1], [0, 1], color=INK, lw=1, ls="--")
+    axes[1].plot(*found.reliability(), "o-", color=SEEN, ms=3)
+    axes[1].set(title="reliability", xlabel="probability that was said", ylabel="share of values below", aspect="equal")
+    spread, skill, count = found.spread_skill()
+    common = count >= 0.001 * count.sum()
+    spread, skill, count = spread[common], skill[common], count[common]
+    most = 1.1 * max(spread.max(), skill.max())
+    axes[2].plot([0, most], [0, most], color=INK, lw=1, ls="--")
+    axes[2].plot(spread, skill, color=SEEN, lw=1)
+    axes[2].scatter(spread, skill, 10 + 150 * count / count.max(), color=SEEN)
+    axes[2].set(
+        title=f"spread and skill, slope {found.slope():.2f}", xlabel=f"sm_std [{units}]", ylabel=f"RMSE [{units}]",
+        xlim=(0, most), ylim=(0, most), aspect="equal",
+    )  # fmt: skip
+    return _save(figure, path, title)
 
 
 def day_maps(files: dict[str, xr.Dataset], target: str, path: Path, title: str) -> Path:

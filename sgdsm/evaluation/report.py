@@ -27,6 +27,7 @@ WORDS = {
     "swath, outage": "RMSE where the mask of another day was put on this one, and in made outages of several days",
     "R anom": "correlation after taking away the mean of each cell's visible values",
     "cover": "share of the hidden values inside the interval of the filler",
+    "CRPS": "continuous ranked probability score of normal distributions with the filler's standard deviations",
     "fit s": "seconds of fitting",
 }
 CAPTIONS = {
@@ -35,6 +36,7 @@ CAPTIONS = {
     "maps": "What the filler saw on one day, what it filled, its error at hidden values, and which were which",
     "series": "Visible, filled and hidden values at some cells",
     "gap_length": "RMSE by the length of the gap, and how many values were hidden in each class",
+    "calibration": "Whether error bars are honest: PIT, reliability, and errors against what was said of them",
     "training": "Loss and validation score of each pass; the circle marks the weights that were kept",
 }
 

@@ -14,6 +14,7 @@ import numpy as np
 import xarray as xr
 
 from sgdsm.cube import PER_DAY, SYNONYMS, CubeError, open_dataset, suggest
+from sgdsm.evaluation.calibration import Calibration
 from sgdsm.statistics import STATISTICS, State, bin_statistics, error_statistics, metrics
 
 GAP_LENGTHS = {
@@ -31,15 +32,19 @@ REGION_KM = 1000.0
 
 @dataclass
 class Scores:
-    """States of each class, by block of days and region: (classes, blocks, regions)."""
+    """States of each class, by block of days and region: (classes, blocks, regions); calibration: of all values, empty
+    where the filled file has no `sm_std`."""
 
     classes: list[str]
     state: State
+    calibration: Calibration
 
     def table(self) -> dict[str, dict[str, float]]:
-        """Metrics of each class; see `sgdsm.statistics.metrics`."""
+        """Metrics of each class; see `sgdsm.statistics.metrics`. `all` has the slope of skill over spread too."""
         whole = metrics(self.state.total((1, 2)))
-        return {name: {k: float(v[c]) for k, v in whole.items()} for c, name in enumerate(self.classes)}
+        found = {name: {k: float(v[c]) for k, v in whole.items()} for c, name in enumerate(self.classes)}
+        found["all"]["slope"] = self.calibration.slope()
+        return found
 
     def units(self, name: str = "all") -> State:
         """The State of a class by unit (block of days in a region), (units,)."""
@@ -50,7 +55,12 @@ class Scores:
         """Write to a netCDF file."""
         dims = ("class", "block", "region")
         dataset = xr.Dataset(
-            {"sum": ((*dims, "statistic"), self.state.sum), "weight": (dims, self.state.weight)},
+            {
+                "sum": ((*dims, "statistic"), self.state.sum),
+                "weight": (dims, self.state.weight),
+                "pit": ("probability", self.calibration.pit),
+                "spread": (("octave", "sums"), self.calibration.spread),
+            },
             {"class": self.classes, "statistic": list(STATISTICS)},
         )
         dataset.to_netcdf(path)
@@ -62,7 +72,8 @@ class Scores:
             if dataset["statistic"].values.tolist() != list(STATISTICS):
                 raise CubeError(f"{path}: holds other statistics than this version uses: score the run again")
             state = State(dataset["sum"].values, dataset["weight"].values)
-            return cls([str(c) for c in dataset["class"].values], state)
+            calibration = Calibration(dataset["pit"].values, dataset["spread"].values)
+            return cls([str(c) for c in dataset["class"].values], state, calibration)
 
 
 def score(
@@ -87,13 +98,14 @@ def score(
     values = _aligned(product.variable("sm_filled"), truth, product.name)
     bounds = [
         _aligned(product.dataset[b], truth, product.name) if b in product.dataset else None
-        for b in ("sm_lower", "sm_upper")
+        for b in ("sm_lower", "sm_upper", "sm_std")
     ]
+    level = None if bounds[0] is None else bounds[0].attrs.get("level")
     rain = _rain(shown, precipitation, truth)
     classes = [*masks, "all", *GAP_LENGTHS, *SEASONS, *(("rain", "dry") if rain is not None else ())]
     block, blocks = _blocks(truth)
     region, regions = _regions(truth)
-    total = State.zeros((len(classes), blocks, regions))
+    total, calibration = State.zeros((len(classes), blocks, regions)), Calibration.zeros()
     rows = truth.shape[1]
     step = rows_at_once or max(1, 2**26 // (truth.shape[0] * truth.shape[2]))
     for begin in range(0, rows, step):
@@ -110,11 +122,14 @@ def score(
         if rain is not None:
             wet = rain[0][part].values * rain[1] >= RAIN_MM_PER_DAY
             kinds |= {"rain": anywhere & wet, "dry": anywhere & ~wet}
-        low, high = (None if b is None else b[part].values[anywhere] for b in bounds)
-        _check_bounds(low, high, product.name)
+        low, high, std = (None if b is None else b[part].values[anywhere] for b in bounds)
+        _check_bounds(low, high, std, product.name)
+        if std is not None:
+            calibration = calibration + Calibration.of(q[anywhere], t[anywhere], std)
         count = np.isfinite(v).sum(0)
         mean = np.nansum(v, 0, dtype=np.float64) / np.maximum(count, 1)
-        per_value = error_statistics(q[anywhere], t[anywhere], np.broadcast_to(mean, t.shape)[anywhere], low, high)
+        cell_mean = np.broadcast_to(mean, t.shape)[anywhere]
+        per_value = error_statistics(q[anywhere], t[anywhere], cell_mean, low, high, std, level)
         unit = (block[:, None, None] * regions + region[part[1]][None])[anywhere]
         for c, name in enumerate(classes):
             chosen = kinds[name][anywhere]
@@ -123,7 +138,7 @@ def score(
             total.weight[c] += state.weight.reshape(blocks, regions)
     if not total.weight.any():
         raise CubeError(f"{question.name}: hides no value, there is nothing to score")
-    return Scores(classes, total)
+    return Scores(classes, total, calibration)
 
 
 def format_table(table: dict[str, dict[str, float]]) -> str:
@@ -138,6 +153,8 @@ def format_table(table: dict[str, dict[str, float]]) -> str:
         )
         if np.isfinite(m["coverage"]):
             line += f" coverage {m['coverage']:.6f} width {m['width']:.6f}"
+        more = ("interval_score", "crps", "spread", "slope")
+        line += "".join(f" {n.replace('_', ' ')} {m[n]:.6f}" for n in more if np.isfinite(m.get(n, np.nan)))
         lines.append(line)
     return "\n".join(lines)
 
@@ -228,7 +245,9 @@ def _check(
         raise CubeError(f"{path}: {changed} of {seen.sum()} visible values were changed or left out")
 
 
-def _check_bounds(low: np.ndarray | None, high: np.ndarray | None, path: str) -> None:
+def _check_bounds(low: np.ndarray | None, high: np.ndarray | None, std: np.ndarray | None, path: str) -> None:
+    if std is not None and not (std >= 0).all():
+        raise CubeError(f"{path}: {(~(std >= 0)).sum()} hidden values have no sm_std, or a negative one")
     if low is None or high is None:
         return
     if not (np.isfinite(low) & np.isfinite(high)).all():
