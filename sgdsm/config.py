@@ -133,7 +133,7 @@ def kinds() -> dict[str, Any]:
     from sgdsm.data.gaps import Gaps
     from sgdsm.data.splits import All, Blocks, Random
     from sgdsm.models.base import GapFiller
-    from sgdsm.models.uncertainty import Conformal
+    from sgdsm.models.uncertainty import Wrapper
     from sgdsm.training import TrainerOptions
 
     return {
@@ -142,7 +142,7 @@ def kinds() -> dict[str, Any]:
         "gaps": Gaps,
         "splits": All | Blocks | Random,
         "trainer": TrainerOptions,
-        "uncertainty": Conformal,
+        "uncertainty": Wrapper,
     }
 
 

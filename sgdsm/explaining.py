@@ -30,7 +30,7 @@ def explain(config: dict[str, Any]) -> None:
     from sgdsm.evaluation.importances import importance_figure, write_table
     from sgdsm.models.checkpoint import load_filler
     from sgdsm.models.tree import TreeFiller
-    from sgdsm.models.uncertainty import Conformal
+    from sgdsm.models.uncertainty import innermost
     from sgdsm.runs import Run, only_open
     from sgdsm.training import prepare
 
@@ -42,7 +42,7 @@ def explain(config: dict[str, Any]) -> None:
     check_config(trained, "train")
     only_open(trained["data"])
     filler = load_filler(run.model)
-    filler = filler.filler if isinstance(filler, Conformal) else filler
+    filler = innermost(filler)
     filler.to("cuda" if torch.cuda.is_available() else "cpu")
     task = prepare(trained)
     run.check_data(task.cube)

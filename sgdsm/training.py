@@ -13,22 +13,25 @@ import pytorch_lightning as pl
 import torch
 import xarray as xr
 from pytorch_lightning.callbacks import ModelCheckpoint
+from torch import Tensor
 
 from sgdsm.build import TARGET, build
 from sgdsm.cube import ConfigError, log, repeat_cycle, seen_only, step_days, target_of
+from sgdsm.data.batch import Batch
 from sgdsm.data.gaps import Gaps
-from sgdsm.data.module import GapData
+from sgdsm.data.module import GapData, windows_with
 from sgdsm.data.record import Names, Record, read_record, tell_of, usable
 from sgdsm.data.rows import REACH_DAYS
 from sgdsm.data.scaling import Inputs
 from sgdsm.data.splits import All, Blocks, Random, Split
-from sgdsm.inference.stream import Writer, fill_cube
-from sgdsm.inference.writers import MemoryOutput
-from sgdsm.models.base import GapFiller, interruptible, quiet_lightning
+from sgdsm.inference.stream import Writer, fill_cube, fill_whole
+from sgdsm.models.base import GapFiller, Window, interruptible, quiet_lightning
 from sgdsm.models.checkpoint import load_filler, save_filler
+from sgdsm.models.conformal import Conformal
 from sgdsm.models.stack import Stack
-from sgdsm.models.uncertainty import Conformal
+from sgdsm.models.uncertainty import Wrapper
 from sgdsm.sources.orbit import Orbit
+from sgdsm.windows import cut
 
 LAST, BEST, SECONDS = "last.ckpt", "best.pt", "fit_seconds.txt"
 
@@ -233,17 +236,34 @@ def _fit_network(task: Task, folder: Path, common: dict[str, Any]) -> Fitted:
 
 
 def add_uncertainty(task: Task, spec: dict[str, Any]) -> GapFiller:
-    """Wrap the fitted filler and calibrate it on the calibration split, filled as a product would be."""
+    """Wrap the fitted filler; a conformal wrapper is fitted to what is hidden, filled as a product would be."""
     if spec.get(TARGET) is None:
         return task.filler
-    wrapper: Conformal = build(spec, Conformal, filler=task.filler)
-    wrapper.inputs = task.filler.inputs
-    output = MemoryOutput()
-    fill_scenario(task, task.filler, "calibration", output)
-    hidden = task.split.scenarios["calibration"].all_hidden
-    errors = (output.arrays["sm_filled"] - task.record.values)[hidden]
-    wrapper.calibrate(errors, output.arrays["gap_age"][hidden])
+    wrapper: Wrapper = build(spec, Wrapper, filler=task.filler)
+    wrapper.adopt()
+    if isinstance(wrapper, Conformal):
+        wrapper.learn_scale(_errors(task, wrapper.filler, "validation"))
+        wrapper.calibrate(_errors(task, wrapper.filler, "calibration"))
     return wrapper.eval()
+
+
+def _errors(task: Task, filler: GapFiller, split: str) -> list[tuple[Batch, Tensor, Tensor | None]]:
+    """Errors at the hidden values of a split and the filler's standard deviations, with the batches they belong to."""
+    scene = task.data.scene_of(task.split.scenarios[split])
+    fields = fill_whole(filler, scene, task.options.predicting())
+    axes = Window(None, 8, None, 0).tile(scene.seen.shape, scene.record.circular)
+    found = []
+    for start in windows_with(scene.wanted, axes, (0, 0, 0), share=0.0):
+        batch = scene.batch([start], axes, cores=True)
+
+        def window(values: np.ndarray, start: tuple[int, int, int] = start) -> Tensor:
+            sizes = [axis.size for axis in axes]
+            return torch.from_numpy(np.nan_to_num(cut(values, start, sizes, axes[2].circular)))[None, None]
+
+        errors = window(fields["mean"] - scene.record.values)[batch.wanted]
+        std = window(fields["std"]) if "std" in fields else None
+        found.append((batch, errors, std))
+    return found
 
 
 def fill_scenario(task: Task, filler: GapFiller, split: str, output: Writer) -> None:

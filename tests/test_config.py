@@ -113,13 +113,13 @@ def test_fits():
 
 def test_build_makes_nested_objects_and_keeps_their_specification():
     inner = {"_target_": "sgdsm.models.simple.Climatology"}
-    made = build({"_target_": "sgdsm.models.uncertainty.Conformal", "level": 0.8, "filler": inner}, GapFiller)
+    made = build({"_target_": "sgdsm.models.conformal.Conformal", "level": 0.8, "filler": inner}, GapFiller)
     assert made.spec["filler"] == inner
     assert type(made.filler).__name__ == "Climatology"
     with pytest.raises(ConfigError, match="'filler' is not given"):
-        check_spec({"_target_": "sgdsm.models.uncertainty.Conformal"}, GapFiller)
+        check_spec({"_target_": "sgdsm.models.conformal.Conformal"}, GapFiller)
     with pytest.raises(ConfigError, match="inside this package"):
-        build({"_target_": "sgdsm.models.uncertainty.Conformal", "filler": {"_target_": "builtins.exec"}}, GapFiller)
+        build({"_target_": "sgdsm.models.conformal.Conformal", "filler": {"_target_": "builtins.exec"}}, GapFiller)
 
 
 @pytest.mark.parametrize(

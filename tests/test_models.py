@@ -20,8 +20,7 @@ from sgdsm.inference.writers import MemoryOutput
 from sgdsm.models.base import GapFiller
 from sgdsm.models.checkpoint import load_filler, save_filler
 from sgdsm.models.pconv3d import PartialConvNetwork
-from sgdsm.models.uncertainty import Conformal
-from sgdsm.training import Task, fit, prepare
+from sgdsm.training import Task, add_uncertainty, fit, prepare
 
 MODELS = sorted(path.stem for path in (config_folder() / "model").glob("*.yaml"))
 # further settings that keep the same contract
@@ -174,18 +173,15 @@ def test_a_map_every_third_day(model, tmp_path):
 
 
 def test_an_uncertainty_can_wrap_it(task, tmp_path):
-    wrapper = build({"_target_": "sgdsm.models.uncertainty.Conformal", "level": 0.8}, Conformal, filler=task.filler)
-    assert isinstance(wrapper, Conformal)
-    wrapper.inputs = task.filler.inputs
-    rng = np.random.default_rng(0)
-    wrapper.calibrate(rng.normal(0, 0.02, 2000), rng.integers(1, 12, 2000))
+    wrapper = add_uncertainty(task, {"_target_": "sgdsm.models.conformal.Conformal", "level": 0.8})
     save_filler(wrapper, tmp_path / "model.ckpt")
     got = filled(task.cube, load_filler(tmp_path / "model.ckpt"))
     gap = got["sm_source"].values == 2
     width = (got["sm_upper"] - got["sm_lower"]).values[gap]
     assert np.isfinite(width).all()
-    assert 0.01 < np.median(width) < 0.06
+    assert 0.01 < np.median(width) < 0.3
     assert np.isnan(got["sm_std"].values[~gap]).all()
+    assert (got["sm_std"].values[gap] > 0).all()
     np.testing.assert_array_equal(got["sm_filled"].values, filled(task.cube, task.filler)["sm_filled"].values)
 
 
@@ -298,20 +294,6 @@ def test_tiles_do_not_show_in_space(tmp_path):
 def test_settings_that_cannot_work_are_refused(words, message):
     with pytest.raises(ConfigError, match=message):
         build(settings_of("pconv3d", *words)["model"], GapFiller)
-
-
-def test_conformal_covers_by_age():
-    rng = np.random.default_rng(0)
-    wrapper = Conformal(build({"_target_": "sgdsm.models.simple.Climatology"}, GapFiller), level=0.9)
-    age = rng.integers(1, 15, 40000)
-    errors = rng.normal(0, 0.01 * np.sqrt(age))
-    wrapper.calibrate(errors, age)
-    fresh = rng.normal(0, 0.01 * np.sqrt(age))
-    edges = np.digitize(age, (1, 2, 3, 4, 8)) - 1
-    inside = abs(fresh) <= wrapper.half_width.numpy()[edges]
-    for k in range(5):
-        assert inside[edges == k].mean() == pytest.approx(0.9, abs=0.015)
-    assert (np.diff(wrapper.std.numpy()) > 0).all()
 
 
 def test_every_model_has_a_settings_file():

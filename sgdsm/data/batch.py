@@ -60,13 +60,15 @@ class Filled(NamedTuple):
     """What `GapFiller.fill` gives for each value of a window, (B, 1, T, H, W), in the target's units.
 
     mean: the value the satellite would have reported. std: its standard deviation, retrieval noise included. lower,
-    upper: bounds of the interval. None where a filler does not know.
+    upper: bounds of the interval. epistemic: the part of the standard deviation that more knowledge would take away;
+    the aleatoric part is what is left of the variance. None where a filler does not know.
     """
 
     mean: Tensor
     std: Tensor | None = None
     lower: Tensor | None = None
     upper: Tensor | None = None
+    epistemic: Tensor | None = None
 
 
 @dataclass

@@ -43,7 +43,7 @@ def fill_scene(
     fields = {name: np.where(wanted, blend.mean(), np.float32(np.nan)) for name, blend in blends.items()}
     # no estimate lies outside what was ever observed in training; a std is not a value of the target
     clip = (filler.inputs.lowest, filler.inputs.highest)
-    return {name: values if name == "std" else np.clip(values, *clip) for name, values in fields.items()}
+    return {name: values if name in ("std", "epistemic") else np.clip(values, *clip) for name, values in fields.items()}
 
 
 def _add(

@@ -16,7 +16,13 @@ from sgdsm.data.record import day_numbers
 
 NONE, OBSERVED, FILLED = 0, 1, 2
 BOUNDS = ("sm_std", "sm_lower", "sm_upper")
-OURS = ("sm_filled", *BOUNDS, "sm_source", "gap_age", "land")
+PARTS = ("sm_std_epistemic", "sm_std_aleatoric")
+OURS = ("sm_filled", *BOUNDS, *PARTS, "sm_source", "gap_age", "land")
+
+DECOMPOSED = {
+    "sm_std_epistemic": "part of the standard deviation that more knowledge would take away,",
+    "sm_std_aleatoric": "part of the standard deviation that no knowledge would take away,",
+}
 
 
 @dataclass(frozen=True)
@@ -32,11 +38,11 @@ class Layout:
     fixed: dict[str, tuple[tuple[str, ...], np.ndarray, dict[str, Any]]]
 
 
-def layout(cube: xr.Dataset, level: float | None, source: str, box: Box) -> Layout:
+def layout(cube: xr.Dataset, level: float | None, source: str, box: Box, decomposes: bool = False) -> Layout:
     """The layout of the file that fills a box of a cube.
 
     level: of the interval; None where the filler has no uncertainty, and then there are no bounds. source: what
-    filled it, for the attribute of that name.
+    filled it, for the attribute of that name. decomposes: whether it tells epistemic from aleatoric uncertainty.
 
     Raises CubeError where the target has the name of one of our variables.
     """
@@ -69,8 +75,9 @@ def layout(cube: xr.Dataset, level: float | None, source: str, box: Box) -> Layo
             "sm_std": "standard deviation",
             "sm_lower": f"lower bound of the {percent}",
             "sm_upper": f"upper bound of the {percent}",
+            **(DECOMPOSED if decomposes else {}),
         }.items():
-            extra = {} if bound == "sm_std" else {"level": np.float32(level)}
+            extra = {} if bound.startswith("sm_std") else {"level": np.float32(level)}
             attrs = {"_FillValue": nan, "units": units, "long_name": f"{long_name} {about}", **extra}
             variables[bound] = (dims, np.float32, attrs)
     variables["sm_source"] = (
@@ -140,10 +147,13 @@ def slab_values(
         "sm_source": np.where(observed, OBSERVED, np.where(np.isfinite(mean), FILLED, NONE)).astype(np.int8),
         "gap_age": np.where(observed, np.int16(0), np.where(land, gap_age, np.int16(-1))).astype(np.int16),
     }
-    for bound in BOUNDS:
+    estimates = {f"sm_{name}": values for name, values in filled.items()}
+    if "epistemic" in filled and "std" in filled:
+        estimates["sm_std_epistemic"] = filled["epistemic"]
+        estimates["sm_std_aleatoric"] = np.sqrt(np.maximum(filled["std"] ** 2 - filled["epistemic"] ** 2, 0))
+    for bound in (*BOUNDS, *PARTS):
         if bound in names:
-            estimate = filled.get(bound.removeprefix("sm_"), nan)
-            found[bound] = np.where(observed, nan, estimate).astype(np.float32)
+            found[bound] = np.where(observed, nan, estimates.get(bound, nan)).astype(np.float32)
     return found
 
 

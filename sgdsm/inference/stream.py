@@ -95,7 +95,7 @@ def fill_cube(
     whole = Box(*(slice(0, length) for length in target.shape))
     box = whole if box is None else box
     slabs = plan_slabs(axes, len(inputs.dynamic), memory_gib, box)
-    shape = layout(cube, getattr(filler, "level", None), source, box)
+    shape = layout(cube, getattr(filler, "level", None), source, box, filler.decomposes)
     plan = {
         "identity": identity,
         "box": [[part.start, part.stop] for part in box],
@@ -121,6 +121,16 @@ def fill_cube(
             runner.predict(module, DataLoader(task, batch_size=None), return_predictions=False)
     land = land_of(cube, names)
     writer.finish(land[box.rows, box.columns])
+
+
+def fill_whole(filler: GapFiller, scene: Scene, trainer: dict[str, Any] | None = None) -> dict[str, np.ndarray]:
+    """Fill what is wanted of a whole record in memory, as `fill_cube` would; the fields of `fill_scene`."""
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
+    runner = pl.Trainer(**{**quiet, **(trainer or {})})
+    with interruptible():
+        found = runner.predict(_SceneFiller(filler), DataLoader([scene], batch_size=None))  # type: ignore[arg-type]
+    fields: dict[str, np.ndarray] = found[0]  # type: ignore[index, assignment]
+    return fields
 
 
 def land_of(cube: xr.Dataset, names: Names) -> np.ndarray:
@@ -266,6 +276,22 @@ class SlabTask(Dataset[tuple[Slab, Scene]]):
             else:
                 continue
             self.told.add(name)
+
+
+class _SceneFiller(pl.LightningModule):
+    """Fills a whole record on the device that Lightning chose."""
+
+    def __init__(self, filler: GapFiller) -> None:
+        super().__init__()
+        self.filler = filler
+
+    def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
+        return batch
+
+    def predict_step(self, batch: Scene, index: int) -> dict[str, np.ndarray]:
+        shape = batch.seen.shape
+        axes = self.filler.window.tile(shape, batch.record.circular)
+        return fill_scene(self.filler, batch, axes, (0, 0, 0), (shape[0], shape[1], shape[2]))
 
 
 class _SlabFiller(pl.LightningModule):

@@ -58,11 +58,13 @@ class GapFiller(pl.LightningModule, ABC):
     that `chooses` settings does so in the validation pass that follows when what it learns is learned; like every other
     it logs `validation_rmse` at its end, that of what was chosen.
 
+    decomposes: whether it tells its epistemic from its aleatoric uncertainty.
     inputs: the variables and scalers it was fitted for, set by `configure`.
     spec: class path and arguments it was made from (`sgdsm.models.checkpoint.build`), plain built-ins.
     """
 
     uses_repeat_cycle = False
+    decomposes = False
     passes: int = 0
     trains_on_cores = False
     chooses = False

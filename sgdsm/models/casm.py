@@ -17,6 +17,7 @@ from sgdsm.models.base import Window
 from sgdsm.models.checkpoint import load_filler
 from sgdsm.models.network import Estimate, Network, at_least, weighted_mean
 from sgdsm.models.seasonal import seasonal_cycle
+from sgdsm.models.uncertainty import innermost
 
 # a unit vector changes by 0.02 a degree: in a region it would hardly show
 PLACE = 4.0
@@ -171,7 +172,7 @@ class Casm(Network):
     def _take_over(self, folder: str) -> None:
         """The weights of another run, made to mean the same under these scalers."""
         other = load_filler(Path(folder) / "model.ckpt")
-        other = getattr(other, "filler", other)  # without its uncertainty
+        other = innermost(other)  # without its uncertainty
         if not isinstance(other, Casm) or (other.depth, other.width) != (self.depth, self.width):
             raise ConfigError(
                 f"model.start_from={folder}: expected a run of model=casm of {self.depth} layers of {self.width}"

@@ -1,0 +1,207 @@
+"""Conformal intervals whose width follows what is known of a value: the age of its gap, rain, season, cell."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from sgdsm.cube import ConfigError
+from sgdsm.data.batch import Batch, Filled
+from sgdsm.models.base import GapFiller
+from sgdsm.models.uncertainty import Wrapper
+
+AGES = (1, 2, 3, 4, 8)
+RAIN_QUANTILES = (0.5, 0.8, 0.95)
+TERCILES = (1 / 3, 2 / 3)
+SEASONS = 4
+UNITS, STEPS, RATE, DECAY = 16, 100, 0.02, 0.3
+FARTHEST = 4.0  # scaled features beyond are taken for as far
+RIDGE = 3.0  # values' worth of evidence that a class is like all others
+FEWEST = 100
+FLOOR = 1e-4  # of the anomalies' spread: no standard deviation is less
+
+
+class Conformal(Wrapper):
+    """Normalised split conformal intervals, by class (Vovk et al. 2005; Papadopoulos et al. 2011).
+
+    Two steps, on values of different splits. A small network learns on the validation draw how large the errors are
+    by the age of the gap, the covariates of the day, the season and the cell, starting from the filler's own standard
+    deviation where it has one. Then, on the calibration draw alone, the quantile of the errors over that scale is
+    regressed on classes (age of the gap 1, 2, 3, 4-7, 8 and more days; rain; season; terciles of the cells' mean and
+    spread) and on the scale itself, so that the interval covers in each of them. The variance is regressed alike, for
+    the standard deviation. The interval's half-width gets the margin that split conformal prediction asks for of so
+    many values. All describe the value that the satellite would have reported. Epistemic and aleatoric parts of the
+    filler keep their shares.
+
+    filler: already fitted. level: of the interval.
+    """
+
+    def __init__(self, filler: GapFiller, level: float = 0.9) -> None:
+        super().__init__(filler)
+        if not 0 < level < 1:
+            raise ConfigError(f"uncertainty.level={level}: expected a share between 0 and 1")
+        self.level = level
+
+    scale: nn.Sequential
+    quantile: Tensor
+    log_variance: Tensor
+    centre: Tensor
+    offset: Tensor
+
+    def setup_own(self) -> None:
+        names = self.inputs.dynamic
+        self.rain = names.index(self.inputs.precipitation) if self.inputs.precipitation in names else None
+        count = 1 + len(names) + 2 + 4
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.scale = nn.Sequential(nn.Linear(count, UNITS), nn.Tanh(), nn.Linear(UNITS, 1))
+        last = self.scale[2]
+        assert isinstance(last, nn.Linear)
+        nn.init.zeros_(last.weight)
+        for name, sizes in {"rain": len(RAIN_QUANTILES), "mean": len(TERCILES), "spread": len(TERCILES)}.items():
+            self.register_buffer(f"{name}_edges", torch.full((sizes,), math.inf))
+        classes = len(AGES) + len(RAIN_QUANTILES) + 1 + SEASONS + 2 * (len(TERCILES) + 1)
+        for name in ("quantile", "log_variance"):
+            self.register_buffer(name, torch.full((2 + classes,), math.nan))
+        self.register_buffer("centre", torch.tensor(0.0))
+        self.register_buffer("offset", torch.tensor(0.0))
+
+    def fill(self, batch: Batch) -> Filled:
+        found = self.filler.fill(batch)
+        nothing = torch.zeros_like(found.mean)
+        half_width, std = nothing, nothing.clone()
+        wanted = batch.wanted
+        log_scale = self.log_scale(batch, found.std)
+        design = self._design(batch, log_scale)
+        half_width = half_width.masked_scatter(wanted, torch.exp(log_scale + design @ self.quantile).to(nothing.dtype))
+        std = std.masked_scatter(wanted, torch.exp(log_scale + 0.5 * design @ self.log_variance).to(nothing.dtype))
+        epistemic = None
+        if found.epistemic is not None and found.std is not None:
+            epistemic = std * (found.epistemic / found.std.clamp(min=1e-12)).clamp(max=1)
+        return Filled(found.mean, std, found.mean - half_width, found.mean + half_width, epistemic)
+
+    def log_scale(self, batch: Batch, std: Tensor | None) -> Tensor:
+        """Log of the size of the error at the wanted values, (N,), in the target's units. std: the filler's own."""
+        base = torch.full_like(batch.sm, self.inputs.anomaly_scale) if std is None else std
+        floor = FLOOR * self.inputs.anomaly_scale
+        return torch.log(base[batch.wanted].float().clamp(min=floor)) + self._learned(batch)
+
+    def _learned(self, batch: Batch) -> Tensor:
+        found: Tensor = self.scale(self.features(batch))[:, 0] + self.offset
+        return found
+
+    def features(self, batch: Batch) -> Tensor:
+        """What the scale is learned from, at the wanted values, (N, features)."""
+        wanted = batch.wanted[:, 0]
+        size = batch.sm.shape
+        maps = batch.static[:, -2:, None].expand(-1, -1, *size[2:])
+        season = batch.season[:, :, :, None, None].expand(-1, -1, -1, *size[3:])
+        fields = torch.cat([torch.log1p(batch.gap_age), batch.dynamic, maps, season], 1)
+        return fields.movedim(1, -1)[wanted].float().clamp(-FARTHEST, FARTHEST)
+
+    def learn_scale(self, batches: list[tuple[Batch, Tensor, Tensor | None]]) -> None:
+        """Fit the scale to the validation draw. batches: with the errors at the wanted values, (N,), and the filler's
+        standard deviations, (B, 1, T, H, W), or None; in the target's units."""
+        with torch.no_grad():
+            features = torch.cat([self.features(batch) for batch, _, _ in batches])
+            base = torch.cat([self.log_scale(batch, std) for batch, _, std in batches])
+        sizes = torch.cat([errors for _, errors, _ in batches]).abs().float()
+        if len(sizes) < FEWEST:
+            return
+        self.offset += torch.log((sizes / base.exp()).mean().clamp(min=1e-6))
+        base += self.offset
+        decay, rate = DECAY, RATE
+        with torch.enable_grad():
+            optimizer = torch.optim.AdamW(self.scale.parameters(), rate, weight_decay=decay)
+            for step in range(STEPS):
+                optimizer.param_groups[0]["lr"] = rate * (0.5 + 0.5 * math.cos(math.pi * step / STEPS))
+                optimizer.zero_grad()
+                log_scale = base + self.scale(features)[:, 0]
+                (log_scale + sizes * torch.exp(-log_scale)).mean().backward()
+                optimizer.step()
+
+    def calibrate(self, batches: list[tuple[Batch, Tensor, Tensor | None]]) -> None:
+        """Fit quantile and variance to the calibration draw; batches as in `learn_scale`."""
+        with torch.no_grad():
+            self._set_classes([batch for batch, _, _ in batches])
+            scales = [self.log_scale(batch, std) for batch, _, std in batches]
+            self.centre.copy_(torch.cat(scales).mean())
+            design = torch.cat([self._design(b, s) for (b, _, _), s in zip(batches, scales, strict=True)]).double()
+            errors = torch.cat([errors for _, errors, _ in batches]).double()
+            ratios = torch.log((errors.abs() / torch.cat(scales).double().exp()).clamp(min=1e-6))
+        rank = min(1.0, math.ceil((len(ratios) + 1) * self.level) / len(ratios))
+        if rank >= 1:  # so few values: the largest error is all that can be said
+            design = design * (torch.arange(design.shape[1]) == 0)
+        start = design.new_zeros(design.shape[1])
+        start[0] = torch.quantile(ratios, rank) if len(ratios) < 10**7 else ratios.kthvalue(int(rank * len(ratios)))[0]
+        if rank < 1:
+            width = 0.05  # of the smoothing at the corner, in units of the log
+            found = _minimise(lambda w: _pinball(ratios - design @ w, rank, width), start, len(ratios))
+            # smoothing and ridge leave a little: the whole covers exactly what it should
+            found[0] += torch.quantile(ratios - design @ found, rank)
+            self.quantile.copy_(found)
+        else:
+            self.quantile.copy_(start)
+        squares = torch.exp(2 * ratios)
+        begin = design.new_zeros(design.shape[1])
+        begin[0] = torch.log(squares.mean())
+        found = _minimise(lambda w: (squares * torch.exp(-design @ w) + design @ w).mean(), begin, len(ratios))
+        self.log_variance.copy_(found)
+
+    def _set_classes(self, batches: list[Batch]) -> None:
+        def edges(values: list[Tensor], shares: tuple[float, ...]) -> Tensor:
+            joined = torch.cat(values).float()
+            return torch.quantile(joined[torch.linspace(0, len(joined) - 1, min(len(joined), 10**6)).long()],
+                                  torch.tensor(shares))  # fmt: skip
+
+        if self.rain is not None:
+            rain = [batch.dynamic[:, self.rain, None][batch.wanted] for batch in batches]
+            self.get_buffer("rain_edges").copy_(edges(rain, RAIN_QUANTILES))
+        for k, name in ((-2, "mean"), (-1, "spread")):
+            self.get_buffer(f"{name}_edges").copy_(edges([_map(batch, k) for batch in batches], TERCILES))
+
+    def _design(self, batch: Batch, log_scale: Tensor) -> Tensor:
+        """Rows of 1, the centred log of the scale, and classes, at the wanted values: (N, columns)."""
+        wanted = batch.wanted
+        age = torch.bucketize(batch.gap_age[wanted], batch.gap_age.new_tensor(AGES[1:]), right=True)
+        rain = torch.zeros_like(age)
+        if self.rain is not None:
+            rain = torch.bucketize(batch.dynamic[:, self.rain, None][wanted].float(), self.get_buffer("rain_edges"))
+        angle = torch.atan2(batch.season[:, 1], batch.season[:, 0])
+        # from December on
+        month = (angle / (2 * math.pi) * 12 + 1) % 12
+        season = (month // 3).long().clamp(0, SEASONS - 1)[:, None, :, None, None].expand(batch.sm.shape)[wanted]
+        kinds = [(age, len(AGES)), (rain, len(RAIN_QUANTILES) + 1), (season, SEASONS)]
+        for k, name in ((-2, "mean"), (-1, "spread")):
+            kinds.append((torch.bucketize(_map(batch, k), self.get_buffer(f"{name}_edges")), len(TERCILES) + 1))
+        classes = [nn.functional.one_hot(kind, count).to(log_scale.dtype) for kind, count in kinds]
+        return torch.cat([torch.ones_like(log_scale)[:, None], (log_scale - self.centre)[:, None], *classes], 1)
+
+
+def _map(batch: Batch, channel: int) -> Tensor:
+    """A map of the batch at the wanted values, (N,)."""
+    return batch.static[:, channel, None, None].expand(batch.sm.shape)[batch.wanted].float().contiguous()
+
+
+def _pinball(residual: Tensor, level: float, width: float) -> Tensor:
+    """Mean pinball loss, its corner smoothed over about `width`."""
+    return (level * residual + width * nn.functional.softplus(-residual / width)).mean()
+
+
+def _minimise(loss: Callable[[Tensor], Tensor], start: Tensor, count: int) -> Tensor:
+    """The minimum of a convex loss with a ridge on all but the first weight, by L-BFGS; (columns,)."""
+    weights = start.clone().requires_grad_(True)
+    optimizer = torch.optim.LBFGS([weights], max_iter=200, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        total = loss(weights) + RIDGE / count * weights[1:].square().sum()
+        total.backward()
+        return total
+
+    with torch.enable_grad():
+        optimizer.step(closure)
+    return weights.detach()
