@@ -13,7 +13,6 @@ from sgdsm.cube import ConfigError, suggest
 
 GROUPS = ("data", "model", "gaps", "splits", "trainer", "uncertainty")
 PREDICT_IGNORES = ("max_epochs", "gradient_clip", "check_every")
-SUPPLIED = {"uncertainty": ("filler",)}
 PRODUCT_OPTIONS = ("kind", "version", "variables", "bbox", "links", "base_url")
 SENSORS = ("source_cube", "variable", "reference", "reference_variable", "dynamic", "static")
 FITTING = ("method", "period", "bins", "values_per_bin", "least_values")
@@ -113,8 +112,10 @@ def check_config(config: Mapping[str, Any], command: str) -> None:
         spec = config.get(group)
         if not isinstance(spec, Mapping):
             raise ConfigError(f"{group}={spec!r}: expected settings with {TARGET}")
-        if group != "uncertainty" or spec.get(TARGET) is not None:
-            check_spec(spec, kinds()[group], group, SUPPLIED.get(group, ()))
+        if group == "uncertainty":
+            _check_uncertainty(spec)
+        else:
+            check_spec(spec, kinds()[group], group)
     # constructors check ranges; only data are not made here, for that would read them
     made = {g: build(config[g], kinds()[g]) for g in ("gaps", "splits", "trainer", "model") if config.get(g)}
     if "model" in made and "trainer" in made:
@@ -133,7 +134,6 @@ def kinds() -> dict[str, Any]:
     from sgdsm.data.gaps import Gaps
     from sgdsm.data.splits import All, Blocks, Random
     from sgdsm.models.base import GapFiller
-    from sgdsm.models.uncertainty import Wrapper
     from sgdsm.training import TrainerOptions
 
     return {
@@ -142,7 +142,6 @@ def kinds() -> dict[str, Any]:
         "gaps": Gaps,
         "splits": All | Blocks | Random,
         "trainer": TrainerOptions,
-        "uncertainty": Wrapper,
     }
 
 
@@ -189,6 +188,14 @@ def _check_part(part: str, given: Mapping[str, Any], known: Mapping[str, type]) 
             raise ConfigError(f"{part}: unknown key '{key}'{suggest(key, list(known))}; known are {', '.join(known)}")
         if not isinstance(value, known[key]):
             raise ConfigError(f"{part}.{key}={value!r}: expected {known[key].__name__}")
+
+
+def _check_uncertainty(spec: Mapping[str, Any]) -> None:
+    # here: a config can be looked at without it
+    from sgdsm.models.uncertainty import check_wrappers
+
+    if spec.get(TARGET) is not None:
+        check_wrappers(spec)
 
 
 def _check_predict(config: Mapping[str, Any], options: Any) -> None:

@@ -29,7 +29,7 @@ from sgdsm.models.base import GapFiller, Window, interruptible, quiet_lightning
 from sgdsm.models.checkpoint import load_filler, save_filler
 from sgdsm.models.conformal import Conformal
 from sgdsm.models.stack import Stack
-from sgdsm.models.uncertainty import Wrapper
+from sgdsm.models.uncertainty import wrap
 from sgdsm.sources.orbit import Orbit
 from sgdsm.windows import cut
 
@@ -117,6 +117,9 @@ def prepare(config: dict[str, Any]) -> Task:
     inputs = Inputs.fit(record, names, split.base, units, step_days(cube["time"]), "train", repeat_cycle(cube))
     filler: GapFiller = build(config["model"], GapFiller)
     filler.configure(inputs)
+    if (config.get("uncertainty") or {}).get(TARGET) is not None:
+        # what cannot be wrapped is refused now, not after hours of training
+        wrap(config["uncertainty"], filler)
     if inputs.repeat_cycle > REACH_DAYS:
         raise ConfigError(f"data.repeat_cycle_days: expected at most {REACH_DAYS} maps, found {inputs.repeat_cycle}")
     if inputs.repeat_cycle and not filler.uses_repeat_cycle:
@@ -239,8 +242,7 @@ def add_uncertainty(task: Task, spec: dict[str, Any]) -> GapFiller:
     """Wrap the fitted filler; a conformal wrapper is fitted to what is hidden, filled as a product would be."""
     if spec.get(TARGET) is None:
         return task.filler
-    wrapper: Wrapper = build(spec, Wrapper, filler=task.filler)
-    wrapper.adopt()
+    wrapper = wrap(spec, task.filler)
     if isinstance(wrapper, Conformal):
         wrapper.learn_scale(_errors(task, wrapper.filler, "validation"))
         wrapper.calibrate(_errors(task, wrapper.filler, "calibration"))

@@ -9,10 +9,13 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from sgdsm.build import build
-from sgdsm.config import config_folder
+from sgdsm.config import check_config, config_folder
+from sgdsm.cube import ConfigError
 from sgdsm.models.base import GapFiller
+from sgdsm.models.checkpoint import load_filler, save_filler
 from sgdsm.models.conformal import Conformal
-from sgdsm.training import Task, fit, prepare
+from sgdsm.models.uncertainty import wrap
+from sgdsm.training import Task, add_uncertainty, fit, prepare
 
 
 def settings_of(model: str, *more: str) -> dict:
@@ -108,3 +111,120 @@ def test_a_wrapper_that_wraps_a_wrapper_is_built_from_its_settings(task):
     made.configure(task.filler.inputs)
     assert made.level == 0.8
     assert np.isinf(made.get_buffer("mean_edges").numpy()).all()
+
+
+NETWORKS = {
+    "seamless": ("model.width=8", "model.blocks=1", "model.passes=1"),
+    "pconv3d": ("model.channels=8", "model.layers=1", "model.passes=1", "model.dropout=0.2"),
+}
+
+
+def network(name: str, *more: str):
+    """A network with random weights in its last layer, and a batch of two windows for it."""
+    made = prepare(settings_of(name, *NETWORKS[name], *more))
+    filler = made.filler.eval()
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in filler.parameters():
+            if not parameter.any():
+                parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
+    scene = made.data.scene_of(made.split.scenarios["validation"])
+    first, last = ([axis.starts()[k] for axis in made.data.axes] for k in (0, -1))
+    places = [tuple(first), tuple(last)]
+    batch = scene.batch(places, made.data.axes, cores=False)
+    return filler, batch._replace(wanted=batch.land & ~batch.seen)
+
+
+def wrapped(kind: str, filler: GapFiller, **more):
+    return wrap({"_target_": f"sgdsm.models.uncertainty.{kind}", **more}, filler).eval()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_dropout_samples_spread_around_the_whole_network(name):
+    filler, batch = network(name)
+    with torch.no_grad():
+        whole, first = filler.fill(batch), wrapped("McDropout", filler, samples=4).fill(batch)
+        again, other = (wrapped("McDropout", filler, samples=4, seed=seed).fill(batch) for seed in (0, 1))
+        after = filler.fill(batch)
+    wanted = batch.wanted
+    assert torch.equal(first.mean[wanted], whole.mean[wanted])
+    assert (first.epistemic[wanted] > 0).float().mean() > 0.9
+    assert torch.equal(first.epistemic[wanted], again.epistemic[wanted])
+    assert not torch.equal(first.epistemic[wanted], other.epistemic[wanted])
+    # no mask stays on
+    assert torch.equal(after.mean[wanted], whole.mean[wanted])
+    if whole.std is not None:
+        joined = torch.sqrt(whole.std**2 + first.epistemic**2)
+        torch.testing.assert_close(first.std[wanted], joined[wanted])
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_dropout_samples_do_not_depend_on_what_else_is_in_the_batch(name):
+    filler, batch = network(name)
+    wrapper = wrapped("McDropout", filler, samples=3)
+    with torch.no_grad():
+        both = wrapper.fill(batch)
+        second = wrapper.fill(type(batch)(*(field[1:] for field in batch)))
+    torch.testing.assert_close(both.epistemic[1:][batch.wanted[1:]], second.epistemic[batch.wanted[1:]])
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_with_dropout_in_the_head_the_trunk_is_worked_out_once(name, monkeypatch):
+    filler, batch = network(name, "model.dropout=0.0", "model.head_dropout=0.3")
+    calls = []
+    original = filler.trunk_of
+    monkeypatch.setattr(filler, "trunk_of", lambda batch: calls.append(1) or original(batch))
+    wrapper = wrapped("McDropout", filler, samples=5)
+    with torch.no_grad():
+        quick = wrapper.fill(batch)
+        assert len(calls) == 1
+        for layer in wrapper.layers:
+            layer.in_head = False
+        slow = wrapper.fill(batch)
+    assert (quick.epistemic[batch.wanted] > 0).float().mean() > 0.9
+    torch.testing.assert_close(quick.epistemic[batch.wanted], slow.epistemic[batch.wanted])
+
+
+def test_a_filler_without_dropout_is_refused_before_training():
+    with pytest.raises(ConfigError, match="PartialConvNetwork has no dropout"):
+        prepare(settings_of("pconv3d", "uncertainty=mc_dropout"))
+
+
+def test_input_noise_grows_with_its_fraction_and_leaves_the_estimate():
+    filler, batch = network("seamless")
+    with torch.no_grad():
+        whole = filler.fill(batch)
+        small, large = (wrapped("InputNoise", filler, fraction=f, samples=4).fill(batch) for f in (0.05, 0.2))
+    wanted = batch.wanted
+    assert torch.equal(small.mean[wanted], whole.mean[wanted])
+    added = [torch.sqrt(f.std**2 - whole.std**2)[wanted].mean() for f in (small, large)]
+    assert 2 < added[1] / added[0] < 6
+    # noise belongs to the data: nothing of it is epistemic
+    assert small.epistemic is None
+
+
+@pytest.mark.parametrize("uncertainty", ["mc_dropout", "input_noise"])
+def test_wrappers_inside_wrappers_train_save_and_load(uncertainty, tmp_path):
+    more = [f"uncertainty={uncertainty}", "uncertainty.filler.samples=2"]
+    config = settings_of("seamless", *NETWORKS["seamless"], *more)
+    check_config({**config, "compare": None, "chain": None}, "train")
+    made = prepare(config)
+    fit(made, tmp_path)
+    wrapper = add_uncertainty(made, config["uncertainty"])
+    assert isinstance(wrapper, Conformal)
+    assert wrapper.decomposes == (uncertainty == "mc_dropout")
+    save_filler(wrapper, tmp_path / "model.ckpt")
+    loaded = load_filler(tmp_path / "model.ckpt")
+    scene = made.data.scene_of(made.split.scenarios["calibration"])
+    batch = scene.batch([tuple(axis.starts()[0] for axis in made.data.axes)], made.data.axes, False)
+    with torch.no_grad():
+        for ours, theirs in zip(wrapper.fill(batch), loaded.fill(batch), strict=True):
+            assert (ours is None) == (theirs is None)
+            if ours is not None:
+                assert torch.equal(ours[batch.wanted], theirs[batch.wanted])
+
+
+def test_misspelt_wrappers_are_found_before_data_are_read():
+    config = settings_of("seamless", "uncertainty=mc_dropout", "+uncertainty.filler.sample=3")
+    with pytest.raises(ConfigError, match=r"uncertainty\.filler: unknown key 'sample'.*samples"):
+        check_config(config, "train")

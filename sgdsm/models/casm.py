@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -68,7 +69,7 @@ class Casm(Network):
         self.window = Window(None, window_cells, None, 0)
         self.depth, self.width, self.harmonics, self.dropout, self.samples = layers, width, harmonics, dropout, samples
         self.start_from, self.frozen = start_from, frozen
-        self.thinned = dropout > 0 and samples > 1
+        self.thinned = self.decomposes = dropout > 0 and samples > 1
         self.noise: Tensor
         self.register_buffer("noise", torch.tensor(float("nan")))
         # whether it learned with latitude and longitude; NaN = nothing learned yet
@@ -109,17 +110,18 @@ class Casm(Network):
         errors = (estimate[0] - batch.truth)[batch.wanted]
         return weighted_mean(errors.float().square(), batch)
 
-    def estimate(self, batch: Batch) -> Estimate:
+    def estimate(self, batch: Batch, trunk: Any = None) -> Estimate:
         return self._place_back(self._forward(self._rows(batch), None), batch), None
 
-    def fill(self, batch: Batch) -> Filled:
+    def fill(self, batch: Batch, trunk: Any = None) -> Filled:
         rows = self._rows(batch)
         masks = [self._mask(number) for number in range(self.samples)] if self.thinned else [None]
         found = torch.stack([self._forward(rows, mask).float() for mask in masks])
         spread = self.inputs.anomaly_scale * found.std(0, unbiased=False)
         std = torch.sqrt(spread**2 + self.noise**2) if self.noise.isfinite() else None
         mean = self.in_units(self._place_back(found.mean(0), batch), batch)
-        return Filled(mean, None if std is None else self._place_back(std, batch))
+        epistemic = self._place_back(spread, batch) if self.decomposes else None
+        return Filled(mean, None if std is None else self._place_back(std, batch), epistemic=epistemic)
 
     def on_validation_epoch_start(self) -> None:
         super().on_validation_epoch_start()

@@ -79,8 +79,10 @@ class Conformal(Wrapper):
         half_width = half_width.masked_scatter(wanted, torch.exp(log_scale + design @ self.quantile).to(nothing.dtype))
         std = std.masked_scatter(wanted, torch.exp(log_scale + 0.5 * design @ self.log_variance).to(nothing.dtype))
         epistemic = None
-        if found.epistemic is not None and found.std is not None:
-            epistemic = std * (found.epistemic / found.std.clamp(min=1e-12)).clamp(max=1)
+        if found.epistemic is not None:
+            # without a whole of its own the filler's part stands as it is
+            share = found.epistemic / (std if found.std is None else found.std).clamp(min=1e-12)
+            epistemic = std * share.clamp(max=1)
         return Filled(found.mean, std, found.mean - half_width, found.mean + half_width, epistemic)
 
     def log_scale(self, batch: Batch, std: Tensor | None) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -98,7 +100,7 @@ class Kriging(Network):
         wanted.view(-1)[kept] = True
         return super().training_step(batch._replace(wanted=wanted), index)
 
-    def estimate(self, batch: Batch) -> Estimate:
+    def estimate(self, batch: Batch, trunk: Any = None) -> Estimate:
         with torch.autocast(batch.sm.device.type, enabled=False):
             spread = batch.static[:, -1:, None].exp().expand_as(batch.sm)
             trend = self._trend(batch) if self.regression else torch.zeros_like(batch.sm)

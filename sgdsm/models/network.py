@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,12 +44,20 @@ class Network(GapFiller):
         self.passes, self.learning_rate, self.weight_decay = passes, learning_rate, weight_decay
         self.batch_size, self.seed = batch_size, seed
 
-    @abstractmethod
-    def estimate(self, batch: Batch) -> Estimate:
-        """Anomalies over `Inputs.anomaly_scale`, (B, 1, T, H, W), and the log of their variance, or None."""
+    def trunk_of(self, batch: Batch) -> Any:
+        """What the last layers start from; None: they are not told apart."""
+        return None
 
-    def fill(self, batch: Batch) -> Filled:
-        anomaly, log_variance = self.estimate(batch)
+    @abstractmethod
+    def estimate(self, batch: Batch, trunk: Any = None) -> Estimate:
+        """Anomalies over `Inputs.anomaly_scale`, (B, 1, T, H, W), and the log of their variance, or None.
+
+        trunk: what `trunk_of` gave for this batch; None: it is worked out.
+        """
+
+    def fill(self, batch: Batch, trunk: Any = None) -> Filled:
+        """As `GapFiller.fill`; trunk: as in `estimate`."""
+        anomaly, log_variance = self.estimate(batch, trunk)
         std = None if log_variance is None else self.inputs.anomaly_scale * torch.exp(0.5 * log_variance.float())
         return Filled(self.in_units(anomaly.float(), batch), std)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from sgdsm.data.batch import Batch
 from sgdsm.data.rows import HALO_CELLS, gap_channel_count, gap_channels, own_line
 from sgdsm.data.scaling import Inputs
 from sgdsm.models.base import Window
+from sgdsm.models.nets.dropout import ChannelDropout
 from sgdsm.models.nets.partial import PartialConv3d, PartialTrunk
 from sgdsm.models.network import Estimate, Network, at_least, weighted_mean
 
@@ -30,9 +31,9 @@ class PartialConvNetwork(Network):
     blocks; more = an encoder-decoder that halves rows and columns so many times, see `PartialTrunk`. kernel: days,
     rows and columns of the filters. first_guess: whether to start from the line (else from the climatology).
     gap_features: whether the covariate branch gets the features that trees have of soil moisture too, which reach 7
-    cells. dropout: of whole channels in each block. middle_day: whether to estimate the middle day of a window alone,
-    as SGD-SM does: training then hides values on that day only. loss, global_weight: see `loss`. The other arguments
-    are those of `Network`.
+    cells. dropout: of whole channels in each block; head_dropout: in the head, where samples of MC dropout cost little.
+    middle_day: whether to estimate the middle day of a window alone, as SGD-SM does: training then hides values on that
+    day only. loss, global_weight: see `loss`. The other arguments are those of `Network`.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class PartialConvNetwork(Network):
         first_guess: bool = True,
         gap_features: bool = False,
         dropout: float = 0.0,
+        head_dropout: float = 0.0,
         middle_day: bool = False,
         loss: Literal["smooth_l1", "mse"] = "smooth_l1",
         global_weight: float = 0.0,
@@ -74,7 +76,7 @@ class PartialConvNetwork(Network):
         # otherwise the first guess looks beyond any halo in time, so windows are blended there
         self.window = Window(window_days, window_cells, window_days // 2 if middle_day else None, halo_cells)
         self.trains_on_cores = middle_day
-        self.memory_days, self.first_guess = memory_days, first_guess
+        self.memory_days, self.first_guess, self.head_share = memory_days, first_guess, head_dropout
         self.gap_features = self.uses_repeat_cycle = gap_features
         self.penalty = {"smooth_l1": smooth_l1_loss, "mse": mse_loss}[loss]
         self.global_weight = global_weight
@@ -107,16 +109,22 @@ class PartialConvNetwork(Network):
         self.trunk = PartialTrunk(*self.trunk_settings)
         last = nn.Conv3d(channels, 1, 1, bias=False)
         self.head = nn.Sequential(nn.GELU(), nn.Conv3d(channels, channels, 1), nn.GELU(), last)
+        self.head_dropout = ChannelDropout(self.head_share, 1, (2, 3, 4), in_head=True)
         # training starts at the first guess itself
         nn.init.zeros_(last.weight)
 
-    def estimate(self, batch: Batch) -> Estimate:
+    def trunk_of(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """Features (B, C, T, H, W), and the line between the seen values."""
         line = own_line(batch) if self.first_guess or self.gap_features else None
         # sea and days beyond the record stay missing, however far the mask grows
         land = batch.land.to(batch.sm.dtype)
         features, mask = self.first(batch.sm, batch.seen.to(batch.sm.dtype))
         features = features + self.covariates(torch.cat(self._known(batch, line), 1))
-        correction = self.head(self.trunk(features, mask, land))
+        return self.trunk(features, mask, land), line
+
+    def estimate(self, batch: Batch, trunk: Any = None) -> Estimate:
+        features, line = self.trunk_of(batch) if trunk is None else trunk
+        correction = self.head[3](self.head_dropout(self.head[:3](features)))
         if self.first_guess and line is not None:
             correction = correction + torch.nan_to_num(line)
         return correction, None

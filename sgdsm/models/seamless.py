@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, pad
@@ -11,6 +13,7 @@ from sgdsm.data.batch import Batch
 from sgdsm.data.rows import HALO_CELLS, gap_channel_count, gap_channels, own_line
 from sgdsm.data.scaling import Inputs
 from sgdsm.models.base import Window
+from sgdsm.models.nets.dropout import ChannelDropout
 from sgdsm.models.nets.recurrent import RecurrentBlock
 from sgdsm.models.network import Estimate, Network, at_least
 from sgdsm.models.optimizer import MuonAdamW
@@ -23,12 +26,13 @@ class Seamless(Network):
     Blocks of bidirectional recurrences carry it through time. The head gives an anomaly and its log variance.
 
     window_days, window_cells: size of a window; a step takes `batch_size` windows, from distant places and dates.
-    width: channels. blocks: recurrent blocks. gap_features: whether to feed the multi-scale features of the trees too
-    (values and ages around a gap, departures of the neighbourhood), which reach 7 cells, and to start from the line
-    between the nearest seen values instead of the climatology; pays on dense grids without meteorology. dropout: of
-    whole channels of a series. beta: of the loss (Seitzer et al., ICLR 2022). Hidden matrices learn by Muon with
-    `muon_rate` (null: by AdamW as the rest). observations, neighbours: whether the days' soil moisture is looked at
-    (the climatology of its cell always is), and that of the cells around; for ablations. The other arguments are those
+    width: channels. blocks: recurrent blocks. gap_features: whether to feed the multi-scale features of the trees
+    too (values and ages around a gap, departures of the neighbourhood), which reach 7 cells, and to start from the
+    line between the nearest seen values instead of the climatology; pays on dense grids without meteorology.
+    dropout: of whole channels of a series, in the blocks; head_dropout: in the head, where samples of MC dropout
+    cost little. beta: of the loss (Seitzer et al., ICLR 2022). Hidden matrices learn by Muon with `muon_rate`
+    (null: by AdamW as the rest). observations, neighbours: whether the days' soil moisture is looked at (the
+    climatology of its cell always is), and that of the cells around; for ablations. The other arguments are those
     of `Network`.
     """
 
@@ -42,6 +46,7 @@ class Seamless(Network):
         blocks: int = 3,
         gap_features: bool = False,
         dropout: float = 0.2,
+        head_dropout: float = 0.0,
         beta: float = 0.5,
         passes: int = 48,
         learning_rate: float = 3e-3,
@@ -62,7 +67,7 @@ class Seamless(Network):
                 f"model.window_cells={window_cells}: expected more than twice the reach of {halo_cells} cells"
             )
         self.window = Window(window_days, window_cells, None, halo_cells)
-        self.width, self.depth, self.dropout = width, blocks, dropout
+        self.width, self.depth, self.dropout, self.head_share = width, blocks, dropout, head_dropout
         self.gap_features = self.uses_repeat_cycle = gap_features
         self.beta, self.muon_rate = beta, muon_rate
         self.observations, self.neighbours = observations, neighbours
@@ -80,6 +85,7 @@ class Seamless(Network):
         self.blocks = nn.ModuleList(RecurrentBlock(self.width, self.dropout) for _ in range(self.depth))
         self.norm = nn.LayerNorm(self.width)
         self.hidden = nn.Linear(self.width, self.width)
+        self.head_dropout = ChannelDropout(self.head_share, 2, (0,), in_head=True)
         self.output = nn.Linear(self.width, 2)
         nn.init.zeros_(self.output.weight)
 
@@ -91,7 +97,8 @@ class Seamless(Network):
         rest = [p for p in self.parameters() if id(p) not in chosen]
         return MuonAdamW(matrices, rest, self.muon_rate, self.learning_rate, self.weight_decay)
 
-    def estimate(self, batch: Batch) -> Estimate:
+    def trunk_of(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Features (T, N, C), the N cells they are of, (B, H, W) bool, and the line between the seen values."""
         # the recurrences run in the cells that have something to estimate; their neighbours are only looked at
         cells = _in_whole_groups(batch.wanted.any(2)[:, 0])
         line = own_line(batch) if self.gap_features else None
@@ -102,7 +109,11 @@ class Seamless(Network):
         x = self.encoder(x).float()
         for block in self.blocks:
             x = block(x)
-        found = self.output(gelu(self.hidden(self.norm(x)))).float()
+        return self.norm(x), cells, line
+
+    def estimate(self, batch: Batch, trunk: Any = None) -> Estimate:
+        x, cells, line = self.trunk_of(batch) if trunk is None else trunk
+        found = self.output(self.head_dropout(gelu(self.hidden(x)))).float()
         whole = found.new_zeros(len(found), *cells.shape, 2)
         whole[:, cells] = found
         anomaly, log_variance = whole.permute(4, 1, 0, 2, 3)[:, :, None]

@@ -81,6 +81,7 @@ class Ensemble(Stack):
     """
 
     chooses = False  # their weights are equal
+    decomposes = True
     on_validation_epoch_start = GapFiller.on_validation_epoch_start
     validation_step = GapFiller.validation_step
     on_validation_epoch_end = GapFiller.on_validation_epoch_end
@@ -96,10 +97,11 @@ class Ensemble(Stack):
         found = [member.fill(batch) for member in self.fillers]
         means = torch.stack([one.mean for one in found])
         stds = [one.std for one in found if one.std is not None]
-        std = None
-        if len(stds) == len(found):
-            std = torch.sqrt(torch.stack(stds).square().mean(0) + means.var(0, unbiased=False))
-        return Filled(means.mean(0), std)
+        own = [torch.zeros_like(means[0]) if one.epistemic is None else one.epistemic for one in found]
+        spread = means.var(0, unbiased=False)
+        epistemic = torch.sqrt(torch.stack(own).square().mean(0) + spread)
+        std = torch.sqrt(torch.stack(stds).square().mean(0) + spread) if len(stds) == len(found) else None
+        return Filled(means.mean(0), std, epistemic=epistemic)
 
 
 def convex_weights(gram: np.ndarray) -> np.ndarray:

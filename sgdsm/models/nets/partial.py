@@ -9,6 +9,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool3d, gelu, interpolate, layer_norm, max_pool3d, pad
 
+from sgdsm.models.nets.dropout import ChannelDropout
+
 
 class PartialConv3d(nn.Module):
     """x' = W * (x m) n / sum(m) + b where sum(m) > 0, else 0; m' = [sum(m) > 0].
@@ -49,7 +51,7 @@ class PartialBlock(nn.Module):
         super().__init__()
         self.partial = PartialConv3d(channels, channels, kernel)
         self.mix = nn.Conv3d(channels, channels, 1)
-        self.dropout = nn.Dropout3d(dropout)
+        self.dropout = ChannelDropout(dropout, 1, (2, 3, 4))
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """x: (B, C, T, H, W); mask: (B, 1, T, H, W)."""

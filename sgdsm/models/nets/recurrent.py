@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
+from sgdsm.models.nets.dropout import ChannelDropout
+
 
 class _GatedScan(torch.autograd.Function):
     """Day by day, without a graph of hundreds of nodes: half of the channels from the first day, half from the last."""
@@ -104,7 +106,7 @@ class RecurrentBlock(nn.Module):
         self.mlp_norm = nn.LayerNorm(width)
         self.widen = nn.Linear(width, 2 * width)
         self.narrow = nn.Linear(2 * width, width)
-        self.dropout = dropout
+        self.dropout = ChannelDropout(dropout, 2, (0,))
         # memories of 55 days to one
         with torch.no_grad():
             self.keep.bias.copy_(torch.linspace(4, -2, width).repeat(2))
@@ -117,7 +119,4 @@ class RecurrentBlock(nn.Module):
         keep = torch.sigmoid(self.keep(u).float())
         x = x + self.mix(gated_scan(keep, self.value(u).float()))
         y = self.narrow(gelu(self.widen(self.mlp_norm(x))))
-        if self.training and self.dropout:
-            keep_channel = torch.empty(1, *y.shape[1:], device=y.device, dtype=y.dtype)
-            y = y * keep_channel.bernoulli_(1 - self.dropout) / (1 - self.dropout)
-        return x + y
+        return x + self.dropout(y)
