@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +10,7 @@ import xarray as xr
 from sgdsm.build import build
 from sgdsm.config import check_config
 from sgdsm.cube import ConfigError, CubeError, as_cube
+from sgdsm.data.batch import Filled
 from sgdsm.data.gaps import Gaps
 from sgdsm.data.record import Names, read_record
 from sgdsm.data.scaling import season_basis
@@ -309,12 +309,13 @@ def test_settings_that_cannot_work_are_refused(words, message):
 def test_an_ensemble_joins_spread_and_noise():
     ensemble = build({"_target_": "sgdsm.models.stack.Ensemble", "filler": CASM | {"seed": 3}, "members": 3}, GapFiller)
     assert [member.seed for member in ensemble.fillers] == [3, 4, 5]
-    found = [SimpleNamespace(mean=torch.full((2,), m), std=torch.full((2,), 0.3)) for m in (0.0, 1.0, 2.0)]
+    found = [Filled(torch.full((2,), m), torch.full((2,), 0.3)) for m in (0.0, 1.0, 2.0)]
     for member, one in zip(ensemble.fillers, found, strict=True):
         member.fill = lambda batch, one=one: one
     got = ensemble.fill(None)
     torch.testing.assert_close(got.mean, torch.ones(2))
     torch.testing.assert_close(got.std, torch.full((2,), (0.09 + 2 / 3) ** 0.5))
+    torch.testing.assert_close(got.epistemic, torch.full((2,), (2 / 3) ** 0.5))
     with pytest.raises(ConfigError, match="has no seed"):
         build(
             {"_target_": "sgdsm.models.stack.Ensemble", "filler": {"_target_": "sgdsm.models.simple.Climatology"}},

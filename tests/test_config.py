@@ -59,8 +59,11 @@ def test_settings_name_every_argument_of_what_they_build():
         target = settings.get("_target_")
         if path.parent.name == "experiment" or target is None:
             continue
-        parameters = [p for p in inspect.signature(locate(target)).parameters if p not in ("args", "kwargs", "filler")]
-        assert sorted(parameters) == sorted(k for k in settings if k not in ("_target_", "defaults")), path
+        while isinstance(settings, dict) and "_target_" in settings:
+            target = locate(settings["_target_"])
+            names = [p for p in inspect.signature(target).parameters if p not in ("args", "kwargs", "filler")]
+            assert sorted(names) == sorted(k for k in settings if k not in ("_target_", "defaults", "filler")), path
+            settings = settings.get("filler")
 
 
 @pytest.mark.parametrize(
