@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sgdsm.api import fill
+    from sgdsm.api import fill, members
     from sgdsm.cube import ConfigError, CubeError, SgdsmError, as_cube, check_cube
     from sgdsm.sources.files import open_product
 
-__all__ = ["ConfigError", "CubeError", "SgdsmError", "as_cube", "check_cube", "fill", "open_product"]
+__all__ = ["ConfigError", "CubeError", "SgdsmError", "as_cube", "check_cube", "fill", "members", "open_product"]
 __version__ = "0.1.0"
 
 
@@ -19,5 +19,5 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'sgdsm' has no attribute '{name}'")
     from importlib import import_module
 
-    where = {"fill": "sgdsm.api", "open_product": "sgdsm.sources.files"}
+    where = {"fill": "sgdsm.api", "members": "sgdsm.api", "open_product": "sgdsm.sources.files"}
     return getattr(import_module(where.get(name, "sgdsm.cube")), name)

@@ -11,6 +11,7 @@ import xarray as xr
 from sgdsm.build import TARGET
 from sgdsm.cube import ConfigError, CubeError, as_cube, by_role
 from sgdsm.data.scaling import Inputs
+from sgdsm.inference.members import members
 from sgdsm.inference.stream import fill_cube
 from sgdsm.inference.writers import MemoryOutput
 from sgdsm.models.checkpoint import load_filler
@@ -86,6 +87,10 @@ class SgdsmAccessor:
     def fill(self, run: str | Path, **roles: Any) -> xr.Dataset:
         """See `sgdsm.fill`."""
         return fill(self._dataset, run, **roles)
+
+    def members(self, count: int = 20, seed: int = 0) -> xr.DataArray:
+        """See `sgdsm.members`."""
+        return members(self._dataset, count, seed)
 
     def scores(self, hidden: str | Path | xr.Dataset, visible: str | Path | xr.Dataset) -> pd.DataFrame:
         """Metrics of a filled Dataset, a row for each class; see `sgdsm.evaluation.score.score`."""

@@ -16,8 +16,8 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from sgdsm.build import TARGET, build
+from sgdsm.correlation import positions
 from sgdsm.cube import ConfigError, log, repeat_cycle, seen_only, step_days, target_of
-from sgdsm.data.batch import Batch
 from sgdsm.data.gaps import Gaps
 from sgdsm.data.module import GapData, windows_with
 from sgdsm.data.record import Names, Record, read_record, tell_of, usable
@@ -27,7 +27,7 @@ from sgdsm.data.splits import All, Blocks, Random, Split
 from sgdsm.inference.stream import Writer, fill_cube, fill_whole
 from sgdsm.models.base import GapFiller, Window, interruptible, quiet_lightning
 from sgdsm.models.checkpoint import load_filler, save_filler
-from sgdsm.models.conformal import Conformal
+from sgdsm.models.conformal import Conformal, Judged
 from sgdsm.models.stack import Stack
 from sgdsm.models.uncertainty import wrap
 from sgdsm.sources.orbit import Orbit
@@ -249,11 +249,12 @@ def add_uncertainty(task: Task, spec: dict[str, Any]) -> GapFiller:
     return wrapper.eval()
 
 
-def _errors(task: Task, filler: GapFiller, split: str) -> list[tuple[Batch, Tensor, Tensor | None]]:
-    """Errors at the hidden values of a split and the filler's standard deviations, with the batches they belong to."""
+def _errors(task: Task, filler: GapFiller, split: str) -> list[Judged]:
+    """What a filler makes of the hidden values of a split."""
     scene = task.data.scene_of(task.split.scenarios[split])
     fields = fill_whole(filler, scene, task.options.predicting())
     axes = Window(None, 8, None, 0).tile(scene.seen.shape, scene.record.circular)
+    places = positions(target_of(task.cube))
     found = []
     for start in windows_with(scene.wanted, axes, (0, 0, 0), share=0.0):
         batch = scene.batch([start], axes, cores=True)
@@ -264,7 +265,9 @@ def _errors(task: Task, filler: GapFiller, split: str) -> list[tuple[Batch, Tens
 
         errors = window(fields["mean"] - scene.record.values)[batch.wanted]
         std = window(fields["std"]) if "std" in fields else None
-        found.append((batch, errors, std))
+        day, row, column = np.nonzero(batch.wanted[0, 0].numpy())
+        where = (start[1] + row) % len(places), (start[2] + column) % places.shape[1]
+        found.append(Judged(batch, errors, std, scene.record.days[start[0] + day], places[where]))
     return found
 
 

@@ -13,7 +13,7 @@ ORDER = [
     {"hdf5"},
     {"cube"},
     {"box", "alone"},
-    {"windows", "statistics"},
+    {"windows", "statistics", "correlation"},
     {"build"},
     {"sources"},
     {"prepare"},
@@ -32,7 +32,19 @@ ORDER = [
     {"__init__", "__main__"},
 ]
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
-CORE_PARTS = {"hdf5", "cube", "box", "windows", "statistics", "build", "sources", "data", "models", "inference"}
+CORE_PARTS = {
+    "hdf5",
+    "cube",
+    "correlation",
+    "box",
+    "windows",
+    "statistics",
+    "build",
+    "sources",
+    "data",
+    "models",
+    "inference",
+}
 FORBIDDEN = {"evaluation": {"models", "inference"}}
 
 

@@ -13,7 +13,7 @@ from sgdsm.config import check_config, config_folder
 from sgdsm.cube import ConfigError
 from sgdsm.models.base import GapFiller
 from sgdsm.models.checkpoint import load_filler, save_filler
-from sgdsm.models.conformal import Conformal
+from sgdsm.models.conformal import Conformal, Judged
 from sgdsm.models.uncertainty import wrap
 from sgdsm.training import Task, add_uncertainty, fit, prepare
 
@@ -38,6 +38,11 @@ def conformal(task: Task, level: float = 0.9) -> Conformal:
     return made
 
 
+def judged(batch, errors) -> Judged:
+    _, _, days, rows, columns = np.nonzero(batch.wanted.numpy())
+    return Judged(batch, errors, None, days, np.stack([rows, columns, 0 * rows], 1))
+
+
 def batches_of(task: Task, split: str, size) -> list:
     """Batches of a split with errors of a known size, (batch) -> (N,), and no standard deviation."""
     scene = task.data.scene_of(task.split.scenarios[split])
@@ -48,7 +53,7 @@ def batches_of(task: Task, split: str, size) -> list:
     # gaps too, for there is no truth to know: more values than the draw hides
     batch = batch._replace(wanted=batch.land & ~batch.seen & (torch.rand(batch.sm.shape, generator=rng) < 0.3))
     errors = torch.randn(int(batch.wanted.sum()), generator=rng) * size(batch)
-    found.append((batch, errors, None))
+    found.append(judged(batch, errors))
     return found
 
 
@@ -62,7 +67,7 @@ def test_intervals_cover_in_every_class(task):
     wrapper = conformal(task)
     wrapper.learn_scale(batches_of(task, "validation", by_age_and_season))
     wrapper.calibrate(batches_of(task, "calibration", by_age_and_season))
-    [(batch, _, _)] = batches_of(task, "calibration", by_age_and_season)
+    batch = batches_of(task, "calibration", by_age_and_season)[0].batch
     filled = wrapper.fill(batch)
     size = by_age_and_season(batch)
     errors = torch.randn(len(size), generator=torch.Generator().manual_seed(9)) * size
@@ -83,23 +88,23 @@ def test_intervals_cover_in_every_class(task):
 
 
 def test_calibration_uses_the_calibration_draw_alone(task):
-    [(batch, errors, _)] = batches_of(task, "calibration", by_age_and_season)
+    batch, errors, *_ = batches_of(task, "calibration", by_age_and_season)[0]
     one, other = conformal(task), conformal(task)
     for wrapper in (one, other):
         wrapper.learn_scale(batches_of(task, "validation", by_age_and_season))
-    one.calibrate([(batch, errors, None)])
-    other.calibrate([(batch, 2 * errors, None)])
+    one.calibrate([judged(batch, errors)])
+    other.calibrate([judged(batch, 2 * errors)])
     widths = [(w.fill(batch).upper - w.fill(batch).mean)[batch.wanted] for w in (one, other)]
     torch.testing.assert_close(widths[1], 2 * widths[0], rtol=2e-2, atol=1e-4)
 
 
 def test_a_handful_of_values_gives_the_largest_error(task):
-    [(batch, errors, _)] = batches_of(task, "calibration", by_age_and_season)
+    batch, errors, *_ = batches_of(task, "calibration", by_age_and_season)[0]
     few = batch.wanted & (torch.cumsum(batch.wanted.flatten(), 0).reshape(batch.wanted.shape) <= 5)
     small = batch._replace(wanted=few)
     wrapper = conformal(task)
-    wrapper.learn_scale([(small, errors[:5], None)])
-    wrapper.calibrate([(small, errors[:5], None)])
+    wrapper.learn_scale([judged(small, errors[:5])])
+    wrapper.calibrate([judged(small, errors[:5])])
     half = (wrapper.fill(batch).upper - wrapper.fill(batch).mean)[batch.wanted]
     torch.testing.assert_close(half, torch.full_like(half, float(errors[:5].abs().max())), rtol=1e-4, atol=1e-7)
 

@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from sgdsm.box import Box
+from sgdsm.correlation import Correlation
 from sgdsm.cube import CubeError, target_of
 from sgdsm.data.record import day_numbers
 
@@ -38,11 +39,19 @@ class Layout:
     fixed: dict[str, tuple[tuple[str, ...], np.ndarray, dict[str, Any]]]
 
 
-def layout(cube: xr.Dataset, level: float | None, source: str, box: Box, decomposes: bool = False) -> Layout:
+def layout(
+    cube: xr.Dataset,
+    level: float | None,
+    source: str,
+    box: Box,
+    decomposes: bool = False,
+    correlation: Correlation | None = None,
+) -> Layout:
     """The layout of the file that fills a box of a cube.
 
     level: of the interval; None where the filler has no uncertainty, and then there are no bounds. source: what
     filled it, for the attribute of that name. decomposes: whether it tells epistemic from aleatoric uncertainty.
+    correlation: of the errors, for the attributes of `sm_std`.
 
     Raises CubeError where the target has the name of one of our variables.
     """
@@ -80,6 +89,8 @@ def layout(cube: xr.Dataset, level: float | None, source: str, box: Box, decompo
             extra = {} if bound.startswith("sm_std") else {"level": np.float32(level)}
             attrs = {"_FillValue": nan, "units": units, "long_name": f"{long_name} {about}", **extra}
             variables[bound] = (dims, np.float32, attrs)
+        if correlation is not None:
+            variables["sm_std"][2].update(correlation.attributes())
     variables["sm_source"] = (
         dims,
         np.int8,

@@ -95,7 +95,8 @@ def fill_cube(
     whole = Box(*(slice(0, length) for length in target.shape))
     box = whole if box is None else box
     slabs = plan_slabs(axes, len(inputs.dynamic), memory_gib, box)
-    shape = layout(cube, getattr(filler, "level", None), source, box, filler.decomposes)
+    level, correlation = (getattr(filler, name, None) for name in ("level", "error_correlation"))
+    shape = layout(cube, level, source, box, filler.decomposes, correlation)
     plan = {
         "identity": identity,
         "box": [[part.start, part.stop] for part in box],

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sgdsm.correlation import COMPONENTS, Correlation
 from sgdsm.cube import ConfigError
 from sgdsm.data.batch import Batch, Filled
 from sgdsm.models.base import GapFiller
@@ -24,6 +27,20 @@ FEWEST = 100
 FLOOR = 1e-4  # of the anomalies' spread: no standard deviation is less
 
 
+class Judged(NamedTuple):
+    """A batch and the errors at its N wanted values, in the target's units.
+
+    errors: (N,). std: what the filler says of them, (B, 1, T, H, W), or None. days: since 1970-01-01, (N,) int.
+    places: (N, 3), see `sgdsm.correlation.positions`.
+    """
+
+    batch: Batch
+    errors: Tensor
+    std: Tensor | None
+    days: np.ndarray
+    places: np.ndarray
+
+
 class Conformal(Wrapper):
     """Normalised split conformal intervals, by class (Vovk et al. 2005; Papadopoulos et al. 2011).
 
@@ -34,7 +51,7 @@ class Conformal(Wrapper):
     spread) and on the scale itself, so that the interval covers in each of them. The variance is regressed alike, for
     the standard deviation. The interval's half-width gets the margin that split conformal prediction asks for of so
     many values. All describe the value that the satellite would have reported. Epistemic and aleatoric parts of the
-    filler keep their shares.
+    filler keep their shares. How the errors hang together in space and time is fitted on the calibration draw as well.
 
     filler: already fitted. level: of the interval.
     """
@@ -50,6 +67,7 @@ class Conformal(Wrapper):
     log_variance: Tensor
     centre: Tensor
     offset: Tensor
+    correlation: Tensor
 
     def setup_own(self) -> None:
         names = self.inputs.dynamic
@@ -68,6 +86,14 @@ class Conformal(Wrapper):
             self.register_buffer(name, torch.full((2 + classes,), math.nan))
         self.register_buffer("centre", torch.tensor(0.0))
         self.register_buffer("offset", torch.tensor(0.0))
+        self.register_buffer("correlation", torch.full((3, COMPONENTS), math.nan))
+
+    @property
+    def error_correlation(self) -> Correlation:
+        """Of the standardised errors."""
+        known = self.correlation[:, self.correlation.isfinite().all(0)]
+        weights, lengths, days = (tuple(row) for row in known.double().tolist())
+        return Correlation(weights, lengths, days)
 
     def fill(self, batch: Batch) -> Filled:
         found = self.filler.fill(batch)
@@ -104,13 +130,12 @@ class Conformal(Wrapper):
         fields = torch.cat([torch.log1p(batch.gap_age), batch.dynamic, maps, season], 1)
         return fields.movedim(1, -1)[wanted].float().clamp(-FARTHEST, FARTHEST)
 
-    def learn_scale(self, batches: list[tuple[Batch, Tensor, Tensor | None]]) -> None:
-        """Fit the scale to the validation draw. batches: with the errors at the wanted values, (N,), and the filler's
-        standard deviations, (B, 1, T, H, W), or None; in the target's units."""
+    def learn_scale(self, judged: list[Judged]) -> None:
+        """Fit the scale to the validation draw."""
         with torch.no_grad():
-            features = torch.cat([self.features(batch) for batch, _, _ in batches])
-            base = torch.cat([self.log_scale(batch, std) for batch, _, std in batches])
-        sizes = torch.cat([errors for _, errors, _ in batches]).abs().float()
+            features = torch.cat([self.features(one.batch) for one in judged])
+            base = torch.cat([self.log_scale(one.batch, one.std) for one in judged])
+        sizes = torch.cat([one.errors for one in judged]).abs().float()
         if len(sizes) < FEWEST:
             return
         self.offset += torch.log((sizes / base.exp()).mean().clamp(min=1e-6))
@@ -125,15 +150,15 @@ class Conformal(Wrapper):
                 (log_scale + sizes * torch.exp(-log_scale)).mean().backward()
                 optimizer.step()
 
-    def calibrate(self, batches: list[tuple[Batch, Tensor, Tensor | None]]) -> None:
-        """Fit quantile and variance to the calibration draw; batches as in `learn_scale`."""
+    def calibrate(self, judged: list[Judged]) -> None:
+        """Fit quantile, variance and correlation to the calibration draw."""
         with torch.no_grad():
-            self._set_classes([batch for batch, _, _ in batches])
-            scales = [self.log_scale(batch, std) for batch, _, std in batches]
+            self._set_classes([one.batch for one in judged])
+            scales = [self.log_scale(one.batch, one.std) for one in judged]
             self.centre.copy_(torch.cat(scales).mean())
-            design = torch.cat([self._design(b, s) for (b, _, _), s in zip(batches, scales, strict=True)]).double()
-            errors = torch.cat([errors for _, errors, _ in batches]).double()
-            ratios = torch.log((errors.abs() / torch.cat(scales).double().exp()).clamp(min=1e-6))
+            design = torch.cat([self._design(o.batch, s) for o, s in zip(judged, scales, strict=True)]).double()
+            scaled = torch.cat([one.errors for one in judged]).double() / torch.cat(scales).double().exp()
+            ratios = torch.log(scaled.abs().clamp(min=1e-6))
         rank = min(1.0, math.ceil((len(ratios) + 1) * self.level) / len(ratios))
         if rank >= 1:  # so few values: the largest error is all that can be said
             design = design * (torch.arange(design.shape[1]) == 0)
@@ -152,6 +177,9 @@ class Conformal(Wrapper):
         begin[0] = torch.log(squares.mean())
         found = _minimise(lambda w: (squares * torch.exp(-design @ w) + design @ w).mean(), begin, len(ratios))
         self.log_variance.copy_(found)
+        places, days = (np.concatenate(part) for part in zip(*((o.places, o.days) for o in judged), strict=True))
+        fitted = Correlation.fit((scaled * torch.exp(-0.5 * design @ found)).numpy(), places, days)
+        self.correlation[:, : len(fitted.weights)] = torch.tensor([fitted.weights, fitted.lengths, fitted.days])
 
     def _set_classes(self, batches: list[Batch]) -> None:
         def edges(values: list[Tensor], shares: tuple[float, ...]) -> Tensor:

@@ -1,0 +1,177 @@
+"""How the errors of filled values hang together in space and time, and random fields that hang together alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+
+from sgdsm.cube import CubeError
+
+EARTH_KM = 6371.0
+COMPONENTS = 3
+LAGS = (0, 1, 2, 4, 8, 16, 32)  # days
+DAYS_DRAWN, VALUES_DRAWN = 64, 300
+BINS = 8
+LONGEST = 365.0  # days; what hangs together for longer looks constant
+FREQUENCIES = 256
+# of a component that is noise: far below the size of a cell and a day
+NO_KM, NO_DAYS = 1e-3, 1e-4
+PAIRS, FIELDS = 15, 16  # first words of the seeds
+ATTRIBUTES = ("error_weights", "error_lengths", "error_days")
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """C(d, t) = sum_k weights_k exp(-d / lengths_k - |t| / days_k); what the weights lack to 1 is noise of each value.
+
+    d: distance through the Earth in km where the grid has latitudes and longitudes, else in cells; t: in days.
+    """
+
+    weights: tuple[float, ...]
+    lengths: tuple[float, ...]
+    days: tuple[float, ...]
+
+    @classmethod
+    def fit(cls, values: np.ndarray, places: np.ndarray, days: np.ndarray) -> Correlation:
+        """Fit to standardised errors by weighted least squares on their products, by distance and lag.
+
+        values: (N,), of variance 1. places: (N, 3), see `positions`. days: (N,) int.
+        """
+        distance, lag, product, count = _products(values.astype(np.float64), places.astype(np.float64), days)
+        if not len(count):
+            return cls((0.0,), (1.0,), (1.0,))  # noise of each value
+        d, t, c = (torch.from_numpy(a) for a in (distance, lag, product))
+        # few but telling pairs of a cell with itself beside many far ones
+        weight = torch.from_numpy(np.sqrt(count) / np.sqrt(count).sum())
+        far = max(float(d.max()), 1e-3)
+        start = np.stack([[0.2] * COMPONENTS, np.log([far / 30, far / 8, far / 2]), np.log([2.0, 8.0, 60.0])])
+        raw = torch.from_numpy(start).requires_grad_(True)
+
+        def parameters() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+            shares = torch.softmax(torch.cat([raw[0], raw.new_zeros(1)]), 0)[:COMPONENTS]
+            lengths = torch.exp(raw[1]).clamp(far / 1000, 10 * far)
+            return shares, lengths, torch.exp(raw[2]).clamp(0.1, LONGEST)
+
+        optimizer = torch.optim.LBFGS([raw], max_iter=300, line_search_fn="strong_wolfe")
+
+        def closure() -> torch.Tensor:
+            optimizer.zero_grad()
+            w, lengths, spans = parameters()
+            model = (w * torch.exp(-d[:, None] / lengths - t[:, None] / spans)).sum(1)
+            loss = (weight * (model - c).square()).sum()
+            loss.backward()
+            return loss
+
+        with torch.enable_grad():
+            optimizer.step(closure)
+        return cls(*(tuple(float(v) for v in p.detach()) for p in parameters()))
+
+    @classmethod
+    def of(cls, attrs: Mapping[str, Any]) -> Correlation:
+        """From the attributes of a variable, as `attributes` gives them.
+
+        Raises CubeError where there are none.
+        """
+        if any(name not in attrs for name in ATTRIBUTES):
+            raise CubeError(
+                f"sm_std has no attribute {ATTRIBUTES[0]}: the file was filled by a run with uncertainty=none, or by "
+                "an older version; fill it again with uncertainty=conformal"
+            )
+        found = [np.atleast_1d(np.asarray(attrs[name], np.float64)) for name in ATTRIBUTES]
+        if len({len(f) for f in found}) != 1 or not all(np.isfinite(f).all() and (f >= 0).all() for f in found):
+            raise CubeError(f"sm_std: attributes {', '.join(ATTRIBUTES)} do not describe a correlation")
+        return cls(*(tuple(f.tolist()) for f in found))
+
+    def attributes(self) -> dict[str, np.ndarray]:
+        """For a variable of a file."""
+        return dict(zip(ATTRIBUTES, (np.array(v) for v in (self.weights, self.lengths, self.days)), strict=True))
+
+    def at(self, distance: float, lag: float) -> float:
+        """Correlation of two values that are not the same; distance as in the class, lag in days."""
+        terms = zip(self.weights, self.lengths, self.days, strict=True)
+        return float(sum(w * np.exp(-distance / length - abs(lag) / span) for w, length, span in terms))
+
+    def field(self, days: np.ndarray, places: np.ndarray, seed: int, number: int) -> np.ndarray:
+        """A Gaussian random field of mean 0 and variance 1, (T, N) float32.
+
+        Sums of waves with random frequencies (Rahimi and Recht, NeurIPS 2007), so that a value depends on its place
+        and day alone: parts that are drawn apart fit together.
+
+        days: (T,). places: (N, 3). seed, number: of the field.
+        """
+        rng = np.random.default_rng([FIELDS, seed, number])
+        noise = max(0.0, 1 - sum(self.weights))
+        total = np.zeros((len(days), len(places)), np.float32)
+        for w, length, span in zip((*self.weights, noise), (*self.lengths, NO_KM), (*self.days, NO_DAYS), strict=True):
+            # spectra of exponential correlations: Cauchy in time, its multivariate kin in space
+            space = (
+                rng.standard_normal((3, FREQUENCIES)) / np.abs(rng.standard_normal(FREQUENCIES)) / max(length, NO_KM)
+            )
+            time = rng.standard_cauchy(FREQUENCIES) / max(span, NO_DAYS)
+            phase = rng.uniform(0, 2 * np.pi, FREQUENCIES)
+            a, b = np.outer(days, time), places @ space + phase
+            waves = _cos(a) @ _cos(b).T - _sin(a) @ _sin(b).T
+            total += np.float32(np.sqrt(2 * w / FREQUENCIES)) * waves
+        return total
+
+
+def positions(maps: xr.DataArray) -> np.ndarray:
+    """Where the cells of maps (time, rows, columns) are, (H, W, 3).
+
+    In km from the centre of the Earth, or in numbers of rows and columns where there are no latitudes and longitudes.
+    """
+    rows, columns = (maps[dim].values.astype(np.float64) for dim in maps.dims[1:])
+    if maps.dims[1] == "lat":
+        return EARTH_KM * unit_vectors(rows, columns)
+    steps = [abs(axis[1] - axis[0]) if len(axis) > 1 else 1.0 for axis in (rows, columns)]
+    y, x = np.meshgrid(rows / steps[0], columns / steps[1], indexing="ij")
+    return np.stack([y, x, np.zeros_like(x)], -1)
+
+
+def unit_vectors(lat: np.ndarray, lon: np.ndarray) -> np.ndarray:
+    """From the centre of the Earth to the cells of a grid, (H, W, 3). lat: (H,), lon: (W,), degrees."""
+    lat, lon = np.deg2rad(lat)[:, None], np.deg2rad(lon)
+    return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat) + 0 * lon], -1)
+
+
+def _products(
+    values: np.ndarray, places: np.ndarray, days: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Mean products of pairs of values in bins of distance and lag, and the numbers of pairs; empty bins left out."""
+    rng = np.random.default_rng(PAIRS)
+    order = np.argsort(days, kind="stable")
+    values, places, days = values[order], places[order], days[order]
+    there, begin = np.unique(days, return_index=True)
+    parts = dict(zip(there.tolist(), np.split(np.arange(len(days)), begin[1:]), strict=True))
+    box = np.ptp(places, 0) if len(places) else np.zeros(3)
+    edges = np.linalg.norm(box) * np.concatenate([[0, 1e-6], np.geomspace(0.01, 0.7, BINS)])
+    sums = np.zeros((3, len(LAGS), len(edges)))
+    drawn = rng.choice(there, min(DAYS_DRAWN, len(there)), replace=False)
+    for lag, day in ((lag, day) for lag in range(len(LAGS)) for day in drawn.tolist()):
+        other = parts.get(day + LAGS[lag])
+        if other is None:
+            continue
+        one, two = (rng.permutation(part)[:VALUES_DRAWN] for part in (parts[day], other))
+        distance = np.linalg.norm(places[one][:, None] - places[two], axis=-1)
+        product = values[one][:, None] * values[two]
+        pairs = (one[:, None] != two) & (distance < edges[-1])
+        kind = np.searchsorted(edges, distance[pairs], side="right")
+        for k, weights in enumerate((distance[pairs], product[pairs], np.ones(int(pairs.sum())))):
+            sums[k, lag] += np.bincount(kind, weights, len(edges))
+    used = sums[2] > 0
+    lags = np.broadcast_to(np.array(LAGS, np.float64)[:, None], used.shape)[used]
+    count = sums[2][used]
+    return sums[0][used] / count, lags, sums[1][used] / count, count
+
+
+def _cos(angle: np.ndarray) -> np.ndarray:
+    return np.cos(angle).astype(np.float32)
+
+
+def _sin(angle: np.ndarray) -> np.ndarray:
+    return np.sin(angle).astype(np.float32)

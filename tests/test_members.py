@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import sgdsm
+from sgdsm.correlation import Correlation, positions
+from sgdsm.cube import ConfigError, CubeError
+
+KNOWN = Correlation((0.6, 0.3), (300.0, 30.0), (2.0, 60.0))
+LAT, LON = np.linspace(50, 40, 11), np.linspace(-100, -88, 13)
+
+
+def grid(days: int) -> xr.Dataset:
+    """A filled file: the first day observed, the rest estimated with a standard deviation of 0.04."""
+    shape = (days, len(LAT), len(LON))
+    dims = ("time", "lat", "lon")
+    time = np.datetime64("2020-01-01") + np.arange(days).astype("timedelta64[D]")
+    source = np.full(shape, 2, np.int8)
+    source[0] = 1
+    return xr.Dataset(
+        {
+            "sm_filled": (dims, np.full(shape, 0.2, np.float32), {"units": "m3 m-3"}),
+            "sm_std": (dims, np.where(source == 2, np.float32(0.04), np.nan), KNOWN.attributes()),
+            "sm_source": (dims, source),
+        },
+        {"time": time.astype("datetime64[ns]"), "lat": LAT, "lon": LON},
+    )
+
+
+def fields(count: int, days: int) -> tuple[np.ndarray, np.ndarray]:
+    """Fields of the known correlation, (count, days, cells), and the places of their cells."""
+    places = positions(grid(1)["sm_filled"]).reshape(-1, 3)
+    return np.stack([KNOWN.field(np.arange(days), places, 0, k) for k in range(count)]), places
+
+
+def test_fields_have_the_correlation_they_were_asked_for():
+    drawn, places = fields(1000, 4)
+    assert abs(drawn.mean()) < 0.05
+    assert abs(drawn.var() - 1) < 0.05
+    distance = np.linalg.norm(places - places[0], axis=1)
+    for cell in (1, 5, 70, 140):
+        for lag in (0, 1, 3):
+            found = (drawn[:, : 4 - lag, 0] * drawn[:, lag:, cell]).mean()
+            assert abs(found - KNOWN.at(distance[cell], lag)) < 0.1
+    # the share that hangs together with nothing
+    assert abs((drawn[:, :, 0] * drawn[:, :, 0]).mean() - 1) < 0.1
+
+
+def test_fit_finds_the_correlation_of_fields():
+    # one world, as a calibration draw is
+    [drawn], places = fields(1, 200)
+    hidden = np.random.default_rng(0).random(drawn.shape) < 0.3
+    day, cell = np.nonzero(hidden)
+    fitted = Correlation.fit(drawn[hidden], places[cell], day)
+    for distance, lag in ((0.0, 1), (80.0, 0), (300.0, 0), (300.0, 2), (900.0, 0), (0.0, 16)):
+        assert abs(fitted.at(distance, lag) - KNOWN.at(distance, lag)) < 0.12, (distance, lag)
+    noise = np.random.default_rng(1).standard_normal(len(day))
+    assert Correlation.fit(noise, places[cell], day).at(50.0, 0) < 0.05
+
+
+def test_means_over_cells_get_the_right_spread():
+    drawn, _ = fields(200, 3)
+    truth = 0.04 * drawn[:, 1].mean(-1)
+    spread = sgdsm.members(grid(3), 200, seed=7)[:, 1].mean(("lat", "lon")).std("member")
+    assert 0.8 < float(spread) / truth.std() < 1.25
+    # far from what independent errors would give
+    assert float(spread) > 3 * 0.04 / np.sqrt(len(LAT) * len(LON))
+
+
+def test_observed_values_are_the_same_in_all_members_and_parts_fit_together():
+    filled = grid(5)
+    drawn = sgdsm.members(filled, 4)
+    assert drawn.dims == ("member", "time", "lat", "lon")
+    assert (drawn[:, 0] == filled["sm_filled"][0]).all()
+    part = filled.isel(time=slice(2, 4), lat=slice(3, 9)).sgdsm.members(4)
+    np.testing.assert_allclose(part, drawn.isel(time=slice(2, 4), lat=slice(3, 9)), atol=1e-6)
+    assert not np.allclose(part, filled.isel(time=slice(2, 4), lat=slice(3, 9)).sgdsm.members(4, seed=1))
+
+
+def test_what_cannot_be_drawn_from_says_so():
+    filled = grid(2)
+    with pytest.raises(ConfigError, match="count=0"):
+        sgdsm.members(filled, 0)
+    with pytest.raises(CubeError, match="has no sm_std"):
+        sgdsm.members(filled.drop_vars("sm_std"))
+    with pytest.raises(CubeError, match="select with slices"):
+        sgdsm.members(filled.isel(lat=0))
+    filled["sm_std"].attrs.clear()
+    with pytest.raises(CubeError, match="uncertainty=conformal"):
+        sgdsm.members(filled)
+    filled["sm_std"].attrs.update({**KNOWN.attributes(), "error_days": np.array([-1.0, 2.0])})
+    with pytest.raises(CubeError, match="do not describe"):
+        sgdsm.members(filled)
+
+
+def test_a_grid_without_latitudes_counts_cells():
+    maps = xr.DataArray(np.zeros((1, 3, 4)), {"time": [0], "y": [0, -9e3, -18e3], "x": np.arange(4) * 9e3},
+                        ("time", "y", "x"))  # fmt: skip
+    places = positions(maps)
+    np.testing.assert_allclose(np.linalg.norm(places[1, 1] - places[0, 1]), 1)
+    np.testing.assert_allclose(np.linalg.norm(places[1, 1] - places[1, 3]), 2)
