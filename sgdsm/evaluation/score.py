@@ -224,7 +224,7 @@ def _aligned(array: xr.DataArray, like: xr.DataArray, path: str) -> xr.DataArray
             lacking = like[dim].values[index < 0][0]
             raise CubeError(f"{path}: '{array.name}' lacks {(index < 0).sum()} values of {dim}, the first {lacking}")
         chosen[dim] = index
-    if all((i == np.arange(array.sizes[d])).all() and len(i) == array.sizes[d] for d, i in chosen.items()):
+    if all(np.array_equal(i, np.arange(array.sizes[d])) for d, i in chosen.items()):
         return array
     return array.isel(chosen)
 
