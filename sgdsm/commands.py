@@ -287,7 +287,8 @@ def evaluate(config: dict[str, Any]) -> None:
         )
     from sgdsm.evaluation.score import format_table, score
 
-    scores = score(files["filled"], files["truth"], files["visible"], config["precipitation"])
+    named = {k: config[k] for k in ("precipitation", "temperature")}
+    scores = score(files["filled"], files["truth"], files["visible"], **named)
     print(format_table(scores.table()))
 
 

@@ -19,7 +19,7 @@ FITTING = ("method", "period", "bins", "values_per_bin", "least_values")
 KEYS = {
     "train": {*GROUPS, "seed", "compare", "chain"},
     "predict": {"data", "trainer", "run", "output", "time", "bbox", "inference"},
-    "evaluate": {"run", "filled", "truth", "visible", "precipitation"},
+    "evaluate": {"run", "filled", "truth", "visible", "precipitation", "temperature"},
     "compare": {*GROUPS, "seed", "compare", "runs", "reference", "output"},
     "chain": {*GROUPS, "seed", "chain", "output"},
     "prepare": {"data", "workers", "on_bad_file", "block_days"},

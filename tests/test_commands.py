@@ -118,6 +118,10 @@ def test_blocks_are_scored_on_test_days_and_evaluate_repeats_it(run_command, tmp
     assert code == 0, err
     line = next(line for line in out.splitlines() if line.startswith("all:"))
     assert f"RMSE {before['classes']['all']['rmse']:.6f}" in line
+    for zone in ("dry_zone", "warm_zone"):
+        assert f"{zone}: N {before['classes'][zone]['n']:.0f} RMSE" in out
+    code, out, err = run_command("evaluate", *words, "temperature=air_temprature")
+    assert (code, "(did you mean 'air_temperature'?)" in err) == (1, True)
 
 
 def test_test_values_change_nothing_that_is_fitted(run_command, tmp_path):

@@ -88,6 +88,13 @@ def test_another_order_of_axes_and_a_time_of_day_do_not_matter(files):
     assert score(other, question, shown).table()["all"] == pytest.approx(expected, rel=1e-9, nan_ok=True)
 
 
+def test_files_may_hold_more_days_than_were_asked_for(files):
+    _, question, shown, answer = files
+    days = slice(0, 100)
+    expected = score(answer.isel(time=days), question.isel(time=days), shown.isel(time=days))
+    np.testing.assert_array_equal(score(answer, question.isel(time=days), shown).state.sum, expected.state.sum)
+
+
 def test_scores_are_saved_and_loaded(files, tmp_path):
     _, question, shown, answer = files
     scores = score(answer, question, shown)

@@ -15,6 +15,7 @@ import xarray as xr
 
 from sgdsm.cube import by_role, precipitation_of, seen_only, target_of
 from sgdsm.data.splits import Scenario, Split
+from sgdsm.evaluation.zones import air_temperature_of, potential_evaporation_of
 
 OF_TRAINING = ("fraction", "learn", "match")  # settings of the gaps that scored draws do not depend on
 HIDDEN, VISIBLE, FILLED, SCORES = "hidden.nc", "visible.nc", "filled.nc", "scores.nc"
@@ -38,8 +39,9 @@ def write_files(folder: Path, cube: xr.Dataset, scenario: Scenario, learned: np.
     hidden["truth"] = target.astype(np.float32)
     hidden.attrs["target"] = str(target.name)
     visible = seen_only(cube, scenario.seen)
-    rain = precipitation_of(cube)
-    visible = visible[[str(target.name), *([rain] if rain else []), *by_role(cube, "land")]]
+    covariates = cube[by_role(cube, "dynamic")]
+    weather = (precipitation_of(cube), air_temperature_of(covariates), potential_evaporation_of(covariates))
+    visible = visible[[str(target.name), *(name for name in weather if name), *by_role(cube, "land")]]
     visible["learned"] = (dims, learned, {"long_name": "whether a value was learned from"})
     for name, dataset in {HIDDEN: hidden, VISIBLE: visible}.items():
         _save(dataset, folder / name)

@@ -13,8 +13,18 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from sgdsm.cube import PER_DAY, SYNONYMS, CubeError, open_dataset, suggest
+from sgdsm.cube import PER_DAY, SYNONYMS, CubeError, ever_observed, open_dataset, suggest
 from sgdsm.evaluation.calibration import Calibration
+from sgdsm.evaluation.zones import (
+    ARIDITY,
+    TEMPERATURE,
+    ZERO,
+    air_temperature_of,
+    aridity,
+    mean_map,
+    potential_evaporation_of,
+    thirds,
+)
 from sgdsm.statistics import STATISTICS, State, bin_statistics, error_statistics, metrics
 
 GAP_LENGTHS = {
@@ -82,12 +92,14 @@ def score(
     visible: str | Path | xr.Dataset,
     precipitation: str | None = None,
     rows_at_once: int | None = None,
+    temperature: str | None = None,
 ) -> Scores:
     """Score a filled file (or Dataset).
 
     Classes: those of the hidden file; `all` of them; gap lengths (unseen days in a row at the cell); seasons; `rain`
-    and `dry` (2.4 mm a day or more) where the visible file has precipitation, named or told by its `standard_name`.
-    A metric by anomalies removes the mean of the cell's visible values.
+    and `dry` (2.4 mm a day or more) where the visible file has precipitation, named or told by its `standard_name`;
+    zones, thirds of the land by aridity and by mean air temperature, where it has what they are made of
+    (`sgdsm.evaluation.zones`). A metric by anomalies removes the mean of the cell's visible values.
 
     Raises CubeError where a file lacks a variable, the grids differ, a hidden value has no truth or is not filled, or
     a visible value was changed.
@@ -102,7 +114,8 @@ def score(
     ]
     level = None if bounds[0] is None else bounds[0].attrs.get("level")
     rain = _rain(shown, precipitation, truth)
-    classes = [*masks, "all", *GAP_LENGTHS, *SEASONS, *(("rain", "dry") if rain is not None else ())]
+    zones = _zones(shown, rain, temperature, truth, seen)
+    classes = [*masks, "all", *GAP_LENGTHS, *SEASONS, *(("rain", "dry") if rain is not None else ()), *zones]
     block, blocks = _blocks(truth)
     region, regions = _regions(truth)
     total, calibration = State.zeros((len(classes), blocks, regions)), Calibration.zeros()
@@ -122,6 +135,7 @@ def score(
         if rain is not None:
             wet = rain[0][part].values * rain[1] >= RAIN_MM_PER_DAY
             kinds |= {"rain": anywhere & wet, "dry": anywhere & ~wet}
+        kinds |= {name: anywhere & zone[part[1]] for name, zone in zones.items()}
         low, high, std = (None if b is None else b[part].values[anywhere] for b in bounds)
         _check_bounds(low, high, std, product.name)
         if std is not None:
@@ -213,7 +227,8 @@ def _aligned(array: xr.DataArray, like: xr.DataArray, path: str) -> xr.DataArray
     if set(array.dims) != set(like.dims):
         raise CubeError(f"{path}: '{array.name}' has dims {array.dims}, expected {like.dims}")
     array = array.transpose(*like.dims)
-    array = array.assign_coords(time=array["time"].dt.floor("D"))
+    if "time" in array.dims:
+        array = array.assign_coords(time=array["time"].dt.floor("D"))
     chosen = {}
     for dim in like.dims:
         tolerance = None if dim == "time" else 1e-3 if dim in ("lat", "lon") else 1.0
@@ -224,7 +239,7 @@ def _aligned(array: xr.DataArray, like: xr.DataArray, path: str) -> xr.DataArray
             lacking = like[dim].values[index < 0][0]
             raise CubeError(f"{path}: '{array.name}' lacks {(index < 0).sum()} values of {dim}, the first {lacking}")
         chosen[dim] = index
-    if all((i == np.arange(array.sizes[d])).all() and len(i) == array.sizes[d] for d, i in chosen.items()):
+    if all(np.array_equal(i, np.arange(array.sizes[d])) for d, i in chosen.items()):
         return array
     return array.isel(chosen)
 
@@ -273,6 +288,47 @@ def _rain(shown: _Named, name: str | None, like: xr.DataArray) -> tuple[xr.DataA
 def _is_rain(variable: xr.DataArray) -> bool:
     standard = str(variable.attrs.get("standard_name", ""))
     return variable.attrs.get("quantity") == "precipitation" or "precipitation" in standard or "rainfall" in standard
+
+
+def _zones(
+    shown: _Named,
+    rain: tuple[xr.DataArray, float] | None,
+    temperature: str | None,
+    truth: xr.DataArray,
+    seen: xr.DataArray,
+) -> dict[str, np.ndarray]:
+    """Masks (H, W) of the zones, by name, from all days of the visible file."""
+    dataset, place = shown.dataset, truth.isel(time=0, drop=True)
+
+    def mean(name: str) -> np.ndarray:
+        found: np.ndarray = _aligned(mean_map(dataset[name]), place, shown.name).values
+        return found
+
+    if temperature is not None:
+        units = str(_aligned(shown.variable(temperature), truth, shown.name).attrs.get("units", ""))
+        if units not in ZERO:
+            raise CubeError(
+                f"{shown.name}: temperature '{temperature}' is in '{units}', expected one of {', '.join(ZERO)}"
+            )
+    name, demand = temperature or air_temperature_of(dataset), potential_evaporation_of(dataset)
+    if name is None and (rain is None or demand is None):
+        return {}
+    air = None if name is None else mean(name) - ZERO[str(dataset[name].attrs["units"])]
+    index = None
+    if rain is not None:
+        per_day = None if demand is None else mean(demand) * PER_DAY[str(dataset[demand].attrs["units"])]
+        index = aridity(mean(str(rain[0].name)) * rain[1], per_day, air)
+    land = _land(dataset, place, shown.name)
+    land = ever_observed(seen) if land is None else land
+    zones = {} if index is None else thirds(index, land, ARIDITY)
+    return zones if air is None else zones | thirds(air, land, TEMPERATURE)
+
+
+def _land(dataset: xr.Dataset, place: xr.DataArray, path: str) -> np.ndarray | None:
+    if "land" not in dataset or set(dataset["land"].dims) != set(place.dims):
+        return None
+    found: np.ndarray = np.nan_to_num(_aligned(dataset["land"], place, path).values) != 0
+    return found
 
 
 def _blocks(truth: xr.DataArray) -> tuple[np.ndarray, int]:
