@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sgdsm.api import fill, members
+    from sgdsm.api import fill
     from sgdsm.cube import ConfigError, CubeError, SgdsmError, as_cube, check_cube
+    from sgdsm.inference.members import members
     from sgdsm.sources.files import open_product
 
 __all__ = ["ConfigError", "CubeError", "SgdsmError", "as_cube", "check_cube", "fill", "members", "open_product"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ from torch import Tensor
 from sgdsm.build import TARGET, build
 from sgdsm.correlation import positions
 from sgdsm.cube import ConfigError, log, repeat_cycle, seen_only, step_days, target_of
+from sgdsm.data.batch import Batch, Scene
 from sgdsm.data.gaps import Gaps
 from sgdsm.data.module import GapData, windows_with
 from sgdsm.data.record import Names, Record, read_record, tell_of, usable
@@ -33,6 +35,7 @@ from sgdsm.models.uncertainty import wrap
 from sgdsm.sources.orbit import Orbit
 from sgdsm.windows import cut
 
+SOME, KNOWN = 10_000, 17  # values for the area of applicability, first word of their seed
 LAST, BEST, SECONDS = "last.ckpt", "best.pt", "fit_seconds.txt"
 
 
@@ -245,7 +248,10 @@ def add_uncertainty(task: Task, spec: dict[str, Any]) -> GapFiller:
     wrapper = wrap(spec, task.filler)
     if isinstance(wrapper, Conformal):
         wrapper.learn_scale(_errors(task, wrapper.filler, "validation"))
-        wrapper.calibrate(_errors(task, wrapper.filler, "calibration"))
+        judged = _errors(task, wrapper.filler, "calibration")
+        wrapper.calibrate(judged)
+        known = replace(task.data.scene, wanted=_some(task.split.base))
+        wrapper.applicability.learn([batch for _, batch in _pieces(known)], [one.batch for one in judged])
     return wrapper.eval()
 
 
@@ -253,15 +259,13 @@ def _errors(task: Task, filler: GapFiller, split: str) -> list[Judged]:
     """What a filler makes of the hidden values of a split."""
     scene = task.data.scene_of(task.split.scenarios[split])
     fields = fill_whole(filler, scene, task.options.predicting())
-    axes = Window(None, 8, None, 0).tile(scene.seen.shape, scene.record.circular)
     places = positions(target_of(task.cube))
     found = []
-    for start in windows_with(scene.wanted, axes, (0, 0, 0), share=0.0):
-        batch = scene.batch([start], axes, cores=True)
+    for start, batch in _pieces(scene):
+        sizes = batch.sm.shape[2:]
 
-        def window(values: np.ndarray, start: tuple[int, int, int] = start) -> Tensor:
-            sizes = [axis.size for axis in axes]
-            return torch.from_numpy(np.nan_to_num(cut(values, start, sizes, axes[2].circular)))[None, None]
+        def window(values: np.ndarray, start: Any = start, sizes: Any = sizes) -> Tensor:
+            return torch.from_numpy(np.nan_to_num(cut(values, start, sizes, scene.record.circular)))[None, None]
 
         errors = window(fields["mean"] - scene.record.values)[batch.wanted]
         std = window(fields["std"]) if "std" in fields else None
@@ -269,6 +273,21 @@ def _errors(task: Task, filler: GapFiller, split: str) -> list[Judged]:
         where = (start[1] + row) % len(places), (start[2] + column) % places.shape[1]
         found.append(Judged(batch, errors, std, scene.record.days[start[0] + day], places[where]))
     return found
+
+
+def _pieces(scene: Scene) -> Iterator[tuple[tuple[int, int, int], Batch]]:
+    """The windows of a scene that hold what is wanted, whole series of a few cells each, and where they start."""
+    axes = Window(None, 8, None, 0).tile(scene.seen.shape, scene.record.circular)
+    for start in windows_with(scene.wanted, axes, (0, 0, 0), share=0.0):
+        yield start, scene.batch([start], axes, cores=True)
+
+
+def _some(known: np.ndarray) -> np.ndarray:
+    """A random sample of values, (T, H, W) bool."""
+    chosen = np.zeros(known.size, bool)
+    where = np.flatnonzero(known)
+    chosen[where[np.random.default_rng(KNOWN).permutation(len(where))[:SOME]]] = True
+    return chosen.reshape(known.shape)
 
 
 def fill_scenario(task: Task, filler: GapFiller, split: str, output: Writer) -> None:

@@ -5,12 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from sgdsm.build import build
 from sgdsm.config import check_config, config_folder
 from sgdsm.cube import ConfigError
+from sgdsm.inference.stream import fill_cube
+from sgdsm.inference.writers import MemoryOutput
 from sgdsm.models.base import GapFiller
 from sgdsm.models.checkpoint import load_filler, save_filler
 from sgdsm.models.conformal import Conformal, Judged
@@ -233,3 +236,28 @@ def test_misspelt_wrappers_are_found_before_data_are_read():
     config = settings_of("seamless", "uncertainty=mc_dropout", "+uncertainty.filler.sample=3")
     with pytest.raises(ConfigError, match=r"uncertainty\.filler: unknown key 'sample'.*samples"):
         check_config(config, "train")
+
+
+def test_values_unlike_the_training_values_and_old_gaps_are_flagged(task):
+    wrapper = add_uncertainty(task, {"_target_": "sgdsm.models.conformal.Conformal"})
+    output = MemoryOutput()
+    # half of the days far outside of anything seen, and a gap older than any that was hidden
+    cube = task.cube.copy()
+    name = task.filler.inputs.dynamic[1]
+    strange = np.arange(cube.sizes["time"]) >= 180
+    cube[name] = cube[name].where(~xr.DataArray(strange, dims="time"), cube[name] * 30 + 1000)
+    oldest = int(wrapper.oldest_gap)
+    target = task.filler.inputs.target
+    cube[target] = cube[target].copy(data=np.where(np.arange(len(strange))[:, None, None] < 2 * oldest + 20,
+                                                   np.nan, cube[target].values))  # fmt: skip
+    cube[target].attrs, cube[name].attrs = task.cube[target].attrs, task.cube[name].attrs
+    fill_cube(cube, wrapper, output, trainer={"enable_progress_bar": False})
+    filled = output.dataset
+    estimated = filled["sm_source"].values == 2
+    unlike, old = (filled["sm_flag"].values & bit > 0 for bit in (1, 2))
+    assert unlike[strange][estimated[strange]].mean() > 0.99
+    assert unlike[~strange][estimated[~strange]].mean() < 0.1
+    assert (old == (estimated & (filled["gap_age"].values > oldest))).all()
+    assert old.any()
+    assert not (unlike | old)[~estimated].any()
+    assert ((filled["sm_distance"].values > 1) == unlike).all()

@@ -61,7 +61,8 @@ class Filled(NamedTuple):
 
     mean: the value the satellite would have reported. std: its standard deviation, retrieval noise included. lower,
     upper: bounds of the interval. epistemic: the part of the standard deviation that more knowledge would take away;
-    the aleatoric part is what is left of the variance. None where a filler does not know.
+    the aleatoric part is what is left of the variance. distance: of the covariates from those of the training values,
+    above 1 they are unlike any. None where a filler does not know.
     """
 
     mean: Tensor
@@ -69,6 +70,7 @@ class Filled(NamedTuple):
     lower: Tensor | None = None
     upper: Tensor | None = None
     epistemic: Tensor | None = None
+    distance: Tensor | None = None
 
 
 @dataclass

@@ -41,9 +41,10 @@ def fill_scene(
     box = tuple(slice(b - o, b - o + n) for b, o, n in zip(begin, origin, shape, strict=True))
     wanted = scene.wanted[box]
     fields = {name: np.where(wanted, blend.mean(), np.float32(np.nan)) for name, blend in blends.items()}
-    # no estimate lies outside what was ever observed in training; a std is not a value of the target
+    # no estimate lies outside what was ever observed in training
     clip = (filler.inputs.lowest, filler.inputs.highest)
-    return {name: values if name in ("std", "epistemic") else np.clip(values, *clip) for name, values in fields.items()}
+    ours = ("mean", "lower", "upper")
+    return {name: np.clip(values, *clip) if name in ours else values for name, values in fields.items()}
 
 
 def _add(

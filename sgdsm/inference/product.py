@@ -18,7 +18,9 @@ from sgdsm.data.record import day_numbers
 NONE, OBSERVED, FILLED = 0, 1, 2
 BOUNDS = ("sm_std", "sm_lower", "sm_upper")
 PARTS = ("sm_std_epistemic", "sm_std_aleatoric")
-OURS = ("sm_filled", *BOUNDS, *PARTS, "sm_source", "gap_age", "land")
+JUDGED = ("sm_distance", "sm_flag")
+OURS = ("sm_filled", *BOUNDS, *PARTS, *JUDGED, "sm_source", "gap_age", "land")
+UNLIKE, OLD = 1, 2  # bits of sm_flag
 
 DECOMPOSED = {
     "sm_std_epistemic": "part of the standard deviation that more knowledge would take away,",
@@ -46,12 +48,14 @@ def layout(
     box: Box,
     decomposes: bool = False,
     correlation: Correlation | None = None,
+    oldest_gap: float | None = None,
 ) -> Layout:
     """The layout of the file that fills a box of a cube.
 
     level: of the interval; None where the filler has no uncertainty, and then there are no bounds. source: what
     filled it, for the attribute of that name. decomposes: whether it tells epistemic from aleatoric uncertainty.
-    correlation: of the errors, for the attributes of `sm_std`.
+    correlation: of the errors, for the attributes of `sm_std`. oldest_gap: the oldest that intervals were fitted on,
+    days; None where it is not known what the filler should be believed on.
 
     Raises CubeError where the target has the name of one of our variables.
     """
@@ -91,6 +95,27 @@ def layout(
             variables[bound] = (dims, np.float32, attrs)
         if correlation is not None:
             variables["sm_std"][2].update(correlation.attributes())
+    if oldest_gap is not None:
+        variables["sm_distance"] = (
+            dims,
+            np.float32,
+            {
+                "_FillValue": nan,
+                "units": "1",
+                "long_name": "dissimilarity of the covariates from those of the training values, above 1 unlike them",
+            },
+        )
+        variables["sm_flag"] = (
+            dims,
+            np.int8,
+            {
+                "long_name": "why a filled value should be doubted",
+                "flag_masks": np.array([UNLIKE, OLD], np.int8),
+                "flag_meanings": "covariates_unlike_training gap_older_than_any_tested",
+                "comment": f"gaps were tested up to an age of {oldest_gap:g} days",
+                "oldest_gap_tested": np.float32(oldest_gap),
+            },
+        )
     variables["sm_source"] = (
         dims,
         np.int8,
@@ -162,9 +187,14 @@ def slab_values(
     if "epistemic" in filled and "std" in filled:
         estimates["sm_std_epistemic"] = filled["epistemic"]
         estimates["sm_std_aleatoric"] = np.sqrt(np.maximum(filled["std"] ** 2 - filled["epistemic"] ** 2, 0))
-    for bound in (*BOUNDS, *PARTS):
+    for bound in (*BOUNDS, *PARTS, "sm_distance"):
         if bound in names:
             found[bound] = np.where(observed, nan, estimates.get(bound, nan)).astype(np.float32)
+    if "sm_flag" in names and "distance" in filled:
+        estimated = ~observed & np.isfinite(mean)
+        unlike = estimated & (filled["distance"] > 1)
+        old = estimated & (gap_age > names["sm_flag"][2]["oldest_gap_tested"])
+        found["sm_flag"] = (UNLIKE * unlike + OLD * old).astype(np.int8)
     return found
 
 

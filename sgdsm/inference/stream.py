@@ -95,8 +95,9 @@ def fill_cube(
     whole = Box(*(slice(0, length) for length in target.shape))
     box = whole if box is None else box
     slabs = plan_slabs(axes, len(inputs.dynamic), memory_gib, box)
-    level, correlation = (getattr(filler, name, None) for name in ("level", "error_correlation"))
-    shape = layout(cube, level, source, box, filler.decomposes, correlation)
+    told = [getattr(filler, name, None) for name in ("level", "error_correlation", "oldest_gap")]
+    level, correlation, oldest = told[0], told[1], None if told[2] is None else float(told[2])
+    shape = layout(cube, level, source, box, filler.decomposes, correlation, oldest)
     plan = {
         "identity": identity,
         "box": [[part.start, part.stop] for part in box],

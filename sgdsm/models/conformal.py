@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from sgdsm.correlation import COMPONENTS, Correlation
 from sgdsm.cube import ConfigError
 from sgdsm.data.batch import Batch, Filled
+from sgdsm.models.applicability import Applicability
 from sgdsm.models.base import GapFiller
 from sgdsm.models.uncertainty import Wrapper
 
@@ -45,13 +46,14 @@ class Conformal(Wrapper):
     """Normalised split conformal intervals, by class (Vovk et al. 2005; Papadopoulos et al. 2011).
 
     Two steps, on values of different splits. A small network learns on the validation draw how large the errors are
-    by the age of the gap, the covariates of the day, the season and the cell, starting from the filler's own standard
-    deviation where it has one. Then, on the calibration draw alone, the quantile of the errors over that scale is
-    regressed on classes (age of the gap 1, 2, 3, 4-7, 8 and more days; rain; season; terciles of the cells' mean and
-    spread) and on the scale itself, so that the interval covers in each of them. The variance is regressed alike, for
-    the standard deviation. The interval's half-width gets the margin that split conformal prediction asks for of so
-    many values. All describe the value that the satellite would have reported. Epistemic and aleatoric parts of the
-    filler keep their shares. How the errors hang together in space and time is fitted on the calibration draw as well.
+    by the age of the gap, the covariates of the day, the season and the cell, starting from the filler's own
+    standard deviation where it has one. Then, on the calibration draw alone, the quantile of the errors over that
+    scale is regressed on classes (age of the gap 1, 2, 3, 4-7, 8 and more days; rain; season; terciles of the
+    cells' mean and spread) and on the scale itself, so that the interval covers in each of them. The variance is
+    regressed alike, for the standard deviation. The interval's half-width gets the margin that split conformal
+    prediction asks for of so many values. All describe the value that the satellite would have reported. Epistemic
+    and aleatoric parts of the filler keep their shares. How the errors hang together in space and time is fitted on
+    the calibration draw as well, and where the covariates are like those of the training values (`Applicability`).
 
     filler: already fitted. level: of the interval.
     """
@@ -68,6 +70,7 @@ class Conformal(Wrapper):
     centre: Tensor
     offset: Tensor
     correlation: Tensor
+    oldest_gap: Tensor
 
     def setup_own(self) -> None:
         names = self.inputs.dynamic
@@ -86,6 +89,8 @@ class Conformal(Wrapper):
             self.register_buffer(name, torch.full((2 + classes,), math.nan))
         self.register_buffer("centre", torch.tensor(0.0))
         self.register_buffer("offset", torch.tensor(0.0))
+        self.register_buffer("oldest_gap", torch.tensor(math.nan))
+        self.applicability = Applicability(len(names) + len(self.inputs.static) + 2)
         self.register_buffer("correlation", torch.full((3, COMPONENTS), math.nan))
 
     @property
@@ -109,7 +114,8 @@ class Conformal(Wrapper):
             # without a whole of its own the filler's part stands as it is
             share = found.epistemic / (std if found.std is None else found.std).clamp(min=1e-12)
             epistemic = std * share.clamp(max=1)
-        return Filled(found.mean, std, found.mean - half_width, found.mean + half_width, epistemic)
+        distance = self.applicability(batch)
+        return Filled(found.mean, std, found.mean - half_width, found.mean + half_width, epistemic, distance)
 
     def log_scale(self, batch: Batch, std: Tensor | None) -> Tensor:
         """Log of the size of the error at the wanted values, (N,), in the target's units. std: the filler's own."""
@@ -179,6 +185,7 @@ class Conformal(Wrapper):
         self.log_variance.copy_(found)
         places, days = (np.concatenate(part) for part in zip(*((o.places, o.days) for o in judged), strict=True))
         fitted = Correlation.fit((scaled * torch.exp(-0.5 * design @ found)).numpy(), places, days)
+        self.oldest_gap.fill_(max(float(o.batch.gap_age[o.batch.wanted].max()) for o in judged))
         self.correlation[:, : len(fitted.weights)] = torch.tensor([fitted.weights, fitted.lengths, fitted.days])
 
     def _set_classes(self, batches: list[Batch]) -> None:
