@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from sgdsm.cube import CubeError
 EARTH_KM = 6371.0
 COMPONENTS = 3
 LAGS = (0, 1, 2, 4, 8, 16, 32)  # days
-DAYS_DRAWN, VALUES_DRAWN = 64, 300
+DAYS_DRAWN, VALUES_DRAWN = 128, 300
 BINS = 8
 LONGEST = 365.0  # days; what hangs together for longer looks constant
 FREQUENCIES = 256
@@ -23,6 +23,15 @@ FREQUENCIES = 256
 NO_KM, NO_DAYS = 1e-3, 1e-4
 PAIRS, FIELDS = 15, 16  # first words of the seeds
 ATTRIBUTES = ("error_weights", "error_lengths", "error_days")
+
+
+class Products(NamedTuple):
+    """Mean distance, lag in days and mean product of pairs of values in bins, and their numbers, (bins,) each."""
+
+    distance: np.ndarray
+    lag: np.ndarray
+    product: np.ndarray
+    number: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -37,12 +46,9 @@ class Correlation:
     days: tuple[float, ...]
 
     @classmethod
-    def fit(cls, values: np.ndarray, places: np.ndarray, days: np.ndarray) -> Correlation:
-        """Fit to standardised errors by weighted least squares on their products, by distance and lag.
-
-        values: (N,), of variance 1. places: (N, 3), see `positions`. days: (N,) int.
-        """
-        distance, lag, product, count = _products(values.astype(np.float64), places.astype(np.float64), days)
+    def fit(cls, draws: Sequence[Products]) -> Correlation:
+        """Fit to the products of standardised errors by weighted least squares."""
+        distance, lag, product, count = (np.concatenate(part) for part in zip(*draws, strict=True))
         if not len(count):
             return cls((0.0,), (1.0,), (1.0,))  # noise of each value
         d, t, c = (torch.from_numpy(a) for a in (distance, lag, product))
@@ -139,10 +145,12 @@ def unit_vectors(lat: np.ndarray, lon: np.ndarray) -> np.ndarray:
     return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat) + 0 * lon], -1)
 
 
-def _products(
-    values: np.ndarray, places: np.ndarray, days: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Mean products of pairs of values in bins of distance and lag, and the numbers of pairs; empty bins left out."""
+def pair_products(values: np.ndarray, places: np.ndarray, days: np.ndarray) -> Products:
+    """Pairs of standardised errors, by distance and lag; a sample of them.
+
+    values: (N,), of variance 1. places: (N, 3), see `positions`. days: (N,) int.
+    """
+    values, places = values.astype(np.float64), places.astype(np.float64)
     rng = np.random.default_rng(PAIRS)
     order = np.argsort(days, kind="stable")
     values, places, days = values[order], places[order], days[order]
@@ -166,7 +174,7 @@ def _products(
     used = sums[2] > 0
     lags = np.broadcast_to(np.array(LAGS, np.float64)[:, None], used.shape)[used]
     count = sums[2][used]
-    return sums[0][used] / count, lags, sums[1][used] / count, count
+    return Products(sums[0][used] / count, lags, sums[1][used] / count, count)
 
 
 def _cos(angle: np.ndarray) -> np.ndarray:

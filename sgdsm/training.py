@@ -247,9 +247,12 @@ def add_uncertainty(task: Task, spec: dict[str, Any]) -> GapFiller:
         return task.filler
     wrapper = wrap(spec, task.filler)
     if isinstance(wrapper, Conformal):
-        wrapper.learn_scale(_errors(task, wrapper.filler, "validation"))
+        validated = _errors(task, wrapper.filler, "validation")
+        wrapper.learn_scale(validated)
         judged = _errors(task, wrapper.filler, "calibration")
         wrapper.calibrate(judged)
+        with torch.no_grad():
+            wrapper.correlate(validated, judged)
         known = replace(task.data.scene, wanted=_some(task.split.base))
         wrapper.applicability.learn([batch for _, batch in _pieces(known)], [one.batch for one in judged])
     return wrapper.eval()

@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 import sgdsm
-from sgdsm.correlation import Correlation, positions
+from sgdsm.correlation import Correlation, pair_products, positions
 from sgdsm.cube import ConfigError, CubeError
 
 KNOWN = Correlation((0.6, 0.3), (300.0, 30.0), (2.0, 60.0))
@@ -53,11 +53,11 @@ def test_fit_finds_the_correlation_of_fields():
     [drawn], places = fields(1, 200)
     hidden = np.random.default_rng(0).random(drawn.shape) < 0.3
     day, cell = np.nonzero(hidden)
-    fitted = Correlation.fit(drawn[hidden], places[cell], day)
+    fitted = Correlation.fit([pair_products(drawn[hidden], places[cell], day)])
     for distance, lag in ((0.0, 1), (80.0, 0), (300.0, 0), (300.0, 2), (900.0, 0), (0.0, 16)):
         assert abs(fitted.at(distance, lag) - KNOWN.at(distance, lag)) < 0.12, (distance, lag)
     noise = np.random.default_rng(1).standard_normal(len(day))
-    assert Correlation.fit(noise, places[cell], day).at(50.0, 0) < 0.05
+    assert Correlation.fit([pair_products(noise, places[cell], day)]).at(50.0, 0) < 0.05
 
 
 def test_means_over_cells_get_the_right_spread():

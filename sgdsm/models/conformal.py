@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sgdsm.correlation import COMPONENTS, Correlation
+from sgdsm.correlation import COMPONENTS, Correlation, pair_products
 from sgdsm.cube import ConfigError
 from sgdsm.data.batch import Batch, Filled
 from sgdsm.models.applicability import Applicability
@@ -157,7 +157,7 @@ class Conformal(Wrapper):
                 optimizer.step()
 
     def calibrate(self, judged: list[Judged]) -> None:
-        """Fit quantile, variance and correlation to the calibration draw."""
+        """Fit quantile and variance to the calibration draw."""
         with torch.no_grad():
             self._set_classes([one.batch for one in judged])
             scales = [self.log_scale(one.batch, one.std) for one in judged]
@@ -183,9 +183,24 @@ class Conformal(Wrapper):
         begin[0] = torch.log(squares.mean())
         found = _minimise(lambda w: (squares * torch.exp(-design @ w) + design @ w).mean(), begin, len(ratios))
         self.log_variance.copy_(found)
-        places, days = (np.concatenate(part) for part in zip(*((o.places, o.days) for o in judged), strict=True))
-        fitted = Correlation.fit((scaled * torch.exp(-0.5 * design @ found)).numpy(), places, days)
         self.oldest_gap.fill_(max(float(o.batch.gap_age[o.batch.wanted].max()) for o in judged))
+
+    def correlate(self, *draws: list[Judged]) -> None:
+        """Fit how the errors hang together, to draws that standard deviations are known for.
+
+        The draw that the scale was learned from serves too: it takes many errors to see what they share.
+        """
+        products = []
+        for judged in draws:
+            scales = [self.log_scale(one.batch, one.std) for one in judged]
+            stds = [
+                torch.exp(s + 0.5 * self._design(o.batch, s) @ self.log_variance)
+                for o, s in zip(judged, scales, strict=True)
+            ]
+            errors = torch.cat([one.errors for one in judged]) / torch.cat(stds)
+            places, days = (np.concatenate(part) for part in zip(*((o.places, o.days) for o in judged), strict=True))
+            products.append(pair_products(errors.numpy(), places, days))
+        fitted = Correlation.fit(products)
         self.correlation[:, : len(fitted.weights)] = torch.tensor([fitted.weights, fitted.lengths, fitted.days])
 
     def _set_classes(self, batches: list[Batch]) -> None:
