@@ -19,7 +19,7 @@ SENSORS = ("source_cube", "variable", "reference", "reference_variable", "dynami
 FITTING = ("method", "period", "bins", "values_per_bin", "least_values")
 KEYS = {
     "train": {*GROUPS, "seed", "compare", "chain"},
-    "predict": {"data", "trainer", "run", "output", "time", "bbox", "inference"},
+    "predict": {"data", "trainer", "run", "output", "time", "bbox", "max_gap_days", "inference"},
     "evaluate": {"run", "filled", "truth", "visible", "precipitation"},
     "compare": {*GROUPS, "seed", "compare", "runs", "reference", "output"},
     "chain": {*GROUPS, "seed", "chain", "output"},
@@ -43,6 +43,7 @@ TYPES: dict[str, Any] = {
     "zone": str | None,
     "time": str | None,
     "bbox": tuple[float, float, float, float] | None,
+    "max_gap_days": int | None,
     "inference": dict[str, float],
     "product": str,
     "start": str | None,
@@ -192,6 +193,9 @@ def _check_part(part: str, given: Mapping[str, Any], known: Mapping[str, type]) 
 
 
 def _check_predict(config: Mapping[str, Any], options: Any) -> None:
+    from sgdsm.data.batch import check_cap
+
+    check_cap(config["max_gap_days"])
     for key in PREDICT_IGNORES:
         if getattr(options, key) != getattr(type(options), key):
             raise ConfigError(

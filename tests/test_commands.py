@@ -58,6 +58,13 @@ def test_train_and_predict(run_command, tmp_path, model):
         assert (filled["sm_lower"].values[gaps] <= filled["sm_filled"].values[gaps]).all()
         again = sgdsm.fill(_world_of(run), run)
         np.testing.assert_array_equal(again["sm_filled"].values, filled["sm_filled"].values)
+        near = sgdsm.fill(_world_of(run), run, max_gap_days=1)
+    code, out, err = run_command("predict", f"run={run}", "output=near.nc", "max_gap_days=1", QUIET)
+    assert code == 0, err
+    with xr.open_dataset(tmp_path / "near.nc") as capped:
+        np.testing.assert_array_equal(near["sm_filled"].values, capped["sm_filled"].values)
+        assert np.isfinite(capped["sm_filled"].values[capped["gap_age"].values == 1]).all()
+        assert np.isnan(capped["sm_filled"].values[capped["gap_age"].values > 1]).all()
 
 
 def _world_of(run: Path) -> xr.Dataset:
@@ -527,6 +534,8 @@ def test_training_settings_are_no_settings_of_predict(run_command, tmp_path):
     for word, message in {
         "trainer.max_epochs=3": "belongs to training",
         "inference.memory_gib=-5": "expected more than 0",
+        "max_gap_days=0": "max_gap_days=0: expected whole days, 1 to 364",
+        "max_gap_days=1.5": "max_gap_days=1.5: expected int",
         "trainer.devices=2": "expected 1",
     }.items():
         code, _, err = run_command("predict", "run=mine", "output=x.nc", word)

@@ -38,11 +38,19 @@ class Layout:
     fixed: dict[str, tuple[tuple[str, ...], np.ndarray, dict[str, Any]]]
 
 
-def layout(cube: xr.Dataset, level: float | None, source: str, box: Box, decomposes: bool = False) -> Layout:
+def layout(
+    cube: xr.Dataset,
+    level: float | None,
+    source: str,
+    box: Box,
+    decomposes: bool = False,
+    max_gap_days: int | None = None,
+) -> Layout:
     """The layout of the file that fills a box of a cube.
 
     level: of the interval; None where the filler has no uncertainty, and then there are no bounds. source: what
     filled it, for the attribute of that name. decomposes: whether it tells epistemic from aleatoric uncertainty.
+    max_gap_days: the cap on `gap_age` of what is filled, if there is one.
 
     Raises CubeError where the target has the name of one of our variables.
     """
@@ -107,6 +115,7 @@ def layout(cube: xr.Dataset, level: float | None, source: str, box: Box, decompo
         "title": f"{described.get('long_name', name)} with filled gaps",
         "source": source,
         "history": f"{written} gaps filled by sgdsm",
+        **({} if max_gap_days is None else {"max_gap_days": max_gap_days}),
     }
     fixed = places(part, dims)
     mapping = target.attrs.get("grid_mapping")

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from sgdsm.box import Box
 from sgdsm.cube import ConfigError, CubeError, by_role, log, refuse_fill_values, target_of, time_chunks
-from sgdsm.data.batch import LONGEST_AGE, Scene, ages
+from sgdsm.data.batch import LONGEST_AGE, Scene, ages, check_cap
 from sgdsm.data.record import Names, Record, day_numbers, read_record
 from sgdsm.data.scaling import CellStatistics, Climatology, Inputs
 from sgdsm.inference.blend import fill_scene
@@ -74,6 +74,7 @@ def fill_cube(
     box: Box | None = None,
     climatology_from: xr.Dataset | None = None,
     wanted_days: np.ndarray | None = None,
+    max_gap_days: int | None = None,
     memory_gib: float = 1.0,
     trainer: dict[str, Any] | None = None,
 ) -> None:
@@ -82,11 +83,13 @@ def fill_cube(
     cube: what the filler may see. identity: of filler and data; an interrupted output goes on only where it is the
     same. box: the part to fill (default: all); what lies around it is looked at. climatology_from: a cube on the same
     grid whose values give the climatology of the cells (default: `cube`). wanted_days: (T,) bool, days to fill
-    (default: all); on the others gaps stay NaN. memory_gib: for one slab. trainer: arguments of
-    `pytorch_lightning.Trainer` (accelerator, devices, precision...).
+    (default: all); on the others gaps stay NaN. max_gap_days: values farther from the nearest observation of their cell
+    stay NaN. memory_gib: for one slab. trainer: arguments of `pytorch_lightning.Trainer` (accelerator, devices,
+    precision...).
 
-    Raises CubeError where the cube lacks what the filler was fitted for.
+    Raises CubeError where the cube lacks what the filler was fitted for, ConfigError where max_gap_days is no cap.
     """
+    check_cap(max_gap_days)
     inputs = filler.inputs
     names = match(cube, inputs)
     target = cube[names.target]
@@ -95,12 +98,13 @@ def fill_cube(
     whole = Box(*(slice(0, length) for length in target.shape))
     box = whole if box is None else box
     slabs = plan_slabs(axes, len(inputs.dynamic), memory_gib, box)
-    shape = layout(cube, getattr(filler, "level", None), source, box, filler.decomposes)
+    shape = layout(cube, getattr(filler, "level", None), source, box, filler.decomposes, max_gap_days)
     plan = {
         "identity": identity,
         "box": [[part.start, part.stop] for part in box],
         # in the output, whose first day and row are those of the box
         "slabs": [[[e - part.start for e in edges] for edges, part in zip(s[1:], box, strict=False)] for s in slabs],
+        **({} if max_gap_days is None else {"max_gap_days": max_gap_days}),
     }
     # before anything is written: here bad data are found
     overview = survey(cube, names, [_reach(axes[0], slab.days) for slab in slabs], climatology_from)
@@ -113,7 +117,7 @@ def fill_cube(
     if left:
         quiet_lightning()
         days = np.ones(target.shape[0], bool) if wanted_days is None else wanted_days
-        task = SlabTask(cube, names, inputs, axes, left, overview, days)
+        task = SlabTask(cube, names, inputs, axes, left, overview, days, max_gap_days)
         module = _SlabFiller(filler, axes, shape, names.target, writer, box)
         quiet = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
         runner = pl.Trainer(**{**quiet, **(trainer or {})})
@@ -243,9 +247,11 @@ class SlabTask(Dataset[tuple[Slab, Scene]]):
         slabs: Sequence[Slab],
         overview: Overview,
         wanted_days: np.ndarray,
+        max_gap_days: int | None = None,
     ) -> None:
         self.cube, self.names, self.inputs, self.axes = cube, names, inputs, axes
         self.slabs, self.overview, self.wanted_days = slabs, overview, wanted_days
+        self.max_gap_days = max_gap_days
         self.told: set[str] = set()
 
     def __len__(self) -> int:
@@ -262,6 +268,8 @@ class SlabTask(Dataset[tuple[Slab, Scene]]):
         seen = record.observed & record.land
         age = ages(seen, record.days, before[rows], after[rows])
         wanted = record.land & ~record.observed & self.wanted_days[days][:, None, None]
+        if self.max_gap_days is not None:
+            wanted &= age <= self.max_gap_days
         return slab, Scene.of(record, self.inputs, seen, wanted, climatology, age)
 
     def _tell_gappy(self, record: Record) -> None:
