@@ -60,13 +60,14 @@ def run_data(trained: dict[str, Any], data: dict[str, Any] | None) -> dict[str, 
 
 
 def _roles(inputs: Inputs, trained: dict[str, Any], dataset: xr.Dataset) -> dict[str, Any]:
-    land = trained.get("land", "land")
+    land, uncertainty = trained.get("land", "land"), trained.get("uncertainty")
     roles: dict[str, Any] = {
         "target": inputs.target,
         "dynamic": inputs.dynamic,
         "static": inputs.static,
         "land": land if land in dataset else None,
         "precipitation": inputs.precipitation,
+        "uncertainty": uncertainty if uncertainty in dataset else None,
         **{k: trained[k] for k in ("missing_days", "circular_longitude") if k in trained},
     }
     missing = [n for n in (inputs.target, *inputs.dynamic, *inputs.static) if n not in dataset]

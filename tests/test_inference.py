@@ -126,6 +126,31 @@ def test_caps_that_are_none(world, filler, cap):
         in_memory(world, filler, max_gap_days=cap)
 
 
+@pytest.mark.parametrize("suffix", [".nc", ".zarr"])
+def test_the_product_s_own_uncertainty_is_written_where_observed(world, unsure_world, sure, tmp_path, suffix):
+    path, observed = tmp_path / f"filled{suffix}", np.isfinite(world["sm"].values)
+    errors = np.where(observed, unsure_world["sm_uncertainty"].values, np.nan)
+    fill_cube(unsure_world, sure, writer_for(path), memory_gib=SMALL_SLABS, trainer=QUIET)
+    plain = in_memory(world, sure)
+    with xr.open_dataset(path, engine="zarr" if suffix == ".zarr" else None) as got:
+        half_width = 1.6448536 * errors
+        own = {"sm_std": errors, "sm_lower": world["sm"] - half_width, "sm_upper": world["sm"] + half_width}
+        for name in plain.data_vars:
+            expected = np.where(observed, own[name], plain[name].values) if name in own else plain[name].values
+            np.testing.assert_allclose(got[name].values, expected, rtol=1e-5, err_msg=name)
+        assert np.isnan(got["sm_std"].values[observed]).any()
+        for name in own:
+            assert (
+                got[name].attrs["long_name"].endswith("; where observed from the product's own uncertainty, or missing")
+            )
+            assert plain[name].attrs["long_name"].endswith("; missing where observed")
+        assert got["sm_std_epistemic"].attrs["long_name"].endswith("; missing where observed")
+    box = Box(slice(20, 60), slice(2, 6), slice(3, 9))
+    part = in_memory(unsure_world, sure, box=box, memory_gib=SMALL_SLABS)
+    expected = np.where(observed, errors, plain["sm_std"].values)[box]
+    np.testing.assert_array_equal(part["sm_std"].values, expected)
+
+
 def test_a_box_holds_what_the_whole_holds_there(world, filler, tmp_path):
     whole = in_memory(world, filler)
     box = box_of(world, ("2015-06-01", "2015-06-20"), [-122, 43, -114, 47])

@@ -40,7 +40,8 @@ class Batch(NamedTuple):
     land: land cells on days that the cube has, (B, 1, T, H, W) bool.
     wanted: (B, 1, T, H, W) bool; what a filler gives elsewhere is not used.
     truth: anomalies at the hidden values, (B, 1, T, H, W); 0 when there are none.
-    weight: of each wanted value in training, from 0 to 1, (B, 1, T, H, W); 0 elsewhere.
+    weight: of each wanted value in training, from 0 to 1, (B, 1, T, H, W); 0 elsewhere. Alone in knowing the product's
+        own uncertainty.
     """
 
     sm: Tensor

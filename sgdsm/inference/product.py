@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from sgdsm.box import Box
-from sgdsm.cube import CubeError, target_of
+from sgdsm.cube import CubeError, target_of, uncertainty_of
 from sgdsm.data.record import day_numbers
 
 NONE, OBSERVED, FILLED = 0, 1, 2
@@ -78,7 +79,11 @@ def layout(
     }
     if level is not None:
         percent = f"{100 * level:g} % interval"
-        about = "of the value that the satellite would have reported, its noise included; missing where observed"
+        about = "of the value that the satellite would have reported, its noise included"
+        missing = "missing where observed"
+        own = (
+            missing if uncertainty_of(cube) is None else "where observed from the product's own uncertainty, or missing"
+        )
         for bound, long_name in {
             "sm_std": "standard deviation",
             "sm_lower": f"lower bound of the {percent}",
@@ -86,7 +91,8 @@ def layout(
             **(DECOMPOSED if decomposes else {}),
         }.items():
             extra = {} if bound.startswith("sm_std") else {"level": np.float32(level)}
-            attrs = {"_FillValue": nan, "units": units, "long_name": f"{long_name} {about}", **extra}
+            told = f"{long_name} {about}; {own if bound in BOUNDS else missing}"
+            attrs = {"_FillValue": nan, "units": units, "long_name": told, **extra}
             variables[bound] = (dims, np.float32, attrs)
     variables["sm_source"] = (
         dims,
@@ -143,10 +149,13 @@ def slab_values(
     land: np.ndarray,
     gap_age: np.ndarray,
     filled: Mapping[str, np.ndarray],
+    uncertainty: np.ndarray | None = None,
+    level: float | None = None,
 ) -> dict[str, np.ndarray]:
     """Values of the variables of a filled file for one box, (T, H, W) each.
 
     values, observed: of the target. filled: fields of `Filled` that the filler gives, NaN where not estimated.
+    uncertainty: of the observed values, NaN where not known. level: of the interval.
     """
     nan = np.float32(np.nan)
     mean = np.where(observed, values, filled.get("mean", nan))
@@ -160,9 +169,13 @@ def slab_values(
     if "epistemic" in filled and "std" in filled:
         estimates["sm_std_epistemic"] = filled["epistemic"]
         estimates["sm_std_aleatoric"] = np.sqrt(np.maximum(filled["std"] ** 2 - filled["epistemic"] ** 2, 0))
+    own = {}
+    if uncertainty is not None and level is not None:
+        half_width = np.float32(NormalDist().inv_cdf((1 + level) / 2)) * uncertainty
+        own = {"sm_std": uncertainty, "sm_lower": values - half_width, "sm_upper": values + half_width}
     for bound in (*BOUNDS, *PARTS):
         if bound in names:
-            found[bound] = np.where(observed, nan, estimates.get(bound, nan)).astype(np.float32)
+            found[bound] = np.where(observed, own.get(bound, nan), estimates.get(bound, nan)).astype(np.float32)
     return found
 
 

@@ -20,7 +20,7 @@ import xarray as xr
 from torch.utils.data import DataLoader, Dataset
 
 from sgdsm.box import Box
-from sgdsm.cube import ConfigError, CubeError, by_role, log, refuse_fill_values, target_of, time_chunks
+from sgdsm.cube import ConfigError, CubeError, by_role, log, refuse_fill_values, target_of, time_chunks, uncertainty_of
 from sgdsm.data.batch import LONGEST_AGE, Scene, ages, check_cap
 from sgdsm.data.record import Names, Record, day_numbers, read_record
 from sgdsm.data.scaling import CellStatistics, Climatology, Inputs
@@ -97,7 +97,7 @@ def fill_cube(
     axes = filler.window.tile(target.shape, circular)
     whole = Box(*(slice(0, length) for length in target.shape))
     box = whole if box is None else box
-    slabs = plan_slabs(axes, len(inputs.dynamic), memory_gib, box)
+    slabs = plan_slabs(axes, len(inputs.dynamic) + (names.uncertainty is not None), memory_gib, box)
     shape = layout(cube, getattr(filler, "level", None), source, box, filler.decomposes, max_gap_days)
     plan = {
         "identity": identity,
@@ -161,7 +161,8 @@ def match(cube: xr.Dataset, inputs: Inputs) -> Names:
     units = target.attrs.get("units", "1")
     if units != inputs.units:
         raise CubeError(f"target '{target.name}' is in '{units}', the run was trained in '{inputs.units}'")
-    return Names(str(target.name), inputs.dynamic, inputs.static, by_role(cube, "land")[0], inputs.precipitation)
+    land = by_role(cube, "land")[0]
+    return Names(str(target.name), inputs.dynamic, inputs.static, land, inputs.precipitation, uncertainty_of(cube))
 
 
 def plan_slabs(axes: Sequence[Axis], covariates: int, memory_gib: float, box: Box) -> list[Slab]:
@@ -325,7 +326,9 @@ class _SlabFiller(pl.LightningModule):
         rows = slice(y0 - record.start[1], y1 - record.start[1])
         values, observed, age = (a[days, rows, columns] for a in (record.values, record.observed, scene.gap_age))
         land = record.land[rows, columns]
-        found = slab_values(self.shape.variables, self.target, values, observed, land, age, filled)
+        uncertainty = None if record.uncertainty is None else record.uncertainty[days, rows, columns]
+        level = getattr(self.filler, "level", None)
+        found = slab_values(self.shape.variables, self.target, values, observed, land, age, filled, uncertainty, level)
         self.writer.write(slab.number, found)
         return slab.number
 
