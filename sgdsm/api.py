@@ -21,20 +21,21 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def fill(dataset: xr.Dataset, run: str | Path, **roles: Any) -> xr.Dataset:
+def fill(dataset: xr.Dataset, run: str | Path, max_gap_days: int | None = None, **roles: Any) -> xr.Dataset:
     """Fill the gaps of a Dataset with the filler of a run; the same values as `predict.py` writes.
 
-    dataset: a cube (`sgdsm.as_cube`), or a Dataset with the variables that the run was trained on. roles: arguments
-        of `sgdsm.as_cube` where its names differ (target=, dynamic=, static=, land=...).
+    dataset: a cube (`sgdsm.as_cube`), or a Dataset with the variables that the run was trained on. max_gap_days: values
+        farther from the nearest observation of their cell are not filled. roles: arguments of `sgdsm.as_cube` where its
+        names differ (target=, dynamic=, static=, land=...).
 
-    Raises CubeError where the Dataset lacks what the run needs, ConfigError where the folder is no run.
+    Raises CubeError where the Dataset lacks what the run needs, ConfigError where the folder is no run or the cap none.
     """
     filler = load_filler(Run(run).model)
     if not by_role(dataset, "target") or roles:
         trained = Run(run).config()["data"]
         dataset = as_cube(dataset, **{**_roles(filler.inputs, trained, dataset), **roles})
     output = MemoryOutput()
-    fill_cube(dataset, filler, output, trainer={"enable_progress_bar": False})
+    fill_cube(dataset, filler, output, max_gap_days=max_gap_days, trainer={"enable_progress_bar": False})
     return output.dataset
 
 
@@ -60,13 +61,14 @@ def run_data(trained: dict[str, Any], data: dict[str, Any] | None) -> dict[str, 
 
 
 def _roles(inputs: Inputs, trained: dict[str, Any], dataset: xr.Dataset) -> dict[str, Any]:
-    land = trained.get("land", "land")
+    land, uncertainty = trained.get("land", "land"), trained.get("uncertainty")
     roles: dict[str, Any] = {
         "target": inputs.target,
         "dynamic": inputs.dynamic,
         "static": inputs.static,
         "land": land if land in dataset else None,
         "precipitation": inputs.precipitation,
+        "uncertainty": uncertainty if uncertainty in dataset else None,
         **{k: trained[k] for k in ("missing_days", "circular_longitude") if k in trained},
     }
     missing = [n for n in (inputs.target, *inputs.dynamic, *inputs.static) if n not in dataset]
@@ -84,9 +86,9 @@ class SgdsmAccessor:
     def __init__(self, dataset: xr.Dataset) -> None:
         self._dataset = dataset
 
-    def fill(self, run: str | Path, **roles: Any) -> xr.Dataset:
+    def fill(self, run: str | Path, max_gap_days: int | None = None, **roles: Any) -> xr.Dataset:
         """See `sgdsm.fill`."""
-        return fill(self._dataset, run, **roles)
+        return fill(self._dataset, run, max_gap_days, **roles)
 
     def members(self, count: int = 20, seed: int = 0) -> xr.DataArray:
         """See `sgdsm.members`."""

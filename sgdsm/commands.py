@@ -266,6 +266,7 @@ def predict(config: dict[str, Any]) -> None:
             source=f"{trained['model']['_target_'].rsplit('.', 1)[-1]} fitted in {run.folder.name}",
             identity=f"{file_digest(run.model)} {fingerprint(cube)} {file_stamp(source)}",
             box=box_of(cube, period, config["bbox"]),
+            max_gap_days=config["max_gap_days"],
             memory_gib=config["inference"]["memory_gib"],
             trainer=build(config["trainer"], TrainerOptions).predicting(),
         )

@@ -18,7 +18,7 @@ SENSORS = ("source_cube", "variable", "reference", "reference_variable", "dynami
 FITTING = ("method", "period", "bins", "values_per_bin", "least_values")
 KEYS = {
     "train": {*GROUPS, "seed", "compare", "chain"},
-    "predict": {"data", "trainer", "run", "output", "time", "bbox", "inference"},
+    "predict": {"data", "trainer", "run", "output", "time", "bbox", "max_gap_days", "inference"},
     "evaluate": {"run", "filled", "truth", "visible", "precipitation", "temperature"},
     "compare": {*GROUPS, "seed", "compare", "runs", "reference", "output"},
     "chain": {*GROUPS, "seed", "chain", "output"},
@@ -42,6 +42,7 @@ TYPES: dict[str, Any] = {
     "zone": str | None,
     "time": str | None,
     "bbox": tuple[float, float, float, float] | None,
+    "max_gap_days": int | None,
     "inference": dict[str, float],
     "product": str,
     "start": str | None,
@@ -199,6 +200,9 @@ def _check_uncertainty(spec: Mapping[str, Any]) -> None:
 
 
 def _check_predict(config: Mapping[str, Any], options: Any) -> None:
+    from sgdsm.data.batch import check_cap
+
+    check_cap(config["max_gap_days"])
     for key in PREDICT_IGNORES:
         if getattr(options, key) != getattr(type(options), key):
             raise ConfigError(

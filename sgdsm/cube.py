@@ -1,8 +1,9 @@
 """The cube: an `xarray.Dataset` with agreed dims, roles and units, and the check that a Dataset is one.
 
 A cube has dims ``(time, lat, lon)`` or ``(time, y, x)``. Each variable that takes part carries its role in the
-attribute ``role``: exactly one ``target`` (NaN = not observed), any number of ``dynamic`` and ``static``
-covariates and ``flag`` variables, and one boolean ``land`` map. Code selects variables by role, never by name.
+attribute ``role``: exactly one ``target`` (NaN = not observed), at most one ``uncertainty`` of it (a standard
+deviation), any number of ``dynamic`` and ``static`` covariates and ``flag`` variables, and one boolean ``land`` map.
+Code selects variables by role, never by name.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from sgdsm.hdf5 import open_hdf5
 
 log = logging.getLogger("sgdsm")
 
-ROLES = ("target", "dynamic", "static", "flag", "land")
+ROLES = ("target", "uncertainty", "dynamic", "static", "flag", "land")
 SPACE_DIMS = (("lat", "lon"), ("y", "x"))
 SYNONYMS = {
     "latitude": "lat",
@@ -85,6 +86,7 @@ def open_cube(
     missing_days: Literal["refuse", "insert"] | None = None,
     circular_longitude: bool | None = None,
     repeat_cycle_days: int | None = None,
+    uncertainty: str | None = None,
     if_absent: str | None = None,
 ) -> xr.Dataset:
     """A cube from a file of the user's own; the other arguments are those of `as_cube`.
@@ -96,7 +98,7 @@ def open_cube(
     dataset = open_dataset(path)
     roles = (target, dynamic, static, flag, land, precipitation)
     try:
-        return as_cube(dataset, *roles, missing_days, circular_longitude, repeat_cycle_days)
+        return as_cube(dataset, *roles, missing_days, circular_longitude, repeat_cycle_days, uncertainty)
     except CubeError as error:
         raise CubeError(f"{path}: {error}") from error
 
@@ -112,6 +114,7 @@ def as_cube(
     missing_days: Literal["refuse", "insert"] | None = None,
     circular_longitude: bool | None = None,
     repeat_cycle_days: int | None = None,
+    uncertainty: str | None = None,
 ) -> xr.Dataset:
     """Make a cube of any Dataset by naming its variables.
 
@@ -123,20 +126,18 @@ def as_cube(
     circular_longitude: whether the last column touches the first; by default judged from the longitudes.
     repeat_cycle_days: days after which the satellite's orbit repeats (8 for SMAP), where a filler may use it to tell
         when a composite of several days was renewed; by default it is not used.
+    uncertainty: of the target's values, one standard deviation in their units; by default the variable that CF's
+        attributes say is their standard error, or `<target>_uncertainty`. It weighs the values in training.
 
     Raises CubeError naming the variable, what was found and what was expected.
     """
-    named = [target, *dynamic, *static, *flag, *([land] if land else [])]
-    for name in [*named, *([precipitation] if precipitation else [])]:
-        _require(name, dataset.data_vars)
-    for name in named:
-        if dataset[name].dtype.kind not in "fiub":
-            raise CubeError(f"variable '{name}' is of type {dataset[name].dtype}, expected numbers")
-        if named.count(name) > 1:
-            raise CubeError(f"variable '{name}' is named twice among target, dynamic, static, flag and land")
+    named = [target, *dynamic, *static, *flag, *(name for name in (land, uncertainty) if name)]
+    _check_named(dataset, named, precipitation)
     if precipitation is not None and precipitation not in dynamic:
         raise CubeError(f"precipitation '{precipitation}' must be one of the dynamic variables {list(dynamic)}")
 
+    if uncertainty is None and (uncertainty := _find_uncertainty(dataset, target, named)) is not None:
+        named.append(uncertainty)
     mapping = dataset[target].attrs.get("grid_mapping")
     dataset = dataset.set_coords([mapping]) if mapping in dataset.data_vars else dataset
     cube = _in_metres(_rename_dims(dataset[named].copy(), target))
@@ -145,7 +146,10 @@ def as_cube(
     unitless = [n for n in (target, *dynamic, *static) if "units" not in cube[n].attrs]
     if unitless:
         log.info("without units, taken as '1': %s", ", ".join(unitless))
-    roles = {target: "target", **dict.fromkeys(dynamic, "dynamic"), **dict.fromkeys(static, "static")}
+    if uncertainty is not None:
+        cube[uncertainty].attrs.setdefault("units", cube[target].attrs.get("units", "1"))
+    given = {} if uncertainty is None else {uncertainty: "uncertainty"}
+    roles = {target: "target", **given, **dict.fromkeys(dynamic, "dynamic"), **dict.fromkeys(static, "static")}
     for name, role in {**roles, **dict.fromkeys(flag, "flag")}.items():
         cube[name] = _with_role(cube, name, role)
     space = space_dims(cube[target])
@@ -196,13 +200,14 @@ def check_cube(cube: xr.Dataset) -> None:
     space = space_dims(target)
     if target.dims != ("time", *space):
         raise CubeError(f"target '{target.name}' has dims {target.dims}, expected ('time', {space[0]!r}, {space[1]!r})")
-    expected = {"dynamic": target.dims, "flag": target.dims, "static": space, "land": space}
+    expected = {"uncertainty": target.dims, "dynamic": target.dims, "flag": target.dims, "static": space, "land": space}
     for role, dims in expected.items():
         for name in by_role(cube, role):
             if cube[name].dims != dims:
                 raise CubeError(f"{role} variable '{name}' has dims {cube[name].dims}, expected {dims}")
             if cube[name].dtype.kind not in "fiub":
                 raise CubeError(f"{role} variable '{name}' is of type {cube[name].dtype}, expected numbers")
+    _check_uncertainty(cube, target)
     if target.dtype.kind not in "fiu":
         raise CubeError(f"target '{target.name}' is of type {target.dtype}, expected numbers")
     if len(by_role(cube, "land")) != 1:
@@ -217,6 +222,16 @@ def check_cube(cube: xr.Dataset) -> None:
         raise CubeError(f"coordinate '{space[1]}' must rise strictly from west to east")
 
 
+def _check_uncertainty(cube: xr.Dataset, target: xr.DataArray) -> None:
+    names = by_role(cube, "uncertainty")
+    if len(names) > 1:
+        raise CubeError(f"expected at most one variable with the attribute role='uncertainty', found {names}")
+    for name in names:
+        units, expected = (variable.attrs.get("units", "1") for variable in (cube[name], target))
+        if units != expected:
+            raise CubeError(f"uncertainty '{name}' is in '{units}', expected '{expected}', as '{target.name}' is")
+
+
 def by_role(cube: xr.Dataset, role: str) -> list[str]:
     """Names of the variables with a role, in the order of the cube."""
     return [str(name) for name, variable in cube.data_vars.items() if variable.attrs.get("role") == role]
@@ -227,16 +242,24 @@ def target_of(cube: xr.Dataset) -> xr.DataArray:
     return cube[by_role(cube, "target")[0]]
 
 
+def uncertainty_of(cube: xr.Dataset) -> str | None:
+    """Name of the uncertainty of the target, if the cube has one."""
+    return next(iter(by_role(cube, "uncertainty")), None)
+
+
 def precipitation_of(cube: xr.Dataset) -> str | None:
     """Name of the dynamic variable that is precipitation, if one is."""
     return next((n for n in by_role(cube, "dynamic") if cube[n].attrs.get("quantity") == "precipitation"), None)
 
 
 def seen_only(cube: xr.Dataset, seen: np.ndarray) -> xr.Dataset:
-    """The cube with nothing in its target but the values where `seen` (T, H, W) is True; reads the target."""
-    target = target_of(cube)
-    masked = target.where(xr.DataArray(seen, dims=target.dims)).astype(np.float32)
-    return cube.assign({str(target.name): masked.assign_attrs(target.attrs)})
+    """The cube with nothing in its target, and in its uncertainty, but the values where `seen` (T, H, W) is True; reads
+    both."""
+    mask = xr.DataArray(seen, dims=target_of(cube).dims)
+    masked = {}
+    for name in (*by_role(cube, "target"), *by_role(cube, "uncertainty")):
+        masked[name] = cube[name].where(mask).astype(np.float32).assign_attrs(cube[name].attrs)
+    return cube.assign(masked)
 
 
 def step_days(time: xr.DataArray) -> int:
@@ -307,10 +330,43 @@ def suggest(name: str, known: Sequence[str]) -> str:
     return f" (did you mean '{close[0]}'?)" if close else ""
 
 
+def _check_named(dataset: xr.Dataset, named: Sequence[str], precipitation: str | None) -> None:
+    for name in [*named, *([precipitation] if precipitation else [])]:
+        _require(name, dataset.data_vars)
+    for name in named:
+        if dataset[name].dtype.kind not in "fiub":
+            raise CubeError(f"variable '{name}' is of type {dataset[name].dtype}, expected numbers")
+        if named.count(name) > 1:
+            raise CubeError(
+                f"variable '{name}' is named twice among target, dynamic, static, flag, land and uncertainty"
+            )
+
+
 def _require(name: str, known: Any) -> None:
     names = [str(k) for k in known]
     if name not in names:
         raise CubeError(f"no variable '{name}'{suggest(name, names)}; there are {', '.join(names) or 'none'}")
+
+
+def _find_uncertainty(dataset: xr.Dataset, target: str, named: Sequence[str]) -> str | None:
+    about = dataset[target].attrs
+    standard = {str(n): str(v.attrs.get("standard_name", "")) for n, v in dataset.data_vars.items()}
+    errors = [name for name, words in standard.items() if words.endswith("standard_error")]
+    declared = [name for name in str(about.get("ancillary_variables", "")).split() if name in errors]
+    same = [name for name in errors if standard[name] == f"{about.get('standard_name')} standard_error"]
+    for name in (*declared, *same, f"{target}_uncertainty"):
+        if name not in dataset.data_vars or name in named:
+            continue
+        found, units = dataset[name], about.get("units", "1")
+        if (
+            found.dtype.kind in "fiu"
+            and set(found.dims) == set(dataset[target].dims)
+            and found.attrs.get("units", units) == units
+        ):
+            log.info("uncertainty of '%s': '%s'", target, name)
+            return name
+        log.info("'%s' is not taken for the uncertainty of '%s': its dims or units are not the same", name, target)
+    return None
 
 
 def _rename_dims(dataset: xr.Dataset, target: str) -> xr.Dataset:

@@ -145,7 +145,7 @@ def only_open(data: dict[str, Any]) -> None:
 
 
 def fingerprint(
-    cube: xr.Dataset, roles: Sequence[str] = ("target", "dynamic", "static", "land"), days: int = 16
+    cube: xr.Dataset, roles: Sequence[str] = ("target", "dynamic", "static", "land", "uncertainty"), days: int = 16
 ) -> str:
     """Digest of a cube: coordinates, and names and values of some days of the variables of `roles` (bounded work)."""
     digest = hashlib.sha256()

@@ -53,6 +53,16 @@ def plain() -> Callable[..., xr.Dataset]:
     return make
 
 
+@pytest.fixture(scope="session")
+def unsure_world(world: xr.Dataset) -> xr.Dataset:
+    """The small simulated cube with an uncertainty, missing at a fifth of the values; read only."""
+    rng = np.random.default_rng(5)
+    errors = rng.uniform(0.005, 0.05, world["sm"].shape).astype(np.float32)
+    errors[rng.random(errors.shape) < 0.2] = np.nan
+    attrs = {"role": "uncertainty", "units": "m3 m-3"}
+    return world.assign(sm_uncertainty=(world["sm"].dims, np.where(np.isfinite(world["sm"]), errors, np.nan), attrs))
+
+
 @pytest.fixture
 def cube(plain: Callable[..., xr.Dataset]) -> xr.Dataset:
     return as_cube(plain(), "sm", ["rain"], ["clay"], precipitation="rain")

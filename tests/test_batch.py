@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sgdsm.cube import CubeError, as_cube, repeat_cycle
 from sgdsm.data.batch import LONGEST_AGE, Batch, ages
 from sgdsm.data.gaps import Gaps
-from sgdsm.data.module import GapData
+from sgdsm.data.module import GapData, WindowBatches
 from sgdsm.data.record import Names, Record, read_record
 from sgdsm.data.rows import HALO_CELLS, HALO_DAYS, previous, repeat_features, to_rows
 from sgdsm.data.scaling import Inputs
@@ -61,6 +61,58 @@ def test_validation_shows_neither_held_draw(world, record):
             assert all(torch.equal(getattr(a, f), getattr(b, f)) for f in Batch._fields if f != "truth")
             if name == "training":
                 assert torch.equal(a.truth, b.truth), "held values are no training targets either"
+
+
+def batches(record: Record, data: GapData, gaps: Gaps | None = None) -> WindowBatches:
+    return GapData(record, data.scene.inputs, data.split, gaps or Gaps(), AXES).training_batches(0)
+
+
+def test_the_uncertainty_weighs_hidden_values(unsure_world):
+    record = read_record(unsure_world)
+    data = data_of(record, Names.of(unsure_world), AXES)
+    scale, errors = data.scene.inputs.anomaly_scale, record.uncertainty
+    assert errors is not None
+    assert np.isnan(errors[~record.observed]).all()
+    expected = scale**2 / (scale**2 + errors**2)
+    told = np.isfinite(errors)
+    assert (record.observed & ~told).any()
+    expected[~told] = np.median(expected[told & data.split.base])
+    weight = data.training_batches(0).scene.weight
+    np.testing.assert_allclose(weight[record.observed], expected[record.observed], rtol=1e-5)
+    wanted = [b.weight[b.wanted] for b in data.training_batches(0)]
+    assert all(((w > 0) & (w < 1)).all() for w in wanted)
+    # on top of the weights of gaps that are like those of the cube
+    matched = batches(replace(record, uncertainty=None), data, Gaps(match=True)).scene.weight
+    both = batches(record, data, Gaps(match=True)).scene.weight
+    np.testing.assert_allclose(both, matched * weight, rtol=1e-6)
+    # the choice of epochs is a plain score
+    assert data.val_dataloader().dataset.scene.weight is None
+    assert batches(replace(record, uncertainty=np.full_like(errors, np.nan)), data).scene.weight is None
+
+
+@pytest.mark.parametrize("whose", ["hidden", "held", "seen"])
+def test_uncertainties_change_nothing_but_weights(unsure_world, whose):
+    record = read_record(unsure_world)
+    data = data_of(record, Names.of(unsure_world), AXES)
+    before = data.training_batches(0)
+    held = data.split.scenarios["validation"].all_hidden | data.split.scenarios["calibration"].all_hidden
+    where = {"hidden": before.scene.wanted, "held": held, "seen": before.scene.seen}[whose]
+    # the median, of all that may be learned from, stays
+    changed = replace(record, uncertainty=np.where(where & (record.uncertainty > 0.03), 0.05, record.uncertainty))
+    assert (changed.uncertainty[where] != record.uncertainty[where]).any()
+    after = batches(changed, data)
+    for k in range(len(before)):
+        for name, a, b in zip(Batch._fields, before[k], after[k], strict=True):
+            assert torch.equal(a, b) or (name == "weight" and whose == "hidden"), name
+    same = all(torch.equal(before[k].weight, after[k].weight) for k in range(len(before)))
+    assert same == (whose != "hidden")
+
+
+def test_negative_uncertainties_are_refused(unsure_world):
+    broken = unsure_world.copy(deep=True)
+    broken["sm_uncertainty"].values[np.isfinite(broken["sm"].values)] *= -1
+    with pytest.raises(CubeError, match=r"'sm_uncertainty' has \d+ negative values, the smallest -0.0\d+: expected st"):
+        read_record(broken)
 
 
 def test_masks_and_values_agree(world, record):

@@ -364,7 +364,7 @@ def test_random_rows_leak_by_design_but_no_value_is_in_two_splits():
 
 def test_a_pupil_learns_from_the_teacher_alone(tmp_path):
     cube = world(60)
-    cube.to_netcdf(tmp_path / "world.nc")
+    cube.assign(sm_uncertainty=0.1 * cube["sm"]).to_netcdf(tmp_path / "world.nc")
     source = xr.where(cube["sm"].notnull(), 1, 2)
     product = xr.Dataset({"sm_filled": cube["sm"].fillna(0.5), "sm_source": source}).isel(time=slice(20, None))
     product.to_netcdf(tmp_path / "filled.nc")
@@ -374,6 +374,7 @@ def test_a_pupil_learns_from_the_teacher_alone(tmp_path):
     np.testing.assert_array_equal(np.isfinite(got["sm"].values), expected)
     assert (got["sm"].values[expected] == 0.5).all()
     assert "tb_a" not in got
+    assert "sm_uncertainty" not in got, "it was that of the values before"
     with pytest.raises(CubeError, match="lacks \\['sm_filled'"):
         taught(str(tmp_path / "world.nc"), "sm", str(tmp_path / "world.nc"), "tb_a")
 

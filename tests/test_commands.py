@@ -58,6 +58,13 @@ def test_train_and_predict(run_command, tmp_path, model):
         assert (filled["sm_lower"].values[gaps] <= filled["sm_filled"].values[gaps]).all()
         again = sgdsm.fill(_world_of(run), run)
         np.testing.assert_array_equal(again["sm_filled"].values, filled["sm_filled"].values)
+        near = sgdsm.fill(_world_of(run), run, max_gap_days=1)
+    code, out, err = run_command("predict", f"run={run}", "output=near.nc", "max_gap_days=1", QUIET)
+    assert code == 0, err
+    with xr.open_dataset(tmp_path / "near.nc") as capped:
+        np.testing.assert_array_equal(near["sm_filled"].values, capped["sm_filled"].values)
+        assert np.isfinite(capped["sm_filled"].values[capped["gap_age"].values == 1]).all()
+        assert np.isnan(capped["sm_filled"].values[capped["gap_age"].values > 1]).all()
 
 
 def _world_of(run: Path) -> xr.Dataset:
@@ -81,6 +88,34 @@ def test_predict_a_part_and_again(run_command, tmp_path):
     assert code == 0, err
     with xr.open_dataset(tmp_path / "end.nc") as part:
         assert part.sizes["time"] == 9
+
+
+@pytest.mark.parametrize("model", [TINY_PCONV, TINY_TREES], ids=lambda m: m[0])
+def test_the_uncertainty_of_a_file_weighs_its_values_and_is_in_the_product(run_command, tmp_path, plain, model):
+    dataset = plain(days=80)
+    observed = np.isfinite(dataset["sm"].values)
+    for name, factor in (("sm_uncertainty", 0.02), ("doubtful", 0.9)):
+        dataset[name] = (factor * dataset["sm"]).assign_attrs(units="m3 m-3")
+    dataset.to_netcdf(tmp_path / "a.nc")
+    words = [*model, "data=netcdf", "data.path=a.nc", "data.target=sm", QUIET]
+    for folder, more in {"found": [], "named": ["data.uncertainty=doubtful"]}.items():
+        code, _, err = run_command("train", *words, *more, f"hydra.run.dir={folder}")
+        assert code == 0, err
+        code, _, err = run_command("predict", f"run={folder}", f"output={folder}.nc", QUIET)
+        assert code == 0, err
+    filled = {name: xr.open_dataset(tmp_path / f"{name}.nc") for name in ("found", "named")}
+    for name, factor in {"found": 0.02, "named": 0.9}.items():
+        std = filled[name]["sm_std"].values
+        np.testing.assert_allclose(std[observed], factor * dataset["sm"].values[observed], rtol=1e-5)
+        assert np.isfinite(std).all()
+    estimates = [f["sm_filled"].values[~observed] for f in filled.values()]
+    assert not np.allclose(*estimates), "other weights teach other things"
+    # from Python, by the name that the run has
+    got = sgdsm.fill(xr.open_dataset(tmp_path / "a.nc"), tmp_path / "named")
+    np.testing.assert_array_equal(got["sm_std"].values, filled["named"]["sm_std"].values)
+    words = ["predict", "run=found", "data=netcdf", "data.path=a.nc", "data.uncertainty=doubtful", "output=found.nc"]
+    code, _, err = run_command(*words, QUIET)
+    assert (code, "found.nc exists and is of another run or of other data" in err) == (1, True), err
 
 
 def test_predict_another_cube_of_the_same_variables(run_command, tmp_path, plain):
@@ -531,6 +566,8 @@ def test_training_settings_are_no_settings_of_predict(run_command, tmp_path):
     for word, message in {
         "trainer.max_epochs=3": "belongs to training",
         "inference.memory_gib=-5": "expected more than 0",
+        "max_gap_days=0": "max_gap_days=0: expected whole days, 1 to 364",
+        "max_gap_days=1.5": "max_gap_days=1.5: expected int",
         "trainer.devices=2": "expected 1",
     }.items():
         code, _, err = run_command("predict", "run=mine", "output=x.nc", word)

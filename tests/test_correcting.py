@@ -22,7 +22,8 @@ def world() -> xr.Dataset:
 @pytest.fixture
 def here(world, tmp_path):
     """One file with both sensors, and one for each."""
-    world.to_netcdf(tmp_path / "both.nc")
+    errors = (0.1 * world["sm"]).assign_attrs(units="m3 m-3", role="uncertainty")
+    world.assign(sm_uncertainty=errors).to_netcdf(tmp_path / "both.nc")
     world.drop_vars("sm_reference").to_netcdf(tmp_path / "long.nc")
     plain = world[["sm_reference"]].rename(sm_reference="smap")
     plain.drop_attrs().assign_attrs(plain.attrs).sel(time=slice("2015", None)).to_netcdf(tmp_path / "short.nc")
@@ -48,6 +49,7 @@ def test_fit_apply_and_train(run_command, here, world, method, suffix):
     assert out.strip() == f"corrected: new{suffix}"
     with open_dataset(here / f"new{suffix}") as new:
         check_cube(new)
+        assert "sm_uncertainty" not in new, "it was that of the values before"
         old, found = world["sm"].values, new["sm"].values
         assert (np.isfinite(found) == np.isfinite(old)).all()
         truth = world["sm_true"].values

@@ -19,6 +19,7 @@ from sgdsm.cube import (
     seen_only,
     step_days,
     target_of,
+    uncertainty_of,
 )
 
 
@@ -121,6 +122,10 @@ def test_time_of_day_is_dropped(plain, caplog):
         (lambda d: d.convert_calendar("360_day", align_on="date"), {}, "calendar '360_day', expected a standard"),
         (lambda d: d.assign(sm=d["sm"].astype(str)), {}, "expected numbers"),
         (lambda d: d.assign(land=("lat", np.ones(4))), {"land": "land"}, "land variable 'land' has dims"),
+        (lambda d: d, {"uncertainty": "smu"}, r"no variable 'smu' \(did you mean 'sm'\?\)"),
+        (lambda d: d, {"uncertainty": "sm"}, "'sm' is named twice"),
+        (lambda d: d, {"uncertainty": "clay"}, r"uncertainty variable 'clay' has dims \('lat', 'lon'\), expected"),
+        (lambda d: d, {"uncertainty": "rain"}, "uncertainty 'rain' is in 'mm d-1', expected 'm3 m-3', as 'sm' is"),
     ],
 )
 def test_what_is_wrong_is_named(plain, change, words, message):
@@ -201,6 +206,47 @@ def test_seen_only_hides_values_and_keeps_roles(cube):
     np.testing.assert_array_equal(visible["sm"].values[:5], cube["sm"].values[:5])
     check_cube(visible)
     assert isinstance(visible, xr.Dataset)
+
+
+def error_of(dataset: xr.Dataset, **attrs: str) -> xr.DataArray:
+    return (0.1 * dataset["sm"]).assign_attrs(units="m3 m-3", **attrs)
+
+
+def test_the_uncertainty_is_named_or_found(plain, caplog):
+    dataset = plain()
+    assert uncertainty_of(as_cube(dataset, "sm")) is None
+    assert uncertainty_of(as_cube(dataset.assign(e=error_of(dataset)), "sm", uncertainty="e")) == "e"
+    by_name = dataset.assign(sm_uncertainty=error_of(dataset))
+    with caplog.at_level("INFO", "sgdsm"):
+        assert uncertainty_of(as_cube(by_name, "sm")) == "sm_uncertainty"
+    assert "uncertainty of 'sm': 'sm_uncertainty'" in caplog.text
+    assert uncertainty_of(as_cube(by_name, "sm", ["sm_uncertainty"])) is None, "a covariate is one"
+    # by CF: a standard name with the modifier, or one among the target's ancillary variables
+    dataset["sm"].attrs["standard_name"] = "water"
+    own = dataset.assign(e=error_of(dataset, standard_name="water standard_error"))
+    other = dataset.assign(e=error_of(dataset, standard_name="rainfall standard_error"))
+    assert uncertainty_of(as_cube(own, "sm")) == "e"
+    assert uncertainty_of(as_cube(other, "sm")) is None
+    other["sm"].attrs["ancillary_variables"] = "flag e"
+    assert uncertainty_of(as_cube(other, "sm")) == "e"
+
+
+def test_what_cannot_be_the_uncertainty_is_not_found(plain, caplog):
+    dataset = plain()
+    flat = dataset.assign(sm_uncertainty=error_of(dataset).isel(time=0))
+    with caplog.at_level("INFO", "sgdsm"):
+        for given in (flat, dataset.assign(sm_uncertainty=error_of(dataset).assign_attrs(units="%"))):
+            assert uncertainty_of(as_cube(given, "sm")) is None
+    assert caplog.text.count("'sm_uncertainty' is not taken for the uncertainty of 'sm'") == 2
+
+
+def test_seen_only_hides_uncertainties(unsure_world):
+    seen = np.isfinite(unsure_world["sm"].values)
+    seen[70:] = False
+    visible = seen_only(unsure_world, seen)
+    check_cube(visible)
+    assert np.isnan(visible["sm_uncertainty"].values[70:]).all()
+    np.testing.assert_array_equal(visible["sm_uncertainty"].values[:70], unsure_world["sm_uncertainty"].values[:70])
 
 
 def test_precipitation_needs_units(plain):

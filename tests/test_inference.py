@@ -3,17 +3,21 @@ from __future__ import annotations
 import h5py
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 import zarr
 
 from sgdsm.box import Box, box_of
 from sgdsm.build import build
 from sgdsm.cube import ConfigError, CubeError, as_cube
+from sgdsm.data.batch import Batch, Filled
 from sgdsm.data.record import Names, read_record
 from sgdsm.data.scaling import Inputs
+from sgdsm.inference.product import NONE, OURS
 from sgdsm.inference.stream import Overview, fill_cube, plan_slabs, survey
 from sgdsm.inference.writers import MemoryOutput, NetcdfOutput, ZarrOutput, writer_for
 from sgdsm.models.base import GapFiller, Window
+from sgdsm.models.simple import Climatology
 from sgdsm.windows import Axis
 
 QUIET = {"enable_progress_bar": False}
@@ -32,6 +36,25 @@ def fitted(path: str, cube: xr.Dataset) -> GapFiller:
     made = build({"_target_": path}, GapFiller)
     record = read_record(cube)
     made.configure(Inputs.fit(record, Names.of(cube), record.observed, "m3 m-3", 1, "train"))
+    return made.eval()
+
+
+class Sure(Climatology):
+    """Gives all that a filler may give."""
+
+    level, decomposes = 0.9, True
+
+    def fill(self, batch: Batch) -> Filled:
+        mean = super().fill(batch).mean
+        std = torch.full_like(mean, 0.05)
+        return Filled(mean, std, mean - 0.08, mean + 0.08, 0.6 * std)
+
+
+@pytest.fixture
+def sure(world, filler) -> GapFiller:
+    made = Sure()
+    made.configure(filler.inputs)
+    made.window = filler.window
     return made.eval()
 
 
@@ -75,6 +98,57 @@ def test_gap_age_is_of_the_whole_record(world, filler):
         expected = abs(days[:, None] - seen[None]).min(1)
         np.testing.assert_array_equal(got["gap_age"].values[:, row, column], expected)
     assert np.isnan(got["gap_age"].values[:, ~land]).all()
+
+
+@pytest.mark.parametrize("suffix", [".nc", ".zarr"])
+def test_nothing_is_filled_farther_than_the_cap_from_an_observation(world, sure, tmp_path, suffix):
+    whole, path = in_memory(world, sure), tmp_path / f"capped{suffix}"
+    fill_cube(world, sure, writer_for(path), max_gap_days=2, memory_gib=SMALL_SLABS, trainer=QUIET)
+    far = whole["gap_age"].values > 2
+    assert far.any()
+    assert ((whole["gap_age"].values > 0) & ~far).any()
+    with xr.open_dataset(path, engine="zarr" if suffix == ".zarr" else None) as got:
+        assert got.attrs["max_gap_days"] == 2
+        assert (got["sm_source"].values[far] == NONE).all()
+        for name in set(OURS) - {"sm_source", "gap_age", "land"}:
+            np.testing.assert_array_equal(got[name].values, np.where(far, np.nan, whole[name].values), err_msg=name)
+        np.testing.assert_array_equal(got["sm_source"].values[~far], whole["sm_source"].values[~far])
+        np.testing.assert_array_equal(got["gap_age"].values, whole["gap_age"].values)
+    assert "max_gap_days" not in whole.attrs
+    for cap in (3, None):
+        with pytest.raises(ConfigError, match="is of another run"):
+            fill_cube(world, sure, writer_for(path), max_gap_days=cap, memory_gib=SMALL_SLABS, trainer=QUIET)
+
+
+@pytest.mark.parametrize("cap", [0, -3, 2.5, True, 365])
+def test_caps_that_are_none(world, filler, cap):
+    with pytest.raises(ConfigError, match=f"max_gap_days={cap}: expected whole days, 1 to 364"):
+        in_memory(world, filler, max_gap_days=cap)
+
+
+@pytest.mark.parametrize("suffix", [".nc", ".zarr"])
+def test_the_product_s_own_uncertainty_is_written_where_observed(world, unsure_world, sure, tmp_path, suffix):
+    path, observed = tmp_path / f"filled{suffix}", np.isfinite(world["sm"].values)
+    errors = np.where(observed, unsure_world["sm_uncertainty"].values, np.nan)
+    fill_cube(unsure_world, sure, writer_for(path), memory_gib=SMALL_SLABS, trainer=QUIET)
+    plain = in_memory(world, sure)
+    with xr.open_dataset(path, engine="zarr" if suffix == ".zarr" else None) as got:
+        half_width = 1.6448536 * errors
+        own = {"sm_std": errors, "sm_lower": world["sm"] - half_width, "sm_upper": world["sm"] + half_width}
+        for name in plain.data_vars:
+            expected = np.where(observed, own[name], plain[name].values) if name in own else plain[name].values
+            np.testing.assert_allclose(got[name].values, expected, rtol=1e-5, err_msg=name)
+        assert np.isnan(got["sm_std"].values[observed]).any()
+        for name in own:
+            assert (
+                got[name].attrs["long_name"].endswith("; where observed from the product's own uncertainty, or missing")
+            )
+            assert plain[name].attrs["long_name"].endswith("; missing where observed")
+        assert got["sm_std_epistemic"].attrs["long_name"].endswith("; missing where observed")
+    box = Box(slice(20, 60), slice(2, 6), slice(3, 9))
+    part = in_memory(unsure_world, sure, box=box, memory_gib=SMALL_SLABS)
+    expected = np.where(observed, errors, plain["sm_std"].values)[box]
+    np.testing.assert_array_equal(part["sm_std"].values, expected)
 
 
 def test_a_box_holds_what_the_whole_holds_there(world, filler, tmp_path):

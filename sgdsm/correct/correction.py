@@ -14,7 +14,7 @@ from xarray.core import indexing
 
 from sgdsm.correct.bias import features_of
 from sgdsm.correct.maps import CellMaps
-from sgdsm.cube import DAY, CubeError, check_cube, open_dataset, read_values
+from sgdsm.cube import DAY, CubeError, by_role, check_cube, open_dataset, read_values
 
 CORRECTION = "correction"  # attribute of a corrected target
 ROWS = 2**20  # that go through the trees at once
@@ -111,6 +111,8 @@ class Correction:
         attrs |= {"units": about["reference_units"], CORRECTION: f"{about['method']} towards {about['reference']}"}
         data = indexing.LazilyIndexedArray(_Corrected(self, cube))
         told = {f"correction_{k}": v for k, v in about.items() if k not in ("history", "Conventions")}
+        # an uncertainty was that of the values before
+        cube = cube.drop_vars(by_role(cube, "uncertainty"))
         return cube.assign({name: xr.Variable(old.dims, data, attrs)}).assign_attrs(told)
 
 

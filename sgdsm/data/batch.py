@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sgdsm.build import fits
+from sgdsm.cube import ConfigError
 from sgdsm.data.record import Record
 from sgdsm.data.scaling import CellStatistics, Climatology, Inputs, season_basis
 from sgdsm.windows import Axis, cut
@@ -38,7 +40,8 @@ class Batch(NamedTuple):
     land: land cells on days that the cube has, (B, 1, T, H, W) bool.
     wanted: (B, 1, T, H, W) bool; what a filler gives elsewhere is not used.
     truth: anomalies at the hidden values, (B, 1, T, H, W); 0 when there are none.
-    weight: of each wanted value in training, from 0 to 1, (B, 1, T, H, W); 0 elsewhere.
+    weight: of each wanted value in training, from 0 to 1, (B, 1, T, H, W); 0 elsewhere. Alone in knowing the product's
+        own uncertainty.
     """
 
     sm: Tensor
@@ -164,6 +167,14 @@ class Scene:
             wanted[None],
             np.where(truth, anomaly, zero)[None],
             (wanted if self.weight is None else wanted * crop(self.weight)).astype(np.float32)[None],
+        )
+
+
+def check_cap(max_gap_days: int | None) -> None:
+    """Raise ConfigError where a cap on ages is no whole number, or one that ages do not tell from longer gaps."""
+    if not fits(max_gap_days, int | None) or (max_gap_days is not None and not 1 <= max_gap_days < LONGEST_AGE):
+        raise ConfigError(
+            f"max_gap_days={max_gap_days}: expected whole days, 1 to {LONGEST_AGE - 1} (gap_age ends at {LONGEST_AGE})"
         )
 
 

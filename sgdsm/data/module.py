@@ -73,6 +73,7 @@ class GapData(pl.LightningDataModule):
         self.seed, self.cores, self.orbit, self.workers = seed, cores, orbit, workers
         climatology = CellStatistics.of(record.values, split.base, record.days).solve()
         self.scene = Scene.of(record, inputs, split.base, np.zeros_like(split.base), climatology)
+        self.reliability = reliability(record, split.base, inputs.anomaly_scale)
         self._validation: WindowBatches | None = None
 
     def retiled(self, axes: Sequence[Axis], batch_size: int, cores: bool) -> GapData:
@@ -94,7 +95,10 @@ class GapData(pl.LightningDataModule):
         apart = self.axes[0].size if self.cores and self.axes[0].stride == 1 else 1
         scenario = self.split.training(self.gaps, self.seed, epoch, self.orbit, apart)
         scene = self.scene_of(scenario)
-        scene = replace(scene, weight=self._weights(scene))
+        weight = self._weights(scene)
+        if self.reliability is not None:
+            weight = self.reliability if weight is None else weight * self.reliability
+        scene = replace(scene, weight=weight)
         rng = np.random.default_rng([WINDOW_ORDER, self.seed, epoch])
         axes = self.axes if self.cores else [replace(axis, margin=0, exact=True) for axis in self.axes]
         origin = [0 if axis.size >= axis.length else int(rng.integers(0, axis.stride)) for axis in axes]
@@ -125,6 +129,23 @@ class GapData(pl.LightningDataModule):
 
     def _loader(self, batches: WindowBatches) -> DataLoader[Batch]:
         return DataLoader(batches, batch_size=None, shuffle=False, num_workers=self.workers)
+
+
+def reliability(record: Record, known: np.ndarray, scale: float) -> np.ndarray | None:
+    """Weights in training that the product's own uncertainty u gives its values: scale^2 / (scale^2 + u^2), from 0 to
+    1, (T, H, W) float32. Where u is missing, the median of the others.
+
+    known: values that the median is taken of, (T, H, W) bool. scale: standard deviation of the anomalies, in the
+    target's units. None where no uncertainty is known.
+    """
+    if record.uncertainty is None:
+        return None
+    weights = 1 / (1 + np.square(record.uncertainty / np.float32(scale)))
+    told = np.isfinite(weights)
+    if not (told & known).any():
+        return None
+    found: np.ndarray = np.where(told, weights, np.median(weights[told & known])).astype(np.float32)
+    return found
 
 
 def windows_with(

@@ -7,7 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from sgdsm.cube import CubeError, by_role, file_of, log, precipitation_of, read_values, target_of, time_chunks
+from sgdsm.cube import (
+    CubeError,
+    by_role,
+    file_of,
+    log,
+    precipitation_of,
+    read_values,
+    target_of,
+    time_chunks,
+    uncertainty_of,
+)
 
 
 @dataclass
@@ -18,7 +28,8 @@ class Record:
     (T, H, W) bool. dynamic: NaN where missing, (C, T, H, W) float32. static: NaN where missing, (S, H, W) float32.
     land: (H, W) bool. place: unit vector from the Earth's centre to each cell, 0 where the cube has no latitude and
     longitude (y, x), (3, H, W) float32. start: position of the box in the cube, (time, row, column); circular: the
-    whole cube's last column touches its first.
+    whole cube's last column touches its first. uncertainty: standard deviations of the observed values, NaN where not
+    known, (T, H, W) float32; None where the cube has none. No filler looks at it.
     """
 
     days: np.ndarray
@@ -30,6 +41,7 @@ class Record:
     place: np.ndarray
     start: tuple[int, int, int] = (0, 0, 0)
     circular: bool = False
+    uncertainty: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -41,6 +53,7 @@ class Names:
     static: tuple[str, ...]
     land: str
     precipitation: str | None
+    uncertainty: str | None = None
 
     @classmethod
     def of(cls, cube: xr.Dataset) -> Names:
@@ -51,6 +64,7 @@ class Names:
             tuple(by_role(cube, "static")),
             by_role(cube, "land")[0],
             precipitation_of(cube),
+            uncertainty_of(cube),
         )
 
 
@@ -59,7 +73,7 @@ def read_record(
 ) -> Record:
     """Read a box of days and rows (all columns) into memory.
 
-    Raises CubeError where a value is infinite.
+    Raises CubeError where a value is infinite, or an uncertainty negative.
     """
     names = names or Names.of(cube)
     target = cube[names.target]
@@ -84,7 +98,19 @@ def read_record(
         place=_place(box, shape[1:]),
         start=(days.indices(target.shape[0])[0], rows.indices(target.shape[1])[0], 0),
         circular=bool(cube.attrs.get("circular_longitude", 0)),
+        uncertainty=None if names.uncertainty is None else _uncertainty(box[names.uncertainty], observed),
     )
+
+
+def _uncertainty(variable: xr.DataArray, observed: np.ndarray) -> np.ndarray:
+    values = np.where(observed, read_values(variable), np.float32(np.nan))
+    negative = values < 0
+    if negative.any():
+        raise CubeError(
+            f"{file_of(variable)}uncertainty '{variable.name}' has {int(negative.sum())} negative values, the smallest "
+            f"{float(values[negative].min()):g}: expected standard deviations"
+        )
+    return values
 
 
 def _place(box: xr.Dataset, shape: tuple[int, ...]) -> np.ndarray:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from statistics import NormalDist
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 
 from sgdsm.box import Box
 from sgdsm.correlation import Correlation
-from sgdsm.cube import CubeError, target_of
+from sgdsm.cube import CubeError, target_of, uncertainty_of
 from sgdsm.data.record import day_numbers
 
 NONE, OBSERVED, FILLED = 0, 1, 2
@@ -26,6 +27,20 @@ DECOMPOSED = {
     "sm_std_epistemic": "part of the standard deviation that more knowledge would take away,",
     "sm_std_aleatoric": "part of the standard deviation that no knowledge would take away,",
 }
+
+
+class ErrorBars(NamedTuple):
+    """What a filler tells of its errors.
+
+    level: of the interval. decomposes: whether it tells epistemic from aleatoric uncertainty. correlation: of the
+    errors in space and time. oldest_gap: the oldest that intervals were fitted on, days; None where it does not tell
+    on what it should be believed.
+    """
+
+    level: float
+    decomposes: bool = False
+    correlation: Correlation | None = None
+    oldest_gap: float | None = None
 
 
 @dataclass(frozen=True)
@@ -43,19 +58,15 @@ class Layout:
 
 def layout(
     cube: xr.Dataset,
-    level: float | None,
+    bars: ErrorBars | None,
     source: str,
     box: Box,
-    decomposes: bool = False,
-    correlation: Correlation | None = None,
-    oldest_gap: float | None = None,
+    max_gap_days: int | None = None,
 ) -> Layout:
     """The layout of the file that fills a box of a cube.
 
-    level: of the interval; None where the filler has no uncertainty, and then there are no bounds. source: what
-    filled it, for the attribute of that name. decomposes: whether it tells epistemic from aleatoric uncertainty.
-    correlation: of the errors, for the attributes of `sm_std`. oldest_gap: the oldest that intervals were fitted on,
-    days; None where it is not known what the filler should be believed on.
+    bars: None where the filler has no uncertainty, and then there are no bounds. source: what filled it, for the
+    attribute of that name. max_gap_days: the cap on `gap_age` of what is filled, if there is one.
 
     Raises CubeError where the target has the name of one of our variables.
     """
@@ -67,7 +78,7 @@ def layout(
     keep = ("units", "long_name", "standard_name", "comment")
     described = {k: target.attrs[k] for k in keep if k in target.attrs}
     nan = np.float32(np.nan)
-    ancillary = "sm_source gap_age" + (" sm_std" if level is not None else "")
+    ancillary = "sm_source gap_age" + (" sm_std" if bars is not None else "")
     variables: dict[str, tuple[tuple[str, ...], Any, dict[str, Any]]] = {
         name: (dims, np.float32, {"_FillValue": nan, **described}),
         "sm_filled": (
@@ -81,21 +92,26 @@ def layout(
             },
         ),
     }
-    if level is not None:
-        percent = f"{100 * level:g} % interval"
-        about = "of the value that the satellite would have reported, its noise included; missing where observed"
+    if bars is not None:
+        percent = f"{100 * bars.level:g} % interval"
+        about = "of the value that the satellite would have reported, its noise included"
+        missing = "missing where observed"
+        own = (
+            missing if uncertainty_of(cube) is None else "where observed from the product's own uncertainty, or missing"
+        )
         for bound, long_name in {
             "sm_std": "standard deviation",
             "sm_lower": f"lower bound of the {percent}",
             "sm_upper": f"upper bound of the {percent}",
-            **(DECOMPOSED if decomposes else {}),
+            **(DECOMPOSED if bars.decomposes else {}),
         }.items():
-            extra = {} if bound.startswith("sm_std") else {"level": np.float32(level)}
-            attrs = {"_FillValue": nan, "units": units, "long_name": f"{long_name} {about}", **extra}
+            extra = {} if bound.startswith("sm_std") else {"level": np.float32(bars.level)}
+            told = f"{long_name} {about}; {own if bound in BOUNDS else missing}"
+            attrs = {"_FillValue": nan, "units": units, "long_name": told, **extra}
             variables[bound] = (dims, np.float32, attrs)
-        if correlation is not None:
-            variables["sm_std"][2].update(correlation.attributes())
-    if oldest_gap is not None:
+        if bars.correlation is not None:
+            variables["sm_std"][2].update(bars.correlation.attributes())
+    if bars is not None and bars.oldest_gap is not None:
         variables["sm_distance"] = (
             dims,
             np.float32,
@@ -112,8 +128,8 @@ def layout(
                 "long_name": "why a filled value should be doubted",
                 "flag_masks": np.array([UNLIKE, OLD], np.int8),
                 "flag_meanings": "covariates_unlike_training gap_older_than_any_tested",
-                "comment": f"gaps were tested up to an age of {oldest_gap:g} days",
-                "oldest_gap_tested": np.float32(oldest_gap),
+                "comment": f"gaps were tested up to an age of {bars.oldest_gap:g} days",
+                "oldest_gap_tested": np.float32(bars.oldest_gap),
             },
         )
     variables["sm_source"] = (
@@ -143,6 +159,7 @@ def layout(
         "title": f"{described.get('long_name', name)} with filled gaps",
         "source": source,
         "history": f"{written} gaps filled by sgdsm",
+        **({} if max_gap_days is None else {"max_gap_days": max_gap_days}),
     }
     fixed = places(part, dims)
     mapping = target.attrs.get("grid_mapping")
@@ -170,10 +187,13 @@ def slab_values(
     land: np.ndarray,
     gap_age: np.ndarray,
     filled: Mapping[str, np.ndarray],
+    uncertainty: np.ndarray | None = None,
+    level: float | None = None,
 ) -> dict[str, np.ndarray]:
     """Values of the variables of a filled file for one box, (T, H, W) each.
 
     values, observed: of the target. filled: fields of `Filled` that the filler gives, NaN where not estimated.
+    uncertainty: of the observed values, NaN where not known. level: of the interval.
     """
     nan = np.float32(np.nan)
     mean = np.where(observed, values, filled.get("mean", nan))
@@ -187,9 +207,13 @@ def slab_values(
     if "epistemic" in filled and "std" in filled:
         estimates["sm_std_epistemic"] = filled["epistemic"]
         estimates["sm_std_aleatoric"] = np.sqrt(np.maximum(filled["std"] ** 2 - filled["epistemic"] ** 2, 0))
+    own = {}
+    if uncertainty is not None and level is not None:
+        half_width = np.float32(NormalDist().inv_cdf((1 + level) / 2)) * uncertainty
+        own = {"sm_std": uncertainty, "sm_lower": values - half_width, "sm_upper": values + half_width}
     for bound in (*BOUNDS, *PARTS, "sm_distance"):
         if bound in names:
-            found[bound] = np.where(observed, nan, estimates.get(bound, nan)).astype(np.float32)
+            found[bound] = np.where(observed, own.get(bound, nan), estimates.get(bound, nan)).astype(np.float32)
     if "sm_flag" in names and "distance" in filled:
         estimated = ~observed & np.isfinite(mean)
         unlike = estimated & (filled["distance"] > 1)

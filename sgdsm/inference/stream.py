@@ -20,12 +20,12 @@ import xarray as xr
 from torch.utils.data import DataLoader, Dataset
 
 from sgdsm.box import Box
-from sgdsm.cube import ConfigError, CubeError, by_role, log, refuse_fill_values, target_of, time_chunks
-from sgdsm.data.batch import LONGEST_AGE, Scene, ages
+from sgdsm.cube import ConfigError, CubeError, by_role, log, refuse_fill_values, target_of, time_chunks, uncertainty_of
+from sgdsm.data.batch import LONGEST_AGE, Scene, ages, check_cap
 from sgdsm.data.record import Names, Record, day_numbers, read_record
 from sgdsm.data.scaling import CellStatistics, Climatology, Inputs
 from sgdsm.inference.blend import fill_scene
-from sgdsm.inference.product import Layout, layout, slab_values
+from sgdsm.inference.product import ErrorBars, Layout, layout, slab_values
 from sgdsm.models.base import GapFiller, interruptible, quiet_lightning
 from sgdsm.windows import Axis
 
@@ -74,6 +74,7 @@ def fill_cube(
     box: Box | None = None,
     climatology_from: xr.Dataset | None = None,
     wanted_days: np.ndarray | None = None,
+    max_gap_days: int | None = None,
     memory_gib: float = 1.0,
     trainer: dict[str, Any] | None = None,
 ) -> None:
@@ -82,11 +83,13 @@ def fill_cube(
     cube: what the filler may see. identity: of filler and data; an interrupted output goes on only where it is the
     same. box: the part to fill (default: all); what lies around it is looked at. climatology_from: a cube on the same
     grid whose values give the climatology of the cells (default: `cube`). wanted_days: (T,) bool, days to fill
-    (default: all); on the others gaps stay NaN. memory_gib: for one slab. trainer: arguments of
-    `pytorch_lightning.Trainer` (accelerator, devices, precision...).
+    (default: all); on the others gaps stay NaN. max_gap_days: values farther from the nearest observation of their cell
+    stay NaN. memory_gib: for one slab. trainer: arguments of `pytorch_lightning.Trainer` (accelerator, devices,
+    precision...).
 
-    Raises CubeError where the cube lacks what the filler was fitted for.
+    Raises CubeError where the cube lacks what the filler was fitted for, ConfigError where max_gap_days is no cap.
     """
+    check_cap(max_gap_days)
     inputs = filler.inputs
     names = match(cube, inputs)
     target = cube[names.target]
@@ -94,15 +97,14 @@ def fill_cube(
     axes = filler.window.tile(target.shape, circular)
     whole = Box(*(slice(0, length) for length in target.shape))
     box = whole if box is None else box
-    slabs = plan_slabs(axes, len(inputs.dynamic), memory_gib, box)
-    told = [getattr(filler, name, None) for name in ("level", "error_correlation", "oldest_gap")]
-    level, correlation, oldest = told[0], told[1], None if told[2] is None else float(told[2])
-    shape = layout(cube, level, source, box, filler.decomposes, correlation, oldest)
+    slabs = plan_slabs(axes, len(inputs.dynamic) + (names.uncertainty is not None), memory_gib, box)
+    shape = layout(cube, error_bars(filler), source, box, max_gap_days)
     plan = {
         "identity": identity,
         "box": [[part.start, part.stop] for part in box],
         # in the output, whose first day and row are those of the box
         "slabs": [[[e - part.start for e in edges] for edges, part in zip(s[1:], box, strict=False)] for s in slabs],
+        **({} if max_gap_days is None else {"max_gap_days": max_gap_days}),
     }
     # before anything is written: here bad data are found
     overview = survey(cube, names, [_reach(axes[0], slab.days) for slab in slabs], climatology_from)
@@ -115,7 +117,7 @@ def fill_cube(
     if left:
         quiet_lightning()
         days = np.ones(target.shape[0], bool) if wanted_days is None else wanted_days
-        task = SlabTask(cube, names, inputs, axes, left, overview, days)
+        task = SlabTask(cube, names, inputs, axes, left, overview, days, max_gap_days)
         module = _SlabFiller(filler, axes, shape, names.target, writer, box)
         quiet = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
         runner = pl.Trainer(**{**quiet, **(trainer or {})})
@@ -123,6 +125,16 @@ def fill_cube(
             runner.predict(module, DataLoader(task, batch_size=None), return_predictions=False)
     land = land_of(cube, names)
     writer.finish(land[box.rows, box.columns])
+
+
+def error_bars(filler: GapFiller) -> ErrorBars | None:
+    """What a filler tells of its errors; None for one without intervals."""
+    level = getattr(filler, "level", None)
+    if level is None:
+        return None
+    oldest = getattr(filler, "oldest_gap", None)
+    correlation = getattr(filler, "error_correlation", None)
+    return ErrorBars(level, filler.decomposes, correlation, None if oldest is None else float(oldest))
 
 
 def fill_whole(filler: GapFiller, scene: Scene, trainer: dict[str, Any] | None = None) -> dict[str, np.ndarray]:
@@ -159,7 +171,8 @@ def match(cube: xr.Dataset, inputs: Inputs) -> Names:
     units = target.attrs.get("units", "1")
     if units != inputs.units:
         raise CubeError(f"target '{target.name}' is in '{units}', the run was trained in '{inputs.units}'")
-    return Names(str(target.name), inputs.dynamic, inputs.static, by_role(cube, "land")[0], inputs.precipitation)
+    land = by_role(cube, "land")[0]
+    return Names(str(target.name), inputs.dynamic, inputs.static, land, inputs.precipitation, uncertainty_of(cube))
 
 
 def plan_slabs(axes: Sequence[Axis], covariates: int, memory_gib: float, box: Box) -> list[Slab]:
@@ -245,9 +258,11 @@ class SlabTask(Dataset[tuple[Slab, Scene]]):
         slabs: Sequence[Slab],
         overview: Overview,
         wanted_days: np.ndarray,
+        max_gap_days: int | None = None,
     ) -> None:
         self.cube, self.names, self.inputs, self.axes = cube, names, inputs, axes
         self.slabs, self.overview, self.wanted_days = slabs, overview, wanted_days
+        self.max_gap_days = max_gap_days
         self.told: set[str] = set()
 
     def __len__(self) -> int:
@@ -264,6 +279,8 @@ class SlabTask(Dataset[tuple[Slab, Scene]]):
         seen = record.observed & record.land
         age = ages(seen, record.days, before[rows], after[rows])
         wanted = record.land & ~record.observed & self.wanted_days[days][:, None, None]
+        if self.max_gap_days is not None:
+            wanted &= age <= self.max_gap_days
         return slab, Scene.of(record, self.inputs, seen, wanted, climatology, age)
 
     def _tell_gappy(self, record: Record) -> None:
@@ -319,7 +336,9 @@ class _SlabFiller(pl.LightningModule):
         rows = slice(y0 - record.start[1], y1 - record.start[1])
         values, observed, age = (a[days, rows, columns] for a in (record.values, record.observed, scene.gap_age))
         land = record.land[rows, columns]
-        found = slab_values(self.shape.variables, self.target, values, observed, land, age, filled)
+        uncertainty = None if record.uncertainty is None else record.uncertainty[days, rows, columns]
+        level = getattr(self.filler, "level", None)
+        found = slab_values(self.shape.variables, self.target, values, observed, land, age, filled, uncertainty, level)
         self.writer.write(slab.number, found)
         return slab.number
 

@@ -74,7 +74,7 @@ def describe(cube: xr.Dataset, found: Coverage) -> str:
         for name in by_role(cube, role):
             attrs = cube[name].attrs
             note = attrs.get("long_name") or attrs.get("standard_name") or ""
-            lines.append(f"{role:8}{name} [{attrs.get('units', '1')}] {note}".rstrip())
+            lines.append(f"{role:7} {name} [{attrs.get('units', '1')}] {note}".rstrip())
     if found.by_season:
         mean = np.nanmean(found.share) if land.any() else float("nan")
         seasons = ", ".join(f"{season} {share:.1%}" for season, share in found.by_season.items())

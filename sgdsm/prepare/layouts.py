@@ -108,8 +108,8 @@ def write_sgd_sm(dataset: xr.Dataset, folder: Path) -> int:
 
 def write_cci_gapfilled(dataset: xr.Dataset, folder: Path) -> int:
     """Daily files in the layout of ESA CCI COMBINED_GAPFILLED (Preimesberger et al., ESSD 17, 4305, 2025): `sm`,
-    `gapmask` (0: not observed), `frozenmask` (1: frozen) and, where the file has it, `sm_uncertainty` of filled values.
-    Returns the number of files.
+    `gapmask` (0: not observed), `frozenmask` (1: frozen) and, where the file has it, `sm_uncertainty` of what has
+    an `sm_std`. Returns the number of files.
 
     In frozen spells `sm` follows the line between the values before and after, as in that product, for water stays in
     frozen soil; at the ends of the record the nearest value. dataset: a filled file, with the `sm_reason` of the cube
@@ -137,7 +137,8 @@ def write_cci_gapfilled(dataset: xr.Dataset, folder: Path) -> int:
         ),
     }
     if "sm_std" in dataset:
-        variables["sm_uncertainty"] = (dims, "float32", {**value, "long_name": "standard deviation of filled values"})
+        told = "standard deviation of filled values, of observed ones where the product gave it"
+        variables["sm_uncertainty"] = (dims, "float32", {**value, "long_name": told})
     about = {"Conventions": "CF-1.10", "source": str(dataset.attrs.get("source", "")), "product_version": "sgdsm"}
     about["comment"] = f"{CCI_COMMENT}. {NO_REASONS if lines is None else LINES}"
     for day, date in enumerate(dates):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import xarray as xr
 
-from sgdsm.cube import CubeError, as_cube, by_role, open_dataset
+from sgdsm.cube import CubeError, as_cube, by_role, open_dataset, uncertainty_of
 from sgdsm.prepare.recipe import Recipe
 from sgdsm.prepare.store import PLAN, UNFINISHED
 
@@ -46,4 +46,5 @@ def open_prepared(path: str, recipe: Recipe | None = None, repeat_cycle_days: in
         land[0] if land else None,
         missing_days="insert",
         repeat_cycle_days=repeat_cycle_days,
+        uncertainty=uncertainty_of(dataset),
     )

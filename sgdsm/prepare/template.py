@@ -49,7 +49,8 @@ def template(recipe: Recipe, files: dict[str, Files], static: dict[str, Any], bl
             told = {k: v for k, v in REASON_ATTRS.items() if k != "missing"}
             add(f"{variable}_reason", told, Reason.NO_DATA)
             if f"{original}_uncertainty" in example:
-                add(f"{variable}_uncertainty", described(example, f"{original}_uncertainty", product))
+                its = described(example, f"{original}_uncertainty", product)
+                add(f"{variable}_uncertainty", {**its, "role": "uncertainty"})
     for name, feature in recipe.features.items():
         units = variables[feature.of][2]["units"]
         add(name, {"units": units, "long_name": _told(feature), "role": "dynamic"})

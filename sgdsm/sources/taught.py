@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
-from sgdsm.cube import CubeError, open_cube, open_dataset, target_of
+from sgdsm.cube import CubeError, by_role, open_cube, open_dataset, target_of
 
 
 def taught(
@@ -33,5 +33,6 @@ def taught(
     estimates = estimates.transpose(*old.dims).where(np.isfinite(cube[where])).astype(np.float32)
     if not np.isfinite(estimates.values).any():
         raise CubeError(f"{filled}: holds no estimate where '{where}' has a value")
-    cube = cube.assign({target: estimates.drop_attrs().assign_attrs(old.attrs)})
+    # an uncertainty was that of the observed values
+    cube = cube.drop_vars(by_role(cube, "uncertainty")).assign({target: estimates.drop_attrs().assign_attrs(old.attrs)})
     return cube if where in dynamic else cube.drop_vars(where)

@@ -140,6 +140,8 @@ def test_weather_becomes_daily(cci):
     assert cube["rain"].attrs["units"] == "mm d-1"
     assert cube["rain"].attrs["quantity"] == "precipitation"
     assert set(by_role(cube, "dynamic")) == {"temperature", "rain", "wet"}
+    assert by_role(cube, "uncertainty") == ["sm_uncertainty"]
+    np.testing.assert_allclose(cube["sm_uncertainty"], 0.1 * cube["sm"], rtol=1e-5)
 
 
 def test_screening_by_soil_temperature(cci):
