@@ -3,6 +3,7 @@
     python benchmarks/uncertainty.py parts WORLD.nc FILLED.nc
     python benchmarks/uncertainty.py means FILLED.nc HIDDEN.nc
     python benchmarks/uncertainty.py cost RUN [--samples 20]
+    python benchmarks/uncertainty.py noise RUN [--samples 20]
 
 parts: WORLD is a simulated cube (`sm_noise`) with a mask `trained` of the cells that the filler was trained on; FILLED
 what a run with uncertainty=mc_dropout (or an ensemble) made of it. Prints the correlation over cells of the aleatoric
@@ -12,6 +13,9 @@ means: HIDDEN as the scorer takes it. Prints how often the 90 % interval of memb
 of one day that lie together, and what errors that are independent would give.
 
 cost: fills the cube of a run with its network alone and with samples of MC dropout, by turns, and prints the ratio.
+
+noise: CASM's table, for a run of an ensemble: range over the cells of the epistemic standard deviation, and how much
+the estimates move when noise of 5, 10 and 20 % goes on the inputs.
 """
 
 from __future__ import annotations
@@ -26,8 +30,12 @@ import xarray as xr
 import sgdsm
 from sgdsm.build import build
 from sgdsm.correlation import positions
-from sgdsm.inference.stream import fill_cube
+from sgdsm.data.batch import Scene
+from sgdsm.data.record import read_record
+from sgdsm.data.scaling import CellStatistics
+from sgdsm.inference.stream import fill_cube, fill_whole
 from sgdsm.inference.writers import MemoryOutput
+from sgdsm.models.base import GapFiller
 from sgdsm.models.checkpoint import load_filler
 from sgdsm.models.uncertainty import innermost, wrap
 from sgdsm.runs import Run
@@ -101,15 +109,49 @@ def cost(given: argparse.Namespace) -> None:
     print(f"network alone {alone:.2f} s, {given.samples} samples {sampled:.2f} s: {sampled / alone:.1f} passes")
 
 
+def noise(given: argparse.Namespace) -> None:
+    """Epistemic range and the answer to noise on the inputs."""
+    run = Run(given.run)
+    cube = build(run.config()["data"], xr.Dataset)
+    filler = innermost(load_filler(run.model))
+    epistemic, std = _parts(cube, filler)
+    low, high = np.nanquantile(epistemic.mean(0), (0.05, 0.95))
+    print(
+        f"epistemic, means of cells: {low:.4f} to {high:.4f}; whole standard deviation {np.sqrt((std**2).mean()):.4f}"
+    )
+    for fraction in (0.05, 0.1, 0.2):
+        spec = {"_target_": "sgdsm.models.uncertainty.InputNoise", "fraction": fraction, "samples": given.samples}
+        _, noisy = _parts(cube, wrap(spec, filler))
+        added = np.sqrt(np.maximum(noisy**2 - std**2, 0).mean())
+        print(f"noise of {fraction:.0%}: estimates move by {added:.4f}; whole {np.sqrt((noisy**2).mean()):.4f}")
+
+
+def _parts(cube: xr.Dataset, filler: GapFiller) -> tuple[np.ndarray, np.ndarray]:
+    """Epistemic standard deviation (T, H, W) and the whole one at the estimated values (N,)."""
+    record = read_record(cube)
+    scene = Scene.of(
+        record, filler.inputs, record.observed & record.land, record.land & ~record.observed,
+        CellStatistics.of(record.values, record.observed & record.land, record.days).solve(),
+    )  # fmt: skip
+    fields = fill_whole(filler.eval(), scene, {"enable_progress_bar": False})
+    return fields["epistemic"], fields["std"][np.isfinite(fields["std"])].astype(np.float64)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
-    for work, files in {parts: ("world", "filled"), means: ("filled", "hidden"), cost: ("run",)}.items():
+    for work, files in {
+        parts: ("world", "filled"),
+        means: ("filled", "hidden"),
+        cost: ("run",),
+        noise: ("run",),
+    }.items():
         one = commands.add_parser(work.__name__, help=work.__doc__)
         for name in files:
             one.add_argument(name, type=Path)
-        if work is cost:
+        if work in (cost, noise):
             one.add_argument("--samples", type=int, default=20)
+        if work is cost:
             one.add_argument("--times", type=int, default=3)
         one.set_defaults(work=work)
     given = parser.parse_args()
