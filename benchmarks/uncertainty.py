@@ -115,7 +115,7 @@ def noise(given: argparse.Namespace) -> None:
     cube = build(run.config()["data"], xr.Dataset)
     filler = innermost(load_filler(run.model))
     epistemic, std = _parts(cube, filler)
-    low, high = np.nanquantile(epistemic.mean(0), (0.05, 0.95))
+    low, high = np.nanquantile(np.nanmean(epistemic, 0), (0.05, 0.95))
     print(
         f"epistemic, means of cells: {low:.4f} to {high:.4f}; whole standard deviation {np.sqrt((std**2).mean()):.4f}"
     )
