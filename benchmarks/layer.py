@@ -3,8 +3,8 @@
 python benchmarks/layer.py [--device cpu] [--rounds 15]
 
 Published (Liu et al., ECCV 2018, as public code has it): a mask of as many channels as the features goes through a
-second convolution with ones, without a gradient. Ours: a mask of one channel and box sums. Forward and backward, float32;
-the three take turns in one run, so a busy machine slows them alike. Prints medians and the geometric mean of the ratios.
+second convolution with ones, without a gradient. Ours: a mask of one channel and box sums. Forward and backward,
+float32; the three take turns in one run, so a busy machine slows them alike. Prints medians and geometric means.
 """
 
 from __future__ import annotations
@@ -105,9 +105,7 @@ def main() -> None:
             times = ", ".join(f"{name} {1e3 * found[name]:.1f} ms" for name in ("published", "ours", "plain"))
             print(f"{layout} {shape}: {times}; same to {found['difference']:.0e}")
         mean = [prod(ratios) ** (1 / len(ratios)) for ratios in (faster, slower)]
-        print(
-            f"{layout}: {mean[0]:.2f} times as fast as published, {mean[1]:.2f} of a plain one's time (geometric means)"
-        )
+        print(f"{layout}: {mean[0]:.2f} times as fast as published, {mean[1]:.2f} of the plain one's time")
 
 
 if __name__ == "__main__":

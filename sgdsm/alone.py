@@ -10,12 +10,22 @@ from pathlib import Path
 from sgdsm.cube import ConfigError
 
 
+def is_first() -> bool:
+    """Whether this is the first, or the only, of the processes of a run, as Lightning counts them."""
+    from pytorch_lightning.utilities import rank_zero_only
+
+    return not getattr(rank_zero_only, "rank", 0)
+
+
 @contextmanager
 def alone(output: str | Path) -> Iterator[None]:
     """Hold `OUTPUT.lock` while something is written there; ConfigError where another program does.
 
-    A program that was killed leaves the file, but no lock.
+    A program that was killed leaves the file, but no lock. The other processes of a run follow the first.
     """
+    if not is_first():
+        yield
+        return
     try:
         import fcntl
     except ImportError:  # Windows has no such locks

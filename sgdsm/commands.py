@@ -16,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf
 
-from sgdsm.alone import alone
+from sgdsm.alone import alone, is_first
 from sgdsm.config import check_config, config_folder, config_name, renamed
 from sgdsm.correcting import correct_apply, correct_fit
 from sgdsm.cube import ConfigError, log
@@ -27,7 +27,7 @@ from sgdsm.selecting import select
 from sgdsm.sweeping import TUNE_EXTRA, RunFailed, Sweep, goes_on, swept, words_of_run
 from sgdsm.words import first_of_two, log_to_screen, one_line, quoted, unknown_setting
 
-ON_RESUME = ("accelerator", "devices", "workers", "progress")
+ON_RESUME = ("accelerator", "devices", "num_nodes", "workers", "progress")
 USAGE = """usage: python -m sgdsm COMMAND key=value ...
 
   train     [model=..] [data=..] [experiment=..]          fit a filler; prints the folder of the run
@@ -118,7 +118,7 @@ def _dispatch(command: str, words: list[str], wants_traceback: bool) -> None:
         words = [w if "=" in w or w.startswith("-") else "cube='" + w.replace("'", "\\'") + "'" for w in words]
     # Hydra wants its own flags first
     words = sorted((quoted(word) for word in renamed(command, words)), key=lambda word: not word.startswith("-"))
-    sys.argv = [sys.argv[0], *words]
+    given, sys.argv = sys.argv, [sys.argv[0], *words]
     task, sweep = COMMANDS[command], Sweep()
 
     def run(cfg: DictConfig) -> float | None:
@@ -127,6 +127,8 @@ def _dispatch(command: str, words: list[str], wants_traceback: bool) -> None:
             assert isinstance(config, dict)
             plain = {str(k): v for k, v in config.items()}
             check_config(plain, command)
+            # further processes of a run are started with the words of the first
+            sys.argv = given
             score = task(plain)
             if score is not None:
                 sweep.add(score, _shown(Path(HydraConfig.get().runtime.output_dir)))
@@ -150,7 +152,7 @@ def train(config: dict[str, Any]) -> float:
     from sgdsm.runs import CONFIG, Run
 
     folder = Path(HydraConfig.get().runtime.output_dir)
-    if (folder / CONFIG).exists():
+    if is_first() and (folder / CONFIG).exists():
         raise ConfigError(f"{folder} holds a run already: go on with run={folder}, or choose another hydra.run.dir")
     _announce(train_in(config, folder))
     score: float = Run(folder).metrics()["validation_rmse"]
@@ -173,6 +175,10 @@ def _train_in(config: dict[str, Any], folder: Path) -> Path:
     run = Run(folder)
     log.info("run folder: %s", _shown(folder))
     task = prepare(config)
+    if not is_first():
+        # a further process helps in fitting, the rest is for the first
+        fit(task, folder)
+        sys.exit(0)
     run.check_data(task.cube)
     protocol = protocol_of(task.cube, task.split, config, learned_from(config))
     run.write(CONFIG, config)
@@ -268,9 +274,10 @@ def predict(config: dict[str, Any]) -> None:
             box=box_of(cube, period, config["bbox"]),
             max_gap_days=config["max_gap_days"],
             memory_gib=config["inference"]["memory_gib"],
-            trainer=build(config["trainer"], TrainerOptions).predicting(),
+            trainer=build(config["trainer"], TrainerOptions).predicting(several=True),
         )
-    print(f"filled: {config['output']}")
+    if is_first():
+        print(f"filled: {config['output']}")
 
 
 def evaluate(config: dict[str, Any]) -> None:

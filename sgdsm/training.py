@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,16 +43,19 @@ LAST, BEST, SECONDS = "last.ckpt", "best.pt", "fit_seconds.txt"
 class TrainerOptions:
     """Lightning's trainer, as far as it is ours to set.
 
-    accelerator, devices, precision: as in `pytorch_lightning.Trainer`. max_epochs: in place of the model's passes.
-    gradient_clip: largest norm of the gradient; null for none. check_every: epochs between validations. workers:
-    processes that cut windows. progress: bars.
+    accelerator, devices, num_nodes, precision: as in `pytorch_lightning.Trainer`; several devices share the batches of
+    a network's training, and the slabs of a cube. max_epochs: in place of the model's passes. gradient_clip: largest
+    norm of the gradient; null for none. accumulate: batches in a step of the optimizer, on each device. check_every:
+    epochs between validations. workers: processes that cut windows. progress: bars.
     """
 
     accelerator: str = "auto"
     devices: int | list[int] = 1
+    num_nodes: int = 1
     precision: str = "32-true"
     max_epochs: int | None = None
     gradient_clip: float | None = 1.0
+    accumulate: int = 1
     check_every: int = 1
     workers: int = 0
     progress: bool = True
@@ -60,17 +63,28 @@ class TrainerOptions:
     def __post_init__(self) -> None:
         if self.max_epochs is not None and self.max_epochs < 1:
             raise ConfigError(f"trainer.max_epochs={self.max_epochs}: expected at least 1")
-        if self.devices != 1 and not (isinstance(self.devices, list) and len(self.devices) == 1):
-            raise ConfigError(f"trainer.devices={self.devices}: expected 1, or a list with the number of one device")
-        if self.check_every < 1 or self.workers < 0:
+        if not self.devices or (isinstance(self.devices, int) and self.devices < 1):
             raise ConfigError(
-                f"trainer.check_every={self.check_every}, workers={self.workers}: expected 1 and 0 or more"
+                f"trainer.devices={self.devices}: expected how many, at least 1, or a list of their numbers"
+            )
+        if min(self.check_every, self.num_nodes, self.accumulate) < 1 or self.workers < 0:
+            raise ConfigError(
+                f"trainer.check_every={self.check_every}, num_nodes={self.num_nodes}, accumulate={self.accumulate}, "
+                f"workers={self.workers}: expected 1, 1, 1 and 0 or more"
             )
 
-    def predicting(self) -> dict[str, Any]:
-        """Arguments of a Trainer that fills."""
-        keys = ("accelerator", "devices", "precision")
-        return {**{k: v for k, v in asdict(self).items() if k in keys}, "enable_progress_bar": self.progress}
+    @property
+    def several(self) -> bool:
+        """Whether more than one process is asked for."""
+        count = len(self.devices) if isinstance(self.devices, list) else self.devices
+        return count * self.num_nodes > 1
+
+    def predicting(self, several: bool = False) -> dict[str, Any]:
+        """Arguments of a Trainer that fills; several: with all devices, not the first alone."""
+        found = {"accelerator": self.accelerator, "precision": self.precision, "enable_progress_bar": self.progress}
+        if several:
+            return {**found, "devices": self.devices, "num_nodes": self.num_nodes}
+        return {**found, "devices": self.devices[:1] if isinstance(self.devices, list) else 1}
 
 
 @dataclass
@@ -167,18 +181,18 @@ def fit(task: Task, folder: Path) -> Fitted:
     quiet_lightning()
     filler, options = task.filler, task.options
     common: dict[str, Any] = {
-        "accelerator": options.accelerator,
-        "devices": options.devices,
-        "precision": options.precision,
+        **options.predicting(),
         "logger": False,
         "enable_model_summary": False,
-        "enable_progress_bar": options.progress,
+        "use_distributed_sampler": False,
         "num_sanity_val_steps": 0,
         "reload_dataloaders_every_n_epochs": 1,
     }
-    seconds = 0.0
     if filler.passes and filler.automatic_optimization:
-        return _fit_network(task, folder, common)
+        return _fit_network(task, folder, common | options.predicting(several=True))
+    if options.several:
+        raise ConfigError(f"trainer.devices={options.devices}: {type(filler).__name__} learns on one device")
+    seconds = 0.0
     if isinstance(filler, Stack):
         seconds = _fit_members(task, filler, folder)
     elif filler.passes:
@@ -231,11 +245,13 @@ def _fit_network(task: Task, folder: Path, common: dict[str, Any]) -> Fitted:
         max_epochs=epochs,
         check_val_every_n_epoch=min(options.check_every, epochs),
         gradient_clip_val=options.gradient_clip,
+        accumulate_grad_batches=options.accumulate,
         callbacks=[course, last],
     )
     resumed = folder / LAST if (folder / LAST).exists() else None
     with interruptible():
         trainer.fit(filler, task.data, ckpt_path=resumed, weights_only=True)
+    trainer.strategy.barrier()
     filler.load_state_dict(torch.load(folder / BEST, map_location="cpu", weights_only=True))
     filler.eval()
     return Fitted(course.seconds, course.best)
@@ -334,6 +350,9 @@ class Course(pl.Callback):
         loss = float(trainer.callback_metrics["train_loss"])
         row = {"epoch": float(trainer.current_epoch), "train_loss": loss, **self._validated}
         score = self._validated.get("validation_rmse")
+        if not trainer.is_global_zero:
+            self._validated = {}
+            return
         if score is not None and score < self.best:
             partial = self.folder / f"{BEST}.partial"
             torch.save(pl_module.state_dict(), partial)

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytorch_lightning as pl
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from sgdsm.cube import ConfigError
 from sgdsm.data.batch import Batch, Scene
@@ -108,7 +108,7 @@ class GapData(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         epoch = self.trainer.current_epoch if self.trainer is not None else 0
-        return self._loader(self.training_batches(epoch))
+        return self._loader(self.training_batches(epoch), even=True)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         if self._validation is None:
@@ -127,8 +127,15 @@ class GapData(pl.LightningDataModule):
             return None
         return like_gaps(scene.wanted, scene.seen, scene.record.observed, scene.record.land)
 
-    def _loader(self, batches: WindowBatches) -> DataLoader[Batch]:
-        return DataLoader(batches, batch_size=None, shuffle=False, num_workers=self.workers)
+    def _loader(self, batches: WindowBatches, even: bool = False) -> DataLoader[Batch]:
+        """This process's share of the batches; even: as many for each, the last ones are left out where need be."""
+        rank, world = (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+        count = len(batches) // world * world if even else len(batches)
+        if not count:
+            raise ConfigError(f"an epoch has {len(batches)} batches: too few for {world} processes")
+        share: Dataset[Batch] = batches if world == 1 else Subset(batches, range(rank, count, world))
+        pinned = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+        return DataLoader(share, batch_size=None, shuffle=False, num_workers=self.workers, pin_memory=pinned)
 
 
 def reliability(record: Record, known: np.ndarray, scale: float) -> np.ndarray | None:

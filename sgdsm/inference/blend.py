@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
 import torch
 
 from sgdsm.data.batch import Filled, Scene
 from sgdsm.models.base import GapFiller
-from sgdsm.windows import Axis, Blend
+from sgdsm.windows import Axis, Blend, cut
 
 
 def fill_scene(
@@ -24,16 +25,12 @@ def fill_scene(
     """
     origin = scene.record.start
     times, rows, columns = (a.starts_for(b, b + n) for a, b, n in zip(axes, begin, shape, strict=True))
-    windows = [(t, y, x) for t in times for y in rows for x in columns]
+    windows = [w for w in product(times, rows, columns) if _has_wanted(scene, w, axes)]
     blends: dict[str, Blend] = {}
-    if not scene.wanted.any():
-        windows = []
     for first in range(0, len(windows), filler.batch_size):
         chosen = windows[first : first + filler.batch_size]
         starts = [(t - origin[0], y - origin[1], x - origin[2]) for t, y, x in chosen]
         batch = scene.batch(starts, axes)
-        if not batch.wanted.any():
-            continue
         batch = type(batch)(*(field.to(filler.device) for field in batch))
         with torch.inference_mode():
             filled = filler.fill(batch)
@@ -45,6 +42,14 @@ def fill_scene(
     clip = (filler.inputs.lowest, filler.inputs.highest)
     ours = ("mean", "lower", "upper")
     return {name: np.clip(values, *clip) if name in ours else values for name, values in fields.items()}
+
+
+def _has_wanted(scene: Scene, window: Sequence[int], axes: Sequence[Axis]) -> bool:
+    """Whether the core of a window holds something to fill: most windows at sea do not."""
+    start = [at - origin for at, origin in zip(window, scene.record.start, strict=True)]
+    inside = cut(scene.wanted, start, [axis.size for axis in axes], axes[2].circular)
+    core = tuple(slice(axis.margin, axis.size - axis.margin) if axis.exact else slice(None) for axis in axes)
+    return bool(inside[core].any())
 
 
 def _add(

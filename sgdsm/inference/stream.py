@@ -1,15 +1,17 @@
 """Filling a cube slab by slab: memory is one slab, whatever the number of years.
 
-A slab is a box in time and in rows (all columns). Before the first one, one pass over the target gathers what every
-slab needs to know of the whole record: the climatology of the cells, and the last seen value before and the first
-after each slab. So the result does not depend on the slabs.
+A slab is a box in time and in rows (all columns); while one is filled, the next is read and the last is written.
+Several processes (Lightning's devices and num_nodes) share the slabs and fill one output. Before the first one, one
+pass over the target gathers what every slab needs to know of the whole record: the climatology of the cells, and the
+last seen value before and the first after each slab. So the result does not depend on the slabs.
 """
 
 from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple, Protocol
@@ -17,7 +19,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import pytorch_lightning as pl
 import xarray as xr
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from sgdsm.box import Box
 from sgdsm.cube import ConfigError, CubeError, by_role, log, refuse_fill_values, target_of, time_chunks, uncertainty_of
@@ -28,6 +30,8 @@ from sgdsm.inference.blend import fill_scene
 from sgdsm.inference.product import ErrorBars, Layout, layout, slab_values
 from sgdsm.models.base import GapFiller, interruptible, quiet_lightning
 from sgdsm.windows import Axis
+
+QUIET = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
 
 
 class Slab(NamedTuple):
@@ -46,6 +50,9 @@ class Writer(Protocol):
 
     def write(self, slab: int, values: dict[str, np.ndarray]) -> None:
         """Store the variables of one slab of the plan, whole or not at all."""
+
+    def follow(self, shape: Layout, plan: dict[str, Any]) -> None:
+        """As `begin`, in a further process, after the first has begun."""
 
     def finish(self, land: np.ndarray) -> None:
         """Complete the output."""
@@ -84,8 +91,8 @@ def fill_cube(
     same. box: the part to fill (default: all); what lies around it is looked at. climatology_from: a cube on the same
     grid whose values give the climatology of the cells (default: `cube`). wanted_days: (T,) bool, days to fill
     (default: all); on the others gaps stay NaN. max_gap_days: values farther from the nearest observation of their cell
-    stay NaN. memory_gib: for one slab. trainer: arguments of `pytorch_lightning.Trainer` (accelerator, devices,
-    precision...).
+    stay NaN. memory_gib: for one slab, of which two are in memory. trainer: arguments of `pytorch_lightning.Trainer`
+    (accelerator, devices, precision...).
 
     Raises CubeError where the cube lacks what the filler was fitted for, ConfigError where max_gap_days is no cap.
     """
@@ -108,23 +115,20 @@ def fill_cube(
     }
     # before anything is written: here bad data are found
     overview = survey(cube, names, [_reach(axes[0], slab.days) for slab in slabs], climatology_from)
-    done = writer.begin(shape, plan)
-    left = [slab for slab in slabs if slab.number not in done]
-    if done and left:
-        log.info("going on: %d of %d slabs are finished", len(done), len(slabs))
-    elif done:
-        log.info("all %d slabs are there already, of this run and these data", len(slabs))
-    if left:
-        quiet_lightning()
-        days = np.ones(target.shape[0], bool) if wanted_days is None else wanted_days
-        task = SlabTask(cube, names, inputs, axes, left, overview, days, max_gap_days)
-        module = _SlabFiller(filler, axes, shape, names.target, writer, box)
-        quiet = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
-        runner = pl.Trainer(**{**quiet, **(trainer or {})})
+    days = np.ones(target.shape[0], bool) if wanted_days is None else wanted_days
+    task = SlabTask(cube, names, inputs, axes, slabs, overview, days, max_gap_days)
+    module = _SlabFiller(filler, task, shape, plan, writer, box)
+    quiet_lightning()
+    runner = pl.Trainer(**{**QUIET, **(trainer or {})}, use_distributed_sampler=False)
+    try:
         with interruptible():
-            runner.predict(module, DataLoader(task, batch_size=None), return_predictions=False)
-    land = land_of(cube, names)
-    writer.finish(land[box.rows, box.columns])
+            runner.predict(module, return_predictions=False)
+    finally:
+        module.writing.shutdown(wait=True)
+    module.last_write.result()
+    runner.strategy.barrier()
+    if runner.is_global_zero:
+        writer.finish(land_of(cube, names)[box.rows, box.columns])
 
 
 def error_bars(filler: GapFiller) -> ErrorBars | None:
@@ -139,8 +143,7 @@ def error_bars(filler: GapFiller) -> ErrorBars | None:
 
 def fill_whole(filler: GapFiller, scene: Scene, trainer: dict[str, Any] | None = None) -> dict[str, np.ndarray]:
     """Fill what is wanted of a whole record in memory, as `fill_cube` would; the fields of `fill_scene`."""
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
-    runner = pl.Trainer(**{**quiet, **(trainer or {})})
+    runner = pl.Trainer(**{**QUIET, **(trainer or {})})
     with interruptible():
         found = runner.predict(_SceneFiller(filler), DataLoader([scene], batch_size=None))  # type: ignore[arg-type]
     fields: dict[str, np.ndarray] = found[0]  # type: ignore[index, assignment]
@@ -297,6 +300,26 @@ class SlabTask(Dataset[tuple[Slab, Scene]]):
             self.told.add(name)
 
 
+class _Ahead(IterableDataset[tuple[Slab, Scene]]):
+    """Items of a dataset in their order; the next one is read while one is used."""
+
+    def __init__(self, items: SlabTask, order: Sequence[int]) -> None:
+        self.items, self.order = items, order
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __iter__(self) -> Iterator[tuple[Slab, Scene]]:
+        with ThreadPoolExecutor(1) as reader:
+            coming: Future[tuple[Slab, Scene]] | None = None
+            for number in self.order:
+                ready, coming = coming, reader.submit(self.items.__getitem__, number)
+                if ready is not None:
+                    yield ready.result()
+            if coming is not None:
+                yield coming.result()
+
+
 class _SceneFiller(pl.LightningModule):
     """Fills a whole record on the device that Lightning chose."""
 
@@ -314,14 +337,41 @@ class _SceneFiller(pl.LightningModule):
 
 
 class _SlabFiller(pl.LightningModule):
-    """Fills slabs on the device that Lightning chose, and writes them."""
+    """Fills slabs on the devices that Lightning chose, each its share, and writes them."""
 
     def __init__(
-        self, filler: GapFiller, axes: Sequence[Axis], shape: Layout, target: str, writer: Writer, box: Box
+        self, filler: GapFiller, task: SlabTask, shape: Layout, plan: dict[str, Any], writer: Writer, box: Box
     ) -> None:
         super().__init__()
-        self.filler, self.axes, self.shape, self.target = filler, axes, shape, target
+        self.filler, self.task, self.shape, self.plan = filler, task, shape, plan
         self.writer, self.box = writer, box
+        self.writing = ThreadPoolExecutor(1)
+        self.last_write: Future[None] = self.writing.submit(lambda: None)
+
+    def predict_dataloader(self) -> DataLoader[tuple[Slab, Scene]]:
+        left = self._begin()
+        return DataLoader(_Ahead(self.task, left[self.global_rank :: self.trainer.world_size]), batch_size=None)
+
+    def _begin(self) -> list[int]:
+        """Numbers of the slabs that are left, the same in all processes; only the first touches the output."""
+        found: set[int] | Exception = set()
+        if self.trainer.is_global_zero:
+            try:
+                found = self.writer.begin(self.shape, self.plan)
+            except Exception as error:  # raised below, in all processes: the others would wait for it forever
+                found = error
+        found = self.trainer.strategy.broadcast(found)
+        if isinstance(found, Exception):
+            raise found
+        if not self.trainer.is_global_zero:
+            self.writer.follow(self.shape, self.plan)
+        slabs = self.task.slabs
+        left = [slab.number for slab in slabs if slab.number not in found]
+        if found and left:
+            log.info("going on: %d of %d slabs are finished", len(found), len(slabs))
+        elif found:
+            log.info("all %d slabs are there already, of this run and these data", len(slabs))
+        return left
 
     def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
         return batch  # a slab stays in main memory, its windows go to the device one by one
@@ -331,15 +381,19 @@ class _SlabFiller(pl.LightningModule):
         record, columns = scene.record, self.box.columns
         (t0, t1), (y0, y1) = slab.days, slab.rows
         begin, size = (t0, y0, columns.start), (t1 - t0, y1 - y0, columns.stop - columns.start)
-        filled = fill_scene(self.filler, scene, self.axes, begin, size)
+        filled = fill_scene(self.filler, scene, self.task.axes, begin, size)
         days = slice(t0 - record.start[0], t1 - record.start[0])
         rows = slice(y0 - record.start[1], y1 - record.start[1])
         values, observed, age = (a[days, rows, columns] for a in (record.values, record.observed, scene.gap_age))
         land = record.land[rows, columns]
         uncertainty = None if record.uncertainty is None else record.uncertainty[days, rows, columns]
         level = getattr(self.filler, "level", None)
-        found = slab_values(self.shape.variables, self.target, values, observed, land, age, filled, uncertainty, level)
-        self.writer.write(slab.number, found)
+        found = slab_values(
+            self.shape.variables, self.task.names.target, values, observed, land, age, filled, uncertainty, level
+        )
+        # the one before is in its place, or its error is told
+        self.last_write.result()
+        self.last_write = self.writing.submit(self.writer.write, slab.number, found)
         return slab.number
 
 

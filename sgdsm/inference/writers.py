@@ -49,6 +49,9 @@ class MemoryOutput:
         self.arrays = {n: _empty([sizes[d] for d in dims], dtype, a) for n, (dims, dtype, a) in shape.variables.items()}
         return set()
 
+    def follow(self, shape: Layout, plan: dict[str, Any]) -> None:
+        raise ConfigError("several processes cannot fill one Dataset in memory: give an output file, or one device")
+
     def write(self, slab: int, values: dict[str, np.ndarray]) -> None:
         for name, block in values.items():
             days, rows = self.slabs[slab]
@@ -67,8 +70,7 @@ class NetcdfOutput:
         self.parts = Path(f"{path}.parts")
 
     def begin(self, shape: Layout, plan: dict[str, Any]) -> set[int]:
-        self.shape, self.plan = shape, plan
-        self.digest = _digest(plan)
+        self.follow(shape, plan)
         finals = [path for path, _ in self._files()]
         self.complete = False
         if not self.parts.exists():
@@ -92,6 +94,10 @@ class NetcdfOutput:
             )
         _replace(note, json.dumps({"digest": self.digest, "plan": plan}).encode())
         return {k for k in range(len(plan["slabs"])) if self._part(k).exists()}
+
+    def follow(self, shape: Layout, plan: dict[str, Any]) -> None:
+        self.shape, self.plan = shape, plan
+        self.digest = _digest(plan)
 
     def write(self, slab: int, values: dict[str, np.ndarray]) -> None:
         final = self._part(slab)
@@ -163,7 +169,7 @@ class ZarrOutput:
     def begin(self, shape: Layout, plan: dict[str, Any]) -> set[int]:
         import zarr
 
-        self.shape, self.slabs = shape, plan["slabs"]
+        self.follow(shape, plan)
         digest = _digest(plan)
         self.complete = False
         count = len(plan["slabs"])
@@ -185,6 +191,9 @@ class ZarrOutput:
         )
         partial.replace(self.path)
         return set()
+
+    def follow(self, shape: Layout, plan: dict[str, Any]) -> None:
+        self.shape, self.slabs = shape, plan["slabs"]
 
     def write(self, slab: int, values: dict[str, np.ndarray]) -> None:
         dims = next(iter(self.shape.variables.values()))[0]

@@ -103,9 +103,15 @@ class GapFiller(pl.LightningModule, ABC):
         self._state += bin_statistics(values, np.zeros(len(values), int), 1)
 
     def on_validation_epoch_end(self) -> None:
-        score = metrics(self._state)
+        score = metrics(self._of_all_processes(self._state))
         self.log("validation_rmse", torch.tensor(score["rmse"][0], dtype=torch.float32), prog_bar=True)
         self.log("validation_bias", torch.tensor(score["bias"][0], dtype=torch.float32))
+
+    def _of_all_processes(self, state: State) -> State:
+        if self.trainer.world_size == 1:
+            return state
+        sums, weights = (self.trainer.strategy.all_gather(torch.from_numpy(f)).sum(0).cpu().numpy() for f in state)
+        return State(sums, weights)
 
 
 @contextmanager

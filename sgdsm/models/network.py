@@ -64,10 +64,11 @@ class Network(GapFiller):
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Loss of a batch."""
         # seeded here, not once: then a resumed run draws the same dropout masks as an uninterrupted one
-        torch.manual_seed(int(np.random.SeedSequence([self.seed, self.current_epoch, index]).generate_state(1)[0]))
+        number = index * self.trainer.world_size + self.trainer.global_rank
+        torch.manual_seed(int(np.random.SeedSequence([self.seed, self.current_epoch, number]).generate_state(1)[0]))
         self._schedule(index)
         loss = self.loss(self.estimate(batch), batch)
-        self.log("train_loss", loss.detach(), prog_bar=True, on_step=False, on_epoch=True, batch_size=1)
+        self.log("train_loss", loss.detach(), prog_bar=True, on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
         return loss
 
     def loss(self, estimate: Estimate, batch: Batch) -> Tensor:
@@ -93,7 +94,9 @@ class Network(GapFiller):
     def _schedule(self, index: int) -> None:
         # a function of where the training stands, without a state that an interruption could lose
         epochs = self.trainer.max_epochs or self.passes
-        done = (self.current_epoch + index / max(1, int(self.trainer.num_training_batches))) / epochs
+        together = self.trainer.accumulate_grad_batches
+        steps = -(-int(self.trainer.num_training_batches) // together)
+        done = (self.current_epoch + index // together / max(1, steps)) / epochs
         factor = min(1.0, (done + 1e-3) / 0.03) * (0.5 + 0.5 * math.cos(math.pi * min(1.0, done)))
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = group["initial_lr"] * max(factor, 1e-2)

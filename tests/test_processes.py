@@ -1,0 +1,99 @@
+"""Several processes on the CPU (gloo): the same result as one, and nothing lost when one dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+ROOT = Path(__file__).parents[1]
+WORDS = [
+    "model=pconv3d", "data.days=120", "model.channels=8", "model.layers=1", "model.window_days=32",
+    "model.window_cells=16", "model.dropout=0.1", "uncertainty=none",
+]  # fmt: skip
+QUIET = ["trainer.progress=false", "trainer.accelerator=cpu"]
+TWO = "trainer.devices=2"
+
+
+def start(folder: Path, *words: str) -> subprocess.Popen[str]:
+    script = ["-m", "sgdsm"] if words[0] == "-m" else [str(ROOT / words[0])]
+    command = [sys.executable, *script, *words[1:], *QUIET]
+    # alone, each would take all cores
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=folder, env=environment, stdout=pipe, stderr=pipe, text=True)
+
+
+def run(folder: Path, *words: str) -> str:
+    process = start(folder, *words)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    return out
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Holds a run of one process, `one`."""
+    made: Path = tmp_path_factory.mktemp("processes")
+    run(made, "train.py", *WORDS, "trainer.max_epochs=2", "trainer.accumulate=2", "hydra.run.dir=one")
+    return made
+
+
+def assert_same(ours: xr.Dataset, theirs: xr.Dataset) -> None:
+    assert set(ours) == set(theirs)
+    for name in ours:
+        np.testing.assert_allclose(ours[name], theirs[name], rtol=0, atol=1e-6, err_msg=str(name))
+
+
+def test_two_train_as_one_that_takes_two_batches_a_step(folder):
+    out = run(folder, "train.py", *WORDS, "trainer.max_epochs=2", TWO, "hydra.run.dir=two")
+    assert out.count("run: two") == 1
+    one, two = (pd.read_csv(folder / name / "training.csv") for name in ("one", "two"))
+    assert len(one) == 2
+    pd.testing.assert_frame_equal(one, two, rtol=1e-3)
+
+
+def test_two_fill_one_store_as_one_does(folder):
+    words = ["run=one", "inference.memory_gib=0.005"]
+    run(folder, "predict.py", *words, "output=one.nc")
+    run(folder, "-m", "predict", *words, TWO, "output=two.nc")
+    run(folder, "predict.py", *words, TWO, "output=two.zarr")
+    with xr.open_dataset(folder / "one.nc") as one, xr.open_dataset(folder / "two.nc") as two:
+        assert_same(two, one)
+        assert_same(xr.open_zarr(folder / "two.zarr").load(), one)
+
+
+def test_what_is_wrong_with_the_output_is_told_by_all(folder):
+    (folder / "other.nc").write_bytes(b"")
+    process = start(folder, "predict.py", "run=one", TWO, "output=other.nc")
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "other.nc exists and is of another run" in err
+
+
+def test_a_process_that_is_killed_leaves_an_output_that_resumes(folder):
+    words = ["run=one", "inference.memory_gib=0.0005"]
+    run(folder, "predict.py", *words, "output=whole.nc")
+    process = start(folder, "predict.py", *words, TWO, "output=killed.nc")
+    parts = folder / "killed.nc.parts"
+    end = time.monotonic() + 120
+    while not (finished := len(list(parts.glob("slab-*.h5")))) and time.monotonic() < end:
+        time.sleep(0.01)
+    assert finished
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    for child in children:
+        os.kill(int(child), signal.SIGKILL)
+    process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert not (folder / "killed.nc").exists()
+    run(folder, "predict.py", *words, "output=killed.nc")
+    with xr.open_dataset(folder / "whole.nc") as whole, xr.open_dataset(folder / "killed.nc") as killed:
+        assert_same(killed, whole)
