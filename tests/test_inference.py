@@ -14,7 +14,8 @@ from sgdsm.data.batch import Batch, Filled
 from sgdsm.data.record import Names, read_record
 from sgdsm.data.scaling import Inputs
 from sgdsm.inference.product import BOUNDS, NONE, PARTS
-from sgdsm.inference.stream import Overview, fill_cube, plan_slabs, survey
+from sgdsm.inference.stream import fill_cube, plan_slabs
+from sgdsm.inference.survey import Overview, prior_of, survey
 from sgdsm.inference.writers import MemoryOutput, NetcdfOutput, ZarrOutput, writer_for
 from sgdsm.models.base import GapFiller, Window
 from sgdsm.models.simple import Climatology
@@ -297,7 +298,8 @@ def test_slabs_cover_a_box_once():
 
 def test_survey_knows_what_lies_around_a_box(world):
     boxes = [slice(0, 40), slice(24, 90), slice(74, 150)]
-    overview = survey(world, Names.of(world), boxes)
+    land = world["land"].values
+    overview = survey(world["sm"], land, boxes, prior_of(world["sm"], land, 1.0))
     assert isinstance(overview, Overview)
     observed = np.isfinite(world["sm"].values)
     for box in boxes:

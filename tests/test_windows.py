@@ -13,9 +13,9 @@ sizes = st.one_of(st.none(), st.integers(1, 20))
 halos = st.one_of(st.none(), st.integers(0, 6))
 
 
-def make_axis(length: int, size: int | None, halo: int | None, circular: bool = False) -> Axis | None:
+def make_axis(length: int, size: int | None, halo: int | None, circular: bool = False, longest: int = 1) -> Axis | None:
     try:
-        return axis(length, size, halo, circular)
+        return axis(length, size, halo, circular, longest)
     except ValueError:
         return None
 
@@ -23,9 +23,10 @@ def make_axis(length: int, size: int | None, halo: int | None, circular: bool = 
 @settings(max_examples=300, deadline=None)
 @given(st.tuples(*[st.integers(1, 24)] * 3), st.tuples(*[sizes] * 3), st.tuples(*[halos] * 3), st.booleans(), st.data())
 def test_blended_windows_give_back_the_array(lengths, window_sizes, window_halos, circular, data):
+    longest = (data.draw(st.integers(1, 4)), 1, 1)
     axes = [
-        make_axis(n, s, h, c)
-        for n, s, h, c in zip(lengths, window_sizes, window_halos, (False, False, circular), strict=True)
+        make_axis(n, s, h, c, many)
+        for n, s, h, c, many in zip(lengths, window_sizes, window_halos, (False, False, circular), longest, strict=True)
     ]
     if None in axes:
         return
@@ -79,3 +80,12 @@ def test_windows_start_at_the_same_cells_whatever_part_is_wanted():
 def test_a_window_without_a_core_is_refused():
     with pytest.raises(ValueError, match="no core"):
         axis(100, 10, 5)
+
+
+@pytest.mark.parametrize(("length", "count"), [(366, 1), (731, 1), (1461, 2), (16_800, 17)])
+def test_long_windows_fill_little_twice(length, count):
+    tiles = axis(length, 366, None, longest=3)
+    assert tiles.size <= 3 * 366
+    assert len(tiles.starts()) == count
+    assert count * tiles.size <= 1.1 * length
+    assert tiles.starts()[-1] + tiles.size >= length

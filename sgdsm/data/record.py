@@ -69,16 +69,19 @@ class Names:
 
 
 def read_record(
-    cube: xr.Dataset, names: Names | None = None, days: slice = slice(None), rows: slice = slice(None)
+    cube: xr.Dataset,
+    names: Names | None = None,
+    days: slice = slice(None),
+    rows: slice = slice(None),
+    columns: slice = slice(None),
 ) -> Record:
-    """Read a box of days and rows (all columns) into memory.
+    """Read a box of days, rows and columns into memory.
 
     Raises CubeError where a value is infinite, or an uncertainty negative.
     """
     names = names or Names.of(cube)
     target = cube[names.target]
-    vertical = target.dims[1]
-    box = cube.isel({"time": days, vertical: rows})
+    box = cube.isel(dict(zip(target.dims, (days, rows, columns), strict=True)))
     values = read_values(box[names.target])
     observed = np.isfinite(values)
     shape = values.shape
@@ -96,8 +99,8 @@ def read_record(
         static=static,
         land=box[names.land].values.astype(bool),
         place=_place(box, shape[1:]),
-        start=(days.indices(target.shape[0])[0], rows.indices(target.shape[1])[0], 0),
-        circular=bool(cube.attrs.get("circular_longitude", 0)),
+        start=tuple(part.indices(n)[0] for part, n in zip((days, rows, columns), target.shape, strict=True)),
+        circular=bool(cube.attrs.get("circular_longitude", 0)) and shape[2] == target.shape[2],
         uncertainty=None if names.uncertainty is None else _uncertainty(box[names.uncertainty], observed),
     )
 

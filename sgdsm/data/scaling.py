@@ -6,6 +6,7 @@ so that a model can be carried to another cube, period or grid.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -33,6 +34,23 @@ class Climatology(NamedTuple):
         coefficients = self.coefficients[:, rows, columns]
         flat = season_basis(days) @ coefficients.reshape(len(coefficients), -1)
         return flat.reshape(len(days), *coefficients.shape[1:])
+
+
+class Prior(NamedTuple):
+    """What the climatology of a cell is drawn to: coefficients of the whole domain's own, (K,), and the variance of the
+    anomalies."""
+
+    coefficients: np.ndarray
+    variance: float
+
+    @classmethod
+    def of(cls, count: np.ndarray, total: np.ndarray, days: np.ndarray, variance: float) -> Prior:
+        """From the number and the sum of a domain's values on each day, (T,) each.
+
+        Raises ConfigError where there is no value at all.
+        """
+        basis = season_basis(days).astype(np.float64)
+        return cls(_common((basis.T * count) @ basis, basis.T @ total), variance)
 
 
 @dataclass
@@ -65,31 +83,37 @@ class CellStatistics:
     def __add__(self, other: CellStatistics) -> CellStatistics:
         return CellStatistics(self.gram + other.gram, self.moment + other.moment, self.square + other.square)
 
-    def solve(self) -> Climatology:
+    def solve(self, prior: Prior | None = None) -> Climatology:
         """Ridge regression of each cell towards the climatology of the whole domain.
 
-        Raises ConfigError where there is no value at all.
+        prior: of a domain that these cells are a part of; by default they are all of it.
+
+        Raises ConfigError where there is no value at all, and no prior.
         """
         terms = len(self.moment)
         space = self.square.shape
         gram = self.gram.reshape(terms, terms, -1).transpose(2, 0, 1)
         moment = self.moment.reshape(terms, -1).T
         count = gram[:, 0, 0]
-        total = count.sum()
-        if total == 0:
-            raise ConfigError("no observed value to take a climatology from")
         ridge = np.diag([MEAN_RIDGE] + [CYCLE_RIDGE] * (terms - 1))
-        # the whole domain's own cycle is drawn to none: a few days do not tell a season
-        shrink = np.diag([0.0] + [CYCLE_RIDGE] * (terms - 1))
-        common = np.linalg.solve(gram.sum(0) + shrink, moment.sum(0))
+        common = _common(gram.sum(0), moment.sum(0)) if prior is None else prior.coefficients
         coefficients = np.linalg.solve(gram + ridge, (moment + ridge @ common)[..., None])[..., 0]
         fitted = np.einsum("sk,skl,sl->s", coefficients, gram, coefficients)
         residual = self.square.ravel() - 2 * np.einsum("sk,sk->s", coefficients, moment) + fitted
-        variance = max(residual.sum() / total, 1e-12)
+        variance = max(residual.sum() / count.sum(), 1e-12) if prior is None else prior.variance
         spread = np.sqrt(np.maximum(residual + SPREAD_RIDGE * variance, 1e-12) / (count + SPREAD_RIDGE))
         return Climatology(
             coefficients.T.reshape(terms, *space).astype(np.float32), spread.reshape(space).astype(np.float32)
         )
+
+
+def _common(gram: np.ndarray, moment: np.ndarray) -> np.ndarray:
+    if gram[0, 0] == 0:
+        raise ConfigError("no observed value to take a climatology from")
+    # the whole domain's own cycle is drawn to none: a few days do not tell a season
+    shrink = np.diag([0.0] + [CYCLE_RIDGE] * (len(moment) - 1))
+    common: np.ndarray = np.linalg.solve(gram + shrink, moment)
+    return common
 
 
 @dataclass(frozen=True)
@@ -158,29 +182,47 @@ class Inputs:
 
         known: values of the target that may be used, (T, H, W) bool; covariates are used on the days that have any.
         """
-        days = known.any((1, 2))
-        scalers = {
-            name: Scaler.of(record.dynamic[c][days][:, record.land], name == names.precipitation)
-            for c, name in enumerate(names.dynamic)
-        }
-        scalers |= {name: Scaler.of(record.static[c][record.land]) for c, name in enumerate(names.static)}
-        climatology = CellStatistics.of(record.values, known, record.days).solve()
-        anomalies = (record.values - climatology.at(record.days))[known]
-        means = climatology.coefficients[0][record.land]
-        gappy = [bool(np.isnan(channel[:, record.land]).any()) for channel in record.dynamic]
+        return cls.fit_parts([(record, known)], names, units, step_days, fitted_on, repeat_cycle)
+
+    @classmethod
+    def fit_parts(
+        cls,
+        parts: Sequence[tuple[Record, np.ndarray]],
+        names: Names,
+        units: str,
+        step_days: int,
+        fitted_on: str,
+        repeat_cycle: int = 0,
+    ) -> Inputs:
+        """Fit scalers to several records with the values of each that may be used, as `fit`."""
+        scalers, gappy = {}, []
+        for c, name in enumerate(names.dynamic):
+            values = [record.dynamic[c][known.any((1, 2))][:, record.land].ravel() for record, known in parts]
+            scalers[name] = Scaler.of(_joined(values), name == names.precipitation)
+            if any(bool(np.isnan(record.dynamic[c][:, record.land]).any()) for record, _ in parts):
+                gappy.append(name)
+        for c, name in enumerate(names.static):
+            scalers[name] = Scaler.of(_joined([record.static[c][record.land] for record, _ in parts]))
+        anomalies, means, lowest, highest = [], [], [], []
+        for record, known in parts:
+            climatology = CellStatistics.of(record.values, known, record.days).solve()
+            anomalies.append((record.values - climatology.at(record.days))[known])
+            means.append(climatology.coefficients[0][record.land])
+            lowest.append(float(record.values[known].min()))
+            highest.append(float(record.values[known].max()))
         return cls(
             names.target,
             units,
             names.dynamic,
             names.static,
             names.precipitation,
-            tuple(n for n, g in zip(names.dynamic, gappy, strict=True) if g),
+            tuple(gappy),
             scalers,
-            max(float(anomalies.std()), 1e-6),
-            float(means.mean()),
-            max(float(means.std()), 1e-6),
-            float(record.values[known].min()),
-            float(record.values[known].max()),
+            max(float(_joined(anomalies).std()), 1e-6),
+            float(_joined(means).mean()),
+            max(float(_joined(means).std()), 1e-6),
+            min(lowest),
+            max(highest),
             step_days,
             fitted_on,
             repeat_cycle,
@@ -201,6 +243,10 @@ class Inputs:
         plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         plain["scalers"] = {name: Scaler(**fields) for name, fields in values["scalers"].items()}
         return cls(**plain)
+
+
+def _joined(parts: list[np.ndarray]) -> np.ndarray:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def season_basis(days: np.ndarray, harmonics: int = HARMONICS) -> np.ndarray:

@@ -1,19 +1,17 @@
 """Filling a cube slab by slab: memory is one slab, whatever the number of years.
 
 A slab is a box in time and in rows (all columns); while one is filled, the next is read and the last is written.
-Several processes (Lightning's devices and num_nodes) share the slabs and fill one output. Before the first one, one
-pass over the target gathers what every slab needs to know of the whole record: the climatology of the cells, and the
-last seen value before and the first after each slab. So the result does not depend on the slabs.
+Several processes (Lightning's devices and num_nodes) share the slabs and fill one output. Slabs of the same rows follow
+each other; before the first of them, one pass over the target of these rows gathers what every slab needs to know of
+the whole record: the climatology of the cells, and the last seen value before and the first after each slab. So the
+result does not depend on the slabs.
 """
 
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -22,15 +20,17 @@ import xarray as xr
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from sgdsm.box import Box
-from sgdsm.cube import ConfigError, CubeError, by_role, log, refuse_fill_values, target_of, time_chunks, uncertainty_of
-from sgdsm.data.batch import LONGEST_AGE, Scene, ages, check_cap
+from sgdsm.cube import CubeError, by_role, log, target_of, uncertainty_of
+from sgdsm.data.batch import Scene, ages, check_cap
 from sgdsm.data.record import Names, Record, day_numbers, read_record
-from sgdsm.data.scaling import CellStatistics, Climatology, Inputs
+from sgdsm.data.scaling import Inputs
 from sgdsm.inference.blend import fill_scene
 from sgdsm.inference.product import ErrorBars, Layout, layout, slab_values
+from sgdsm.inference.survey import Surveyor, land_of
 from sgdsm.models.base import GapFiller, interruptible, quiet_lightning
 from sgdsm.windows import Axis
 
+BANDS = 4  # of rows to each process, so that none waits long for the others
 QUIET = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
 
 
@@ -56,19 +56,6 @@ class Writer(Protocol):
 
     def finish(self, land: np.ndarray) -> None:
         """Complete the output."""
-
-
-@dataclass
-class Overview:
-    """What one pass over the target tells.
-
-    climatology: of the cells. before, after: for the days at which boxes begin and end, how many
-    days before (from) that day the cell was last (is next) seen, at most 366, (H, W) int16.
-    """
-
-    climatology: Climatology
-    before: dict[int, np.ndarray]
-    after: dict[int, np.ndarray]
 
 
 def fill_cube(
@@ -101,7 +88,7 @@ def fill_cube(
     names = match(cube, inputs)
     target = cube[names.target]
     circular = bool(cube.attrs.get("circular_longitude", 0))
-    axes = filler.window.tile(target.shape, circular)
+    axes = filler.window.tile(target.shape, circular, filling=True)
     whole = Box(*(slice(0, length) for length in target.shape))
     box = whole if box is None else box
     slabs = plan_slabs(axes, len(inputs.dynamic) + (names.uncertainty is not None), memory_gib, box)
@@ -113,10 +100,10 @@ def fill_cube(
         "slabs": [[[e - part.start for e in edges] for edges, part in zip(s[1:], box, strict=False)] for s in slabs],
         **({} if max_gap_days is None else {"max_gap_days": max_gap_days}),
     }
-    # before anything is written: here bad data are found
-    overview = survey(cube, names, [_reach(axes[0], slab.days) for slab in slabs], climatology_from)
     days = np.ones(target.shape[0], bool) if wanted_days is None else wanted_days
-    task = SlabTask(cube, names, inputs, axes, slabs, overview, days, max_gap_days)
+    # before anything is written: here bad data are found
+    surveyor = Surveyor(cube, names, inputs, [_reach(axes[0], slab.days) for slab in slabs], climatology_from)
+    task = SlabTask(cube, names, inputs, axes, slabs, surveyor, days, max_gap_days)
     module = _SlabFiller(filler, task, shape, plan, writer, box)
     quiet_lightning()
     runner = pl.Trainer(**{**QUIET, **(trainer or {})}, use_distributed_sampler=False)
@@ -148,12 +135,6 @@ def fill_whole(filler: GapFiller, scene: Scene, trainer: dict[str, Any] | None =
         found = runner.predict(_SceneFiller(filler), DataLoader([scene], batch_size=None))  # type: ignore[arg-type]
     fields: dict[str, np.ndarray] = found[0]  # type: ignore[index, assignment]
     return fields
-
-
-def land_of(cube: xr.Dataset, names: Names) -> np.ndarray:
-    """Land cells of a cube, (H, W) bool."""
-    land: np.ndarray = cube[names.land].values.astype(bool)
-    return land
 
 
 def match(cube: xr.Dataset, inputs: Inputs) -> Names:
@@ -194,59 +175,8 @@ def plan_slabs(axes: Sequence[Axis], covariates: int, memory_gib: float, box: Bo
 
     time = pieces(days, box.days, values / rows.length)
     longest = days.length if days.size >= days.length else max(e - b for b, e in time) + 2 * days.margin
-    boxes = [(t, y) for t in time for y in pieces(rows, box.rows, values / longest)]
+    boxes = [(t, y) for y in pieces(rows, box.rows, values / longest) for t in time]
     return [Slab(number, t, y) for number, (t, y) in enumerate(boxes)]
-
-
-def survey(
-    cube: xr.Dataset, names: Names, boxes: Sequence[slice], climatology_from: xr.Dataset | None = None
-) -> Overview:
-    """One pass over the target on land; see `Overview`. boxes: of days, that slabs will be read with."""
-    target, land = cube[names.target], land_of(cube, names)
-    space = target.shape[1:]
-    numbers = day_numbers(target["time"])
-    length, far = len(numbers), LONGEST_AGE + 1
-    cuts = sorted({0, length, *(box.start for box in boxes), *(box.stop for box in boxes)})
-    never, always = numbers[-1] + far, numbers[0] - far
-    # on disk: the number of slabs grows with the years, memory must not
-    first, last, before, after = (
-        _on_disk((len(cuts), *space), kind) for kind in (np.int32, np.int32, np.int16, np.int16)
-    )
-    first[:], last[:] = never, always
-    statistics = None
-    for k, (begin, end) in enumerate(pairwise(cuts)):
-        for part in time_chunks(target[begin:end]):
-            days = slice(begin + part.start, begin + part.stop)
-            values = np.asarray(target[days].values, np.float32)
-            refuse_fill_values(target, values)
-            observed = np.isfinite(values) & land
-            if climatology_from is None:
-                found = CellStatistics.of(np.where(observed, values, 0), observed, numbers[days])
-                statistics = found if statistics is None else statistics + found
-            number = numbers[days].astype(np.int32)[:, None, None]
-            first[k] = np.minimum(first[k], np.where(observed, number, never).min(0))
-            last[k + 1] = np.maximum(last[k + 1], np.where(observed, number, always).max(0))
-    if climatology_from is not None:
-        statistics = _statistics(target_of(climatology_from), land)
-    assert statistics is not None
-    try:
-        climatology = statistics.solve()
-    except ConfigError as error:
-        raise CubeError(
-            f"target '{names.target}' has no observed value: there is no climatology to start from"
-        ) from error
-    for k in range(len(cuts) - 1):
-        last[k] = np.maximum(last[k], last[max(k - 1, 0)])
-        before[k] = np.minimum(numbers[cuts[k]] - last[k], far)
-    for k in range(len(cuts) - 1, 0, -1):
-        first[k] = np.minimum(first[k], first[min(k + 1, len(cuts) - 1)])
-        after[k] = np.minimum(first[k] - numbers[cuts[k] - 1], far)
-    return Overview(climatology, {c: before[k] for k, c in enumerate(cuts)}, {c: after[k] for k, c in enumerate(cuts)})
-
-
-def _on_disk(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    """An array in a temporary file that goes with it."""
-    return np.memmap(tempfile.TemporaryFile(), dtype, shape=shape)
 
 
 class SlabTask(Dataset[tuple[Slab, Scene]]):
@@ -259,12 +189,12 @@ class SlabTask(Dataset[tuple[Slab, Scene]]):
         inputs: Inputs,
         axes: Sequence[Axis],
         slabs: Sequence[Slab],
-        overview: Overview,
+        surveyor: Surveyor,
         wanted_days: np.ndarray,
         max_gap_days: int | None = None,
     ) -> None:
         self.cube, self.names, self.inputs, self.axes = cube, names, inputs, axes
-        self.slabs, self.overview, self.wanted_days = slabs, overview, wanted_days
+        self.slabs, self.surveyor, self.wanted_days = slabs, surveyor, wanted_days
         self.max_gap_days = max_gap_days
         self.told: set[str] = set()
 
@@ -276,15 +206,14 @@ class SlabTask(Dataset[tuple[Slab, Scene]]):
         days, rows = (_reach(axis, part) for axis, part in zip(self.axes[:2], (slab.days, slab.rows), strict=True))
         record = read_record(self.cube, self.names, days, rows)
         self._tell_gappy(record)
-        climatology = Climatology(*(field[..., rows, :] for field in self.overview.climatology))
-        before, after = self.overview.before[days.start], self.overview.after[days.stop]
+        overview = self.surveyor.overview(rows)
         # as in training: what lies off land passes through, and is not looked at
         seen = record.observed & record.land
-        age = ages(seen, record.days, before[rows], after[rows])
+        age = ages(seen, record.days, overview.before[days.start], overview.after[days.stop])
         wanted = record.land & ~record.observed & self.wanted_days[days][:, None, None]
         if self.max_gap_days is not None:
             wanted &= age <= self.max_gap_days
-        return slab, Scene.of(record, self.inputs, seen, wanted, climatology, age)
+        return slab, Scene.of(record, self.inputs, seen, wanted, overview.climatology, age)
 
     def _tell_gappy(self, record: Record) -> None:
         for name, values in zip(self.inputs.dynamic, record.dynamic, strict=True):
@@ -332,7 +261,7 @@ class _SceneFiller(pl.LightningModule):
 
     def predict_step(self, batch: Scene, index: int) -> dict[str, np.ndarray]:
         shape = batch.seen.shape
-        axes = self.filler.window.tile(shape, batch.record.circular)
+        axes = self.filler.window.tile(shape, batch.record.circular, filling=True)
         return fill_scene(self.filler, batch, axes, (0, 0, 0), (shape[0], shape[1], shape[2]))
 
 
@@ -349,8 +278,13 @@ class _SlabFiller(pl.LightningModule):
         self.last_write: Future[None] = self.writing.submit(lambda: None)
 
     def predict_dataloader(self) -> DataLoader[tuple[Slab, Scene]]:
-        left = self._begin()
-        return DataLoader(_Ahead(self.task, left[self.global_rank :: self.trainer.world_size]), batch_size=None)
+        left, world = self._begin(), self.trainer.world_size
+        bands = list(dict.fromkeys(self.task.slabs[number].rows for number in left))
+        if len(bands) >= BANDS * world:
+            # rows are looked through by one process alone
+            mine = set(bands[self.global_rank :: world])
+            return DataLoader(_Ahead(self.task, [k for k in left if self.task.slabs[k].rows in mine]), batch_size=None)
+        return DataLoader(_Ahead(self.task, left[self.global_rank :: world]), batch_size=None)
 
     def _begin(self) -> list[int]:
         """Numbers of the slabs that are left, the same in all processes; only the first touches the output."""
@@ -401,14 +335,3 @@ def _reach(axis: Axis, part: tuple[int, int]) -> slice:
     """The cells that the windows of a slab look at."""
     starts = axis.starts_for(*part)
     return slice(max(0, min(part[0], starts[0])), min(axis.length, max(part[1], starts[-1] + axis.size)))
-
-
-def _statistics(target: xr.DataArray, land: np.ndarray) -> CellStatistics:
-    numbers = day_numbers(target["time"])
-    total = None
-    for days in time_chunks(target):
-        values = np.asarray(target[days].values, np.float32)
-        found = CellStatistics.of(np.nan_to_num(values), np.isfinite(values) & land, numbers[days])
-        total = found if total is None else total + found
-    assert total is not None
-    return total

@@ -35,10 +35,11 @@ class Window:
     cells: int | None = None
     halo_days: int | None = None
     halo_cells: int | None = None
+    longest: int = 1
 
-    def tile(self, shape: Sequence[int], circular: bool) -> tuple[Axis, Axis, Axis]:
-        """Tiling of a cube of `shape` (T, H, W)."""
-        days = axis(shape[0], self.days, self.halo_days)
+    def tile(self, shape: Sequence[int], circular: bool, filling: bool = False) -> tuple[Axis, Axis, Axis]:
+        """Tiling of a cube of `shape` (T, H, W), for learning or for filling."""
+        days = axis(shape[0], self.days, self.halo_days, longest=self.longest if filling else 1)
         if self.days is not None and self.halo_days is not None and self.days == 2 * self.halo_days + 1:
             # the day that is estimated stays in the middle, however short the record
             days = Axis(shape[0], self.days, self.halo_days, True)

@@ -66,7 +66,7 @@ class Seamless(Network):
             raise ConfigError(
                 f"model.window_cells={window_cells}: expected more than twice the reach of {halo_cells} cells"
             )
-        self.window = Window(window_days, window_cells, None, halo_cells)
+        self.window = Window(window_days, window_cells, None, halo_cells, longest=3)
         self.width, self.depth, self.dropout, self.head_share = width, blocks, dropout, head_dropout
         self.gap_features = self.uses_repeat_cycle = gap_features
         self.beta, self.muon_rate = beta, muon_rate

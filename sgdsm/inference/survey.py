@@ -1,0 +1,141 @@
+"""What is learned of a whole record before parts of it are filled: one pass over the target, some rows at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import xarray as xr
+
+from sgdsm.cube import CubeError, refuse_fill_values, target_of, time_chunks
+from sgdsm.data.batch import LONGEST_AGE
+from sgdsm.data.record import Names, day_numbers
+from sgdsm.data.scaling import CellStatistics, Climatology, Inputs, Prior
+
+PRIOR_VALUES, PRIOR_DAYS = 2**28, 24  # what is a large record, and how many of its days tell enough
+
+
+@dataclass
+class Overview:
+    """What one pass over the target of some rows tells.
+
+    climatology: of the cells. before, after: for the days at which boxes begin and end, how many
+    days before (from) that day the cell was last (is next) seen, at most 366, (H, W) int16.
+    """
+
+    climatology: Climatology
+    before: dict[int, np.ndarray]
+    after: dict[int, np.ndarray]
+
+
+def land_of(cube: xr.Dataset, names: Names) -> np.ndarray:
+    """Land cells of a cube, (H, W) bool."""
+    land: np.ndarray = cube[names.land].values.astype(bool)
+    return land
+
+
+class Surveyor:
+    """Looks through the target of the rows that slabs come to, and keeps what it found of the last ones.
+
+    boxes: of days, that slabs will be read with. climatology_from: see `fill_cube`.
+
+    Raises CubeError where the target has no value, or values that are none.
+    """
+
+    def __init__(
+        self,
+        cube: xr.Dataset,
+        names: Names,
+        inputs: Inputs,
+        boxes: Sequence[slice],
+        climatology_from: xr.Dataset | None = None,
+    ) -> None:
+        self.target, self.land, self.boxes = cube[names.target], land_of(cube, names), boxes
+        self.known = self.target if climatology_from is None else target_of(climatology_from)
+        self.prior = prior_of(self.known, self.land, inputs.anomaly_scale**2)
+        self.rows: slice | None = None
+
+    def overview(self, rows: slice) -> Overview:
+        """Of some rows."""
+        if rows != self.rows:
+            self.rows, self.found = rows, self._survey(rows)
+        return self.found
+
+    def _survey(self, rows: slice) -> Overview:
+        known = None if self.known is self.target else self.known[:, rows]
+        return survey(self.target[:, rows], self.land[rows], self.boxes, self.prior, known)
+
+
+def prior_of(target: xr.DataArray, land: np.ndarray, variance: float) -> Prior:
+    """What the climatology of every cell is drawn to, from the values on land: all, or of a large record some days.
+
+    Raises CubeError where there is no value.
+    """
+    numbers = day_numbers(target["time"])
+    some = np.unique(np.linspace(0, len(numbers) - 1, PRIOR_DAYS).astype(int))
+    for chosen in (some, None) if target.size > PRIOR_VALUES else (None,):
+        part = target if chosen is None else target.isel(time=chosen)
+        count, total = (np.zeros(part.shape[0]) for _ in range(2))
+        for days in time_chunks(part):
+            values = np.asarray(part[days].values, np.float32)
+            refuse_fill_values(target, values)
+            observed = np.isfinite(values) & land
+            count[days] = observed.sum((1, 2))
+            total[days] = np.where(observed, values, 0).sum((1, 2), dtype=np.float64)
+        if count.any():
+            return Prior.of(count, total, numbers if chosen is None else numbers[chosen], variance)
+    raise CubeError(f"target '{target.name}' has no observed value: there is no climatology to start from")
+
+
+def survey(
+    target: xr.DataArray, land: np.ndarray, boxes: Sequence[slice], prior: Prior, known: xr.DataArray | None = None
+) -> Overview:
+    """One pass over the target on land; see `Overview`.
+
+    boxes: of days, that slabs will be read with. known: values that give the climatology (default: the target).
+    """
+    space = target.shape[1:]
+    numbers = day_numbers(target["time"])
+    length, far = len(numbers), LONGEST_AGE + 1
+    cuts = sorted({0, length, *(box.start for box in boxes), *(box.stop for box in boxes)})
+    never, always = numbers[-1] + far, numbers[0] - far
+    first, last = (np.full((len(cuts), *space), day, np.int32) for day in (never, always))
+    statistics = None
+    for k, (begin, end) in enumerate(pairwise(cuts)):
+        for part in time_chunks(target[begin:end]):
+            days = slice(begin + part.start, begin + part.stop)
+            values = np.asarray(target[days].values, np.float32)
+            refuse_fill_values(target, values)
+            observed = np.isfinite(values) & land
+            if known is None:
+                found = CellStatistics.of(np.where(observed, values, 0), observed, numbers[days])
+                statistics = found if statistics is None else statistics + found
+            number = numbers[days].astype(np.int32)[:, None, None]
+            first[k] = np.minimum(first[k], np.where(observed, number, never).min(0))
+            last[k + 1] = np.maximum(last[k + 1], np.where(observed, number, always).max(0))
+    if known is not None:
+        statistics = _statistics(known, land)
+    assert statistics is not None
+    before, after = np.empty(first.shape, np.int16), np.empty(first.shape, np.int16)
+    for k in range(len(cuts) - 1):
+        last[k] = np.maximum(last[k], last[max(k - 1, 0)])
+        before[k] = np.minimum(numbers[cuts[k]] - last[k], far)
+    for k in range(len(cuts) - 1, 0, -1):
+        first[k] = np.minimum(first[k], first[min(k + 1, len(cuts) - 1)])
+        after[k] = np.minimum(first[k] - numbers[cuts[k] - 1], far)
+    return Overview(
+        statistics.solve(prior), {c: before[k] for k, c in enumerate(cuts)}, {c: after[k] for k, c in enumerate(cuts)}
+    )
+
+
+def _statistics(target: xr.DataArray, land: np.ndarray) -> CellStatistics:
+    numbers = day_numbers(target["time"])
+    total = None
+    for days in time_chunks(target):
+        values = np.asarray(target[days].values, np.float32)
+        found = CellStatistics.of(np.nan_to_num(values), np.isfinite(values) & land, numbers[days])
+        total = found if total is None else total + found
+    assert total is not None
+    return total
