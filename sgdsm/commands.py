@@ -167,10 +167,11 @@ def train_in(config: dict[str, Any], folder: Path) -> Path:
 
 
 def _train_in(config: dict[str, Any], folder: Path) -> Path:
+    from sgdsm.course import BEST
     from sgdsm.evaluation.figures import run_figures
     from sgdsm.models.checkpoint import save_filler
     from sgdsm.runs import CONFIG, METRICS, MODEL, PROVENANCE, Run, learned_from, protocol_of, provenance
-    from sgdsm.training import BEST, LAST, add_uncertainty, fit, prepare
+    from sgdsm.training import LAST, add_uncertainty, fit, prepare
 
     run = Run(folder)
     log.info("run folder: %s", _shown(folder))
@@ -179,10 +180,10 @@ def _train_in(config: dict[str, Any], folder: Path) -> Path:
         # a further process helps in fitting, the rest is for the first
         fit(task, folder)
         sys.exit(0)
-    run.check_data(task.cube)
-    protocol = protocol_of(task.cube, task.split, config, learned_from(config))
+    run.check_data(task.whole)
+    protocol = protocol_of(task.whole, [part.split for part in task.parts], config, learned_from(config))
     run.write(CONFIG, config)
-    run.write(PROVENANCE, provenance(config, task.cube))
+    run.write(PROVENANCE, provenance(config, task.whole))
     try:
         fitted = fit(task, folder)
     except KeyboardInterrupt as stop:
@@ -215,20 +216,22 @@ def _train_in(config: dict[str, Any], folder: Path) -> Path:
 
 def _score(task: Any, filler: Any, protocol: dict[str, Any], run: Any) -> dict[str, dict[str, float]]:
     from sgdsm.evaluation.protocol import FILLED, HIDDEN, SCORES, VISIBLE, kind_of_split, write_files
-    from sgdsm.evaluation.score import format_table, score
+    from sgdsm.evaluation.score import Scores, format_table, score
     from sgdsm.inference.writers import NetcdfOutput
     from sgdsm.training import fill_scenario
 
-    folder, split = run.evaluation, protocol["scored_split"]
-    scenario = task.split.scenarios[split]
-    write_files(folder, task.cube, scenario, task.split.base)
-    output = NetcdfOutput(folder / FILLED)
-    output.remove()
-    fill_scenario(task, filler, split, output)
-    scores = score(folder / FILLED, folder / HIDDEN, folder / VISIBLE)
-    scores.save(folder / SCORES)
+    split, found = protocol["scored_split"], []
+    for number, part in enumerate(task.parts):
+        folder = run.evaluation / f"part_{number}" if number else run.evaluation
+        write_files(folder, part.cube, part.split.scenarios[split], part.split.base)
+        output = NetcdfOutput(folder / FILLED)
+        output.remove()
+        fill_scenario(part, filler, split, output, task.options.predicting())
+        found.append(score(folder / FILLED, folder / HIDDEN, folder / VISIBLE))
+    scores = Scores.joined(found)
+    scores.save(run.evaluation / SCORES)
     table = scores.table()
-    shown = {name: table[name] for name in (*scenario.hidden, "all")}
+    shown = {name: table[name] for name in (*protocol["hidden"], "all")}
     print(f"\nscores at the hidden values of the {split} split ({kind_of_split(protocol)})\n{format_table(shown)}")
     return {name: {k: v for k, v in row.items() if v == v} for name, row in table.items() if row["n"]}
 
@@ -312,7 +315,8 @@ def _evaluate_run(folder: str) -> None:
     recorded = run.metrics()
     task = prepare(config)
     # the run that it started from may be gone by now
-    protocol = protocol_of(task.cube, task.split, config, recorded["protocol"].get("learned_from", {}))
+    others = recorded["protocol"].get("learned_from", {})
+    protocol = protocol_of(task.whole, [part.split for part in task.parts], config, others)
     if protocol["digest"] != recorded["protocol"]["digest"]:
         raise ConfigError(f"run={folder}: its data or its splits are no longer those of {METRICS}: train it again")
     run.write(METRICS, {**recorded, "classes": _score(task, load_filler(run.model), protocol, run)})

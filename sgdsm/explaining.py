@@ -45,7 +45,7 @@ def explain(config: dict[str, Any]) -> None:
     filler = innermost(filler)
     filler.to("cuda" if torch.cuda.is_available() else "cpu")
     task = prepare(trained)
-    run.check_data(task.cube)
+    run.check_data(task.whole)
     if not (filler.inputs.dynamic or filler.inputs.static):
         raise ConfigError(f"explain: the run {run.folder} knows no covariate, there is nothing to compare")
     scene = task.data.scene_of(task.split.scenarios["validation"])

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,12 +15,15 @@ import xarray as xr
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor
 
+from sgdsm.box import Box
 from sgdsm.build import TARGET, build
 from sgdsm.correlation import positions
-from sgdsm.cube import ConfigError, log, repeat_cycle, seen_only, step_days, target_of
+from sgdsm.course import BEST, Course
+from sgdsm.cube import ConfigError, CubeError, log, repeat_cycle, seen_only, step_days, target_of
 from sgdsm.data.batch import Batch, Scene
 from sgdsm.data.gaps import Gaps
 from sgdsm.data.module import GapData, windows_with
+from sgdsm.data.parts import HELD, PartedData, cut_parts, gib_of, part_of
 from sgdsm.data.record import Names, Record, read_record, tell_of, usable
 from sgdsm.data.rows import REACH_DAYS
 from sgdsm.data.scaling import Inputs
@@ -36,7 +38,8 @@ from sgdsm.sources.orbit import Orbit
 from sgdsm.windows import cut
 
 SOME, KNOWN = 10_000, 17  # values for the area of applicability, first word of their seed
-LAST, BEST, SECONDS = "last.ckpt", "best.pt", "fit_seconds.txt"
+HOLD, TRIED = 19, 40  # first word of the seed of the parts that are held, and how many are tried
+LAST, SECONDS = "last.ckpt", "fit_seconds.txt"
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,8 @@ class TrainerOptions:
     accelerator, devices, num_nodes, precision: as in `pytorch_lightning.Trainer`; several devices share the batches of
     a network's training, and the slabs of a cube. max_epochs: in place of the model's passes. gradient_clip: largest
     norm of the gradient; null for none. accumulate: batches in a step of the optimizer, on each device. check_every:
-    epochs between validations. workers: processes that cut windows. progress: bars.
+    epochs between validations. workers: processes that cut windows. memory_gib: what a cube may take in training; a
+    larger one is learned from in parts, one a pass. progress: bars.
     """
 
     accelerator: str = "auto"
@@ -58,6 +62,7 @@ class TrainerOptions:
     accumulate: int = 1
     check_every: int = 1
     workers: int = 0
+    memory_gib: float = 8.0
     progress: bool = True
 
     def __post_init__(self) -> None:
@@ -72,6 +77,8 @@ class TrainerOptions:
                 f"trainer.check_every={self.check_every}, num_nodes={self.num_nodes}, accumulate={self.accumulate}, "
                 f"workers={self.workers}: expected 1, 1, 1 and 0 or more"
             )
+        if self.memory_gib <= 0:
+            raise ConfigError(f"trainer.memory_gib={self.memory_gib}: expected more than 0")
 
     @property
     def several(self) -> bool:
@@ -88,25 +95,41 @@ class TrainerOptions:
 
 
 @dataclass
-class Task:
-    """What a run learns from: a cube, its values dealt out, and the filler made for its variables."""
+class Part:
+    """A cube, or a part of one, in memory; its values dealt out, and its windows."""
 
     cube: xr.Dataset
     record: Record
     split: Split
-    filler: GapFiller
     data: GapData
+
+
+@dataclass
+class Task(Part):
+    """What a run learns from, and the filler made for its variables.
+
+    Itself the part that is held, in memory, to choose, to calibrate and to be scored: the whole cube, or one part of a
+    large one. others: more such parts. whole: the cube. learned: what training goes through.
+    """
+
+    filler: GapFiller
     options: TrainerOptions
+    whole: xr.Dataset
+    others: list[Part]
+    learned: GapData | PartedData
+
+    @property
+    def parts(self) -> list[Part]:
+        """All that is held."""
+        return [self, *self.others]
 
 
 class Dealt(NamedTuple):
-    """A cube, its arrays, and how its values are dealt out; orbit: of the sensor whose swaths gaps may follow."""
+    """A cube, its arrays, and how its values are dealt out."""
 
     cube: xr.Dataset
     record: Record
     split: Split
-    gaps: Gaps
-    orbit: Orbit | None
 
 
 def deal(config: dict[str, Any]) -> Dealt:
@@ -116,11 +139,45 @@ def deal(config: dict[str, Any]) -> Dealt:
     """
     cube = usable(build(config["data"], xr.Dataset))
     tell_of(cube)
-    record = read_record(cube)
+    return _dealt(cube, config)
+
+
+def _dealt(cube: xr.Dataset, config: dict[str, Any]) -> Dealt:
     splits: All | Blocks | Random = build(config["splits"], All | Blocks | Random)
+    record = read_record(cube)
     gaps: Gaps = build(config["gaps"], Gaps)
-    orbit = Orbit(cube["lat"].values, cube["lon"].values) if "lat" in cube.dims else None
-    return Dealt(cube, record, splits.deal(record.observed & record.land, record.days, gaps, orbit), gaps, orbit)
+    return Dealt(cube, record, splits.deal(record.observed & record.land, record.days, gaps, orbit_of(cube)))
+
+
+def orbit_of(cube: xr.Dataset) -> Orbit | None:
+    """Of the sensor whose swaths gaps may follow; None for a grid without latitudes and longitudes."""
+    return Orbit(cube["lat"].values, cube["lon"].values) if "lat" in cube.dims else None
+
+
+def _hold(cube: xr.Dataset, window: Window, memory_gib: float, config: dict[str, Any]) -> tuple[list[Dealt], list[Box]]:
+    """Some parts of a large cube, dealt out, and the boxes that are left."""
+    if not build(config["splits"], All | Blocks | Random).in_parts:
+        raise ConfigError(
+            f"the cube takes {gib_of(cube):.3g} GiB in memory, more than trainer.memory_gib allows: it is learned from "
+            "in parts, with splits=all alone; for splits=blocks give more memory, or a smaller cube"
+        )
+    boxes = cut_parts(cube, (window.days, window.cells), memory_gib)
+    found: dict[int, Dealt] = {}
+    problem = None
+    for number in np.random.default_rng([HOLD, config["seed"]]).permutation(len(boxes)).tolist()[:TRIED]:
+        if len(found) == min(HELD, max(1, len(boxes) // 2)):
+            break
+        try:
+            found[number] = _dealt(part_of(cube, boxes[number]), config)
+        except ConfigError as error:
+            problem = error
+    if not found:
+        raise CubeError(f"none of {min(TRIED, len(boxes))} parts of the cube can be dealt out: {problem}")
+    log.info(
+        "the cube takes %.3g GiB in memory: learned from in %d parts, one a pass; %d are held to choose and calibrate",
+        gib_of(cube), len(boxes), len(found),
+    )  # fmt: skip
+    return list(found.values()), [box for number, box in enumerate(boxes) if number not in found]
 
 
 def prepare(config: dict[str, Any]) -> Task:
@@ -128,38 +185,69 @@ def prepare(config: dict[str, Any]) -> Task:
 
     Raises CubeError and ConfigError where data and configuration do not go together.
     """
-    cube, record, split, gaps, orbit = deal(config)
-    names, target = Names.of(cube), target_of(cube)
-    units = target.attrs.get("units", "1")
-    inputs = Inputs.fit(record, names, split.base, units, step_days(cube["time"]), "train", repeat_cycle(cube))
-    filler: GapFiller = build(config["model"], GapFiller)
-    filler.configure(inputs)
-    if (config.get("uncertainty") or {}).get(TARGET) is not None:
-        # what cannot be wrapped is refused now, not after hours of training
-        wrap(config["uncertainty"], filler)
-    if inputs.repeat_cycle > REACH_DAYS:
-        raise ConfigError(f"data.repeat_cycle_days: expected at most {REACH_DAYS} maps, found {inputs.repeat_cycle}")
-    if inputs.repeat_cycle and not filler.uses_repeat_cycle:
-        log.info("%s makes no use of data.repeat_cycle_days", type(filler).__name__)
+    cube = usable(build(config["data"], xr.Dataset))
+    tell_of(cube)
     options: TrainerOptions = build(config["trainer"], TrainerOptions)
-    if filler.window.days is not None and filler.window.days > len(record.days):
-        log.info(
-            "the record of %d days is shorter than a window of %d: one window", len(record.days), filler.window.days
+    filler: GapFiller = build(config["model"], GapFiller)
+    boxes: list[Box] = []
+    if gib_of(cube) <= options.memory_gib:
+        held = [_dealt(cube, config)]
+    else:
+        held, boxes = _hold(cube, filler.window, options.memory_gib, config)
+    inputs = _inputs(cube, held)
+    filler.configure(inputs)
+    _check(filler, config, len(held[0].record.days))
+    gaps: Gaps = build(config["gaps"], Gaps)
+
+    def ready(part: Dealt) -> GapData:
+        return GapData(
+            part.record,
+            inputs,
+            part.split,
+            gaps,
+            filler.window.tile(part.record.values.shape, part.record.circular),
+            filler.batch_size,
+            config["seed"],
+            filler.trains_on_cores,
+            orbit_of(part.cube),
+            options.workers,
         )
-    axes = filler.window.tile(target.shape, record.circular)
-    data = GapData(
-        record,
-        inputs,
-        split,
-        gaps,
-        axes,
-        filler.batch_size,
-        config["seed"],
-        filler.trains_on_cores,
-        orbit,
-        options.workers,
+
+    def read(box: Box) -> GapData:
+        part = part_of(cube, box)
+        record = read_record(part)
+        known = record.observed & record.land
+        return ready(Dealt(part, record, Split(known, known, np.ones(len(known), bool), {})))
+
+    parts = [Part(*part, ready(part)) for part in held]
+    first, *others = parts
+    learned = PartedData([part.data for part in parts], boxes, read, config["seed"]) if boxes else first.data
+    return Task(first.cube, first.record, first.split, first.data, filler, options, cube, others, learned)
+
+
+def _inputs(cube: xr.Dataset, held: Sequence[Dealt]) -> Inputs:
+    target = target_of(cube)
+    return Inputs.fit_parts(
+        [(part.record, part.split.base) for part in held],
+        Names.of(cube),
+        target.attrs.get("units", "1"),
+        step_days(cube["time"]),
+        "train",
+        repeat_cycle(cube),
     )
-    return Task(cube, record, split, filler, data, options)
+
+
+def _check(filler: GapFiller, config: dict[str, Any], days: int) -> None:
+    """Refuse now what would fail after hours of training, and say what is not used."""
+    if (config.get("uncertainty") or {}).get(TARGET) is not None:
+        wrap(config["uncertainty"], filler)
+    cycle = filler.inputs.repeat_cycle
+    if cycle > REACH_DAYS:
+        raise ConfigError(f"data.repeat_cycle_days: expected at most {REACH_DAYS} maps, found {cycle}")
+    if cycle and not filler.uses_repeat_cycle:
+        log.info("%s makes no use of data.repeat_cycle_days", type(filler).__name__)
+    if filler.window.days is not None and filler.window.days > days:
+        log.info("the record of %d days is shorter than a window of %d: one window", days, filler.window.days)
 
 
 class Fitted(NamedTuple):
@@ -199,12 +287,12 @@ def fit(task: Task, folder: Path) -> Fitted:
         begin = time.perf_counter()
         trainer = pl.Trainer(**common, max_epochs=filler.passes, limit_val_batches=0, enable_checkpointing=False)
         with interruptible():
-            trainer.fit(filler, task.data)
+            trainer.fit(filler, task.learned)
         seconds = time.perf_counter() - begin
     begin = time.perf_counter()
     trainer = pl.Trainer(**common, enable_checkpointing=False)
     with interruptible():
-        trainer.validate(filler, task.data, verbose=False)
+        trainer.validate(filler, task.learned, verbose=False)
     if filler.chooses:
         seconds += time.perf_counter() - begin
     filler.eval()
@@ -213,6 +301,8 @@ def fit(task: Task, folder: Path) -> Fitted:
 
 def _fit_members(task: Task, stack: Stack, folder: Path) -> float:
     """Fit each member as if it were alone, in a folder of its own; those that are there already are read."""
+    if task.learned is not task.data:
+        raise ConfigError(f"{type(stack).__name__} learns from a cube in memory: raise trainer.memory_gib")
     seconds = 0.0
     for number, (name, member) in enumerate(stack.members.items(), 1):
         own = folder / "members" / name
@@ -226,7 +316,7 @@ def _fit_members(task: Task, stack: Stack, folder: Path) -> float:
         assert isinstance(member, GapFiller)
         axes = member.window.tile(task.record.values.shape, task.record.circular)
         data = task.data.retiled(axes, member.batch_size, member.trains_on_cores)
-        own_seconds = fit(replace(task, filler=member, data=data), own).seconds
+        own_seconds = fit(replace(task, filler=member, data=data, learned=data), own).seconds
         (own / SECONDS).write_text(f"{own_seconds:.1f}\n")
         seconds += own_seconds
         save_filler(member, done)
@@ -250,7 +340,7 @@ def _fit_network(task: Task, folder: Path, common: dict[str, Any]) -> Fitted:
     )
     resumed = folder / LAST if (folder / LAST).exists() else None
     with interruptible():
-        trainer.fit(filler, task.data, ckpt_path=resumed, weights_only=True)
+        trainer.fit(filler, task.learned, ckpt_path=resumed, weights_only=True)
     trainer.strategy.barrier()
     filler.load_state_dict(torch.load(folder / BEST, map_location="cpu", weights_only=True))
     filler.eval()
@@ -269,16 +359,21 @@ def add_uncertainty(task: Task, spec: dict[str, Any]) -> GapFiller:
         wrapper.calibrate(judged)
         with torch.no_grad():
             wrapper.correlate(validated, judged)
-        known = replace(task.data.scene, wanted=_some(task.split.base))
-        wrapper.applicability.learn([batch for _, batch in _pieces(known)], [one.batch for one in judged])
+        known = [replace(part.data.scene, wanted=_some(part.split.base)) for part in task.parts]
+        batches = [batch for scene in known for _, batch in _pieces(scene)]
+        wrapper.applicability.learn(batches, [one.batch for one in judged])
     return wrapper.eval()
 
 
 def _errors(task: Task, filler: GapFiller, split: str) -> list[Judged]:
     """What a filler makes of the hidden values of a split."""
-    scene = task.data.scene_of(task.split.scenarios[split])
-    fields = fill_whole(filler, scene, task.options.predicting())
-    places = positions(target_of(task.cube))
+    return [one for part in task.parts for one in _errors_in(part, filler, split, task.options.predicting())]
+
+
+def _errors_in(part: Part, filler: GapFiller, split: str, trainer: dict[str, Any]) -> list[Judged]:
+    scene = part.data.scene_of(part.split.scenarios[split])
+    fields = fill_whole(filler, scene, trainer)
+    places = positions(target_of(part.cube))
     found = []
     for start, batch in _pieces(scene):
         sizes = batch.sm.shape[2:]
@@ -309,68 +404,14 @@ def _some(known: np.ndarray) -> np.ndarray:
     return chosen.reshape(known.shape)
 
 
-def fill_scenario(task: Task, filler: GapFiller, split: str, output: Writer) -> None:
-    """Fill what a split's scenario hides, seeing only what it shows."""
-    scenario = task.split.scenarios[split]
+def fill_scenario(part: Part, filler: GapFiller, split: str, output: Writer, trainer: dict[str, Any]) -> None:
+    """Fill what a split's scenario hides, seeing only what it shows. trainer: as for `fill_cube`."""
+    scenario = part.split.scenarios[split]
     fill_cube(
-        seen_only(task.cube, scenario.seen),
+        seen_only(part.cube, scenario.seen),
         filler,
         output,
-        climatology_from=seen_only(task.cube, scenario.known),
+        climatology_from=seen_only(part.cube, scenario.known),
         wanted_days=np.asarray(scenario.all_hidden.any((1, 2))),
-        trainer=task.options.predicting(),
+        trainer=trainer,
     )
-
-
-class Course(pl.Callback):
-    """The course of a training: loss and validation score of each epoch in `training.csv`, the best weights in BEST.
-
-    Goes on where an interrupted run stopped, in whatever folder it lies now. seconds: so far.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.rows: list[dict[str, float]] = []
-        self.seconds = 0.0
-        self._validated: dict[str, float] = {}
-
-    @property
-    def best(self) -> float:
-        """The smallest validation RMSE so far."""
-        return min((row.get("validation_rmse", math.inf) for row in self.rows), default=math.inf)
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._begin = time.perf_counter() - self.seconds
-
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        names = ("validation_rmse", "validation_bias")
-        self._validated = {name: float(trainer.callback_metrics[name]) for name in names}
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        loss = float(trainer.callback_metrics["train_loss"])
-        row = {"epoch": float(trainer.current_epoch), "train_loss": loss, **self._validated}
-        score = self._validated.get("validation_rmse")
-        if not trainer.is_global_zero:
-            self._validated = {}
-            return
-        if score is not None and score < self.best:
-            partial = self.folder / f"{BEST}.partial"
-            torch.save(pl_module.state_dict(), partial)
-            partial.replace(self.folder / BEST)
-        self.rows.append(row)
-        self._validated = {}
-        self.seconds = time.perf_counter() - self._begin
-        names = ("train_loss", "validation_rmse", "validation_bias")
-        lines = [",".join(("epoch", *names))]
-        lines += [
-            ",".join([f"{row['epoch']:.0f}", *(f"{row[n]:.6g}" if n in row else "" for n in names)])
-            for row in self.rows
-        ]
-        (self.folder / "training.csv").write_text("\n".join(lines) + "\n")
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"rows": self.rows, "seconds": self.seconds}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.rows, self.seconds = state_dict["rows"], state_dict["seconds"]
-        log.info("going on after pass %d", len(self.rows))

@@ -235,7 +235,7 @@ def test_sweep(run_command, tmp_path):
 
 
 def test_a_network_that_was_interrupted_ends_as_if_it_had_not_been(run_command, tmp_path, monkeypatch):
-    from sgdsm.training import Course
+    from sgdsm.course import Course
 
     words = [*TINY_PCONV, "model.passes=4", "model.dropout=0.2", *SMALL_WORLD, QUIET]
     code, out, err = run_command("train", *words)
@@ -608,7 +608,7 @@ def test_a_file_for_each_year_by_the_words_of_the_readme(run_command, tmp_path):
 
 
 def test_an_unfinished_run_says_how_to_go_on(run_command, tmp_path, monkeypatch):
-    from sgdsm.training import Course
+    from sgdsm.course import Course
 
     ended = Course.on_train_epoch_end
 

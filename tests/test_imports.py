@@ -22,6 +22,7 @@ ORDER = [
     {"models"},
     {"inference"},
     {"evaluation"},
+    {"course"},
     {"training"},
     {"config"},
     {"runs"},

@@ -108,9 +108,13 @@ class GapData(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         epoch = self.trainer.current_epoch if self.trainer is not None else 0
-        return self._loader(self.training_batches(epoch), even=True)
+        return loader(self.training_batches(epoch), self.workers, self.trainer, even=True)
 
     def val_dataloader(self) -> DataLoader[Batch]:
+        return loader(self.validation_batches(), self.workers, self.trainer)
+
+    def validation_batches(self) -> WindowBatches:
+        """The windows of the validation scenario that hold hidden values; always the same."""
         if self._validation is None:
             scene = self.scene_of(self.split.scenarios["validation"])
             weight = self._weights(scene)
@@ -120,22 +124,24 @@ class GapData(pl.LightningDataModule):
                 scene = replace(scene, wanted=scene.wanted & (rng.random(weight.shape, np.float32) < weight))
             windows = windows_with(scene.wanted, self.axes, [0, 0, 0], share=0.0)
             self._validation = WindowBatches(scene, windows, self.axes, self.batch_size, True)
-        return self._loader(self._validation)
+        return self._validation
 
     def _weights(self, scene: Scene) -> np.ndarray | None:
         if not self.gaps.match:
             return None
         return like_gaps(scene.wanted, scene.seen, scene.record.observed, scene.record.land)
 
-    def _loader(self, batches: WindowBatches, even: bool = False) -> DataLoader[Batch]:
-        """This process's share of the batches; even: as many for each, the last ones are left out where need be."""
-        rank, world = (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
-        count = len(batches) // world * world if even else len(batches)
-        if not count:
-            raise ConfigError(f"an epoch has {len(batches)} batches: too few for {world} processes")
-        share: Dataset[Batch] = batches if world == 1 else Subset(batches, range(rank, count, world))
-        pinned = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
-        return DataLoader(share, batch_size=None, shuffle=False, num_workers=self.workers, pin_memory=pinned)
+
+def loader(batches: Dataset[Batch], workers: int, trainer: pl.Trainer | None, even: bool = False) -> DataLoader[Batch]:
+    """Loads this process's share of the batches; even: as many for each, the last ones are left out where need be."""
+    rank, world = (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
+    there = len(batches)  # type: ignore[arg-type]
+    count = there // world * world if even else there
+    if not count:
+        raise ConfigError(f"an epoch has {there} batches: too few for {world} processes")
+    share: Dataset[Batch] = batches if world == 1 else Subset(batches, range(rank, count, world))
+    pinned = trainer is not None and trainer.strategy.root_device.type == "cuda"
+    return DataLoader(share, batch_size=None, shuffle=False, num_workers=workers, pin_memory=pinned)
 
 
 def reliability(record: Record, known: np.ndarray, scale: float) -> np.ndarray | None:

@@ -85,6 +85,7 @@ def read_record(
     values = read_values(box[names.target])
     observed = np.isfinite(values)
     shape = values.shape
+    begin = [part.indices(n)[0] for part, n in zip((days, rows, columns), target.shape, strict=True)]
     dynamic = np.empty((len(names.dynamic), *shape), np.float32)
     for channel, name in enumerate(names.dynamic):
         dynamic[channel] = read_values(box[name])
@@ -99,7 +100,7 @@ def read_record(
         static=static,
         land=box[names.land].values.astype(bool),
         place=_place(box, shape[1:]),
-        start=tuple(part.indices(n)[0] for part, n in zip((days, rows, columns), target.shape, strict=True)),
+        start=(begin[0], begin[1], begin[2]),
         circular=bool(cube.attrs.get("circular_longitude", 0)) and shape[2] == target.shape[2],
         uncertainty=None if names.uncertainty is None else _uncertainty(box[names.uncertainty], observed),
     )

@@ -68,6 +68,8 @@ class All:
     fraction: share of the values in each of the two draws. seed: of the draws.
     """
 
+    in_parts = True  # parts of a cube may be dealt out one by one
+
     def __init__(self, fraction: float = 0.05, seed: int = 0) -> None:
         if not 0 < fraction < 0.5:
             raise ConfigError(f"splits.fraction={fraction}: expected a share between 0 and 0.5")
@@ -98,6 +100,8 @@ class Blocks:
     block_days: length of a block. shares: of the blocks, for train, validation, calibration, test. hidden: share of
     the values on target days that validation, calibration and test hide. seed: of the deal and of the draws.
     """
+
+    in_parts = False
 
     def __init__(
         self,
@@ -201,6 +205,8 @@ class Random:
 
     shares: of the values, for train, validation, calibration, test. seed: of the deal.
     """
+
+    in_parts = False
 
     def __init__(self, shares: tuple[float, float, float, float] = (0.52, 0.16, 0.16, 0.16), seed: int = 0) -> None:
         if len(shares) != 4 or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6:

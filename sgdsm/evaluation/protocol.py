@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def write_files(folder: Path, cube: xr.Dataset, scenario: Scenario, learned: np.
 
 def protocol_record(
     split_name: str,
-    scenario: Scenario,
+    scenarios: Sequence[Scenario],
     data: str,
     splits: dict[str, Any],
     gaps: dict[str, Any],
@@ -57,19 +58,21 @@ def protocol_record(
 ) -> dict[str, Any]:
     """What must agree for two runs to be compared; `digest` is of all of it and of the hidden values themselves.
 
-    learned_from: what came from another run, `weights` or `targets`, and its digest: these splits do not bind that run.
+    scenarios: of each part of the cube that is scored. learned_from: what came from another run, `weights` or
+    `targets`, and its digest: these splits do not bind that run.
     """
     gaps = {key: value for key, value in gaps.items() if key not in OF_TRAINING}
     masks = hashlib.sha256()
-    for mask in (scenario.seen, *scenario.hidden.values()):
+    for mask in (mask for scenario in scenarios for mask in (scenario.seen, *scenario.hidden.values())):
         masks.update(np.packbits(mask).tobytes())
+    kinds = scenarios[0].hidden
     record = {
         "scored_split": split_name,
         "splits": splits,
         "gaps": gaps,
         "data": data,
-        "hidden": {kind: int(mask.sum()) for kind, mask in scenario.hidden.items()},
-        "seen": int(scenario.seen.sum()),
+        "hidden": {kind: sum(int(scenario.hidden[kind].sum()) for scenario in scenarios) for kind in kinds},
+        "seen": sum(int(scenario.seen.sum()) for scenario in scenarios),
         "masks": masks.hexdigest()[:16],
         **({"learned_from": learned_from} if learned_from else {}),
     }

@@ -7,6 +7,7 @@ here knows how the gaps were filled.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +61,20 @@ class Scores:
         """The State of a class by unit (block of days in a region), (units,)."""
         c = self.classes.index(name)
         return State(self.state.sum[c].reshape(-1, len(STATISTICS)), self.state.weight[c].ravel())
+
+    @classmethod
+    def joined(cls, parts: Sequence[Scores]) -> Scores:
+        """Of several places, whose regions are told apart."""
+        classes = list(dict.fromkeys(name for part in parts for name in part.classes))
+        blocks = max(part.state.weight.shape[1] for part in parts)
+        states = []
+        for part in parts:
+            state = State.zeros((len(classes), blocks, part.state.weight.shape[2]))
+            where = [classes.index(name) for name in part.classes], slice(part.state.weight.shape[1])
+            state.sum[where], state.weight[where] = part.state
+            states.append(state)
+        calibration = sum((part.calibration for part in parts), Calibration.zeros())
+        return cls(classes, State(*(np.concatenate(field, 2) for field in zip(*states, strict=True))), calibration)
 
     def save(self, path: str | Path) -> None:
         """Write to a netCDF file."""

@@ -34,10 +34,10 @@ class Stack(GapFiller):
         self.register_buffer("weights", torch.full((len(members),), 1 / len(members)))
         self.uses_repeat_cycle = any(member.uses_repeat_cycle for member in members.values())
         windows = [member.window for member in members.values()]
-        sizes = ("days", "cells", "halo_days", "halo_cells")
-        self.window = Window(
-            *(_largest([getattr(w, f) for w in windows]) for f in sizes), longest=min(w.longest for w in windows)
+        days, cells, halo_days, halo_cells = (
+            _largest([getattr(w, size) for w in windows]) for size in ("days", "cells", "halo_days", "halo_cells")
         )
+        self.window = Window(days, cells, halo_days, halo_cells, min(w.longest for w in windows))
 
     def setup_inputs(self, inputs: object) -> None:
         for member in self.fillers:

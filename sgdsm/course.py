@@ -1,0 +1,69 @@
+"""What is kept of a training while it goes on."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from sgdsm.cube import log
+
+BEST = "best.pt"
+
+
+class Course(pl.Callback):
+    """The course of a training: loss and validation score of each epoch in `training.csv`, the best weights in BEST.
+
+    Goes on where an interrupted run stopped, in whatever folder it lies now. seconds: so far.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.rows: list[dict[str, float]] = []
+        self.seconds = 0.0
+        self._validated: dict[str, float] = {}
+
+    @property
+    def best(self) -> float:
+        """The smallest validation RMSE so far."""
+        return min((row.get("validation_rmse", math.inf) for row in self.rows), default=math.inf)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._begin = time.perf_counter() - self.seconds
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        names = ("validation_rmse", "validation_bias")
+        self._validated = {name: float(trainer.callback_metrics[name]) for name in names}
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        loss = float(trainer.callback_metrics["train_loss"])
+        row = {"epoch": float(trainer.current_epoch), "train_loss": loss, **self._validated}
+        score = self._validated.get("validation_rmse")
+        if not trainer.is_global_zero:
+            self._validated = {}
+            return
+        if score is not None and score < self.best:
+            partial = self.folder / f"{BEST}.partial"
+            torch.save(pl_module.state_dict(), partial)
+            partial.replace(self.folder / BEST)
+        self.rows.append(row)
+        self._validated = {}
+        self.seconds = time.perf_counter() - self._begin
+        names = ("train_loss", "validation_rmse", "validation_bias")
+        lines = [",".join(("epoch", *names))]
+        lines += [
+            ",".join([f"{row['epoch']:.0f}", *(f"{row[n]:.6g}" if n in row else "" for n in names)])
+            for row in self.rows
+        ]
+        (self.folder / "training.csv").write_text("\n".join(lines) + "\n")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows, "seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rows, self.seconds = state_dict["rows"], state_dict["seconds"]
+        log.info("going on after pass %d", len(self.rows))

@@ -1,0 +1,116 @@
+"""A cube larger than `trainer.memory_gib` is learned from in parts."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import xarray as xr
+from conftest import run_folder
+from test_models import filled, settings_of
+
+from sgdsm.box import Box
+from sgdsm.cube import ConfigError, target_of
+from sgdsm.data.parts import cut_parts, gib_of
+from sgdsm.evaluation.score import Scores
+from sgdsm.models.checkpoint import load_filler
+from sgdsm.sources.simulate import simulate
+from sgdsm.training import prepare
+
+SIZE = ["data.rows=24", "data.columns=30", "data.days=400"]
+WORDS = [*SIZE, "model.window_cells=12", "model.passes=6"]
+SMALL = "trainer.memory_gib=0.02"
+
+
+@pytest.fixture(scope="module")
+def task():
+    return prepare(settings_of("pconv3d", *WORDS, SMALL))
+
+
+def test_parts_tile_the_land_and_keep_to_chunks():
+    cube = simulate(rows=40, columns=60, days=100)
+    target_of(cube).encoding["preferred_chunks"] = {"time": 10, "lat": 8, "lon": 60}
+    for memory in (0.01, 0.03, 10.0):
+        boxes = cut_parts(cube, (32, 8), memory)
+        count = np.zeros(target_of(cube).shape, int)
+        for box in boxes:
+            count[box] += 1
+        assert (count[:, cube["land"].values] == 1).all()
+        assert max(gib_of(cube, count[box].size) for box in boxes) <= memory / 7
+    rows = {box.rows.stop - box.rows.start for box in cut_parts(cube, (32, 8), 0.2)}
+    assert rows <= {8, 16, 24, 32, 40}
+
+
+def test_a_window_that_does_not_fit_is_refused():
+    with pytest.raises(ConfigError, match=r"trainer.memory_gib=1e-05: a window of 32 days and 8 x 8 cells"):
+        cut_parts(simulate(rows=20, columns=20, days=50), (32, 8), 1e-5)
+
+
+def test_what_is_held_is_not_learned_from(task):
+    assert len(task.parts) > 1
+    held = np.zeros(target_of(task.whole).shape, bool)
+    for part in task.parts:
+        held |= mask_of(task.whole, part.cube)
+    roamed = [box for box in task.learned.boxes if held[box].any()]
+    assert not roamed
+    for part in task.parts:
+        hidden = [scenario.all_hidden for scenario in part.split.scenarios.values()]
+        assert not (part.split.base & np.logical_or.reduce(hidden)).any()
+
+
+def mask_of(cube: xr.Dataset, part: xr.Dataset) -> np.ndarray:
+    inside = [np.isin(cube[dim], part[dim]) for dim in target_of(cube).dims]
+    return inside[0][:, None, None] & inside[1][:, None] & inside[2]
+
+
+def test_passes_go_through_all_parts_and_depend_on_their_number_alone(task):
+    again = prepare(settings_of("pconv3d", *WORDS, SMALL))
+    starts = set()
+    for epoch in (3, 0, 1, 2):
+        one, two = task.learned.batches(epoch), again.learned.batches(epoch)
+        assert len(one) == len(two)
+        for a, b in zip(one[0], two[0], strict=True):
+            np.testing.assert_array_equal(a, b)
+        starts.add((one.scene.record.days[0], one.scene.record.values.sum()))
+    assert len(starts) == 4
+
+
+def test_a_part_without_values_gives_way(task):
+    cube = task.whole.copy()
+    values = cube["sm"].values.copy()
+    box: Box = task.learned.boxes[0]
+    values[box] = np.nan
+    learned = type(task.learned)(task.learned.held, [box], task.learned.read, 0)
+
+    def empty(_: Box) -> None:
+        raise ConfigError("no observed value")
+
+    learned.read = empty
+    found = {learned.batches(epoch).scene.record.values.sum() for epoch in range(6)}
+    assert found <= {data.scene.record.values.sum() for data in learned.held}
+
+
+def test_train_and_predict(run_command):
+    few = ["model.channels=4", "model.layers=1", "model.window_cells=12", "model.passes=2", "trainer.progress=false"]
+    code, out, err = run_command("train", "model=pconv3d", *SIZE, SMALL, *few)
+    assert code == 0, err
+    assert "learned from in" in err
+    folder = run_folder(out)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    parts = [folder / "evaluation" / "scores.nc", *(folder / "evaluation").glob("part_*/filled.nc")]
+    assert len(parts) > 1
+    assert metrics["classes"]["all"]["n"] == sum(metrics["protocol"]["hidden"].values())
+    assert Scores.load(parts[0]).table()["all"]["rmse"] == pytest.approx(metrics["classes"]["all"]["rmse"])
+    cube = simulate(rows=24, columns=30, days=60)
+    assert np.isfinite(
+        filled(cube, load_filler(folder / "model.ckpt"))["sm_filled"].values[:, cube["land"].values]
+    ).all()
+    assert run_command("evaluate", f"run={folder}")[0] == 0
+
+
+def test_blocks_need_the_whole_cube(run_command):
+    code, _, err = run_command("train", "model=pconv3d", *SIZE, "splits=blocks", SMALL)
+    assert code == 1
+    assert "trainer.memory_gib allows" in err
+    assert len(err.strip().splitlines()) == 1
