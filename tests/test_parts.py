@@ -112,5 +112,4 @@ def test_train_and_predict(run_command):
 def test_blocks_need_the_whole_cube(run_command):
     code, _, err = run_command("train", "model=pconv3d", *SIZE, "splits=blocks", SMALL)
     assert code == 1
-    assert "trainer.memory_gib allows" in err
-    assert len(err.strip().splitlines()) == 1
+    assert "trainer.memory_gib allows" in err.splitlines()[-1]

@@ -14,7 +14,8 @@ from sgdsm.data.batch import LONGEST_AGE
 from sgdsm.data.record import Names, day_numbers
 from sgdsm.data.scaling import CellStatistics, Climatology, Inputs, Prior
 
-PRIOR_VALUES, PRIOR_DAYS = 2**28, 24  # what is a large record, and how many of its days tell enough
+PRIOR_VALUES, PRIOR_DAYS = 2**28, 16  # what is a large record, and how many of its days tell enough
+GOLDEN = (5**0.5 - 1) / 2
 
 
 @dataclass
@@ -74,7 +75,8 @@ def prior_of(target: xr.DataArray, land: np.ndarray, variance: float) -> Prior:
     Raises CubeError where there is no value.
     """
     numbers = day_numbers(target["time"])
-    some = np.unique(np.linspace(0, len(numbers) - 1, PRIOR_DAYS).astype(int))
+    # never all in one season, however long the record
+    some = np.unique((np.arange(1, PRIOR_DAYS + 1) * GOLDEN % 1 * len(numbers)).astype(int))
     for chosen in (some, None) if target.size > PRIOR_VALUES else (None,):
         part = target if chosen is None else target.isel(time=chosen)
         count, total = (np.zeros(part.shape[0]) for _ in range(2))

@@ -23,6 +23,7 @@ from sgdsm.sources.orbit import Orbit
 
 KM_PER_DEGREE = 111.2
 SPIN_UP_DAYS = 120
+CHUNK_ROWS = 24  # of a store: objects of two MB
 SURFACE_MM, ROOT_MM = 80.0, 600.0
 FROST_K = 276.5  # of the daily mean: the night pass meets soil that is colder
 DYNAMIC = ("precipitation", "air_temperature", "shortwave_down", "surface_temperature")
@@ -152,10 +153,12 @@ def simulate_store(
                 }
                 part = _cube(world, arrays, time).assign_attrs({SETTINGS: json.dumps(settings)})
                 if first == 0:
-                    part.chunk(time=chunk).to_zarr(f"{path}.partial", mode="w", consolidated=False)
+                    part.chunk(time=chunk, lat=CHUNK_ROWS).to_zarr(f"{path}.partial", mode="w", consolidated=False)
                 else:
                     moving = part.drop_vars([n for n in part.variables if "time" not in part[n].dims])
-                    moving.chunk(time=chunk).to_zarr(f"{path}.partial", append_dim="time", consolidated=False)
+                    moving.chunk(time=chunk, lat=CHUNK_ROWS).to_zarr(
+                        f"{path}.partial", append_dim="time", consolidated=False
+                    )
                 block = []
         Path(f"{path}.partial").rename(path)
     opened = xr.open_zarr(path, chunks=None, consolidated=False)
