@@ -15,10 +15,11 @@ from sgdsm.data.record import Names, read_record
 from sgdsm.data.scaling import Inputs
 from sgdsm.inference.product import BOUNDS, NONE, PARTS
 from sgdsm.inference.stream import fill_cube, plan_slabs
-from sgdsm.inference.survey import Overview, prior_of, survey
+from sgdsm.inference.survey import Overview, Surveyor, prior_of, survey
 from sgdsm.inference.writers import MemoryOutput, NetcdfOutput, ZarrOutput, writer_for
 from sgdsm.models.base import GapFiller, Window
 from sgdsm.models.simple import Climatology
+from sgdsm.sources.simulate import simulate
 from sgdsm.windows import Axis
 
 QUIET = {"enable_progress_bar": False}
@@ -339,3 +340,30 @@ def test_zarr_of_something_else_is_left_alone(world, filler, tmp_path):
         file["x"] = 1
     with pytest.raises(ConfigError, match="another run"):
         fill_cube(world, filler, NetcdfOutput(tmp_path / "mine.nc"), trainer=QUIET)
+
+
+def test_of_a_large_record_some_values_tell_the_common_cycle(monkeypatch):
+    cube = simulate(rows=60, columns=40, days=731, resolution=0.5)
+    land = cube["land"].values
+    whole = prior_of(cube["sm"], land, 1.0)
+    monkeypatch.setattr("sgdsm.inference.survey.PRIOR_VALUES", 0)
+    some = prior_of(cube["sm"], land, 1.0)
+    assert abs(some.coefficients[0] - whole.coefficients[0]) < 0.05
+    empty = cube["sm"].where(False)
+    with pytest.raises(CubeError, match="no observed value"):
+        prior_of(empty, land, 1.0)
+    single = empty.copy()
+    single[5, 30, 20] = 0.2
+    assert prior_of(single, np.ones_like(land), 1.0).coefficients[0] == pytest.approx(0.2)
+
+
+def test_rows_looked_through_one_band_at_a_time_give_the_same(world, filler, monkeypatch):
+    whole = in_memory(world, filler)
+    seen = []
+    real = Surveyor._survey
+    monkeypatch.setattr(Surveyor, "_survey", lambda self, rows: (seen.append(rows), real(self, rows))[1])
+    parts = in_memory(world, filler, memory_gib=1e-6)
+    assert len(seen) > 1
+    assert len(seen) == len(set(map(str, seen)))
+    for name in whole:
+        np.testing.assert_allclose(parts[name], whole[name], atol=1e-6, err_msg=name)

@@ -14,7 +14,8 @@ from sgdsm.data.batch import LONGEST_AGE
 from sgdsm.data.record import Names, day_numbers
 from sgdsm.data.scaling import CellStatistics, Climatology, Inputs, Prior
 
-PRIOR_VALUES, PRIOR_DAYS = 2**28, 16  # what is a large record, and how many of its days tell enough
+PRIOR_VALUES = 2**28  # of a large record; how much of it tells enough:
+PRIOR_DAYS, PRIOR_STRIPES, STRIPE = 16, 6, 8  # days, stripes, rows in each
 GOLDEN = (5**0.5 - 1) / 2
 
 
@@ -70,25 +71,30 @@ class Surveyor:
 
 
 def prior_of(target: xr.DataArray, land: np.ndarray, variance: float) -> Prior:
-    """What the climatology of every cell is drawn to, from the values on land: all, or of a large record some days.
+    """What the climatology of every cell is drawn to, from the values on land: all, or of a large record some.
 
     Raises CubeError where there is no value.
     """
-    numbers = day_numbers(target["time"])
-    # never all in one season, however long the record
-    some = np.unique((np.arange(1, PRIOR_DAYS + 1) * GOLDEN % 1 * len(numbers)).astype(int))
-    for chosen in (some, None) if target.size > PRIOR_VALUES else (None,):
-        part = target if chosen is None else target.isel(time=chosen)
+    whole = [np.arange(length) for length in target.shape[:2]]
+    some = [_spread(target.shape[0], PRIOR_DAYS, 1), _spread(target.shape[1], PRIOR_STRIPES, STRIPE)]
+    for chosen, rows in (some, whole) if target.size > PRIOR_VALUES else (whole,):
+        part = target if len(chosen) == target.shape[0] else target[chosen, rows]
         count, total = (np.zeros(part.shape[0]) for _ in range(2))
         for days in time_chunks(part):
             values = np.asarray(part[days].values, np.float32)
             refuse_fill_values(target, values)
-            observed = np.isfinite(values) & land
+            observed = np.isfinite(values) & land[rows]
             count[days] = observed.sum((1, 2))
             total[days] = np.where(observed, values, 0).sum((1, 2), dtype=np.float64)
         if count.any():
-            return Prior.of(count, total, numbers if chosen is None else numbers[chosen], variance)
+            return Prior.of(count, total, day_numbers(target["time"])[chosen], variance)
     raise CubeError(f"target '{target.name}' has no observed value: there is no climatology to start from")
+
+
+def _spread(length: int, count: int, width: int) -> np.ndarray:
+    """Indices of some stretches of an axis, never in step with the seasons, however long it is."""
+    starts = (np.arange(1, count + 1) * GOLDEN % 1 * length).astype(int)
+    return np.unique(np.minimum(starts[:, None] + np.arange(width), length - 1))
 
 
 def survey(
