@@ -25,7 +25,8 @@ WRITABLE = ("s3", "gs")
 VERSIONS = ("size", "ETag", "etag", "Last-Modified", "LastModified", "updated")  # what tells versions of an object
 COPY = "`python -m sgdsm export FILE output=s3://...` copies what is made there to an object store"
 ANONYMOUS = {"s3": "FSSPEC_S3_ANON=true", "gs": "FSSPEC_GS_TOKEN=anon"}
-CHUNK, CHUNK_VALUES = 64, 2**22  # days or rows of a chunk; its values, 16 MiB of float32 before compression
+CHUNK = 64  # days and rows of a chunk
+LEAST_VALUES, MOST_VALUES = 2**20, 2**22  # in a chunk: 4 to 16 MiB of float32 before compression
 
 
 def open_dataset(path: str | Path) -> xr.Dataset:
@@ -175,20 +176,22 @@ def told(path: str | Path) -> Iterator[None]:
 
 
 def chunks(shape: tuple[int, int, int], days: int | None = None, rows: int | None = None) -> tuple[int, int, int]:
-    """Chunk of a variable (time, row, column) that makes objects of some MiB: about 64 days and rows.
+    """Chunk of a variable (time, row, column) that makes objects of some MiB: about 64 rows and days, more days where
+    there are few cells.
 
     days, rows: steps in which it is written (all columns at once), which are whole numbers of chunks; None: at once.
     """
-    time, row = _along(shape[0], days), _along(shape[1], rows)
-    parts = -(-shape[2] * time * row // CHUNK_VALUES)
+    row = _along(shape[1], rows, CHUNK)
+    time = _along(shape[0], days, max(CHUNK, LEAST_VALUES // (row * shape[2])))
+    parts = -(-shape[2] * time * row // MOST_VALUES)
     return time, row, -(-shape[2] // parts)
 
 
-def _along(length: int, step: int | None) -> int:
+def _along(length: int, step: int | None, wanted: int) -> int:
     if step is None:
-        return -(-length // -(-length // CHUNK))
+        return -(-length // -(-length // wanted))
     divisors = [d for d in range(1, step + 1) if step % d == 0]
-    return min(divisors, key=lambda d: max(d, CHUNK) / min(d, CHUNK))
+    return min(divisors, key=lambda d: max(d, wanted) / min(d, wanted))
 
 
 def _filesystem(path: str | Path) -> tuple[Any, str]:
@@ -209,4 +212,4 @@ def _reason(path: str | Path, error: Exception) -> str:
     refused = isinstance(error, PermissionError) or "credentials" in text.lower() or "Forbidden" in text
     if refused and scheme in ANONYMOUS:
         return f"{text}: set the credentials in the environment ({ANONYMOUS[scheme]} for a public bucket)"
-    return f"cannot be reached or read: {text}"
+    return f"cannot be read or written: {text}"

@@ -247,7 +247,7 @@ class ZarrOutput:
         group.create_array(
             self.DONE, shape=(count,), chunks=(1,), dtype="int8", fill_value=0, dimension_names=("slab",)
         )
-        group.attrs.put({**self.shape.attrs, PLAN: digest})
+        group.attrs.put({**{k: v for k, v in group.attrs.items() if k != self.BEGUN}, PLAN: digest})
 
     def _open_group(self) -> Any:
         import zarr

@@ -15,7 +15,7 @@ import xarray as xr
 from sgdsm.cube import ConfigError, CubeError, by_role, target_of, time_chunks
 from sgdsm.hdf5 import NetcdfWriter, require_space, with_places
 from sgdsm.sources.names import Reason
-from sgdsm.stores import CHUNK, UNFINISHED, chunks, is_remote, told, zarr_store
+from sgdsm.stores import UNFINISHED, chunks, is_remote, told, zarr_store
 
 SGD_SM_FILL = -32767
 OBSERVED = 1  # in `sm_source` of a filled file
@@ -28,6 +28,7 @@ LINES = "Frozen days are not estimated: there sm is on the line between the days
 NO_REASONS = "Nothing told which days were frozen: frozenmask is missing everywhere, sm is estimated on all days."
 FROZEN = (Reason.SNOW, Reason.FROZEN)  # ESA CCI has one flag for snow and temperatures below 0 degree
 BAND = 2**26  # values that are in memory at once
+VALUES_AT_ONCE = 2**24  # of a variable, as it is written to a Zarr store
 EXPORT = "export"  # who has not finished a store
 GROUP = {"target": "target", "flag": "target", "dynamic": "dynamic", "static": "static", "land": "static"}
 
@@ -82,7 +83,7 @@ def write_zarr(dataset: xr.Dataset, path: str | Path) -> None:
     here = not is_remote(path)
     store = zarr_store(f"{path}.partial" if here else path, write=True)
     per_day = max(int(np.prod(dataset[name].shape[1:])) for name in dataset.data_vars)
-    days = min(CHUNK, max(1, 2**24 // per_day))
+    days = max(1, VALUES_AT_ONCE // per_day)
     encoding = {str(name): _encoding(dataset[name], days) for name in dataset.variables}
     lazy = (
         dataset.drop_encoding()
@@ -94,7 +95,7 @@ def write_zarr(dataset: xr.Dataset, path: str | Path) -> None:
         # not in the specification yet, but what xarray looks for first
         warnings.filterwarnings("ignore", message="Consolidated metadata")
         lazy.to_zarr(store, mode="w", encoding=encoding, consolidated=False)
-        zarr.open_group(store, mode="r+", use_consolidated=False).attrs.put(dict(dataset.attrs))
+        zarr.open_group(store, mode="r+", use_consolidated=False).attrs.pop(UNFINISHED)
         zarr.consolidate_metadata(store)
     if here:
         Path(f"{path}.partial").replace(path)
@@ -107,7 +108,7 @@ def is_begun(path: str) -> bool:
     with told(path):
         try:
             found = zarr.open_group(zarr_store(path), mode="r", use_consolidated=False)
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):
             return False
         return found.attrs.get(UNFINISHED) == EXPORT
 
@@ -300,7 +301,7 @@ def _encoding(variable: xr.DataArray, days: int) -> dict[str, Any]:
     kept = ("dtype", "_FillValue", "scale_factor", "add_offset", "units", "calendar")
     found = {k: variable.encoding[k] for k in kept if k in variable.encoding}
     if variable.dims[:1] == ("time",) and variable.ndim == 3:
-        found["chunks"] = chunks(variable.shape, days=days)  # type: ignore[arg-type]
+        found["chunks"] = chunks(variable.shape, days if days < variable.shape[0] else None)  # type: ignore[arg-type]
     return found
 
 
