@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sgdsm.cube import ConfigError
+from sgdsm.stores import is_remote
 
 
 def is_first() -> bool:
@@ -21,9 +22,10 @@ def is_first() -> bool:
 def alone(output: str | Path) -> Iterator[None]:
     """Hold `OUTPUT.lock` while something is written there; ConfigError where another program does.
 
-    A program that was killed leaves the file, but no lock. The other processes of a run follow the first.
+    A program that was killed leaves the file, but no lock. The other processes of a run follow the first. An object
+    store has no locks.
     """
-    if not is_first():
+    if is_remote(output) or not is_first():
         yield
         return
     try:

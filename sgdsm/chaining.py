@@ -22,6 +22,7 @@ from sgdsm.cube import ConfigError, suggest
 from sgdsm.evaluation.signal import format_scores, score_file, score_run
 from sgdsm.planning import check_same, settings_of, train_once
 from sgdsm.runs import CONFIG, MODEL, Run, content_digest, file_digest
+from sgdsm.stores import local_only
 
 COMMANDS = ("train", "predict", "correct fit", "correct apply")
 OF_RUN, OF_FILE = {"run"}, {"filled", "truth", "variable", "where", "cycle"}
@@ -113,6 +114,7 @@ def _plan(steps: dict[str, Any], overrides: list[str], folder: Path, world: dict
         values = [word.partition("=")[2] for word in own]
         used = [file for text, file in made.items() if any(v == text or v.startswith(f"{text}/") for v in values)]
         planned.append(Step(name, command, settings, used))
+        local_only(f"{place}: output", settings.get("output") or "", "the steps of a chain build on its files")
         made |= {str(run.folder): run.model} if command == "train" else {settings["output"]: Path(settings["output"])}
     return planned
 

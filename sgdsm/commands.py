@@ -41,7 +41,7 @@ USAGE = """usage: python -m sgdsm COMMAND key=value ...
   correct   apply correction=FILE source=.. output=FILE   a cube with its target corrected
   describe  CUBE                                          what is in a cube, in words and a figure
   select    data=.. output=FOLDER [zone=NAME]             which covariates to give a filler
-  export    CUBE output=FILE.nc|FILE.h5|FOLDER            a cube or a filled file in another layout
+  export    CUBE output=FILE.nc|.h5|.zarr|FOLDER          a cube or a filled file in another layout
   download  product=P start=A end=B output=FOLDER         fetch a product's files, or say where to get them
 
 `python -m sgdsm COMMAND --help` lists the settings of a command."""

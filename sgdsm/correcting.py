@@ -17,6 +17,7 @@ from sgdsm.cube import ConfigError, CubeError, as_cube, by_role, log, open_datas
 from sgdsm.inference.writers import PLAN
 from sgdsm.prepare.layouts import write_netcdf
 from sgdsm.runs import content_digest
+from sgdsm.stores import local_only
 
 SUFFIXES = (".nc", ".zarr")
 SOURCE = "source_cube"  # the word is `source=`
@@ -85,6 +86,7 @@ def correct_apply(config: dict[str, Any]) -> None:
 
 
 def _output(config: dict[str, Any]) -> Path:
+    local_only("output", str(config["output"]))
     output = Path(str(config["output"]))
     if output.suffix not in SUFFIXES:
         raise ConfigError(f"output={output}: expected a name that ends in {' or '.join(SUFFIXES)}")

@@ -11,14 +11,17 @@ from __future__ import annotations
 import difflib
 import logging
 from collections.abc import Hashable, Iterator, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
 
-from sgdsm.hdf5 import open_hdf5
+from sgdsm.errors import ConfigError as ConfigError
+from sgdsm.errors import CubeError as CubeError
+from sgdsm.errors import SgdsmError as SgdsmError
+from sgdsm.stores import is_remote
+from sgdsm.stores import open_dataset as open_dataset
 
 log = logging.getLogger("sgdsm")
 
@@ -41,40 +44,6 @@ PER_DAY = {"mm h-1": 24.0, "mm/h": 24.0, "mm hr-1": 24.0, "kg m-2 s-1": 86400.0,
 PER_DAY |= {"mm d-1": 1.0, "mm day-1": 1.0, "mm/day": 1.0, "mm": 1.0, "kg m-2": 1.0, "m": 1000.0}
 
 
-class SgdsmError(Exception):
-    """What a user can mend: its text is one line with what was found and what was expected."""
-
-
-class CubeError(SgdsmError):
-    """The data are not what a cube must be."""
-
-
-class ConfigError(SgdsmError):
-    """A configuration or a command line that cannot work."""
-
-
-def open_dataset(path: str | Path) -> xr.Dataset:
-    """Open a NetCDF (.nc, .nc4), Zarr (.zarr) or HDF5 (.h5, .hdf5) file lazily.
-
-    Raises CubeError where the file is missing, truncated or of another kind.
-    """
-    path = Path(path)
-    if not path.exists():
-        raise CubeError(f"{path}: no such file (looked in {path.absolute().parent})")
-    suffix = path.suffix.lower()
-    if suffix not in {".nc", ".nc4", ".cdf", ".zarr", ".h5", ".hdf5"}:
-        raise CubeError(f"{path}: expected a file ending in .nc, .nc4, .zarr, .h5 or .hdf5, found '{suffix}'")
-    try:
-        if suffix == ".zarr":
-            return xr.open_zarr(path, chunks=None, consolidated=False)
-        if suffix in {".h5", ".hdf5"} or find_spec("netCDF4") is None:
-            return open_hdf5(path)
-        return xr.open_dataset(path)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise CubeError(f"{path}: cannot be read as {suffix} (truncated, or not such a file): {reason}") from error
-
-
 def open_cube(
     path: str,
     target: str,
@@ -93,7 +62,7 @@ def open_cube(
 
     if_absent: what to say where there is no such file.
     """
-    if if_absent and not Path(path).exists():
+    if if_absent and not is_remote(path) and not Path(path).exists():
         raise CubeError(f"{path}: no such file: {if_absent}")
     dataset = open_dataset(path)
     roles = (target, dynamic, static, flag, land, precipitation)

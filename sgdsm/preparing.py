@@ -9,7 +9,7 @@ import xarray as xr
 
 from sgdsm.build import TARGET, build, check_spec, fits
 from sgdsm.cube import ConfigError, CubeError, by_role, log, open_dataset
-from sgdsm.prepare.store import UNFINISHED
+from sgdsm.stores import check_url, is_remote, is_there, local_only
 
 PREPARED = "sgdsm.prepare.prepared.open_prepared"
 
@@ -30,6 +30,7 @@ def prepare(config: dict[str, Any]) -> None:
     if config["on_bad_file"] not in ("fail", "skip"):
         raise ConfigError(f"on_bad_file={config['on_bad_file']!r}: expected fail or skip")
     recipe: Recipe = build(data["recipe"], Recipe)
+    local_only("data.path", data["path"])
     output = Path(data["path"])
     if output.suffix != ".zarr":
         raise ConfigError(f"data.path={output}: expected a name ending in .zarr; `export` writes it as .nc or .h5")
@@ -47,10 +48,8 @@ def describe(config: dict[str, Any]) -> None:
     from sgdsm.prepare.describe import coverage, figure
     from sgdsm.prepare.describe import describe as lines
 
-    path = Path(str(config["cube"]))
+    path = str(config["cube"])
     cube = open_dataset(path)
-    if UNFINISHED in cube.attrs:
-        raise CubeError(f"{path} is not finished: go on with `python -m sgdsm prepare` and the same words")
     for role in ("target", "land"):
         if len(by_role(cube, role)) != 1:
             raise CubeError(
@@ -58,30 +57,47 @@ def describe(config: dict[str, Any]) -> None:
             )
     found = coverage(cube)
     print(lines(cube, found))
-    picture = Path(config["figure"] or f"{path}.png")
+    # of a cube elsewhere, the figure lies here
+    picture = Path(config["figure"] or f"{path.rstrip('/').rpartition('/')[2] if is_remote(path) else path}.png")
     print(f"figure: {figure(cube, found, picture)}")
 
 
 def export(config: dict[str, Any]) -> None:
     """Write a cube or a filled file in another layout."""
-    from sgdsm.prepare.layouts import DAILY, LAYOUTS, layout_of
+    from sgdsm.prepare.layouts import LAYOUTS, layout_of
 
-    output = Path(str(config["output"]))
-    layout = layout_of(str(output), config["layout"])
+    named = str(config["output"])
+    layout = layout_of(named, config["layout"])
     reasons = config["reasons"]
     if reasons is not None and layout != "cci_gapfilled":
         raise ConfigError(f"reasons={reasons}: only layout=cci_gapfilled has a use for it, found layout={layout}")
-    if output.exists() and layout not in DAILY:
-        raise ConfigError(f"output={output} exists: remove it, or choose another")
-    if not output.absolute().parent.is_dir():
-        raise ConfigError(f"output={output}: there is no folder {output.absolute().parent}")
+    output: Any = _output(named, layout)
     dataset = open_dataset(str(config["cube"]))
     if reasons is not None:
         dataset["sm_reason"] = _reasons(Path(str(reasons)), dataset)
     LAYOUTS[layout](dataset, output)
     if layout == "sgd_sm":
         log.info("rounded to whole percent, with the names of SGD-SM's files and variables")
-    print(f"written: {output}")
+    print(f"written: {named}")
+
+
+def _output(named: str, layout: str) -> str | Path:
+    """Where `export` writes; ConfigError where something is there, or nothing can be."""
+    from sgdsm.prepare.layouts import DAILY, is_begun
+
+    if is_remote(named):
+        if layout != "zarr":
+            raise ConfigError(f"output={named}: expected a Zarr store, ending in .zarr, or a name on this machine")
+        check_url(named, write=True)
+        if is_there(named) and not is_begun(named):
+            raise ConfigError(f"output={named} exists: remove it, or choose another")
+        return named
+    output = Path(named)
+    if output.exists() and layout not in DAILY:
+        raise ConfigError(f"output={output} exists: remove it, or choose another")
+    if not output.absolute().parent.is_dir():
+        raise ConfigError(f"output={output}: there is no folder {output.absolute().parent}")
+    return output
 
 
 def _reasons(path: Path, filled: xr.Dataset) -> xr.DataArray:

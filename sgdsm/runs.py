@@ -23,6 +23,7 @@ from sgdsm.cube import ConfigError, by_role, open_dataset, target_of
 from sgdsm.data.splits import Split
 from sgdsm.evaluation.protocol import protocol_record, scored_split
 from sgdsm.inference.writers import PLAN
+from sgdsm.stores import is_remote, stamp
 
 SCORED = ("target", "land")  # the roles that a score depends on
 LARGE = 2**28  # values of the target
@@ -145,8 +146,10 @@ def protocol_of(
 def only_open(data: dict[str, Any]) -> None:
     """Raise ConfigError where the data settings of a run would make a file: they may be a stranger's, who names it."""
     path = data.get("path")
-    # open_cube never writes, and says what it misses
-    if path is not None and not Path(path).exists() and data[TARGET] != "sgdsm.cube.open_cube":
+    # open_cube never writes, and says what it misses; nothing is ever made at a URL
+    if path is None or is_remote(path):
+        return
+    if not Path(path).exists() and data[TARGET] != "sgdsm.cube.open_cube":
         raise ConfigError(f"data.path={path}: no such file; the data of a run are opened, never made")
 
 
@@ -173,7 +176,9 @@ def fingerprint(
 
 
 def file_stamp(path: str | Path | None) -> str:
-    """Size and time of change of a file, or of all files of a store; '' for none."""
+    """Size and time of change of a file, or of all files of a store, or what a URL has instead; '' for none."""
+    if path is not None and is_remote(path):
+        return stamp(str(path))
     if path is None or not Path(path).exists():
         return ""
     path = Path(path)

@@ -10,7 +10,8 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "sgdsm"
 # each may import from itself and from what stands before it
 ORDER = [
-    {"hdf5"},
+    {"hdf5", "errors"},
+    {"stores"},
     {"cube"},
     {"box", "alone"},
     {"windows", "statistics", "correlation"},
@@ -35,6 +36,8 @@ ORDER = [
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 CORE_PARTS = {
     "hdf5",
+    "errors",
+    "stores",
     "cube",
     "correlation",
     "box",

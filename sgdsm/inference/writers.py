@@ -21,6 +21,7 @@ from sgdsm.cube import ConfigError
 from sgdsm.hdf5 import NetcdfWriter, require_space, with_places
 from sgdsm.inference.product import Layout
 from sgdsm.inference.stream import Writer
+from sgdsm.stores import check_url, chunks, is_remote, is_there, told, zarr_store
 
 PLAN = "sgdsm_plan"
 
@@ -28,8 +29,13 @@ PLAN = "sgdsm_plan"
 def writer_for(path: str | Path) -> Writer:
     """A writer for a path that ends in .nc or .zarr; '{year}' in a .nc name makes one file a year.
 
-    Raises ConfigError for any other ending and where the folder is missing.
+    Raises ConfigError for any other ending and where the folder or the bucket is missing, CubeError for an object
+    store that cannot be reached.
     """
+    if is_remote(path):
+        check_url(str(path), write=True)
+        is_there(path)  # a wrong bucket and lacking credentials are told before anything is read
+        return ZarrOutput(path)
     path = Path(path)
     if path.suffix not in (".nc", ".zarr"):
         raise ConfigError(f"output={path}: expected a name ending in .nc or .zarr")
@@ -159,100 +165,107 @@ class NetcdfOutput:
 
 
 class ZarrOutput:
-    """A Zarr store, written region by region; the array `finished_slabs` is there until the end."""
+    """A Zarr store, here or on an object store, written region by region.
+
+    Nothing is renamed, for an object store cannot: the attribute that names the plan comes when all arrays are there,
+    and the array `finished_slabs` goes when all slabs are.
+    """
 
     DONE = "finished_slabs"
+    BEGUN = "sgdsm_begun"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str | Path) -> None:
         self.path = path
 
     def begin(self, shape: Layout, plan: dict[str, Any]) -> set[int]:
-        import zarr
-
-        self.follow(shape, plan)
         digest = _digest(plan)
-        self.complete = False
         count = len(plan["slabs"])
-        if self.path.exists():
-            group = self._open_group()
-            if group is None or group.attrs.get(PLAN) != digest:
-                raise ConfigError(
-                    f"{self.path} exists and is of another run or of other data: remove it, or choose another output"
-                )
-            self.complete = self.DONE not in group
-            return set(range(count)) if self.complete else set(np.flatnonzero(group[self.DONE][:]).tolist())
-        # made beside it and renamed: a store that is there has all its arrays
-        partial = Path(f"{self.path}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        self._template(partial, plan, digest)
-        group = zarr.open_group(partial, mode="r+")
-        group.create_array(
-            self.DONE, shape=(count,), chunks=(1,), dtype="int8", fill_value=0, dimension_names=("slab",)
-        )
-        partial.replace(self.path)
+        self.complete = False
+        with told(self.path):
+            self.follow(shape, plan)
+            if is_there(self.path):
+                found = self._attrs()
+                if found.get(PLAN) == digest:
+                    group = self._open_group()
+                    self.complete = self.DONE not in group
+                    return set(range(count)) if self.complete else set(np.flatnonzero(group[self.DONE][:]).tolist())
+                # where it was interrupted before all arrays were there, it is made anew
+                if found.get(self.BEGUN) != digest:
+                    raise ConfigError(
+                        f"{self.path} exists and is of another run or of other data: remove it, "
+                        "or choose another output"
+                    )
+            self._make(count, digest)
         return set()
 
     def follow(self, shape: Layout, plan: dict[str, Any]) -> None:
         self.shape, self.slabs = shape, plan["slabs"]
+        self.store = zarr_store(self.path, write=True)
 
     def write(self, slab: int, values: dict[str, np.ndarray]) -> None:
-        dims = next(iter(self.shape.variables.values()))[0]
-        block = xr.Dataset({name: (dims, array) for name, array in values.items()})
-        block = block.assign({n: v.assign_attrs(_no_fill(self.shape.variables[n][2])) for n, v in block.items()})  # type: ignore[index]
         days, rows = self.slabs[slab]
-        region = {dims[0]: slice(*days), dims[1]: slice(*rows), dims[2]: slice(None)}
-        block.to_zarr(self.path, region=region, consolidated=False)
-        group = self._open_group()
-        assert group is not None
-        group[self.DONE][slab] = 1
+        with told(self.path):
+            group = self._open_group()
+            for name, block in values.items():
+                group[name][slice(*days), slice(*rows)] = block
+            group[self.DONE][slab] = 1
 
     def finish(self, land: np.ndarray) -> None:
         import zarr
 
-        if self.complete:
-            return
-        group = self._open_group()
-        assert group is not None
-        group["land"][:] = land.astype(np.int8)
-        del group[self.DONE]
-        with warnings.catch_warnings():
+        with told(self.path), warnings.catch_warnings():
             # not in the specification yet, but what xarray looks for first
             warnings.filterwarnings("ignore", message="Consolidated metadata")
-            zarr.consolidate_metadata(self.path)
+            group = self._open_group()
+            if not self.complete:
+                group["land"][:] = land.astype(np.int8)
+                del group[self.DONE]
+            # also of one that was interrupted just before
+            if zarr.open_group(self.store, mode="r").metadata.consolidated_metadata is None:
+                zarr.consolidate_metadata(self.store)
 
-    def _template(self, path: Path, plan: dict[str, Any], digest: str) -> None:
+    def _make(self, count: int, digest: str) -> None:
         import dask.array
+        import zarr
 
+        zarr.create_group(self.store, attributes={self.BEGUN: digest}, overwrite=True)
         sizes = {dim: len(values) for dim, (values, _) in self.shape.coords.items()}
-        days, rows = ([s[k] for s in plan["slabs"]] for k in (0, 1))
-        chunk = {dim: _chunk(edges, sizes[dim]) for dim, edges in zip(sizes, (days, rows), strict=False)}
+        days, rows = (_step([s[k] for s in self.slabs], n) for k, n in zip((0, 1), sizes.values(), strict=False))
+        chunk = dict(zip(sizes, chunks(tuple(sizes.values()), days, rows), strict=True))  # type: ignore[arg-type]
         variables, encoding = {}, {}
         for name, (dims, dtype, attrs) in self.shape.variables.items():
-            chunks = tuple(chunk.get(d, sizes[d]) for d in dims)
             fill = attrs.get("_FillValue", 0)
-            data = dask.array.full([sizes[d] for d in dims], fill, dtype=dtype, chunks=chunks)
+            pieces = tuple(chunk[d] for d in dims)
+            data = dask.array.full([sizes[d] for d in dims], fill, dtype=dtype, chunks=pieces)
             variables[name] = xr.Variable(dims, data, _no_fill(attrs))
-            encoding[name] = {"chunks": chunks, "_FillValue": attrs.get("_FillValue")}
+            encoding[name] = {"chunks": pieces, "_FillValue": attrs.get("_FillValue")}
         coords = _coords(self.shape)
         encoding |= {dim: {"_FillValue": None} for dim in coords}
-        dataset = xr.Dataset(variables, coords, {**self.shape.attrs, PLAN: digest})
-        dataset.to_zarr(path, mode="w", compute=False, encoding=encoding, consolidated=False)
+        dataset = xr.Dataset(variables, coords, {**self.shape.attrs, self.BEGUN: digest})
+        dataset.to_zarr(self.store, mode="a", compute=False, encoding=encoding, consolidated=False)
+        group = self._open_group()
+        group.create_array(
+            self.DONE, shape=(count,), chunks=(1,), dtype="int8", fill_value=0, dimension_names=("slab",)
+        )
+        group.attrs.put({**{k: v for k, v in group.attrs.items() if k != self.BEGUN}, PLAN: digest})
 
     def _open_group(self) -> Any:
         import zarr
 
+        return zarr.open_group(self.store, mode="r+", use_consolidated=False)
+
+    def _attrs(self) -> dict[str, Any]:
+        """Attributes of what is there; none of what is no such store."""
         try:
-            return zarr.open_group(self.path, mode="r+")
+            return dict(self._open_group().attrs)
         except (FileNotFoundError, ValueError, KeyError):
-            return None
+            return {}
 
 
-def _chunk(edges: list[list[int]], length: int) -> int:
-    """A chunk length that slabs are multiples of, at most 64 where there are several."""
+def _step(edges: list[list[int]], length: int) -> int | None:
+    """The step of the slabs along an axis; None where there is only one."""
     step = max(end - begin for begin, end in edges)
-    if step >= length:
-        return min(length, 64)
-    return max(d for d in range(1, 65) if step % d == 0)
+    return None if step >= length else step
 
 
 def _dataset(shape: Layout, arrays: dict[str, np.ndarray]) -> xr.Dataset:

@@ -4,6 +4,7 @@ CCI's gap-filled product."""
 from __future__ import annotations
 
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import xarray as xr
 from sgdsm.cube import ConfigError, CubeError, by_role, target_of, time_chunks
 from sgdsm.hdf5 import NetcdfWriter, require_space, with_places
 from sgdsm.sources.names import Reason
+from sgdsm.stores import UNFINISHED, chunks, is_remote, told, zarr_store
 
 SGD_SM_FILL = -32767
 OBSERVED = 1  # in `sm_source` of a filled file
@@ -26,6 +28,8 @@ LINES = "Frozen days are not estimated: there sm is on the line between the days
 NO_REASONS = "Nothing told which days were frozen: frozenmask is missing everywhere, sm is estimated on all days."
 FROZEN = (Reason.SNOW, Reason.FROZEN)  # ESA CCI has one flag for snow and temperatures below 0 degree
 BAND = 2**26  # values that are in memory at once
+VALUES_AT_ONCE = 2**24  # of a variable, as it is written to a Zarr store
+EXPORT = "export"  # who has not finished a store
 GROUP = {"target": "target", "flag": "target", "dynamic": "dynamic", "static": "static", "land": "static"}
 
 
@@ -68,6 +72,45 @@ def write_hdf5(dataset: xr.Dataset, path: Path) -> None:
                 require_space(partial, values.nbytes)
                 array[region] = values
     partial.replace(path)
+
+
+def write_zarr(dataset: xr.Dataset, path: str | Path) -> None:
+    """A Zarr store, here or on an object store, written some days at a time; until its end it says that it is not
+    finished."""
+    import dask
+    import zarr
+
+    here = not is_remote(path)
+    store = zarr_store(f"{path}.partial" if here else path, write=True)
+    per_day = max(int(np.prod(dataset[name].shape[1:])) for name in dataset.data_vars)
+    days = max(1, VALUES_AT_ONCE // per_day)
+    encoding = {str(name): _encoding(dataset[name], days) for name in dataset.variables}
+    lazy = (
+        dataset.drop_encoding()
+        .assign_attrs({UNFINISHED: EXPORT})
+        .chunk(dict.fromkeys({"time"} & {*dataset.dims}, days))
+    )
+    # one block of days after another: memory stays bounded
+    with told(path), warnings.catch_warnings(), dask.config.set(scheduler="synchronous"):
+        # not in the specification yet, but what xarray looks for first
+        warnings.filterwarnings("ignore", message="Consolidated metadata")
+        lazy.to_zarr(store, mode="w", encoding=encoding, consolidated=False)
+        zarr.open_group(store, mode="r+", use_consolidated=False).attrs.pop(UNFINISHED)
+        zarr.consolidate_metadata(store)
+    if here:
+        Path(f"{path}.partial").replace(path)
+
+
+def is_begun(path: str) -> bool:
+    """Whether a store at a URL is one that `write_zarr` has not finished."""
+    import zarr
+
+    with told(path):
+        try:
+            found = zarr.open_group(zarr_store(path), mode="r", use_consolidated=False)
+        except (FileNotFoundError, ValueError):
+            return False
+        return found.attrs.get(UNFINISHED) == EXPORT
 
 
 def write_sgd_sm(dataset: xr.Dataset, folder: Path) -> int:
@@ -165,17 +208,23 @@ def write_cci_gapfilled(dataset: xr.Dataset, folder: Path) -> int:
     return len(dates)
 
 
-LAYOUTS = {"netcdf": write_netcdf, "hdf5": write_hdf5, "sgd_sm": write_sgd_sm, "cci_gapfilled": write_cci_gapfilled}
+LAYOUTS = {
+    "zarr": write_zarr,
+    "netcdf": write_netcdf,
+    "hdf5": write_hdf5,
+    "sgd_sm": write_sgd_sm,
+    "cci_gapfilled": write_cci_gapfilled,
+}
 DAILY = ("sgd_sm", "cci_gapfilled")  # a folder of files
 
 
 def layout_of(output: str, layout: str | None) -> str:
     """The layout that is asked for, or that an output's ending tells; ConfigError where neither does."""
-    told = {".nc": "netcdf", ".h5": "hdf5", ".hdf5": "hdf5"}.get(Path(output).suffix)
+    told = {".zarr": "zarr", ".nc": "netcdf", ".h5": "hdf5", ".hdf5": "hdf5"}.get(Path(output).suffix)
     chosen = layout or told
     if chosen not in LAYOUTS:
         raise ConfigError(
-            f"layout={layout}, output={output}: expected layout= {', '.join(LAYOUTS)}, or an output .nc or .h5"
+            f"layout={layout}, output={output}: expected layout= {', '.join(LAYOUTS)}, or an output .nc, .h5 or .zarr"
         )
     if layout is not None and told not in (None, layout):
         raise ConfigError(f"output={output} ends like {told}, but layout={layout}")
@@ -245,6 +294,15 @@ def _parts(dataset: xr.Dataset) -> tuple[dict[str, Any], dict[str, Any]]:
         variables[str(name)] = variable.dims, dtype, attrs
     places = {str(n): c for n, c in dataset.coords.items() if n not in dataset.dims and c.dtype.kind in "fiu"}
     return coords, with_places(variables, {n: (c.dims, c.values, c.attrs) for n, c in places.items()})
+
+
+def _encoding(variable: xr.DataArray, days: int) -> dict[str, Any]:
+    """How a variable is kept in Zarr: its values as in the file that it comes from, chunks as suit object stores."""
+    kept = ("dtype", "_FillValue", "scale_factor", "add_offset", "units", "calendar")
+    found = {k: variable.encoding[k] for k in kept if k in variable.encoding}
+    if variable.dims[:1] == ("time",) and variable.ndim == 3:
+        found["chunks"] = chunks(variable.shape, days if days < variable.shape[0] else None)  # type: ignore[arg-type]
+    return found
 
 
 def _attrs(dataset: xr.Dataset) -> dict[str, Any]:

@@ -9,7 +9,8 @@ import xarray as xr
 
 from sgdsm.cube import CubeError, as_cube, by_role, open_dataset, uncertainty_of
 from sgdsm.prepare.recipe import Recipe
-from sgdsm.prepare.store import PLAN, UNFINISHED
+from sgdsm.prepare.store import PLAN
+from sgdsm.stores import is_remote
 
 
 def open_prepared(path: str, recipe: Recipe | None = None, repeat_cycle_days: int | None = None) -> xr.Dataset:
@@ -19,11 +20,9 @@ def open_prepared(path: str, recipe: Recipe | None = None, repeat_cycle_days: in
 
     Raises CubeError where there is no such cube, or one of another recipe.
     """
-    if recipe is not None and not Path(path).exists():
+    if recipe is not None and not is_remote(path) and not Path(path).exists():
         raise CubeError(f"{path}: no such cube yet: make it with `python -m sgdsm prepare` and the same data= words")
     dataset = open_dataset(path)
-    if UNFINISHED in dataset.attrs:
-        raise CubeError(f"{path} is not finished: go on with `python -m sgdsm prepare` and the same data= words")
     targets = by_role(dataset, "target")
     if len(targets) != 1:
         raise CubeError(

@@ -14,12 +14,11 @@ import numpy as np
 import xarray as xr
 
 from sgdsm.cube import ConfigError
+from sgdsm.stores import UNFINISHED, chunks
 
 PLAN = "sgdsm_recipe"
-UNFINISHED = "sgdsm_unfinished"
 BLOCK = "sgdsm_block_days"
 FIRST_STAGE = "maps"
-CHUNK_ROWS, CHUNK_COLUMNS = 256, 512
 
 
 @dataclass
@@ -179,10 +178,9 @@ class Store:
         return self.notes / f"{stage}-{block:05d}.json"
 
     def _chunks(self, variable: xr.DataArray) -> tuple[int, ...]:
-        most = {"time": self.block_days}
-        sizes = variable.sizes.items()
-        columns = variable.dims[-1]
-        return tuple(most.get(str(d), min(n, CHUNK_COLUMNS if d == columns else CHUNK_ROWS)) for d, n in sizes)
+        rows, columns = variable.shape[-2:]
+        found = chunks((self.block_days, rows, columns), days=self.block_days)
+        return found if "time" in variable.dims else found[1:]
 
 
 def _attrs(path: Path) -> dict[str, Any]:

@@ -20,6 +20,7 @@ import xarray as xr
 from sgdsm.cube import ConfigError, as_cube, open_cube, open_dataset
 from sgdsm.sources.emission import AMSR, SMOS, Sensors, described
 from sgdsm.sources.orbit import Orbit
+from sgdsm.stores import local_only
 
 KM_PER_DEGREE = 111.2
 SPIN_UP_DAYS = 120
@@ -340,6 +341,7 @@ def _cube(world: World, arrays: dict[str, Any], time: Any) -> xr.Dataset:
 
 def is_made(path: str, suffix: str, settings: dict[str, Any]) -> bool:
     """Whether the file of a world is there; ConfigError where its name or its settings are not as they should be."""
+    local_only("data.path", path, "the built-in worlds are made there")
     if Path(path).suffix != suffix:
         raise ConfigError(f"data.path={path}: expected a name that ends in {suffix}")
     if not Path(path).exists():

@@ -1,0 +1,215 @@
+"""Opening files, and Zarr stores here, on object stores (s3://, gs://) and on web servers (https://), by fsspec.
+
+Endpoint and credentials come from the environment, as the providers' own tools read them, and never from a
+configuration, which may be a stranger's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from sgdsm.errors import ConfigError, CubeError, SgdsmError
+from sgdsm.hdf5 import open_hdf5
+
+UNFINISHED = "sgdsm_unfinished"  # attribute of a store that is being made
+EXTRAS = {"s3": "s3", "gs": "gcs", "https": "https", "http": "https"}  # what `pip install` must add for each
+WRITABLE = ("s3", "gs")
+VERSIONS = ("size", "ETag", "etag", "Last-Modified", "LastModified", "updated")  # what tells versions of an object
+COPY = "`python -m sgdsm export FILE output=s3://...` copies what is made there to an object store"
+ANONYMOUS = {"s3": "FSSPEC_S3_ANON=true", "gs": "FSSPEC_GS_TOKEN=anon"}
+CHUNK = 64  # days and rows of a chunk
+LEAST_VALUES, MOST_VALUES = 2**20, 2**22  # in a chunk: 4 to 16 MiB of float32 before compression
+
+
+def open_dataset(path: str | Path) -> xr.Dataset:
+    """Open a NetCDF (.nc, .nc4), Zarr (.zarr) or HDF5 (.h5, .hdf5) file, or a Zarr store at a URL, lazily.
+
+    Raises CubeError where the file is missing, not finished, truncated or of another kind, ConfigError for a URL that
+    cannot be read here.
+    """
+    dataset = _open_remote(str(path)) if is_remote(path) else _open_local(Path(path))
+    if UNFINISHED in dataset.attrs:
+        raise CubeError(
+            f"{path} is not finished: go on with `python -m sgdsm prepare` (or `export`) and the same words"
+        )
+    return dataset
+
+
+def _open_local(path: Path) -> xr.Dataset:
+    if not path.exists():
+        raise CubeError(f"{path}: no such file (looked in {path.absolute().parent})")
+    suffix = path.suffix.lower()
+    if suffix not in {".nc", ".nc4", ".cdf", ".zarr", ".h5", ".hdf5"}:
+        raise CubeError(f"{path}: expected a file ending in .nc, .nc4, .zarr, .h5 or .hdf5, found '{suffix}'")
+    try:
+        if suffix == ".zarr":
+            return xr.open_zarr(path, chunks=None, consolidated=False)
+        if suffix in {".h5", ".hdf5"} or find_spec("netCDF4") is None:
+            return open_hdf5(path)
+        return xr.open_dataset(path)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CubeError(f"{path}: cannot be read as {suffix} (truncated, or not such a file): {reason}") from error
+
+
+def _open_remote(path: str) -> xr.Dataset:
+    store = zarr_store(path)
+    lists = scheme_of(path) in WRITABLE
+    if lists and not is_there(path):
+        raise CubeError(f"{path}: there is no such store")
+    try:
+        with told(path), warnings.catch_warnings():
+            # of stores without consolidated metadata, which are slower to open
+            warnings.simplefilter("ignore", RuntimeWarning)
+            # a web server cannot list what it has: there the metadata must be in one place
+            return xr.open_zarr(store, chunks=None, consolidated=None if lists else True)
+    except CubeError as error:
+        if lists or not isinstance(error.__cause__, (FileNotFoundError, KeyError, ValueError)):
+            raise
+        raise CubeError(
+            f"{path}: there is no Zarr store with consolidated metadata, which https:// needs "
+            "(zarr.consolidate_metadata makes it)"
+        ) from error
+
+
+def is_remote(path: str | Path) -> bool:
+    """Whether a path is a URL."""
+    return "://" in str(path)
+
+
+def local_only(key: str, path: str | Path, why: str = COPY) -> None:
+    """Raise ConfigError for a URL where only files of this machine will do."""
+    if is_remote(path):
+        raise ConfigError(f"{key}={path}: expected a file on this machine: {why}")
+
+
+def check_url(path: str, write: bool = False) -> None:
+    """Raise ConfigError for a URL of another kind than is read, or written, here."""
+    scheme = scheme_of(path)
+    known = WRITABLE if write else tuple(EXTRAS)
+    # fsspec would follow a chain of URLs to files of this machine
+    if scheme not in known or "::" in path:
+        expected = ", ".join(f"{name}://" for name in known)
+        raise ConfigError(f"{path}: cannot be {'written' if write else 'read'}; expected {expected} or a local file")
+    if not path.rstrip("/").endswith(".zarr"):
+        raise ConfigError(f"{path}: expected a Zarr store, ending in .zarr; other files must be on this machine")
+
+
+def scheme_of(path: str | Path) -> str:
+    """What stands before :// in a URL."""
+    return str(path).partition("://")[0]
+
+
+def zarr_store(path: str | Path, write: bool = False) -> Any:
+    """What zarr and xarray open: a local path as it is, a URL as zarr's own FsspecStore.
+
+    Raises ConfigError for other URLs and where a package is missing.
+    """
+    if not is_remote(path):
+        return path
+    check_url(str(path), write)
+    from zarr.storage import FsspecStore
+
+    with told(path):
+        # listings are not kept: other processes write there too
+        return FsspecStore.from_url(str(path).rstrip("/"), {"use_listings_cache": False}, read_only=not write)
+
+
+def is_there(path: str | Path) -> bool:
+    """Whether something lies at a path; an empty folder is nothing.
+
+    Raises CubeError where the store cannot be reached, ConfigError where it has no such bucket.
+    """
+    if not is_remote(path):
+        return Path(path).is_file() or any(Path(path).glob("*"))
+    with told(path):
+        files, key = _filesystem(path)
+        try:
+            files.info(key)
+            return True
+        except FileNotFoundError:
+            pass
+        bucket = key.partition("/")[0]
+        try:
+            files.info(bucket)
+        except FileNotFoundError as error:
+            raise ConfigError(f"{path}: there is no bucket '{bucket}'") from error
+        except OSError:
+            pass  # who may write objects may not look at the bucket
+    return False
+
+
+def stamp(path: str) -> str:
+    """Digest of the sizes and versions of all objects of a store; of its metadata where they cannot be listed."""
+    with told(path):
+        files, key = _filesystem(path)
+        if scheme_of(path) in WRITABLE:
+            found = files.find(key, detail=True)
+        else:
+            found = {name: files.info(f"{key}/{name}") for name in _metadata_of(files, key)}
+    lines = [f"{name} {[str(found[name].get(k)) for k in VERSIONS]}" for name in sorted(found)]
+    return f"{len(found)} {hashlib.sha256(chr(10).join(lines).encode()).hexdigest()[:16]}"
+
+
+@contextmanager
+def told(path: str | Path) -> Iterator[None]:
+    """What a store at a URL answers, as CubeError in one line; ConfigError where a package is missing."""
+    try:
+        yield
+    except SgdsmError:
+        raise
+    except Exception as error:  # every store has errors of its own kind
+        if not is_remote(path):
+            raise
+        scheme = scheme_of(path)
+        if isinstance(error, ImportError):
+            raise ConfigError(f"{path}: {scheme}:// needs more: pip install 'sgdsm[{EXTRAS[scheme]}]'") from error
+        raise CubeError(f"{path}: {_reason(path, error)}") from error
+
+
+def chunks(shape: tuple[int, int, int], days: int | None = None, rows: int | None = None) -> tuple[int, int, int]:
+    """Chunk of a variable (time, row, column) that makes objects of some MiB: about 64 rows and days, more days where
+    there are few cells.
+
+    days, rows: steps in which it is written (all columns at once), which are whole numbers of chunks; None: at once.
+    """
+    row = _along(shape[1], rows, CHUNK)
+    time = _along(shape[0], days, max(CHUNK, LEAST_VALUES // (row * shape[2])))
+    parts = -(-shape[2] * time * row // MOST_VALUES)
+    return time, row, -(-shape[2] // parts)
+
+
+def _along(length: int, step: int | None, wanted: int) -> int:
+    if step is None:
+        return -(-length // -(-length // wanted))
+    divisors = [d for d in range(1, step + 1) if step % d == 0]
+    return min(divisors, key=lambda d: max(d, wanted) / min(d, wanted))
+
+
+def _filesystem(path: str | Path) -> tuple[Any, str]:
+    from fsspec.core import url_to_fs
+
+    check_url(str(path))
+    files, key = url_to_fs(str(path).rstrip("/"), use_listings_cache=False)
+    return files, str(key)
+
+
+def _metadata_of(files: Any, key: str) -> list[str]:
+    return [name for name in ("zarr.json", ".zmetadata", ".zgroup") if files.exists(f"{key}/{name}")]
+
+
+def _reason(path: str | Path, error: Exception) -> str:
+    text = " ".join(str(error).split())[:300] or type(error).__name__
+    scheme = scheme_of(path)
+    refused = isinstance(error, PermissionError) or "credentials" in text.lower() or "Forbidden" in text
+    if refused and scheme in ANONYMOUS:
+        return f"{text}: set the credentials in the environment ({ANONYMOUS[scheme]} for a public bucket)"
+    return f"cannot be read or written: {text}"
