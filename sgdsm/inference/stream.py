@@ -274,6 +274,7 @@ class _SlabFiller(pl.LightningModule):
         super().__init__()
         self.filler, self.task, self.shape, self.plan = filler, task, shape, plan
         self.writer, self.box = writer, box
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # where there are fewer slabs than devices
         self.writing = ThreadPoolExecutor(1)
         self.last_write: Future[None] = self.writing.submit(lambda: None)
 
