@@ -244,6 +244,7 @@ def predict(config: dict[str, Any]) -> None:
     from sgdsm.inference.stream import fill_cube
     from sgdsm.inference.writers import writer_for
     from sgdsm.models.checkpoint import load_filler
+    from sgdsm.models.network import compile_blocks
     from sgdsm.runs import Run, file_digest, file_stamp, fingerprint
     from sgdsm.training import TrainerOptions
 
@@ -253,6 +254,9 @@ def predict(config: dict[str, Any]) -> None:
     if not run.model.is_file():
         raise ConfigError(f"run={run.folder}: its training has not ended; go on with: python train.py run={run.folder}")
     filler = load_filler(run.model)
+    options = build(config["trainer"], TrainerOptions)
+    if options.compile:
+        compile_blocks(filler)
     output = writer_for(config["output"])
     data = run_data(trained, config.get("data"))
     cube: xr.Dataset = build(data, xr.Dataset)
@@ -274,7 +278,7 @@ def predict(config: dict[str, Any]) -> None:
             box=box_of(cube, period, config["bbox"]),
             max_gap_days=config["max_gap_days"],
             memory_gib=config["inference"]["memory_gib"],
-            trainer=build(config["trainer"], TrainerOptions).predicting(several=True),
+            trainer=options.predicting(several=True),
         )
     if is_first():
         print(f"filled: {config['output']}")

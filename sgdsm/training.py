@@ -30,6 +30,7 @@ from sgdsm.inference.stream import Writer, fill_cube, fill_whole
 from sgdsm.models.base import GapFiller, Window, interruptible, quiet_lightning
 from sgdsm.models.checkpoint import load_filler, save_filler
 from sgdsm.models.conformal import Conformal, Judged
+from sgdsm.models.network import compile_blocks
 from sgdsm.models.stack import Stack
 from sgdsm.models.uncertainty import wrap
 from sgdsm.sources.orbit import Orbit
@@ -46,7 +47,8 @@ class TrainerOptions:
     accelerator, devices, num_nodes, precision: as in `pytorch_lightning.Trainer`; several devices share the batches of
     a network's training, and the slabs of a cube. max_epochs: in place of the model's passes. gradient_clip: largest
     norm of the gradient; null for none. accumulate: batches in a step of the optimizer, on each device. check_every:
-    epochs between validations. workers: processes that cut windows. progress: bars.
+    epochs between validations. workers: processes that cut windows. compile: whether `torch.compile` makes kernels for
+    the blocks of a network. progress: bars.
     """
 
     accelerator: str = "auto"
@@ -58,6 +60,7 @@ class TrainerOptions:
     accumulate: int = 1
     check_every: int = 1
     workers: int = 0
+    compile: bool = False
     progress: bool = True
 
     def __post_init__(self) -> None:
@@ -142,6 +145,8 @@ def prepare(config: dict[str, Any]) -> Task:
     if inputs.repeat_cycle and not filler.uses_repeat_cycle:
         log.info("%s makes no use of data.repeat_cycle_days", type(filler).__name__)
     options: TrainerOptions = build(config["trainer"], TrainerOptions)
+    if options.compile:
+        compile_blocks(filler)
     if filler.window.days is not None and filler.window.days > len(record.days):
         log.info(
             "the record of %d days is shorter than a window of %d: one window", len(record.days), filler.window.days

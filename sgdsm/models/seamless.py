@@ -13,9 +13,10 @@ from sgdsm.data.batch import Batch
 from sgdsm.data.rows import HALO_CELLS, gap_channel_count, gap_channels, own_line
 from sgdsm.data.scaling import Inputs
 from sgdsm.models.base import Window
+from sgdsm.models.nets.block import run
 from sgdsm.models.nets.dropout import ChannelDropout
 from sgdsm.models.nets.recurrent import RecurrentBlock
-from sgdsm.models.network import Estimate, Network, at_least
+from sgdsm.models.network import Estimate, Network, at_least, blocks_of
 from sgdsm.models.optimizer import MuonAdamW
 
 
@@ -32,8 +33,8 @@ class Seamless(Network):
     dropout: of whole channels of a series, in the blocks; head_dropout: in the head, where samples of MC dropout
     cost little. beta: of the loss (Seitzer et al., ICLR 2022). Hidden matrices learn by Muon with `muon_rate`
     (null: by AdamW as the rest). observations, neighbours: whether the days' soil moisture is looked at (the
-    climatology of its cell always is), and that of the cells around; for ablations. The other arguments are those
-    of `Network`.
+    climatology of its cell always is), and that of the cells around; for ablations. recompute_blocks: less memory
+    in training, see `Block`. The other arguments are those of `Network`.
     """
 
     trains_on_cores = True
@@ -56,6 +57,7 @@ class Seamless(Network):
         seed: int = 0,
         observations: bool = True,
         neighbours: bool = True,
+        recompute_blocks: bool = False,
     ) -> None:
         super().__init__(passes, learning_rate, weight_decay, batch_size, seed)
         at_least(1, window_days=window_days, width=width, blocks=blocks)
@@ -71,6 +73,7 @@ class Seamless(Network):
         self.gap_features = self.uses_repeat_cycle = gap_features
         self.beta, self.muon_rate = beta, muon_rate
         self.observations, self.neighbours = observations, neighbours
+        self.recompute_blocks = recompute_blocks
 
     def setup_inputs(self, inputs: Inputs) -> None:
         dynamic, gappy, static = inputs.channels
@@ -83,6 +86,8 @@ class Seamless(Network):
             known += gap_channel_count(inputs)
         self.encoder = nn.Sequential(nn.Linear(known, 2 * self.width), nn.GELU(), nn.Linear(2 * self.width, self.width))
         self.blocks = nn.ModuleList(RecurrentBlock(self.width, self.dropout) for _ in range(self.depth))
+        for block in blocks_of(self):
+            block.recompute = self.recompute_blocks
         self.norm = nn.LayerNorm(self.width)
         self.hidden = nn.Linear(self.width, self.width)
         self.head_dropout = ChannelDropout(self.head_share, 2, (0,), in_head=True)
@@ -108,7 +113,7 @@ class Seamless(Network):
         # in bf16 the products, not the sum that the blocks add to
         x = self.encoder(x).float()
         for block in self.blocks:
-            x = block(x)
+            x = run(block, x)
         return self.norm(x), cells, line
 
     def estimate(self, batch: Batch, trunk: Any = None) -> Estimate:
