@@ -42,6 +42,7 @@ USAGE = """usage: python -m sgdsm COMMAND key=value ...
   describe  CUBE                                          what is in a cube, in words and a figure
   select    data=.. output=FOLDER [zone=NAME]             which covariates to give a filler
   export    CUBE output=FILE.nc|FILE.h5|FOLDER            a cube or a filled file in another layout
+  export    run=PATH output=FILE.pt2|FILE.onnx            the network of a run, for other programs
   download  product=P start=A end=B output=FOLDER         fetch a product's files, or say where to get them
 
 `python -m sgdsm COMMAND --help` lists the settings of a command."""

@@ -28,7 +28,7 @@ KEYS = {
     "describe": {"cube", "figure"},
     "explain": {"run", "output", "block_days"},
     "select": {"data", "gaps", "splits", "output", "zone"},
-    "export": {"cube", "output", "layout", "reasons"},
+    "export": {"cube", "run", "output", "layout", "reasons"},
     "download": {"product", "start", "end", "output", "workers", *PRODUCT_OPTIONS},
 }
 PARTS: dict[str, dict[str, type]] = {

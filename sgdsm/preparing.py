@@ -63,18 +63,28 @@ def describe(config: dict[str, Any]) -> None:
 
 
 def export(config: dict[str, Any]) -> None:
-    """Write a cube or a filled file in another layout."""
+    """Write a cube or a filled file in another layout, or the network of a run for other programs."""
     from sgdsm.prepare.layouts import DAILY, LAYOUTS, layout_of
 
-    output = Path(str(config["output"]))
-    layout = layout_of(str(output), config["layout"])
-    reasons = config["reasons"]
+    output, run, reasons = Path(str(config["output"])), config["run"], config["reasons"]
+    if (config["cube"] is None) == (run is None):
+        raise ConfigError("export: give a cube or a filled file, or run=PATH for its network")
+    if run is not None and not reasons is config["layout"] is None:
+        raise ConfigError("export: layout= and reasons= are for cubes, run= has no use for them")
+    layout = "network" if run is not None else layout_of(str(output), config["layout"])
     if reasons is not None and layout != "cci_gapfilled":
         raise ConfigError(f"reasons={reasons}: only layout=cci_gapfilled has a use for it, found layout={layout}")
     if output.exists() and layout not in DAILY:
         raise ConfigError(f"output={output} exists: remove it, or choose another")
     if not output.absolute().parent.is_dir():
         raise ConfigError(f"output={output}: there is no folder {output.absolute().parent}")
+    if run is not None:
+        # here: it needs torch
+        from sgdsm.exporting import export_run
+
+        export_run(str(run), output)
+        print(f"written: {output}")
+        return
     dataset = open_dataset(str(config["cube"]))
     if reasons is not None:
         dataset["sm_reason"] = _reasons(Path(str(reasons)), dataset)

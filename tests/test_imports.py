@@ -25,7 +25,7 @@ ORDER = [
     {"training"},
     {"config"},
     {"runs"},
-    {"planning", "download"},
+    {"planning", "download", "exporting"},
     {"api", "comparing", "chaining", "preparing", "correcting", "selecting", "explaining"},
     {"words", "sweeping"},
     {"commands"},

@@ -16,10 +16,13 @@ from sgdsm.data.module import GapData
 from sgdsm.data.record import Names, read_record
 from sgdsm.data.scaling import Inputs
 from sgdsm.data.splits import All
+from sgdsm.exporting import FIELDS, export_network
 from sgdsm.models.base import GapFiller
 from sgdsm.models.checkpoint import load_filler, save_filler
 from sgdsm.models.nets.partial import PartialConv3d
 from sgdsm.models.network import Network, compile_blocks
+from sgdsm.sources.simulate import simulate
+from tests.conftest import TINY_PCONV, run_folder
 from tests.test_models import MODELS, settings_of
 
 SMALL = {
@@ -106,6 +109,8 @@ def test_a_network_fills_in_bf16(model, world):
     net.configure(Inputs.fit(record, Names.of(world), record.observed, "m3 m-3", 1, "train"))
     if sum(p.numel() for p in net.parameters()) > 100:  # not a covariance: any numbers are none
         random_weights(net)
+    if hasattr(net, "cell_size"):  # which kriging learns with its first batch
+        net.cell_size.fill_(1.0)
     net.eval()
     batch = batch_of(net, world)
     with torch.inference_mode():
@@ -134,6 +139,58 @@ def test_masks_are_exact_in_bf16(share):
     assert torch.equal(half.float(), found)
     assert not (y[:, :, ~half[0, 0].bool()] != 0).any(), "0 where nothing is there"
     torch.testing.assert_close(y.float(), expected, rtol=0.05, atol=0.05)
+
+
+@pytest.fixture(scope="module")
+def wide() -> xr.Dataset:
+    """A cube no smaller than a window: an exported network has one size."""
+    return simulate(rows=16, columns=16, days=40, seed=3)
+
+
+@pytest.mark.parametrize("ending", [".pt2", ".onnx"])
+@pytest.mark.parametrize("kind", SMALL)
+def test_an_exported_network_gives_the_same(wide, kind, ending, tmp_path):
+    if ending == ".onnx":
+        pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
+        onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+    net, path = small(kind, wide, batch_size=1), tmp_path / f"model{ending}"
+    export_network(net, path)
+    batch = batch_of(net, wide)
+    batch = batch._replace(wanted=batch.land)
+    given = {name: getattr(batch, name) for name in FIELDS}
+    if ending == ".pt2":
+        found = torch.export.load(path).module()(*given.values())
+    else:
+        session = onnxruntime.InferenceSession(path)
+        assert [one.name for one in session.get_inputs()] == list(FIELDS)
+        found = [torch.from_numpy(x) for x in session.run(None, {n: x.numpy() for n, x in given.items()})]
+    expected = [x for x in net.fill(batch)[:2] if x is not None]
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a[batch.land], b[batch.land], rtol=1e-5, atol=1e-6)
+
+
+def test_what_cannot_be_exported(world, tmp_path):
+    net = small("pconv3d", world)
+    with pytest.raises(ConfigError, match=r"expected a name ending in .pt2 or .onnx"):
+        export_network(net, tmp_path / "model.pth")
+    with pytest.raises(ConfigError, match="Climatology cannot be exported; expected a run of pconv3d or seamless"):
+        export_network(build({"_target_": "sgdsm.models.simple.Climatology"}, GapFiller), tmp_path / "model.pt2")
+
+
+def test_the_network_of_a_run_is_exported(run_command):
+    words = ["data.rows=10", "data.columns=14", "data.days=150", *TINY_PCONV, "trainer.progress=false"]
+    folder = run_folder(run_command("train", *words)[1])
+    code, out, err = run_command("export", f"run={folder}", "output=model.pt2")
+    assert (code, out.strip()) == (0, "written: model.pt2"), err
+    assert "model.pt2 takes sm, seen, gap_age" in err
+    for words, told in (
+        ([], "give a cube or a filled file, or run=PATH for its network"),
+        ([f"run={folder}", "layout=netcdf"], "layout= and reasons= are for cubes"),
+        ([f"run={folder}"], "output=model.pt2 exists"),
+    ):
+        code, _, err = run_command("export", *words, "output=model.pt2")
+        assert code == 1
+        assert told in err
 
 
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler, g++")

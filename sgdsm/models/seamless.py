@@ -102,14 +102,14 @@ class Seamless(Network):
         rest = [p for p in self.parameters() if id(p) not in chosen]
         return MuonAdamW(matrices, rest, self.muon_rate, self.learning_rate, self.weight_decay)
 
-    def trunk_of(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Features (T, N, C), the N cells they are of, (B, H, W) bool, and the line between the seen values."""
-        # the recurrences run in the cells that have something to estimate; their neighbours are only looked at
-        cells = _in_whole_groups(batch.wanted.any(2)[:, 0])
+    def trunk_of(self, batch: Batch) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Features (T, N, C), the N cells they are of, (B, H, W) bool, or None where they are of all, and the line
+        between the seen values."""
+        # the recurrences run in the cells that have something to estimate; their neighbours are only looked at. What an
+        # exported program does cannot hang on the data so: it runs in all
+        cells = None if torch.compiler.is_exporting() else _in_whole_groups(batch.wanted.any(2)[:, 0])
         line = own_line(batch) if self.gap_features else None
-        channels = self._channels(batch, line)
-        # (B, C, T, H, W) to (T, N, C)
-        x = torch.cat([c.movedim(2, 0).movedim(2, -1)[:, cells] for c in channels], -1)
+        x = torch.cat([_series(c, cells) for c in self._channels(batch, line)], -1)
         # in bf16 the products, not the sum that the blocks add to
         x = self.encoder(x).float()
         for block in self.blocks:
@@ -119,8 +119,11 @@ class Seamless(Network):
     def estimate(self, batch: Batch, trunk: Any = None) -> Estimate:
         x, cells, line = self.trunk_of(batch) if trunk is None else trunk
         found = self.output(self.head_dropout(gelu(self.hidden(x)))).float()
-        whole = found.new_zeros(len(found), *cells.shape, 2)
-        whole[:, cells] = found
+        if cells is None:
+            whole = found.unflatten(1, (len(batch.sm), *batch.sm.shape[3:]))
+        else:
+            whole = found.new_zeros(len(found), *cells.shape, 2)
+            whole[:, cells] = found
         anomaly, log_variance = whole.permute(4, 1, 0, 2, 3)[:, :, None]
         if line is not None:
             anomaly = anomaly + torch.nan_to_num(line)
@@ -148,6 +151,12 @@ class Seamless(Network):
         around = torch.cat([_neighbours(batch.sm), _neighbours(seen)], 1)
         share = around[:, 9:].mean(1, keepdim=True)
         return [around, share, around[:, :9].mean(1, keepdim=True) / share.clamp(min=0.1), age]
+
+
+def _series(x: Tensor, cells: Tensor | None) -> Tensor:
+    """(B, C, T, H, W) to (T, N, C), of these cells, None: all."""
+    x = x.movedim(2, 0).movedim(2, -1)
+    return x.flatten(1, 3) if cells is None else x[:, cells]
 
 
 def _neighbours(x: Tensor) -> Tensor:
