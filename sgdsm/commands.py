@@ -278,7 +278,7 @@ def predict(config: dict[str, Any]) -> None:
             identity=f"{file_digest(run.model)} {fingerprint(cube)} {file_stamp(source)}",
             box=box_of(cube, period, config["bbox"]),
             max_gap_days=config["max_gap_days"],
-            memory_gib=config["inference"]["memory_gib"],
+            **config["inference"],
             trainer=options.predicting(several=True),
         )
     if is_first():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 
+import numpy as np
 import pytest
 import torch
 import xarray as xr
@@ -17,6 +18,9 @@ from sgdsm.data.record import Names, read_record
 from sgdsm.data.scaling import Inputs
 from sgdsm.data.splits import All
 from sgdsm.exporting import FIELDS, export_network
+from sgdsm.inference.blend import _ahead
+from sgdsm.inference.stream import fill_cube
+from sgdsm.inference.writers import MemoryOutput
 from sgdsm.models.base import GapFiller
 from sgdsm.models.checkpoint import load_filler, save_filler
 from sgdsm.models.nets.partial import PartialConv3d
@@ -25,6 +29,7 @@ from sgdsm.sources.simulate import simulate
 from tests.conftest import TINY_PCONV, run_folder
 from tests.test_models import MODELS, settings_of
 
+QUIET = {"enable_progress_bar": False, "accelerator": "cpu"}
 SMALL = {
     "pconv3d": {"channels": 8, "layers": 2, "window_days": 20, "window_cells": 12},
     "encoder": {"channels": 8, "layers": 1, "levels": 1, "window_days": 20, "window_cells": 16},
@@ -141,14 +146,44 @@ def test_masks_are_exact_in_bf16(share):
     torch.testing.assert_close(y.float(), expected, rtol=0.05, atol=0.05)
 
 
+@pytest.mark.parametrize("circular", [False, True])
+@pytest.mark.parametrize("kind", SMALL)
+def test_wider_windows_fill_the_same(kind, circular):
+    cube = simulate(rows=30, columns=48, days=45, seed=3).assign_attrs(circular_longitude=int(circular))
+    net, found = small(kind, cube), []
+    for cells in (None, 32):
+        output, sizes = MemoryOutput(), []
+        fill, net.fill = net.fill, lambda batch, fill=net.fill, sizes=sizes: sizes.append(batch.sm.shape) or fill(batch)
+        fill_cube(cube, net, output, window_cells=cells, memory_gib=2e-3, trainer=QUIET)
+        net.fill = fill
+        found.append((output.arrays["sm_filled"], len(sizes)))
+    assert found[1][1] < found[0][1]
+    np.testing.assert_allclose(found[1][0], found[0][0], rtol=0, atol=2e-6)
+
+
+def test_windows_of_other_fillers_stay(world):
+    plain = build({"_target_": "sgdsm.models.simple.Climatology"}, GapFiller)
+    record = read_record(world)
+    plain.configure(Inputs.fit(record, Names.of(world), record.observed, "m3 m-3", 1, "train"))
+    with pytest.raises(ConfigError, match="window_cells=32: Climatology has windows of its own"):
+        fill_cube(world, plain, MemoryOutput(), window_cells=32, trainer=QUIET)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 9])
+def test_what_is_made_ahead_comes_in_order(count):
+    assert list(_ahead(lambda x: 2 * x, range(count), 2)) == [2 * x for x in range(count)]
+
+
 @pytest.fixture(scope="module")
 def wide() -> xr.Dataset:
     """A cube no smaller than a window: an exported network has one size."""
     return simulate(rows=16, columns=16, days=40, seed=3)
 
 
-@pytest.mark.parametrize("ending", [".pt2", ".onnx"])
-@pytest.mark.parametrize("kind", SMALL)
+@pytest.mark.parametrize(
+    ("kind", "ending"),
+    [("encoder", ".pt2"), ("seamless", ".pt2"), ("dense", ".pt2"), ("encoder", ".onnx"), ("dense", ".onnx")],
+)
 def test_an_exported_network_gives_the_same(wide, kind, ending, tmp_path):
     if ending == ".onnx":
         pytest.importorskip("onnxscript", reason="the extra onnx is not installed")

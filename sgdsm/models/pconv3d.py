@@ -37,6 +37,7 @@ class PartialConvNetwork(Network):
     arguments are those of `Network`.
     """
 
+    wide_cells = 128
     channels_last = False  # in memory; on CUDA always
 
     def __init__(

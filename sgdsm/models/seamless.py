@@ -38,6 +38,7 @@ class Seamless(Network):
     """
 
     trains_on_cores = True
+    wide_cells = 64
 
     def __init__(
         self,
