@@ -7,7 +7,7 @@ export PYTHONUNBUFFERED := 1
 # installs into .venv once, and again when the requirements change
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,products,download,classical,tune,cluster,s3,gcs,https]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,products,download,classical,tune,cluster,s3,gcs,https,onnx]"
 	touch $@
 
 # a simulated world, five models, one table; then the gaps filled with the network's run

@@ -42,6 +42,7 @@ USAGE = """usage: python -m sgdsm COMMAND key=value ...
   describe  CUBE                                          what is in a cube, in words and a figure
   select    data=.. output=FOLDER [zone=NAME]             which covariates to give a filler
   export    CUBE output=FILE.nc|.h5|.zarr|FOLDER          a cube or a filled file in another layout
+  export    run=PATH output=FILE.pt2|FILE.onnx            the network of a run, for other programs
   download  product=P start=A end=B output=FOLDER         fetch a product's files, or say where to get them
 
 `python -m sgdsm COMMAND --help` lists the settings of a command."""
@@ -247,6 +248,7 @@ def predict(config: dict[str, Any]) -> None:
     from sgdsm.inference.stream import fill_cube
     from sgdsm.inference.writers import writer_for
     from sgdsm.models.checkpoint import load_filler
+    from sgdsm.models.network import compile_blocks
     from sgdsm.runs import Run, file_digest, file_stamp, fingerprint
     from sgdsm.training import TrainerOptions
 
@@ -256,6 +258,9 @@ def predict(config: dict[str, Any]) -> None:
     if not run.model.is_file():
         raise ConfigError(f"run={run.folder}: its training has not ended; go on with: python train.py run={run.folder}")
     filler = load_filler(run.model)
+    options = build(config["trainer"], TrainerOptions)
+    if options.compile:
+        compile_blocks(filler)
     output = writer_for(config["output"])
     data = run_data(trained, config.get("data"))
     cube: xr.Dataset = build(data, xr.Dataset)
@@ -276,8 +281,8 @@ def predict(config: dict[str, Any]) -> None:
             identity=f"{file_digest(run.model)} {fingerprint(cube)} {file_stamp(source)}",
             box=box_of(cube, period, config["bbox"]),
             max_gap_days=config["max_gap_days"],
-            memory_gib=config["inference"]["memory_gib"],
-            trainer=build(config["trainer"], TrainerOptions).predicting(several=True),
+            **config["inference"],
+            trainer=options.predicting(several=True),
         )
     if is_first():
         print(f"filled: {config['output']}")

@@ -28,7 +28,7 @@ KEYS = {
     "describe": {"cube", "figure"},
     "explain": {"run", "output", "block_days"},
     "select": {"data", "gaps", "splits", "output", "zone"},
-    "export": {"cube", "output", "layout", "reasons"},
+    "export": {"cube", "run", "output", "layout", "reasons"},
     "download": {"product", "start", "end", "output", "workers", *PRODUCT_OPTIONS},
 }
 PARTS: dict[str, dict[str, type]] = {
@@ -43,7 +43,7 @@ TYPES: dict[str, Any] = {
     "time": str | None,
     "bbox": tuple[float, float, float, float] | None,
     "max_gap_days": int | None,
-    "inference": dict[str, float],
+    "inference": dict[str, float | None],
     "product": str,
     "start": str | None,
     "end": str | None,
@@ -208,11 +208,14 @@ def _check_predict(config: Mapping[str, Any], options: Any) -> None:
             raise ConfigError(
                 f"trainer.{key}={getattr(options, key)}: it belongs to training, predict has no use for it"
             )
-    for key, value in config["inference"].items():
-        if key != "memory_gib":
-            raise ConfigError(f"inference: unknown key '{key}'; known is memory_gib")
-        if value <= 0:
-            raise ConfigError(f"inference.memory_gib={value}: expected more than 0")
+    settings = dict(config["inference"])
+    memory, cells = settings.pop("memory_gib", 1.0), settings.pop("window_cells", None)
+    for key in settings:
+        raise ConfigError(f"inference: unknown key '{key}'; known are memory_gib and window_cells")
+    if memory is None or memory <= 0:
+        raise ConfigError(f"inference.memory_gib={memory}: expected more than 0")
+    if not fits(cells, int | None) or (cells is not None and cells < 1):
+        raise ConfigError(f"inference.window_cells={cells}: expected a whole number of at least 1, or null")
 
 
 def _check_epochs(model: Any, epochs: int | None) -> None:

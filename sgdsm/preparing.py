@@ -63,12 +63,22 @@ def describe(config: dict[str, Any]) -> None:
 
 
 def export(config: dict[str, Any]) -> None:
-    """Write a cube or a filled file in another layout."""
+    """Write a cube or a filled file in another layout, or the network of a run for other programs."""
     from sgdsm.prepare.layouts import LAYOUTS, layout_of
 
-    named = str(config["output"])
+    named, run, reasons = str(config["output"]), config["run"], config["reasons"]
+    if (config["cube"] is None) == (run is None):
+        raise ConfigError("export: give a cube or a filled file, or run=PATH for its network")
+    if run is not None:
+        if not reasons is config["layout"] is None:
+            raise ConfigError("export: layout= and reasons= are for cubes, run= has no use for them")
+        # here: it needs torch
+        from sgdsm.exporting import export_run
+
+        export_run(str(run), Path(_output(named, "network")))
+        print(f"written: {named}")
+        return
     layout = layout_of(named, config["layout"])
-    reasons = config["reasons"]
     if reasons is not None and layout != "cci_gapfilled":
         raise ConfigError(f"reasons={reasons}: only layout=cci_gapfilled has a use for it, found layout={layout}")
     output: Any = _output(named, layout)

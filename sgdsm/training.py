@@ -32,6 +32,7 @@ from sgdsm.inference.stream import Writer, fill_cube, fill_whole
 from sgdsm.models.base import GapFiller, Window, interruptible, quiet_lightning
 from sgdsm.models.checkpoint import load_filler, save_filler
 from sgdsm.models.conformal import Conformal, Judged
+from sgdsm.models.network import compile_blocks
 from sgdsm.models.stack import Stack
 from sgdsm.models.uncertainty import wrap
 from sgdsm.sources.orbit import Orbit
@@ -50,7 +51,8 @@ class TrainerOptions:
     a network's training, and the slabs of a cube. max_epochs: in place of the model's passes. gradient_clip: largest
     norm of the gradient; null for none. accumulate: batches in a step of the optimizer, on each device. check_every:
     epochs between validations. workers: processes that cut windows. memory_gib: what a cube may take in training; a
-    larger one is learned from in parts, one a pass. progress: bars.
+    larger one is learned from in parts, one a pass. compile: whether `torch.compile` makes kernels for the blocks of a
+    network. progress: bars.
     """
 
     accelerator: str = "auto"
@@ -63,6 +65,7 @@ class TrainerOptions:
     check_every: int = 1
     workers: int = 0
     memory_gib: float = 8.0
+    compile: bool = False
     progress: bool = True
 
     def __post_init__(self) -> None:
@@ -197,6 +200,8 @@ def prepare(config: dict[str, Any]) -> Task:
     inputs = _inputs(cube, held)
     filler.configure(inputs)
     _check(filler, config, len(held[0].record.days))
+    if options.compile:
+        compile_blocks(filler)
     gaps: Gaps = build(config["gaps"], Gaps)
 
     def ready(part: Dealt) -> GapData:

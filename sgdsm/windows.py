@@ -8,7 +8,7 @@ whatever part of it is in memory, so the result does not depend on how the recor
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -50,6 +50,13 @@ class Axis:
         weighted = np.flatnonzero(self.taper())
         low, high = int(weighted[0]), int(weighted[-1])
         return [s for s in self.starts() if s + low < end and s + high >= begin]
+
+    def merged(self, starts: Sequence[int], most: int) -> tuple[Axis, list[int]]:
+        """Larger windows, of at most `most` cells, in place of those at `starts`: each holds the cores of some that lie
+        side by side. Only for an exact axis; the last one may hold more than they did."""
+        together = max(1, (most - 2 * self.margin) // self.stride)
+        together = -(-len(starts) // -(-len(starts) // together))
+        return replace(self, size=together * self.stride + 2 * self.margin), list(starts[::together])
 
     def taper(self) -> np.ndarray:
         """Weight of each cell of a window in the blend, (size,) float32."""

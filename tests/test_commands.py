@@ -286,7 +286,7 @@ def test_kill_and_start_again(run_command, tmp_path, script, suffix):
     process = subprocess.Popen([sys.executable, str(ROOT / script), *words], cwd=tmp_path, env=environment)
     deadline = time.monotonic() + 120
     while not begun.exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
+        time.sleep(0.002)
     assert begun.exists()
     process.send_signal(signal.SIGKILL)
     process.wait()

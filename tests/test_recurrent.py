@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sgdsm.models.nets.recurrent import RecurrentBlock, _Taps, gated_scan
+from sgdsm.models.nets.recurrent import RecurrentBlock, _by_doubling, _Taps, gated_scan
 from sgdsm.models.optimizer import MuonAdamW
 
 
@@ -18,6 +18,15 @@ def test_scan_agrees_with_a_loop_and_its_gradient_with_differences():
             expected[t, :, half] = state.detach()
     torch.testing.assert_close(gated_scan(keep, value), expected)
     assert torch.autograd.gradcheck(gated_scan, (keep, value))
+
+
+@pytest.mark.parametrize("days", [1, 2, 3, 366])
+def test_the_scan_by_doubling_is_the_scan(days):
+    torch.manual_seed(0)
+    keep, value = torch.rand(days, 3, 4), torch.randn(days, 3, 4)
+    expected = gated_scan(keep, value)
+    found = [_by_doubling(keep, value), _by_doubling(keep.flip(0), value.flip(0)).flip(0)]
+    torch.testing.assert_close(torch.cat([found[0][..., :2], found[1][..., 2:]], 2), expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("days", [1, 2, 7])

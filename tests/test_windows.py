@@ -89,3 +89,19 @@ def test_long_windows_fill_little_twice(length, count):
     assert len(tiles.starts()) == count
     assert count * tiles.size <= 1.1 * length
     assert tiles.starts()[-1] + tiles.size >= length
+
+
+@pytest.mark.parametrize("circular", [False, True])
+@pytest.mark.parametrize(("length", "begin", "end"), [(40, 0, 40), (37, 12, 30), (11, 0, 11), (5, 0, 5)])
+@pytest.mark.parametrize("most", [3, 16, 23, 100])
+def test_merged_windows_hold_the_same_cores(circular, length, begin, end, most):
+    small = axis(length, 8, 1, circular)
+    starts = small.starts_for(begin, end)
+    large, fewer = small.merged(starts, most)
+    assert large.size <= max(most, small.size)
+    assert len(fewer) <= len(starts)
+
+    def cores(tiles: Axis, starts: list[int]) -> set[int]:
+        return {c for s in starts for c in range(s + tiles.margin, s + tiles.size - tiles.margin)}
+
+    assert cores(small, starts) <= cores(large, fewer)

@@ -145,8 +145,19 @@ def following(values: Tensor, seen: Tensor, steps: int = 1) -> tuple[Tensor, Ten
 
 def _previous_index(seen: Tensor) -> Tensor:
     days = torch.arange(seen.shape[2], device=seen.device)[:, None, None]
-    last = torch.where(seen, days, -1).cummax(2).values
+    last = _largest_so_far(torch.where(seen, days, -1))
     return torch.cat([torch.full_like(last[:, :, :1], -1), last[:, :, :-1]], 2)
+
+
+def _largest_so_far(values: Tensor) -> Tensor:
+    if not torch.compiler.is_exporting():
+        return values.cummax(2).values
+    # ONNX has no such operator
+    days = 1
+    while days < values.shape[2]:
+        values = torch.cat([values[:, :, :days], torch.maximum(values[:, :, days:], values[:, :, :-days])], 2)
+        days *= 2
+    return values
 
 
 def _own_cell(batch: Batch, line: Tensor) -> Iterator[tuple[str, Tensor]]:

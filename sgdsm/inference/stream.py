@@ -70,6 +70,7 @@ def fill_cube(
     wanted_days: np.ndarray | None = None,
     max_gap_days: int | None = None,
     memory_gib: float = 1.0,
+    window_cells: int | None = None,
     trainer: dict[str, Any] | None = None,
 ) -> None:
     """Fill the gaps of a cube and hand the result to a writer.
@@ -78,7 +79,8 @@ def fill_cube(
     same. box: the part to fill (default: all); what lies around it is looked at. climatology_from: a cube on the same
     grid whose values give the climatology of the cells (default: `cube`). wanted_days: (T,) bool, days to fill
     (default: all); on the others gaps stay NaN. max_gap_days: values farther from the nearest observation of their cell
-    stay NaN. memory_gib: for one slab, of which two are in memory. trainer: arguments of `pytorch_lightning.Trainer`
+    stay NaN. memory_gib: for one slab, of which two are in memory. window_cells: side of the windows that go through
+    the filler, see `fill_scene`. trainer: arguments of `pytorch_lightning.Trainer`
     (accelerator, devices, precision...).
 
     Raises CubeError where the cube lacks what the filler was fitted for, ConfigError where max_gap_days is no cap.
@@ -104,7 +106,7 @@ def fill_cube(
     # before anything is written: here bad data are found
     surveyor = Surveyor(cube, names, inputs, [_reach(axes[0], slab.days) for slab in slabs], climatology_from)
     task = SlabTask(cube, names, inputs, axes, slabs, surveyor, days, max_gap_days)
-    module = _SlabFiller(filler, task, shape, plan, writer, box)
+    module = _SlabFiller(filler, task, shape, plan, writer, box, window_cells)
     quiet_lightning()
     runner = pl.Trainer(**{**QUIET, **(trainer or {})}, use_distributed_sampler=False)
     try:
@@ -269,11 +271,18 @@ class _SlabFiller(pl.LightningModule):
     """Fills slabs on the devices that Lightning chose, each its share, and writes them."""
 
     def __init__(
-        self, filler: GapFiller, task: SlabTask, shape: Layout, plan: dict[str, Any], writer: Writer, box: Box
+        self,
+        filler: GapFiller,
+        task: SlabTask,
+        shape: Layout,
+        plan: dict[str, Any],
+        writer: Writer,
+        box: Box,
+        window_cells: int | None,
     ) -> None:
         super().__init__()
         self.filler, self.task, self.shape, self.plan = filler, task, shape, plan
-        self.writer, self.box = writer, box
+        self.writer, self.box, self.window_cells = writer, box, window_cells
         self.allow_zero_length_dataloader_with_multiple_devices = True  # where there are fewer slabs than devices
         self.writing = ThreadPoolExecutor(1)
         self.last_write: Future[None] = self.writing.submit(lambda: None)
@@ -316,7 +325,7 @@ class _SlabFiller(pl.LightningModule):
         record, columns = scene.record, self.box.columns
         (t0, t1), (y0, y1) = slab.days, slab.rows
         begin, size = (t0, y0, columns.start), (t1 - t0, y1 - y0, columns.stop - columns.start)
-        filled = fill_scene(self.filler, scene, self.task.axes, begin, size)
+        filled = fill_scene(self.filler, scene, self.task.axes, begin, size, self.window_cells)
         days = slice(t0 - record.start[0], t1 - record.start[0])
         rows = slice(y0 - record.start[1], y1 - record.start[1])
         values, observed, age = (a[days, rows, columns] for a in (record.values, record.observed, scene.gap_age))

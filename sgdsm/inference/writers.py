@@ -24,6 +24,7 @@ from sgdsm.inference.stream import Writer
 from sgdsm.stores import check_url, chunks, is_remote, is_there, told, zarr_store
 
 PLAN = "sgdsm_plan"
+JOINED = 8  # days that are in memory while slabs are joined
 
 
 def writer_for(path: str | Path) -> Writer:
@@ -111,7 +112,9 @@ class NetcdfOutput:
         require_space(partial, sum(block.nbytes for block in values.values()))
         with h5py.File(partial, "w") as file:
             for name, block in values.items():
-                file.create_dataset(name, data=block, compression="lzf")
+                file.create_dataset(
+                    name, data=block, compression="lzf", chunks=(min(JOINED, len(block)), *block.shape[1:])
+                )
         partial.replace(final)
 
     def finish(self, land: np.ndarray) -> None:
@@ -135,18 +138,27 @@ class NetcdfOutput:
         try:
             for name, (_, values, _) in self.shape.fixed.items():
                 output.write(name, values, (slice(None),) * values.ndim)
-            for number, ((t0, t1), (y0, y1)) in enumerate(self.plan["slabs"]):
-                begin, end = max(t0, days.start), min(t1, days.stop)
-                if begin >= end:
-                    continue
-                with h5py.File(self._part(number), "r") as part:
-                    for name, block in part.items():
-                        region = (slice(begin - days.start, end - days.start), slice(y0, y1))
-                        output.write(name, block[begin - t0 : end - t0], region)
+            # some days of all slabs together: a map is packed whole, once
+            for first in range(days.start, days.stop, JOINED):
+                for name, maps in self._maps(range(first, min(first + JOINED, days.stop))).items():
+                    output.write_maps(name, maps, first - days.start)
             output.write("land", land, (slice(None), slice(None)))
         finally:
             output.close()
         partial.replace(path)
+
+    def _maps(self, days: range) -> dict[str, np.ndarray]:
+        """The variables of some days, put together from the slabs."""
+        sizes = {dim: len(values) for dim, (values, _) in self.shape.coords.items()} | {"time": len(days)}
+        described = {name: parts for name, parts in self.shape.variables.items() if "time" in parts[0]}
+        maps = {n: _empty([sizes[d] for d in dims], dtype, attrs) for n, (dims, dtype, attrs) in described.items()}
+        for number, ((t0, t1), (y0, y1)) in enumerate(self.plan["slabs"]):
+            begin, end = max(t0, days.start), min(t1, days.stop)
+            if begin < end:
+                with h5py.File(self._part(number), "r") as part:
+                    for name, block in part.items():
+                        maps[name][begin - days.start : end - days.start, y0:y1] = block[begin - t0 : end - t0]
+        return maps
 
     def _files(self) -> list[tuple[Path, slice]]:
         days = self.shape.coords["time"][0]

@@ -60,6 +60,8 @@ class GapFiller(pl.LightningModule, ABC):
     it logs `validation_rmse` at its end, that of what was chosen.
 
     decomposes: whether it tells its epistemic from its aleatoric uncertainty.
+    wide_cells: side of the windows in which it fills on a GPU, where it has a finite reach and wider windows give the
+    same; None: those of `window`.
     inputs: the variables and scalers it was fitted for, set by `configure`.
     spec: class path and arguments it was made from (`sgdsm.models.checkpoint.build`), plain built-ins.
     """
@@ -70,6 +72,7 @@ class GapFiller(pl.LightningModule, ABC):
     trains_on_cores = False
     chooses = False
     batch_size = 1
+    wide_cells: int | None = None
     window = Window(days=None)
     inputs: Inputs
     spec: Mapping[str, Any] = MappingProxyType({})

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import smooth_l1_loss
 
 from sgdsm.cube import ConfigError
 from sgdsm.data.batch import Batch, Filled
 from sgdsm.models.base import GapFiller
+from sgdsm.models.nets.block import Block
 
 Estimate = tuple[Tensor, Tensor | None]
 
@@ -100,6 +101,22 @@ class Network(GapFiller):
         factor = min(1.0, (done + 1e-3) / 0.03) * (0.5 + 0.5 * math.cos(math.pi * min(1.0, done)))
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = group["initial_lr"] * max(factor, 1e-2)
+
+
+def blocks_of(filler: nn.Module) -> list[Block]:
+    """The blocks of the networks in a filler."""
+    return [module for module in filler.modules() if isinstance(module, Block)]
+
+
+def compile_blocks(filler: GapFiller) -> None:
+    """Have `torch.compile` make kernels for the blocks of a filler, in place: its weights keep their names.
+
+    Raises ConfigError where it has no blocks.
+    """
+    if not blocks_of(filler):
+        raise ConfigError(f"trainer.compile=true: {type(filler).__name__} has no blocks of layers to compile")
+    for block in blocks_of(filler):
+        block.compile()
 
 
 def weighted_mean(losses: Tensor, batch: Batch) -> Tensor:

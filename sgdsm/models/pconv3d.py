@@ -15,7 +15,7 @@ from sgdsm.data.scaling import Inputs
 from sgdsm.models.base import Window
 from sgdsm.models.nets.dropout import ChannelDropout
 from sgdsm.models.nets.partial import PartialConv3d, PartialTrunk
-from sgdsm.models.network import Estimate, Network, at_least, weighted_mean
+from sgdsm.models.network import Estimate, Network, at_least, blocks_of, weighted_mean
 
 
 class PartialConvNetwork(Network):
@@ -33,8 +33,12 @@ class PartialConvNetwork(Network):
     gap_features: whether the covariate branch gets the features that trees have of soil moisture too, which reach 7
     cells. dropout: of whole channels in each block; head_dropout: in the head, where samples of MC dropout cost little.
     middle_day: whether to estimate the middle day of a window alone, as SGD-SM does: training then hides values on that
-    day only. loss, global_weight: see `loss`. The other arguments are those of `Network`.
+    day only. loss, global_weight: see `loss`. recompute_blocks: less memory in training, see `Block`. The other
+    arguments are those of `Network`.
     """
+
+    wide_cells = 128
+    channels_last = False  # in memory; on CUDA always
 
     def __init__(
         self,
@@ -52,6 +56,7 @@ class PartialConvNetwork(Network):
         middle_day: bool = False,
         loss: Literal["smooth_l1", "mse"] = "smooth_l1",
         global_weight: float = 0.0,
+        recompute_blocks: bool = False,
         passes: int = 40,
         learning_rate: float = 3e-3,
         weight_decay: float = 0.01,
@@ -79,7 +84,7 @@ class PartialConvNetwork(Network):
         self.memory_days, self.first_guess, self.head_share = memory_days, first_guess, head_dropout
         self.gap_features = self.uses_repeat_cycle = gap_features
         self.penalty = {"smooth_l1": smooth_l1_loss, "mse": mse_loss}[loss]
-        self.global_weight = global_weight
+        self.global_weight, self.recompute_blocks = global_weight, recompute_blocks
 
     def _halo_cells(self, inputs: int) -> int:
         """How far an output depends on its surroundings in space, where what goes in reaches `inputs` cells.
@@ -107,6 +112,8 @@ class PartialConvNetwork(Network):
         )
         self.first = PartialConv3d(1, channels, (5, 3, 3))
         self.trunk = PartialTrunk(*self.trunk_settings)
+        for block in blocks_of(self.trunk):
+            block.recompute = self.recompute_blocks
         last = nn.Conv3d(channels, 1, 1, bias=False)
         self.head = nn.Sequential(nn.GELU(), nn.Conv3d(channels, channels, 1), nn.GELU(), last)
         self.head_dropout = ChannelDropout(self.head_share, 1, (2, 3, 4), in_head=True)
@@ -119,7 +126,11 @@ class PartialConvNetwork(Network):
         # sea and days beyond the record stay missing, however far the mask grows
         land = batch.land.to(batch.sm.dtype)
         features, mask = self.first(batch.sm, batch.seen.to(batch.sm.dtype))
-        features = features + self.covariates(torch.cat(self._known(batch, line), 1))
+        known = torch.cat(self._known(batch, line), 1)
+        if self.channels_last or batch.sm.is_cuda:
+            # what follows keeps it: norms need no transposing, and cuDNN brings the small filters into it by itself
+            features, known = (x.contiguous(memory_format=torch.channels_last_3d) for x in (features, known))
+        features = features + self.covariates(known)
         return self.trunk(features, mask, land), line
 
     def estimate(self, batch: Batch, trunk: Any = None) -> Estimate:

@@ -13,9 +13,10 @@ from sgdsm.data.batch import Batch
 from sgdsm.data.rows import HALO_CELLS, gap_channel_count, gap_channels, own_line
 from sgdsm.data.scaling import Inputs
 from sgdsm.models.base import Window
+from sgdsm.models.nets.block import run
 from sgdsm.models.nets.dropout import ChannelDropout
 from sgdsm.models.nets.recurrent import RecurrentBlock
-from sgdsm.models.network import Estimate, Network, at_least
+from sgdsm.models.network import Estimate, Network, at_least, blocks_of
 from sgdsm.models.optimizer import MuonAdamW
 
 
@@ -32,11 +33,12 @@ class Seamless(Network):
     dropout: of whole channels of a series, in the blocks; head_dropout: in the head, where samples of MC dropout
     cost little. beta: of the loss (Seitzer et al., ICLR 2022). Hidden matrices learn by Muon with `muon_rate`
     (null: by AdamW as the rest). observations, neighbours: whether the days' soil moisture is looked at (the
-    climatology of its cell always is), and that of the cells around; for ablations. The other arguments are those
-    of `Network`.
+    climatology of its cell always is), and that of the cells around; for ablations. recompute_blocks: less memory
+    in training, see `Block`. The other arguments are those of `Network`.
     """
 
     trains_on_cores = True
+    wide_cells = 64
 
     def __init__(
         self,
@@ -56,6 +58,7 @@ class Seamless(Network):
         seed: int = 0,
         observations: bool = True,
         neighbours: bool = True,
+        recompute_blocks: bool = False,
     ) -> None:
         super().__init__(passes, learning_rate, weight_decay, batch_size, seed)
         at_least(1, window_days=window_days, width=width, blocks=blocks)
@@ -71,6 +74,7 @@ class Seamless(Network):
         self.gap_features = self.uses_repeat_cycle = gap_features
         self.beta, self.muon_rate = beta, muon_rate
         self.observations, self.neighbours = observations, neighbours
+        self.recompute_blocks = recompute_blocks
 
     def setup_inputs(self, inputs: Inputs) -> None:
         dynamic, gappy, static = inputs.channels
@@ -83,6 +87,8 @@ class Seamless(Network):
             known += gap_channel_count(inputs)
         self.encoder = nn.Sequential(nn.Linear(known, 2 * self.width), nn.GELU(), nn.Linear(2 * self.width, self.width))
         self.blocks = nn.ModuleList(RecurrentBlock(self.width, self.dropout) for _ in range(self.depth))
+        for block in blocks_of(self):
+            block.recompute = self.recompute_blocks
         self.norm = nn.LayerNorm(self.width)
         self.hidden = nn.Linear(self.width, self.width)
         self.head_dropout = ChannelDropout(self.head_share, 2, (0,), in_head=True)
@@ -97,25 +103,28 @@ class Seamless(Network):
         rest = [p for p in self.parameters() if id(p) not in chosen]
         return MuonAdamW(matrices, rest, self.muon_rate, self.learning_rate, self.weight_decay)
 
-    def trunk_of(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Features (T, N, C), the N cells they are of, (B, H, W) bool, and the line between the seen values."""
-        # the recurrences run in the cells that have something to estimate; their neighbours are only looked at
-        cells = _in_whole_groups(batch.wanted.any(2)[:, 0])
+    def trunk_of(self, batch: Batch) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Features (T, N, C), the N cells they are of, (B, H, W) bool, or None where they are of all, and the line
+        between the seen values."""
+        # the recurrences run in the cells that have something to estimate; their neighbours are only looked at. What an
+        # exported program does cannot hang on the data so: it runs in all
+        cells = None if torch.compiler.is_exporting() else _in_whole_groups(batch.wanted.any(2)[:, 0])
         line = own_line(batch) if self.gap_features else None
-        channels = self._channels(batch, line)
-        # (B, C, T, H, W) to (T, N, C)
-        x = torch.cat([c.movedim(2, 0).movedim(2, -1)[:, cells] for c in channels], -1)
+        x = torch.cat([_series(c, cells) for c in self._channels(batch, line)], -1)
         # in bf16 the products, not the sum that the blocks add to
         x = self.encoder(x).float()
         for block in self.blocks:
-            x = block(x)
+            x = run(block, x)
         return self.norm(x), cells, line
 
     def estimate(self, batch: Batch, trunk: Any = None) -> Estimate:
         x, cells, line = self.trunk_of(batch) if trunk is None else trunk
         found = self.output(self.head_dropout(gelu(self.hidden(x)))).float()
-        whole = found.new_zeros(len(found), *cells.shape, 2)
-        whole[:, cells] = found
+        if cells is None:
+            whole = found.unflatten(1, (len(batch.sm), *batch.sm.shape[3:]))
+        else:
+            whole = found.new_zeros(len(found), *cells.shape, 2)
+            whole[:, cells] = found
         anomaly, log_variance = whole.permute(4, 1, 0, 2, 3)[:, :, None]
         if line is not None:
             anomaly = anomaly + torch.nan_to_num(line)
@@ -143,6 +152,12 @@ class Seamless(Network):
         around = torch.cat([_neighbours(batch.sm), _neighbours(seen)], 1)
         share = around[:, 9:].mean(1, keepdim=True)
         return [around, share, around[:, :9].mean(1, keepdim=True) / share.clamp(min=0.1), age]
+
+
+def _series(x: Tensor, cells: Tensor | None) -> Tensor:
+    """(B, C, T, H, W) to (T, N, C), of these cells, None: all."""
+    x = x.movedim(2, 0).movedim(2, -1)
+    return x.flatten(1, 3) if cells is None else x[:, cells]
 
 
 def _neighbours(x: Tensor) -> Tensor:

@@ -32,6 +32,7 @@ class Wrapper(GapFiller):
         super().__init__()
         self.filler = filler
         self.window, self.batch_size, self.decomposes = filler.window, filler.batch_size, filler.decomposes
+        self.wide_cells = filler.wide_cells
 
     def setup_inputs(self, inputs: Inputs) -> None:
         self.filler.configure(inputs)
@@ -114,6 +115,8 @@ class InputNoise(Wrapper):
                 f"uncertainty.fraction={fraction}, samples={samples}: expected more than 0, and at least 2"
             )
         self.fraction, self.samples, self.seed = fraction, samples, seed
+        # the noise is drawn for windows of one size
+        self.wide_cells = None
 
     def fill(self, batch: Batch) -> Filled:
         whole = self.filler.fill(batch)

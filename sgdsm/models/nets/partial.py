@@ -9,6 +9,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool3d, gelu, interpolate, layer_norm, max_pool3d, pad
 
+from sgdsm.models.nets.block import Block, run
 from sgdsm.models.nets.dropout import ChannelDropout
 
 
@@ -54,7 +55,7 @@ def box_sum(field: Tensor, kernel: tuple[int, int, int]) -> Tensor:
     return field
 
 
-class PartialBlock(nn.Module):
+class PartialBlock(Block):
     """x + mix(gelu(partial convolution(gelu(norm(x))))): what a cell itself knows passes its gaps unmasked.
 
     The norm is over the channels of each value, so that an output depends on its surroundings only through the
@@ -101,17 +102,17 @@ class PartialTrunk(nn.Module):
         x, mask, land = (pad(field, beyond) for field in (x, mask, land))
         left = []
         for block in self.down:
-            x, mask = block(x, mask * land)
+            x, mask = run(block, x, mask * land)
             left.append((x, land))
             x, mask = halved(x, mask * land)
             land = max_pool3d(land, HALVES)
         for block in self.bottom:
-            x, mask = block(x, mask * land)
+            x, mask = run(block, x, mask * land)
         for mix, block in zip(self.mixes, self.up, strict=True):
             # a cell of the finer level that is present lies in a coarse one that is
             coarse, mask = mix(x) * mask, doubled(mask)
             x, land = left.pop()
-            x, mask = block(x + doubled(coarse), mask * land)
+            x, mask = run(block, x + doubled(coarse), mask * land)
         return x[..., :rows, :columns]
 
 

@@ -6,13 +6,27 @@ Feng et al., "Were RNNs all we needed?", arXiv 2410.01201 (2024): h_t = (1 - k_t
 
 from __future__ import annotations
 
+from functools import cache
+from importlib.util import find_spec
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
+from sgdsm.models.nets.block import Block
 from sgdsm.models.nets.dropout import ChannelDropout
+
+
+@cache
+def _fused() -> ModuleType | None:
+    """The scan as one kernel, where Triton is there."""
+    if find_spec("triton") is None:
+        return None
+    from sgdsm.models.nets import fused_scan
+
+    return fused_scan
 
 
 class _GatedScan(torch.autograd.Function):
@@ -20,6 +34,12 @@ class _GatedScan(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, keep: Tensor, value: Tensor) -> Tensor:
+        ctx.fused = _fused() if value.is_cuda and value.dtype == torch.float32 else None
+        if ctx.fused is not None:
+            keep, value = keep.contiguous(), value.contiguous()
+            h = ctx.fused.forward(keep, value)
+            ctx.save_for_backward(keep, value, h)
+            return h
         h = torch.empty_like(value)
         for half, days in _directions(value):
             state = torch.zeros_like(value[0, :, half])
@@ -32,6 +52,9 @@ class _GatedScan(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
         (grad,) = gradients
         keep, value, h = ctx.saved_tensors
+        if ctx.fused is not None:
+            found: tuple[Tensor, Tensor] = ctx.fused.backward(grad.contiguous(), keep, value, h)
+            return found
         total, towards_keep = torch.empty_like(grad), torch.empty_like(grad)
         for half, days in _directions(value):
             first, last = days[0], days[-1]
@@ -56,7 +79,28 @@ def gated_scan(keep: Tensor, value: Tensor) -> Tensor:
 
     keep, value: (T, N, 2 C), of one type.
     """
+    if torch.compiler.is_exporting():
+        first, last = (slice(0, value.shape[2] // 2), slice(value.shape[2] // 2, None))
+        forth = _by_doubling(keep[..., first], value[..., first])
+        back = _by_doubling(keep[..., last].flip(0), value[..., last].flip(0)).flip(0)
+        return torch.cat([forth, back], 2)
+    return _scan(keep, value)
+
+
+@torch.compiler.disable
+def _scan(keep: Tensor, value: Tensor) -> Tensor:
+    # a compiler would unroll the loop over the days
     h: Tensor = _GatedScan.apply(keep, value)
+    return h
+
+
+def _by_doubling(keep: Tensor, value: Tensor) -> Tensor:
+    """The scan over the days in log2(T) steps, each over twice as many days: few operators, for exported programs."""
+    h, days = (1 - keep) * value, 1
+    while days < len(keep):
+        h = torch.cat([h[:days], h[days:] + keep[days:] * h[:-days]])
+        keep = torch.cat([keep[:days], keep[days:] * keep[:-days]])
+        days *= 2
     return h
 
 
@@ -88,7 +132,7 @@ class _Taps(torch.autograd.Function):
         return towards_x, torch.stack([(a * b).sum((0, 1)) for a, b in pairs])
 
 
-class RecurrentBlock(nn.Module):
+class RecurrentBlock(Block):
     """x + mix([forward; backward]), then x + dropout(MLP(x)), each after a layer norm and the first after a filter of
     three days.
 

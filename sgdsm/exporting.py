@@ -1,0 +1,99 @@
+"""A run's network for other programs: as a torch program (.pt2) or as ONNX, without this package."""
+
+from __future__ import annotations
+
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from sgdsm.cube import ConfigError, log
+from sgdsm.data.batch import Batch
+from sgdsm.models.base import GapFiller
+from sgdsm.models.checkpoint import load_filler
+from sgdsm.models.network import Network, blocks_of
+from sgdsm.models.uncertainty import innermost
+from sgdsm.runs import Run
+
+# the fields of a `Batch` that an exported network gets, in this order
+FIELDS = ("sm", "seen", "gap_age", "dynamic", "present", "static", "season", "climatology", "land")
+MASKS = ("seen", "present", "land")
+ENDINGS = (".pt2", ".onnx")
+
+
+class Exportable(nn.Module):
+    """A network as tensors in, tensors out.
+
+    In: `FIELDS` of one window. Out: the mean, and the standard deviation where the network tells it, in the target's
+    units, (B, 1, T, H, W); estimated everywhere in the window.
+    """
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(
+        self,
+        sm: Tensor,
+        seen: Tensor,
+        gap_age: Tensor,
+        dynamic: Tensor,
+        present: Tensor,
+        static: Tensor,
+        season: Tensor,
+        climatology: Tensor,
+        land: Tensor,
+    ) -> tuple[Tensor, ...]:
+        place = static.new_zeros(len(static), 3, *static.shape[2:])
+        none = torch.zeros_like(sm)
+        batch = Batch(sm, seen, gap_age, dynamic, present, static, place, season, climatology, land, land, none, none)
+        found = self.network.fill(batch)
+        return (found.mean,) if found.std is None else (found.mean, found.std)
+
+
+def export_run(folder: str, output: Path) -> None:
+    """Write the network of a run, see `export_network`."""
+    export_network(load_filler(Run(folder).model), output)
+
+
+def export_network(filler: GapFiller, output: Path) -> None:
+    """Write the network inside a filler, for windows of its own size, one at a time.
+
+    What wraps it (intervals) is left out. output: ends in .pt2 (`torch.export.load`) or .onnx.
+
+    Raises ConfigError for another ending, for a filler that is no network of blocks, and for ONNX without the extra
+    `onnx`.
+    """
+    if output.suffix not in ENDINGS:
+        raise ConfigError(f"output={output}: expected a name ending in {' or '.join(ENDINGS)}")
+    network = innermost(filler)
+    if not isinstance(network, Network) or not blocks_of(network):
+        raise ConfigError(f"export: {type(network).__name__} cannot be exported; expected a run of pconv3d or seamless")
+    if output.suffix == ".onnx" and find_spec("onnxscript") is None:
+        raise ConfigError(f"output={output}: ONNX needs packages of its own: pip install sgdsm[onnx]")
+    module, example = Exportable(network).eval(), example_of(network)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if output.suffix == ".pt2":
+            torch.export.save(torch.export.export(module, example), output)
+        else:
+            names = {"input_names": list(FIELDS), "output_names": ["filled", "filled_std"][: len(module(*example))]}
+            program = torch.onnx.export(module, example, dynamo=True, verbose=False, **names)  # type: ignore[arg-type]
+            assert program is not None
+            program.save(output)
+    log.info("%s takes %s of `Batch`, see sgdsm/data/batch.py", output.name, ", ".join(FIELDS))
+
+
+def example_of(network: Network) -> tuple[Tensor, ...]:
+    """A window of zeros, its fields in the order of `FIELDS`."""
+    window, (dynamic, _, static) = network.window, network.inputs.channels
+    assert window.days is not None
+    assert window.cells is not None
+    days, cells = window.days, (window.cells, window.cells)
+    one, covariates = (1, 1, days, *cells), (1, dynamic, days, *cells)
+    shapes = (one, one, one, covariates, covariates, (1, static, *cells), (1, 4, days), one, one)
+    # each a tensor of its own: export takes one that comes twice for one input
+    fields = (torch.zeros(shape) for shape in shapes)
+    return tuple(x.bool() if n in MASKS else x for n, x in zip(FIELDS, fields, strict=True))

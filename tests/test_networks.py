@@ -1,0 +1,252 @@
+"""What all networks may be asked for: bf16, compiled blocks, blocks worked out twice, other memory layouts, export."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from sgdsm.build import build
+from sgdsm.cube import ConfigError
+from sgdsm.data.batch import Batch
+from sgdsm.data.gaps import Gaps
+from sgdsm.data.module import GapData
+from sgdsm.data.record import Names, read_record
+from sgdsm.data.scaling import Inputs
+from sgdsm.data.splits import All
+from sgdsm.exporting import FIELDS, export_network
+from sgdsm.inference.blend import _ahead
+from sgdsm.inference.stream import fill_cube
+from sgdsm.inference.writers import MemoryOutput
+from sgdsm.models.base import GapFiller
+from sgdsm.models.checkpoint import load_filler, save_filler
+from sgdsm.models.nets.partial import PartialConv3d
+from sgdsm.models.network import Network, compile_blocks
+from sgdsm.sources.simulate import simulate
+from tests.conftest import TINY_PCONV, run_folder
+from tests.test_models import MODELS, settings_of
+
+QUIET = {"enable_progress_bar": False, "accelerator": "cpu"}
+SMALL = {
+    "pconv3d": {"channels": 8, "layers": 2, "window_days": 20, "window_cells": 12},
+    "encoder": {"channels": 8, "layers": 1, "levels": 1, "window_days": 20, "window_cells": 16},
+    "seamless": {"width": 16, "blocks": 2, "window_days": 40, "window_cells": 6},
+    "dense": {"width": 16, "blocks": 1, "window_days": 40, "window_cells": 16, "gap_features": True},
+}
+CLASSES = {"pconv3d": "pconv3d.PartialConvNetwork", "encoder": "pconv3d.PartialConvNetwork"}
+
+
+def small(kind: str, cube: xr.Dataset, **settings: object) -> Network:
+    """A network with weights that are not trained, and none of them 0."""
+    spec = {"_target_": f"sgdsm.models.{CLASSES.get(kind, 'seamless.Seamless')}", **SMALL[kind], **settings}
+    net = build(spec, GapFiller)
+    record = read_record(cube)
+    net.configure(Inputs.fit(record, Names.of(cube), record.observed, "m3 m-3", 1, "train"))
+    random_weights(net)
+    return net.eval()
+
+
+def random_weights(net: torch.nn.Module) -> None:
+    torch.manual_seed(1)
+    for weights in net.parameters():
+        weights.data.normal_(0, 0.15)
+
+
+def batch_of(net: Network, cube: xr.Dataset) -> Batch:
+    record = read_record(cube)
+    split = All().deal(record.observed & record.land, record.days, Gaps())
+    axes = net.window.tile(record.values.shape, False)
+    data = GapData(record, net.inputs, split, Gaps(), axes, net.batch_size, cores=net.trains_on_cores)
+    return data.training_batches(0)[0]
+
+
+def gradients(net: Network, batch: Batch) -> list[torch.Tensor]:
+    """The loss of a training step and its gradients."""
+    torch.manual_seed(7)
+    loss = net.loss(net.estimate(batch), batch)
+    used = [p for p in net.parameters() if p.requires_grad]
+    return [loss.detach(), *(g for g in torch.autograd.grad(loss, used, allow_unused=True) if g is not None)]
+
+
+@pytest.mark.parametrize("kind", SMALL)
+def test_blocks_worked_out_twice_learn_the_same_from_less_memory(world, kind):
+    found, kept = [], []
+    for recompute in (False, True):
+        net = small(kind, world, dropout=0.3, recompute_blocks=recompute).train()
+        batch, sizes = batch_of(net, world), {}
+
+        def note(tensor: torch.Tensor, sizes: dict = sizes) -> torch.Tensor:
+            sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        found.append(gradients(net, batch))
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda x: x):
+            loss = net.loss(net.estimate(batch), batch)
+        kept.append(sum(sizes.values()))
+        del loss
+    assert kept[1] < 0.75 * kept[0]
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("kind", ["pconv3d", "encoder"])
+def test_channels_last_in_memory_is_the_same(world, kind):
+    nets = [small(kind, world).train() for _ in range(2)]
+    nets[1].channels_last = True
+    batch = batch_of(nets[0], world)
+    seen = []
+    nets[1].trunk.register_forward_hook(lambda _, given, out: seen.append((given[0], out)))
+    a, b = (gradients(net, batch) for net in nets)
+    assert seen[0][0].is_contiguous(memory_format=torch.channels_last_3d)
+    for x, y in zip(a, b, strict=True):
+        torch.testing.assert_close(x, y, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_network_fills_in_bf16(model, world):
+    net = build(settings_of(model, "data.rows=10")["model"], GapFiller)
+    if not isinstance(net, Network):
+        pytest.skip("no network")
+    record = read_record(world)
+    net.configure(Inputs.fit(record, Names.of(world), record.observed, "m3 m-3", 1, "train"))
+    if sum(p.numel() for p in net.parameters()) > 100:  # not a covariance: any numbers are none
+        random_weights(net)
+    if hasattr(net, "cell_size"):  # which kriging learns with its first batch
+        net.cell_size.fill_(1.0)
+    net.eval()
+    batch = batch_of(net, world)
+    with torch.inference_mode():
+        plain = net.fill(batch)
+        with torch.autocast("cpu", torch.bfloat16):
+            half = net.fill(batch)
+    spread = net.inputs.anomaly_scale
+    assert half.mean[batch.wanted].isfinite().all()
+    assert plain.mean.dtype == half.mean.dtype == torch.float32
+    difference = (half.mean - plain.mean)[batch.wanted].abs()
+    size = (plain.mean - batch.climatology)[batch.wanted].abs().max().clamp(min=spread)
+    assert difference.max() < 0.05 * size
+    if plain.std is not None:
+        torch.testing.assert_close(half.std[batch.wanted], plain.std[batch.wanted], rtol=0.1, atol=0)
+
+
+@pytest.mark.parametrize("share", [0.003, 0.5])
+def test_masks_are_exact_in_bf16(share):
+    torch.manual_seed(0)
+    layer = PartialConv3d(4, 4, (5, 3, 3))
+    x, mask = torch.randn(1, 4, 9, 12, 12), (torch.rand(1, 1, 9, 12, 12) < share).float()
+    expected, found = layer(x, mask)
+    with torch.autocast("cpu", torch.bfloat16):
+        y, half = layer(x, mask)
+    assert y.dtype == torch.bfloat16
+    assert torch.equal(half.float(), found)
+    assert not (y[:, :, ~half[0, 0].bool()] != 0).any(), "0 where nothing is there"
+    torch.testing.assert_close(y.float(), expected, rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize("circular", [False, True])
+@pytest.mark.parametrize("kind", SMALL)
+def test_wider_windows_fill_the_same(kind, circular):
+    cube = simulate(rows=30, columns=48, days=45, seed=3).assign_attrs(circular_longitude=int(circular))
+    net, found = small(kind, cube), []
+    for cells in (None, 32):
+        output, sizes = MemoryOutput(), []
+        fill, net.fill = net.fill, lambda batch, fill=net.fill, sizes=sizes: sizes.append(batch.sm.shape) or fill(batch)
+        fill_cube(cube, net, output, window_cells=cells, memory_gib=2e-3, trainer=QUIET)
+        net.fill = fill
+        found.append((output.arrays["sm_filled"], len(sizes)))
+    assert found[1][1] < found[0][1]
+    np.testing.assert_allclose(found[1][0], found[0][0], rtol=0, atol=2e-6)
+
+
+def test_windows_of_other_fillers_stay(world):
+    plain = build({"_target_": "sgdsm.models.simple.Climatology"}, GapFiller)
+    record = read_record(world)
+    plain.configure(Inputs.fit(record, Names.of(world), record.observed, "m3 m-3", 1, "train"))
+    with pytest.raises(ConfigError, match="window_cells=32: Climatology has windows of its own"):
+        fill_cube(world, plain, MemoryOutput(), window_cells=32, trainer=QUIET)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 9])
+def test_what_is_made_ahead_comes_in_order(count):
+    assert list(_ahead(lambda x: 2 * x, range(count), 2)) == [2 * x for x in range(count)]
+
+
+@pytest.fixture(scope="module")
+def wide() -> xr.Dataset:
+    """A cube no smaller than a window: an exported network has one size."""
+    return simulate(rows=16, columns=16, days=40, seed=3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "ending"),
+    [("encoder", ".pt2"), ("seamless", ".pt2"), ("dense", ".pt2"), ("encoder", ".onnx"), ("dense", ".onnx")],
+)
+def test_an_exported_network_gives_the_same(wide, kind, ending, tmp_path):
+    if ending == ".onnx":
+        pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
+        onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+    net, path = small(kind, wide, batch_size=1), tmp_path / f"model{ending}"
+    export_network(net, path)
+    batch = batch_of(net, wide)
+    batch = batch._replace(wanted=batch.land)
+    given = {name: getattr(batch, name) for name in FIELDS}
+    if ending == ".pt2":
+        found = torch.export.load(path).module()(*given.values())
+    else:
+        session = onnxruntime.InferenceSession(path)
+        assert [one.name for one in session.get_inputs()] == list(FIELDS)
+        found = [torch.from_numpy(x) for x in session.run(None, {n: x.numpy() for n, x in given.items()})]
+    expected = [x for x in net.fill(batch)[:2] if x is not None]
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a[batch.land], b[batch.land], rtol=1e-5, atol=1e-6)
+
+
+def test_what_cannot_be_exported(world, tmp_path):
+    net = small("pconv3d", world)
+    with pytest.raises(ConfigError, match=r"expected a name ending in .pt2 or .onnx"):
+        export_network(net, tmp_path / "model.pth")
+    with pytest.raises(ConfigError, match="Climatology cannot be exported; expected a run of pconv3d or seamless"):
+        export_network(build({"_target_": "sgdsm.models.simple.Climatology"}, GapFiller), tmp_path / "model.pt2")
+
+
+def test_the_network_of_a_run_is_exported(run_command):
+    words = ["data.rows=10", "data.columns=14", "data.days=150", *TINY_PCONV, "trainer.progress=false"]
+    folder = run_folder(run_command("train", *words)[1])
+    code, out, err = run_command("export", f"run={folder}", "output=model.pt2")
+    assert (code, out.strip()) == (0, "written: model.pt2"), err
+    assert "model.pt2 takes sm, seen, gap_age" in err
+    for words, told in (
+        ([], "give a cube or a filled file, or run=PATH for its network"),
+        ([f"run={folder}", "layout=netcdf"], "layout= and reasons= are for cubes"),
+        ([f"run={folder}"], "output=model.pt2 exists"),
+    ):
+        code, _, err = run_command("export", *words, "output=model.pt2")
+        assert code == 1
+        assert told in err
+
+
+needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler, g++")
+
+
+@needs_compiler
+@pytest.mark.parametrize("kind", ["pconv3d", "seamless"])
+def test_compiled_blocks_are_the_same(world, kind, tmp_path):
+    plain, compiled = (small(kind, world, **{"layers" if kind == "pconv3d" else "blocks": 1}) for _ in range(2))
+    compile_blocks(compiled)
+    assert list(compiled.state_dict()) == list(plain.state_dict())
+    batch = batch_of(plain, world)
+    with torch.inference_mode():
+        torch.testing.assert_close(compiled.fill(batch).mean, plain.fill(batch).mean, rtol=0, atol=1e-6)
+    for a, b in zip(gradients(compiled, batch), gradients(plain, batch), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+    save_filler(compiled, tmp_path / "model.ckpt")
+    again = load_filler(tmp_path / "model.ckpt")
+    assert all(torch.equal(a, b) for a, b in zip(again.parameters(), plain.parameters(), strict=True))
+
+
+def test_what_has_no_blocks_is_not_compiled(world):
+    with pytest.raises(ConfigError, match="Climatology has no blocks of layers to compile"):
+        compile_blocks(build({"_target_": "sgdsm.models.simple.Climatology"}, GapFiller))
