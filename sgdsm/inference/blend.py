@@ -116,9 +116,10 @@ class _Found(NamedTuple):
         if self.arrived is not None:
             self.arrived.synchronize()
         for name, values in self.fields.items():
-            blend = blends.setdefault(name, Blend(axes, begin, shape))
+            if name not in blends:
+                blends[name] = Blend(axes, begin, shape)
             for window, start in zip(values.numpy(), self.starts, strict=True):
-                blend.add(window, start)
+                blends[name].add(window, start)
 
 
 def _ahead(make: Callable[[Item], Made], items: Iterable[Item], threads: int) -> Iterator[Made]:
