@@ -32,6 +32,9 @@ format: .venv/.installed
 # figures of speed on this machine; see benchmarks/RESULTS.md
 bench: .venv/.installed
 	$(BIN)/python benchmarks/throughput.py
+	$(BIN)/python benchmarks/layer.py
+	$(BIN)/python benchmarks/scale.py terabyte train 60 model=pconv3d trainer.memory_gib=4
+	$(BIN)/python benchmarks/scale.py terabyte predict 60 model=pconv3d trainer.memory_gib=4
 
 clean:
 	rm -rf .venv demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
