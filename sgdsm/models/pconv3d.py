@@ -14,7 +14,7 @@ from sgdsm.data.rows import HALO_CELLS, gap_channel_count, gap_channels, own_lin
 from sgdsm.data.scaling import Inputs
 from sgdsm.models.base import Window
 from sgdsm.models.nets.dropout import ChannelDropout
-from sgdsm.models.nets.partial import PartialConv3d, PartialTrunk
+from sgdsm.models.nets.partial import DaysConv, Mix, PartialConv3d, PartialTrunk
 from sgdsm.models.network import Estimate, Network, at_least, weighted_mean
 
 
@@ -101,14 +101,14 @@ class PartialConvNetwork(Network):
         if self.gap_features:
             known += gap_channel_count(inputs)
         self.covariates = nn.Sequential(
-            nn.Conv3d(known, channels, 1),
+            Mix(known, channels),
             nn.GELU(),
-            nn.Conv3d(channels, channels, (self.memory_days, 1, 1), padding=(self.memory_days // 2, 0, 0)),
+            DaysConv(channels, self.memory_days),
         )
         self.first = PartialConv3d(1, channels, (5, 3, 3))
         self.trunk = PartialTrunk(*self.trunk_settings)
-        last = nn.Conv3d(channels, 1, 1, bias=False)
-        self.head = nn.Sequential(nn.GELU(), nn.Conv3d(channels, channels, 1), nn.GELU(), last)
+        last = Mix(channels, 1, bias=False)
+        self.head = nn.Sequential(nn.GELU(), Mix(channels, channels), nn.GELU(), last)
         self.head_dropout = ChannelDropout(self.head_share, 1, (2, 3, 4), in_head=True)
         # training starts at the first guess itself
         nn.init.zeros_(last.weight)
