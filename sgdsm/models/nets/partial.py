@@ -6,6 +6,8 @@ as in SGD-SM (Zhang et al., ESSD 13, 1385, 2021).
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool3d, conv2d, gelu, interpolate, layer_norm, linear, max_pool3d, pad
@@ -28,8 +30,10 @@ class PartialConv3d(nn.Module):
             raise ValueError(f"kernel {kernel}: expected odd sizes")
         self.kernel = kernel
         self.padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
-        conv = (OneConv3d if channels_in == 1 else nn.Conv3d)(channels_in, channels_out, kernel, padding=self.padding, bias=False)
-        self.conv = conv.to(memory_format=torch.channels_last_3d)
+        kind = OneConv3d if channels_in == 1 else nn.Conv3d
+        self.conv = kind(channels_in, channels_out, kernel, padding=self.padding, bias=False)
+        # then its input is made so too: on the CPU the faster way
+        self.conv.weight.data = self.conv.weight.data.contiguous(memory_format=torch.channels_last_3d)
         self.bias = nn.Parameter(self.conv.weight.new_zeros(channels_out, 1, 1, 1))
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -38,9 +42,28 @@ class PartialConv3d(nn.Module):
         found = (present > 0).to(mask.dtype)
         elements = self.conv.weight[0, 0].numel()
         y = self.conv(x * mask)
-        # in place, in the type of the product: each pass over the features costs as much as a tenth of it
+        # in the type of the product
         ratio, there = ((found * elements / present.clamp(min=1)).to(y.dtype), found.to(y.dtype))
-        return y.mul_(ratio).addcmul_(self.bias.to(y.dtype), there), found
+        return _Renormalised.apply(y, self.bias.to(y.dtype), ratio, there), found
+
+
+class _Renormalised(torch.autograd.Function):
+    """y ratio + bias there in place, both ways: each pass over the features costs a tenth of the product; ratio is 0
+    where `there` is."""
+
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, bias: Tensor, ratio: Tensor, there: Tensor) -> Tensor:
+        ctx.save_for_backward(ratio, there)
+        ctx.mark_dirty(y)
+        y.mul_(ratio).addcmul_(bias, there)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        ratio, there = ctx.saved_tensors
+        grad = gradients[0] * there
+        towards_bias = grad.sum((0, 2, 3, 4))[:, None, None, None]
+        return grad.mul_(ratio), towards_bias, None, None
 
 
 def box_sum(field: Tensor, kernel: tuple[int, int, int]) -> Tensor:
