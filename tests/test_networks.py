@@ -92,19 +92,6 @@ def test_blocks_worked_out_twice_learn_the_same_from_less_memory(world, kind):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("kind", ["pconv3d", "encoder"])
-def test_channels_last_in_memory_is_the_same(world, kind):
-    nets = [small(kind, world).train() for _ in range(2)]
-    nets[1].channels_last = True
-    batch = batch_of(nets[0], world)
-    seen = []
-    nets[1].trunk.register_forward_hook(lambda _, given, out: seen.append((given[0], out)))
-    a, b = (gradients(net, batch) for net in nets)
-    assert seen[0][0].is_contiguous(memory_format=torch.channels_last_3d)
-    for x, y in zip(a, b, strict=True):
-        torch.testing.assert_close(x, y, rtol=1e-4, atol=1e-6)
-
-
 @pytest.mark.parametrize("model", MODELS)
 def test_a_network_fills_in_bf16(model, world):
     net = build(settings_of(model, "data.rows=10")["model"], GapFiller)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sgdsm.models.nets.partial import PartialConv3d
+from sgdsm.models.nets.partial import DaysConv, Mix, PartialConv3d
 
 
 def slowly(x: np.ndarray, mask: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -58,3 +58,27 @@ def test_what_is_masked_has_no_effect_and_gets_no_gradient():
 def test_even_kernels_are_refused():
     with pytest.raises(ValueError, match="odd"):
         PartialConv3d(1, 1, (2, 3, 3))
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_gradients_agree_with_differences(channels):
+    torch.manual_seed(0)
+    layer = PartialConv3d(channels, 2, (3, 3, 3)).double()
+    mask = (torch.rand(1, 1, 4, 3, 3) < 0.3).double()
+    mask[:, :, :, :, 0] = 0
+    x = torch.randn(1, channels, 4, 3, 3, dtype=torch.float64, requires_grad=True)
+    names, weights = zip(*layer.named_parameters(), strict=True)
+
+    def out(x: torch.Tensor, *weights: torch.Tensor) -> torch.Tensor:
+        return torch.func.functional_call(layer, dict(zip(names, weights, strict=True)), (x, mask))[0]
+
+    assert torch.autograd.gradcheck(out, (x, *weights))
+
+
+@pytest.mark.parametrize("layer", [DaysConv(3, 5), Mix(3, 4)])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d])
+def test_other_forms_of_a_convolution(layer, layout):
+    x = torch.randn(2, 3, 6, 4, 5).contiguous(memory_format=layout)
+    days = layer.kernel_size[0]
+    expected = torch.nn.functional.conv3d(x, layer.weight, layer.bias, padding=(days // 2, 0, 0))
+    torch.testing.assert_close(layer(x), expected, rtol=1e-5, atol=1e-5)

@@ -14,7 +14,7 @@ from sgdsm.data.rows import HALO_CELLS, gap_channel_count, gap_channels, own_lin
 from sgdsm.data.scaling import Inputs
 from sgdsm.models.base import Window
 from sgdsm.models.nets.dropout import ChannelDropout
-from sgdsm.models.nets.partial import PartialConv3d, PartialTrunk
+from sgdsm.models.nets.partial import DaysConv, Mix, PartialConv3d, PartialTrunk
 from sgdsm.models.network import Estimate, Network, at_least, blocks_of, weighted_mean
 
 
@@ -38,7 +38,6 @@ class PartialConvNetwork(Network):
     """
 
     wide_cells = 128
-    channels_last = False  # in memory; on CUDA always
 
     def __init__(
         self,
@@ -106,16 +105,16 @@ class PartialConvNetwork(Network):
         if self.gap_features:
             known += gap_channel_count(inputs)
         self.covariates = nn.Sequential(
-            nn.Conv3d(known, channels, 1),
+            Mix(known, channels),
             nn.GELU(),
-            nn.Conv3d(channels, channels, (self.memory_days, 1, 1), padding=(self.memory_days // 2, 0, 0)),
+            DaysConv(channels, self.memory_days),
         )
         self.first = PartialConv3d(1, channels, (5, 3, 3))
         self.trunk = PartialTrunk(*self.trunk_settings)
         for block in blocks_of(self.trunk):
             block.recompute = self.recompute_blocks
-        last = nn.Conv3d(channels, 1, 1, bias=False)
-        self.head = nn.Sequential(nn.GELU(), nn.Conv3d(channels, channels, 1), nn.GELU(), last)
+        last = Mix(channels, 1, bias=False)
+        self.head = nn.Sequential(nn.GELU(), Mix(channels, channels), nn.GELU(), last)
         self.head_dropout = ChannelDropout(self.head_share, 1, (2, 3, 4), in_head=True)
         # training starts at the first guess itself
         nn.init.zeros_(last.weight)
@@ -126,11 +125,7 @@ class PartialConvNetwork(Network):
         # sea and days beyond the record stay missing, however far the mask grows
         land = batch.land.to(batch.sm.dtype)
         features, mask = self.first(batch.sm, batch.seen.to(batch.sm.dtype))
-        known = torch.cat(self._known(batch, line), 1)
-        if self.channels_last or batch.sm.is_cuda:
-            # what follows keeps it: norms need no transposing, and cuDNN brings the small filters into it by itself
-            features, known = (x.contiguous(memory_format=torch.channels_last_3d) for x in (features, known))
-        features = features + self.covariates(known)
+        features = features + self.covariates(torch.cat(self._known(batch, line), 1))
         return self.trunk(features, mask, land), line
 
     def estimate(self, batch: Batch, trunk: Any = None) -> Estimate:

@@ -29,8 +29,8 @@ class ChannelDropout(nn.Module):
         keep = 1 - self.share
         if self.sample is None:
             shape = [1 if dim in self.alike else size for dim, size in enumerate(x.shape)]
-            return x * torch.empty(shape, device=x.device, dtype=x.dtype).bernoulli_(keep) / keep
+            return x * (torch.empty(shape, device=x.device, dtype=x.dtype).bernoulli_(keep) / keep)
         shape = [1] * x.ndim
         shape[self.channel] = x.shape[self.channel]
         kept = np.random.default_rng([SAMPLES, *self.sample]).random(shape, np.float32) < keep
-        return x * torch.from_numpy(kept).to(x) / keep
+        return x * (torch.from_numpy(kept).to(x) / keep)

@@ -6,8 +6,11 @@ as in SGD-SM (Zhang et al., ESSD 13, 1385, 2021).
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool3d, gelu, interpolate, layer_norm, max_pool3d, pad
+from torch.nn.functional import avg_pool3d, conv2d, gelu, interpolate, layer_norm, linear, max_pool3d, pad
 
 from sgdsm.models.nets.block import Block, run
 from sgdsm.models.nets.dropout import ChannelDropout
@@ -28,7 +31,10 @@ class PartialConv3d(nn.Module):
             raise ValueError(f"kernel {kernel}: expected odd sizes")
         self.kernel = kernel
         self.padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
-        self.conv = nn.Conv3d(channels_in, channels_out, kernel, padding=self.padding, bias=False)
+        kind = OneConv3d if channels_in == 1 else nn.Conv3d
+        self.conv = kind(channels_in, channels_out, kernel, padding=self.padding, bias=False)
+        # then its input is made so too: on the CPU the faster way
+        self.conv.weight.data = self.conv.weight.data.contiguous(memory_format=torch.channels_last_3d)
         self.bias = nn.Parameter(self.conv.weight.new_zeros(channels_out, 1, 1, 1))
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -37,9 +43,28 @@ class PartialConv3d(nn.Module):
         found = (present > 0).to(mask.dtype)
         elements = self.conv.weight[0, 0].numel()
         y = self.conv(x * mask)
-        # in place, in the type of the product: each pass over the features costs as much as a tenth of it
+        # in the type of the product
         ratio, there = ((found * elements / present.clamp(min=1)).to(y.dtype), found.to(y.dtype))
-        return y.mul_(ratio).addcmul_(self.bias.to(y.dtype), there), found
+        return _Renormalised.apply(y, self.bias.to(y.dtype), ratio, there), found
+
+
+class _Renormalised(torch.autograd.Function):
+    """y ratio + bias there in place, both ways: each pass over the features costs a tenth of the product; ratio is 0
+    where `there` is."""
+
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, bias: Tensor, ratio: Tensor, there: Tensor) -> Tensor:
+        ctx.save_for_backward(ratio, there)
+        ctx.mark_dirty(y)
+        y.mul_(ratio).addcmul_(bias, there)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        ratio, there = ctx.saved_tensors
+        grad = gradients[0] * there
+        towards_bias = grad.sum((0, 2, 3, 4))[:, None, None, None]
+        return grad.mul_(ratio), towards_bias, None, None
 
 
 def box_sum(field: Tensor, kernel: tuple[int, int, int]) -> Tensor:
@@ -55,6 +80,38 @@ def box_sum(field: Tensor, kernel: tuple[int, int, int]) -> Tensor:
     return field
 
 
+class Mix(nn.Conv3d):
+    """A convolution of 1 x 1 x 1 as a product of matrices."""
+
+    def __init__(self, channels_in: int, channels_out: int, bias: bool = True) -> None:
+        super().__init__(channels_in, channels_out, 1, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return linear(x.movedim(1, -1), self.weight.flatten(1), self.bias).movedim(-1, 1)
+
+
+class DaysConv(nn.Conv3d):
+    """A convolution over an odd number of days, in two dimensions: days, and cells."""
+
+    def __init__(self, channels: int, days: int) -> None:
+        super().__init__(channels, channels, (days, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight.flatten(3).contiguous(memory_format=torch.channels_last)
+        return conv2d(x.flatten(3), weight, self.bias, padding=(len(weight[0, 0]) // 2, 0)).unflatten(3, x.shape[3:])
+
+
+class OneConv3d(nn.Conv3d):
+    """A convolution of a single channel, in two dimensions: the days that it looks at are the channels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        days, *around = self.kernel_size
+        wide = pad(x[:, 0], (0, 0, 0, 0, days // 2, days // 2)).unfold(1, days, 1).movedim(-1, 2)
+        wide = wide.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        y = conv2d(wide, self.weight[:, 0], padding=(around[0] // 2, around[1] // 2))
+        return y.unflatten(0, (len(x), -1)).transpose(1, 2)
+
+
 class PartialBlock(Block):
     """x + mix(gelu(partial convolution(gelu(norm(x))))): what a cell itself knows passes its gaps unmasked.
 
@@ -65,7 +122,7 @@ class PartialBlock(Block):
     def __init__(self, channels: int, kernel: tuple[int, int, int], dropout: float) -> None:
         super().__init__()
         self.partial = PartialConv3d(channels, channels, kernel)
-        self.mix = nn.Conv3d(channels, channels, 1)
+        self.mix = Mix(channels, channels)
         self.dropout = ChannelDropout(dropout, 1, (2, 3, 4))
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -93,13 +150,16 @@ class PartialTrunk(nn.Module):
 
         self.coarsest = 2**levels
         self.down, self.bottom, self.up = blocks(levels), blocks(layers), blocks(levels)
-        self.mixes = nn.ModuleList(nn.Conv3d(channels, channels, 1) for _ in range(levels))
+        self.mixes = nn.ModuleList(Mix(channels, channels) for _ in range(levels))
 
     def forward(self, x: Tensor, mask: Tensor, land: Tensor) -> Tensor:
         """x: (B, C, T, H, W); mask, land: (B, 1, T, H, W), 1 where x is there, and where it may come to be."""
         rows, columns = x.shape[3:]
         beyond = (0, -columns % self.coarsest, 0, -rows % self.coarsest)
-        x, mask, land = (pad(field, beyond) for field in (x, mask, land))
+        if any(beyond):
+            x, mask, land = (pad(field, beyond) for field in (x, mask, land))
+        # norms and products of matrices read all channels of a value
+        x = x.contiguous(memory_format=torch.channels_last_3d)
         left = []
         for block in self.down:
             x, mask = run(block, x, mask * land)

@@ -42,9 +42,11 @@ class _GatedScan(torch.autograd.Function):
             return h
         h = torch.empty_like(value)
         for half, days in _directions(value):
-            state = torch.zeros_like(value[0, :, half])
+            # views of all days at once: one by one they cost as much as the sums
+            k, v, out = (x[:, :, half].unbind() for x in (keep, value, h))
+            state = torch.zeros_like(v[0])
             for t in days:
-                state = torch.lerp(value[t, :, half], state, keep[t, :, half], out=h[t, :, half])
+                state = torch.lerp(v[t], state, k[t], out=out[t])
         ctx.save_for_backward(keep, value, h)
         return h
 
@@ -59,10 +61,9 @@ class _GatedScan(torch.autograd.Function):
         for half, days in _directions(value):
             first, last = days[0], days[-1]
             total[last, :, half] = grad[last, :, half]
+            k, g, out = (x[:, :, half].unbind() for x in (keep, grad, total))
             for t, following in zip(days[-2::-1], days[::-1], strict=False):
-                torch.addcmul(
-                    grad[t, :, half], keep[following, :, half], total[following, :, half], out=total[t, :, half]
-                )
+                torch.addcmul(g[t], k[following], out[following], out=out[t])
             step = days.step
             later = slice(1, None) if step > 0 else slice(None, -1)
             earlier = slice(None, -1) if step > 0 else slice(1, None)
