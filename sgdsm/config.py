@@ -19,6 +19,7 @@ FITTING = ("method", "period", "bins", "values_per_bin", "least_values")
 KEYS = {
     "train": {*GROUPS, "seed", "compare", "chain"},
     "predict": {"data", "trainer", "run", "output", "time", "bbox", "max_gap_days", "inference"},
+    "members": {"filled", "number", "output", "seed", "time", "bbox"},
     "evaluate": {"run", "filled", "truth", "visible", "precipitation", "temperature"},
     "compare": {*GROUPS, "seed", "compare", "runs", "reference", "output"},
     "chain": {*GROUPS, "seed", "chain", "output"},
@@ -37,6 +38,7 @@ PARTS: dict[str, dict[str, type]] = {
 }
 TYPES: dict[str, Any] = {
     "seed": int,
+    "number": int,
     "output": str | None,
     "reference": str | None,
     "zone": str | None,

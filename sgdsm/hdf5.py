@@ -132,7 +132,7 @@ class NetcdfWriter:
             shape = tuple(len(coords[d][0]) for d in dims)
             packing: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if shape else {}
             if shape:
-                packing["chunks"] = (1, *shape[1:]) if dims[0] == "time" else shape
+                packing["chunks"] = tuple(1 if d in ("time", "member") else n for d, n in zip(dims, shape, strict=True))
             array = self.file.create_dataset(name, shape, dtype, fillvalue=variable_attrs.get("_FillValue"), **packing)
             for axis, dim in enumerate(dims):
                 array.dims[axis].attach_scale(self.file[dim])

@@ -26,7 +26,7 @@ ORDER = [
     {"config"},
     {"runs"},
     {"planning", "download"},
-    {"api", "comparing", "chaining", "preparing", "correcting", "selecting", "explaining"},
+    {"api", "comparing", "chaining", "preparing", "correcting", "selecting", "explaining", "drawing"},
     {"words", "sweeping"},
     {"commands"},
     {"__init__", "__main__"},

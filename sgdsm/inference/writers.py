@@ -10,6 +10,7 @@ import hashlib
 import json
 import shutil
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +55,8 @@ class MemoryOutput:
 
     def write(self, slab: int, values: dict[str, np.ndarray]) -> None:
         for name, block in values.items():
-            days, rows = self.slabs[slab]
-            self.arrays[name][slice(*days), slice(*rows)] = block
+            region = _region(self.shape, name, *self.slabs[slab])
+            self.arrays[name][tuple(region.values())] = block
 
     def finish(self, land: np.ndarray) -> None:
         self.arrays["land"][:] = land
@@ -135,8 +136,8 @@ class NetcdfOutput:
                     continue
                 with h5py.File(self._part(number), "r") as part:
                     for name, block in part.items():
-                        region = (slice(begin - days.start, end - days.start), slice(y0, y1))
-                        output.write(name, block[begin - t0 : end - t0], region)
+                        region = _region(self.shape, name, (begin - days.start, end - days.start), (y0, y1))
+                        output.write(name, block[begin - t0 : end - t0], tuple(region.values()))
             output.write("land", land, (slice(None), slice(None)))
         finally:
             output.close()
@@ -196,11 +197,10 @@ class ZarrOutput:
         self.shape, self.slabs = shape, plan["slabs"]
 
     def write(self, slab: int, values: dict[str, np.ndarray]) -> None:
-        dims = next(iter(self.shape.variables.values()))[0]
+        first, (dims, _, _) = next(iter(self.shape.variables.items()))
         block = xr.Dataset({name: (dims, array) for name, array in values.items()})
         block = block.assign({n: v.assign_attrs(_no_fill(self.shape.variables[n][2])) for n, v in block.items()})  # type: ignore[index]
-        days, rows = self.slabs[slab]
-        region = {dims[0]: slice(*days), dims[1]: slice(*rows), dims[2]: slice(None)}
+        region = _region(self.shape, first, *self.slabs[slab])
         block.to_zarr(self.path, region=region, consolidated=False)
         group = self._open_group()
         assert group is not None
@@ -225,7 +225,8 @@ class ZarrOutput:
 
         sizes = {dim: len(values) for dim, (values, _) in self.shape.coords.items()}
         days, rows = ([s[k] for s in plan["slabs"]] for k in (0, 1))
-        chunk = {dim: _chunk(edges, sizes[dim]) for dim, edges in zip(sizes, (days, rows), strict=False)}
+        rows_dim = _rows_dim(self.shape)
+        chunk = {"time": _chunk(days, sizes["time"]), rows_dim: _chunk(rows, sizes[rows_dim]), "member": 1}
         variables, encoding = {}, {}
         for name, (dims, dtype, attrs) in self.shape.variables.items():
             chunks = tuple(chunk.get(d, sizes[d]) for d in dims)
@@ -245,6 +246,16 @@ class ZarrOutput:
             return zarr.open_group(self.path, mode="r+")
         except (FileNotFoundError, ValueError, KeyError):
             return None
+
+
+def _rows_dim(shape: Layout) -> str:
+    return next(dim for dim in shape.coords if dim in ("lat", "y"))
+
+
+def _region(shape: Layout, name: str, days: Sequence[int], rows: Sequence[int]) -> dict[str, slice]:
+    """Where a slab lies in a variable: a slice for each dimension, in their order."""
+    part = {"time": slice(*days), _rows_dim(shape): slice(*rows)}
+    return {dim: part.get(dim, slice(None)) for dim in shape.variables[name][0]}
 
 
 def _chunk(edges: list[list[int]], length: int) -> int:
