@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "sgdsm"
 ORDER = [
     {"hdf5"},
     {"cube"},
-    {"box", "alone"},
+    {"box", "alone", "values"},
     {"windows", "statistics", "correlation"},
     {"build"},
     {"sources"},
@@ -35,6 +35,7 @@ RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 CORE_PARTS = {
     "hdf5",
     "cube",
+    "values",
     "correlation",
     "box",
     "windows",

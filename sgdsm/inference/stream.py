@@ -22,13 +22,14 @@ import xarray as xr
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from sgdsm.box import Box
-from sgdsm.cube import ConfigError, CubeError, by_role, log, refuse_fill_values, target_of, time_chunks, uncertainty_of
+from sgdsm.cube import ConfigError, CubeError, by_role, log, target_of, time_chunks, uncertainty_of
 from sgdsm.data.batch import LONGEST_AGE, Scene, ages, check_cap
 from sgdsm.data.record import Names, Record, day_numbers, read_record
 from sgdsm.data.scaling import CellStatistics, Climatology, Inputs
 from sgdsm.inference.blend import fill_scene
 from sgdsm.inference.product import ErrorBars, Layout, layout, slab_values
 from sgdsm.models.base import GapFiller, interruptible, quiet_lightning
+from sgdsm.values import refuse_fill_values
 from sgdsm.windows import Axis
 
 QUIET = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
