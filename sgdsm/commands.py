@@ -24,6 +24,7 @@ from sgdsm.download.products import download
 from sgdsm.drawing import draw_members
 from sgdsm.explaining import explain
 from sgdsm.preparing import describe, export, prepare
+from sgdsm.recalibrating import recalibrate
 from sgdsm.selecting import select
 from sgdsm.sweeping import TUNE_EXTRA, RunFailed, Sweep, goes_on, swept, words_of_run
 from sgdsm.words import first_of_two, log_to_screen, one_line, quoted, unknown_setting
@@ -34,6 +35,7 @@ USAGE = """usage: python -m sgdsm COMMAND key=value ...
   train     [model=..] [data=..] [experiment=..]          fit a filler; prints the folder of the run
   predict   run=PATH output=FILE [time=A:B] [bbox=[..]]   fill a cube
   members   filled=FILE number=N output=FILE              possible maps, for error bars of means
+  recalibrate run=PATH [data=..] output=NEWRUN            intervals that follow a drift
   evaluate  run=PATH | filled=.. truth=.. visible=..      score a run, or any filled file
   compare   RUN RUN ... | experiment=E                    one table of several runs
   explain   run=PATH                                      what a run's estimates rest on: a table and a figure
@@ -356,6 +358,7 @@ COMMANDS: dict[str, Callable[[dict[str, Any]], float | None]] = {
     "chain": chain,
     "predict": predict,
     "members": draw_members,
+    "recalibrate": recalibrate,
     "evaluate": evaluate,
     "explain": explain,
     "compare": compare,

@@ -263,9 +263,12 @@ def add_uncertainty(task: Task, spec: dict[str, Any]) -> GapFiller:
         return task.filler
     wrapper = wrap(spec, task.filler)
     if isinstance(wrapper, Conformal):
-        validated = _errors(task, wrapper.filler, "validation")
+        places, trainer = positions(target_of(task.cube)), task.options.predicting()
+        validated, judged = (
+            judge(wrapper.filler, task.data.scene_of(task.split.scenarios[split]), places, trainer)
+            for split in ("validation", "calibration")
+        )
         wrapper.learn_scale(validated)
-        judged = _errors(task, wrapper.filler, "calibration")
         wrapper.calibrate(judged)
         with torch.no_grad():
             wrapper.correlate(validated, judged)
@@ -274,11 +277,14 @@ def add_uncertainty(task: Task, spec: dict[str, Any]) -> GapFiller:
     return wrapper.eval()
 
 
-def _errors(task: Task, filler: GapFiller, split: str) -> list[Judged]:
-    """What a filler makes of the hidden values of a split."""
-    scene = task.data.scene_of(task.split.scenarios[split])
-    fields = fill_whole(filler, scene, task.options.predicting())
-    places = positions(target_of(task.cube))
+def judge(
+    filler: GapFiller, scene: Scene, places: np.ndarray, trainer: dict[str, Any], weight: np.ndarray | None = None
+) -> list[Judged]:
+    """What a filler makes of the hidden values of a scene, which are wanted there, filling it as a product.
+
+    places: of the cells, (H, W, 3). trainer: as in `fill_whole`. weight: in calibrating, (T, H, W).
+    """
+    fields = fill_whole(filler, scene, trainer)
     found = []
     for start, batch in _pieces(scene):
         sizes = batch.sm.shape[2:]
@@ -290,7 +296,8 @@ def _errors(task: Task, filler: GapFiller, split: str) -> list[Judged]:
         std = window(fields["std"]) if "std" in fields else None
         day, row, column = np.nonzero(batch.wanted[0, 0].numpy())
         where = (start[1] + row) % len(places), (start[2] + column) % places.shape[1]
-        found.append(Judged(batch, errors, std, scene.record.days[start[0] + day], places[where]))
+        own = None if weight is None else window(weight)[batch.wanted]
+        found.append(Judged(batch, errors, std, scene.record.days[start[0] + day], places[where], own))
     return found
 
 

@@ -27,6 +27,7 @@ ORDER = [
     {"runs"},
     {"planning", "download"},
     {"api", "comparing", "chaining", "preparing", "correcting", "selecting", "explaining", "drawing"},
+    {"recalibrating"},
     {"words", "sweeping"},
     {"commands"},
     {"__init__", "__main__"},
