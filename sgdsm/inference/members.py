@@ -18,7 +18,7 @@ from sgdsm.inference.stream import Writer
 
 NAME = "sm_members"
 TITLE = "possible values, the errors of filled ones correlated in space and time"
-CELLS, VALUES = 2**16, 2**24  # in memory at once
+CELLS, VALUES = 2**16, 2**26  # in memory at once; many days a cell, for its waves are worked out again in each part
 
 
 @dataclass(frozen=True)
