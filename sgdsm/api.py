@@ -9,7 +9,7 @@ import pandas as pd
 import xarray as xr
 
 from sgdsm.build import TARGET
-from sgdsm.cube import ConfigError, CubeError, as_cube, by_role
+from sgdsm.cube import NO_UNCERTAINTY, ConfigError, CubeError, as_cube, by_role
 from sgdsm.data.scaling import Inputs
 from sgdsm.inference.members import members
 from sgdsm.inference.stream import fill_cube
@@ -68,7 +68,7 @@ def _roles(inputs: Inputs, trained: dict[str, Any], dataset: xr.Dataset) -> dict
         "static": inputs.static,
         "land": land if land in dataset else None,
         "precipitation": inputs.precipitation,
-        "uncertainty": uncertainty if uncertainty in dataset else None,
+        "uncertainty": uncertainty if uncertainty == NO_UNCERTAINTY or uncertainty in dataset else None,
         **{k: trained[k] for k in ("missing_days", "circular_longitude") if k in trained},
     }
     missing = [n for n in (inputs.target, *inputs.dynamic, *inputs.static) if n not in dataset]

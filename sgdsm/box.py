@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
-from sgdsm.cube import CubeError, space_dims, target_of
+from sgdsm.cube import ConfigError, CubeError, space_dims, target_of
 
 
 class Box(NamedTuple):
@@ -17,6 +17,16 @@ class Box(NamedTuple):
     days: slice
     rows: slice
     columns: slice
+
+
+def period_of(words: str | None) -> tuple[str, str] | None:
+    """First and last day of START:END; ConfigError for other words, None for none."""
+    if words is None:
+        return None
+    first, colon, last = str(words).partition(":")
+    if not colon:
+        raise ConfigError(f"time={words}: expected START:END, like 2015-04-01:2015-06-30")
+    return first, last
 
 
 def box_of(cube: xr.Dataset, time: tuple[str, str] | None = None, bbox: Sequence[float] | None = None) -> Box:

@@ -21,8 +21,10 @@ from sgdsm.config import check_config, config_folder, config_name, renamed
 from sgdsm.correcting import correct_apply, correct_fit
 from sgdsm.cube import ConfigError, log
 from sgdsm.download.products import download
+from sgdsm.drawing import draw_members
 from sgdsm.explaining import explain
 from sgdsm.preparing import describe, export, prepare
+from sgdsm.recalibrating import recalibrate
 from sgdsm.selecting import select
 from sgdsm.sweeping import TUNE_EXTRA, RunFailed, Sweep, goes_on, swept, words_of_run
 from sgdsm.words import first_of_two, log_to_screen, one_line, quoted, unknown_setting
@@ -32,6 +34,8 @@ USAGE = """usage: python -m sgdsm COMMAND key=value ...
 
   train     [model=..] [data=..] [experiment=..]          fit a filler; prints the folder of the run
   predict   run=PATH output=FILE [time=A:B] [bbox=[..]]   fill a cube
+  members   filled=FILE number=N output=FILE              possible maps, for error bars of means
+  recalibrate run=PATH [data=..] output=NEWRUN            intervals that follow a drift
   evaluate  run=PATH | filled=.. truth=.. visible=..      score a run, or any filled file
   compare   RUN RUN ... | experiment=E                    one table of several runs
   explain   run=PATH                                      what a run's estimates rest on: a table and a figure
@@ -242,7 +246,7 @@ def predict(config: dict[str, Any]) -> None:
     import xarray as xr
 
     from sgdsm.api import run_data
-    from sgdsm.box import box_of
+    from sgdsm.box import box_of, period_of
     from sgdsm.build import build
     from sgdsm.data.record import tell_of
     from sgdsm.inference.stream import fill_cube
@@ -266,12 +270,6 @@ def predict(config: dict[str, Any]) -> None:
     cube: xr.Dataset = build(data, xr.Dataset)
     tell_of(cube)
     source = data.get("path")
-    period = config["time"]
-    if period is not None:
-        first, colon, last = str(period).partition(":")
-        if not colon:
-            raise ConfigError(f"time={period}: expected START:END, like 2015-04-01:2015-06-30")
-        period = (first, last)
     with alone(config["output"]):
         fill_cube(
             cube,
@@ -279,7 +277,7 @@ def predict(config: dict[str, Any]) -> None:
             output,
             source=f"{trained['model']['_target_'].rsplit('.', 1)[-1]} fitted in {run.folder.name}",
             identity=f"{file_digest(run.model)} {fingerprint(cube)} {file_stamp(source)}",
-            box=box_of(cube, period, config["bbox"]),
+            box=box_of(cube, period_of(config["time"]), config["bbox"]),
             max_gap_days=config["max_gap_days"],
             **config["inference"],
             trainer=options.predicting(several=True),
@@ -368,6 +366,8 @@ COMMANDS: dict[str, Callable[[dict[str, Any]], float | None]] = {
     "train": train,
     "chain": chain,
     "predict": predict,
+    "members": draw_members,
+    "recalibrate": recalibrate,
     "evaluate": evaluate,
     "explain": explain,
     "compare": compare,

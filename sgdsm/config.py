@@ -12,6 +12,7 @@ from sgdsm.build import TARGET, build, check_spec, describe, fits
 from sgdsm.cube import ConfigError, suggest
 
 GROUPS = ("data", "model", "gaps", "splits", "trainer", "uncertainty")
+OF_A_RUN = ("predict", "recalibrate")
 PREDICT_IGNORES = ("max_epochs", "gradient_clip", "check_every")
 PRODUCT_OPTIONS = ("kind", "version", "variables", "bbox", "links", "base_url")
 SENSORS = ("source_cube", "variable", "reference", "reference_variable", "dynamic", "static")
@@ -19,6 +20,8 @@ FITTING = ("method", "period", "bins", "values_per_bin", "least_values")
 KEYS = {
     "train": {*GROUPS, "seed", "compare", "chain"},
     "predict": {"data", "trainer", "run", "output", "time", "bbox", "max_gap_days", "inference"},
+    "members": {"filled", "number", "output", "seed", "time", "bbox"},
+    "recalibrate": {"data", "run", "output", "days", "half_life_days", "seed"},
     "evaluate": {"run", "filled", "truth", "visible", "precipitation", "temperature"},
     "compare": {*GROUPS, "seed", "compare", "runs", "reference", "output"},
     "chain": {*GROUPS, "seed", "chain", "output"},
@@ -37,6 +40,9 @@ PARTS: dict[str, dict[str, type]] = {
 }
 TYPES: dict[str, Any] = {
     "seed": int,
+    "days": int,
+    "half_life_days": float,
+    "number": int,
     "output": str | None,
     "reference": str | None,
     "zone": str | None,
@@ -95,8 +101,8 @@ def check_config(config: Mapping[str, Any], command: str) -> None:
         if key not in KEYS[command]:
             known = sorted(KEYS[command])
             raise ConfigError(f"unknown key '{key}'{suggest(str(key), known)}; known are {', '.join(known)}")
-    # what predict leaves out of its data settings comes from the run
-    config = {k: v for k, v in config.items() if (command, k) != ("predict", "data")}
+    # what these leave out of their data settings comes from the run
+    config = {k: v for k, v in config.items() if k != "data" or command not in OF_A_RUN}
     _no_missing(config)
     for key, hint in TYPES.items():
         if key in config and not fits(config[key], hint):
@@ -108,7 +114,7 @@ def check_config(config: Mapping[str, Any], command: str) -> None:
         settings_of(config)
     for group in GROUPS:
         # prepare looks at its recipe itself, and has no use for what the others import
-        if group not in KEYS[command] or (command in ("predict", "prepare") and group == "data"):
+        if group not in KEYS[command] or (command in (*OF_A_RUN, "prepare") and group == "data"):
             continue
         spec = config.get(group)
         if not isinstance(spec, Mapping):

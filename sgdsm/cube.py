@@ -37,8 +37,8 @@ SYNONYMS = {
     "projection_y_coordinate": "y",
     "projection_x_coordinate": "x",
 }
+NO_UNCERTAINTY = "none"  # said of the name of one
 DAY = np.timedelta64(1, "D")
-NEGATIVE_FILLS = (-999.0, -9999.0, -99999.0, -32767.0, -32768.0)
 # units of precipitation, and the factor that makes it mm a day
 PER_DAY = {"mm h-1": 24.0, "mm/h": 24.0, "mm hr-1": 24.0, "kg m-2 s-1": 86400.0, "mm s-1": 86400.0, "m s-1": 86.4e6}
 PER_DAY |= {"mm d-1": 1.0, "mm day-1": 1.0, "mm/day": 1.0, "mm": 1.0, "kg m-2": 1.0, "m": 1000.0}
@@ -96,16 +96,19 @@ def as_cube(
     repeat_cycle_days: days after which the satellite's orbit repeats (8 for SMAP), where a filler may use it to tell
         when a composite of several days was renewed; by default it is not used.
     uncertainty: of the target's values, one standard deviation in their units; by default the variable that CF's
-        attributes say is their standard error, or `<target>_uncertainty`. It weighs the values in training.
+        attributes say is their standard error, or `<target>_uncertainty`; 'none' takes none. It weighs the values in
+        training.
 
     Raises CubeError naming the variable, what was found and what was expected.
     """
+    refused = uncertainty == NO_UNCERTAINTY
+    uncertainty = None if refused else uncertainty
     named = [target, *dynamic, *static, *flag, *(name for name in (land, uncertainty) if name)]
     _check_named(dataset, named, precipitation)
     if precipitation is not None and precipitation not in dynamic:
         raise CubeError(f"precipitation '{precipitation}' must be one of the dynamic variables {list(dynamic)}")
 
-    if uncertainty is None and (uncertainty := _find_uncertainty(dataset, target, named)) is not None:
+    if uncertainty is None and not refused and (uncertainty := _find_uncertainty(dataset, target, named)) is not None:
         named.append(uncertainty)
     mapping = dataset[target].attrs.get("grid_mapping")
     dataset = dataset.set_coords([mapping]) if mapping in dataset.data_vars else dataset
@@ -241,39 +244,6 @@ def time_chunks(array: xr.DataArray, values: int = 2**24) -> Iterator[slice]:
     per_day = int(np.prod(array.shape[1:]))
     step = max(1, values // max(1, per_day))
     return (slice(start, min(start + step, array.shape[0])) for start in range(0, array.shape[0], step))
-
-
-def read_values(variable: xr.DataArray) -> np.ndarray:
-    """Values of a variable, float32, NaN = missing; CubeError for infinite ones and undeclared fill values."""
-    values = np.asarray(variable.values, dtype=np.float32)
-    refuse_fill_values(variable, values)
-    infinite = np.isinf(values)
-    if infinite.any():
-        where = np.unravel_index(infinite.argmax(), values.shape)
-        place = ", ".join(
-            f"{dim} {str(variable[dim].values[i])[: 10 if dim == 'time' else 20]}"
-            for dim, i in zip(variable.dims, where, strict=True)
-        )
-        found = f"{int(infinite.sum())} infinite values, the first at {place}"
-        raise CubeError(f"{file_of(variable)}variable '{variable.name}' has {found}")
-    return values
-
-
-def refuse_fill_values(variable: xr.DataArray, values: np.ndarray) -> None:
-    """Raise CubeError where the smallest or the largest value is one that files use for 'missing'."""
-    for extreme in (np.fmin, np.fmax):
-        value = float(extreme.reduce(values, axis=None)) if values.size else 0.0
-        if value in NEGATIVE_FILLS or 1e19 < value < np.inf:
-            raise CubeError(
-                f"{file_of(variable)}variable '{variable.name}' holds {value:g} {int((values == value).sum())} times: "
-                "a fill value that the file does not declare; set its attribute _FillValue, or make them NaN"
-            )
-
-
-def file_of(variable: xr.DataArray) -> str:
-    """The file that a variable comes from, as the head of a message; '' where that is not known."""
-    source = variable.encoding.get("source")
-    return f"{source}: " if source else ""
 
 
 def ever_observed(target: xr.DataArray) -> np.ndarray:

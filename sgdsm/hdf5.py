@@ -134,7 +134,7 @@ class NetcdfWriter:
             shape = tuple(len(coords[d][0]) for d in dims)
             packing: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if shape else {}
             if shape:
-                packing["chunks"] = (1, *shape[1:]) if dims[0] == "time" else shape
+                packing["chunks"] = tuple(1 if d in ("time", "member") else n for d, n in zip(dims, shape, strict=True))
             array = self.file.create_dataset(name, shape, dtype, fillvalue=variable_attrs.get("_FillValue"), **packing)
             for axis, dim in enumerate(dims):
                 array.dims[axis].attach_scale(self.file[dim])
@@ -146,13 +146,15 @@ class NetcdfWriter:
         self.file[name][region if region else ()] = values
 
     def write_maps(self, name: str, maps: np.ndarray, first: int) -> None:
-        """Write whole maps of a variable, (T, H, W), from day `first` on; threads pack them, where HDF5 would one by
-        one."""
+        """Write whole maps of a variable, (T, ..., H, W), from day `first` on; threads pack them, where HDF5 would one
+        by one."""
         require_space(self.path, maps.nbytes)
         array = self.file[name]
+        maps = maps.astype(array.dtype, copy=False)
+        places = list(np.ndindex(maps.shape[:-2]))
         with ThreadPoolExecutor() as pool:
-            for day, packed in enumerate(pool.map(_packed, maps.astype(array.dtype, copy=False))):
-                array.id.write_direct_chunk((first + day, 0, 0), packed)
+            for (day, *other), packed in zip(places, pool.map(_packed, (maps[p] for p in places)), strict=True):
+                array.id.write_direct_chunk((first + day, *other, 0, 0), packed)
 
     def close(self) -> None:
         """Flush to disk and close."""

@@ -105,7 +105,11 @@ def provenance(config: dict[str, Any], cube: xr.Dataset) -> dict[str, Any]:
         "command": sys.argv,
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
         "revision": _revision(),
-        "data": {"fingerprint": fingerprint(cube), **{k: v for k, v in config["data"].items() if k == "path"}},
+        "data": {
+            "fingerprint": fingerprint(cube),
+            "last_day": str(cube["time"].values[-1])[:10],
+            **{k: v for k, v in config["data"].items() if k == "path"},
+        },
         "correction": {k: str(v) for k, v in cube.attrs.items() if k.startswith("correction_")},
         "seeds": {"training": config["seed"], "splits": config["splits"].get("seed")},
         "machine": {

@@ -358,9 +358,11 @@ def add_uncertainty(task: Task, spec: dict[str, Any]) -> GapFiller:
         return task.filler
     wrapper = wrap(spec, task.filler)
     if isinstance(wrapper, Conformal):
-        validated = _errors(task, wrapper.filler, "validation")
+        validated, judged = (
+            [one for part in task.parts for one in _judged(wrapper.filler, part, split, task.options.predicting())]
+            for split in ("validation", "calibration")
+        )
         wrapper.learn_scale(validated)
-        judged = _errors(task, wrapper.filler, "calibration")
         wrapper.calibrate(judged)
         with torch.no_grad():
             wrapper.correlate(validated, judged)
@@ -370,15 +372,19 @@ def add_uncertainty(task: Task, spec: dict[str, Any]) -> GapFiller:
     return wrapper.eval()
 
 
-def _errors(task: Task, filler: GapFiller, split: str) -> list[Judged]:
-    """What a filler makes of the hidden values of a split."""
-    return [one for part in task.parts for one in _errors_in(part, filler, split, task.options.predicting())]
-
-
-def _errors_in(part: Part, filler: GapFiller, split: str, trainer: dict[str, Any]) -> list[Judged]:
+def _judged(filler: GapFiller, part: Part, split: str, trainer: dict[str, Any]) -> list[Judged]:
     scene = part.data.scene_of(part.split.scenarios[split])
+    return judge(filler, scene, positions(target_of(part.cube)), trainer)
+
+
+def judge(
+    filler: GapFiller, scene: Scene, places: np.ndarray, trainer: dict[str, Any], weight: np.ndarray | None = None
+) -> list[Judged]:
+    """What a filler makes of the hidden values of a scene, which are wanted there, filling it as a product.
+
+    places: of the cells, (H, W, 3). trainer: as in `fill_whole`. weight: in calibrating, (T, H, W).
+    """
     fields = fill_whole(filler, scene, trainer)
-    places = positions(target_of(part.cube))
     found = []
     for start, batch in _pieces(scene):
         sizes = batch.sm.shape[2:]
@@ -390,7 +396,8 @@ def _errors_in(part: Part, filler: GapFiller, split: str, trainer: dict[str, Any
         std = window(fields["std"]) if "std" in fields else None
         day, row, column = np.nonzero(batch.wanted[0, 0].numpy())
         where = (start[1] + row) % len(places), (start[2] + column) % places.shape[1]
-        found.append(Judged(batch, errors, std, scene.record.days[start[0] + day], places[where]))
+        own = None if weight is None else window(weight)[batch.wanted]
+        found.append(Judged(batch, errors, std, scene.record.days[start[0] + day], places[where], own))
     return found
 
 

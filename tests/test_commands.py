@@ -118,6 +118,23 @@ def test_the_uncertainty_of_a_file_weighs_its_values_and_is_in_the_product(run_c
     assert (code, "found.nc exists and is of another run or of other data" in err) == (1, True), err
 
 
+def test_the_uncertainty_of_a_file_may_be_left_out(run_command, tmp_path, plain):
+    dataset = plain(days=80)
+    dataset.to_netcdf(tmp_path / "without.nc")
+    dataset["sm_uncertainty"] = (0.02 * dataset["sm"]).assign_attrs(units="m3 m-3")
+    dataset.to_netcdf(tmp_path / "with.nc")
+    words = [*TINY_TREES, "data=netcdf", "data.target=sm", QUIET]
+    for name, more in {"without": [], "with": ["data.uncertainty=none"]}.items():
+        code, _, err = run_command("train", *words, f"data.path={name}.nc", *more, f"hydra.run.dir={name}")
+        assert code == 0, err
+        code, _, err = run_command("predict", f"run={name}", f"output={name}_filled.nc", QUIET)
+        assert code == 0, err
+    with xr.open_dataset(tmp_path / "with_filled.nc") as left, xr.open_dataset(tmp_path / "without_filled.nc") as never:
+        xr.testing.assert_equal(left.load(), never.load())
+        got = sgdsm.fill(xr.open_dataset(tmp_path / "with.nc"), tmp_path / "with")
+        np.testing.assert_array_equal(got["sm_std"].values, left["sm_std"].values)
+
+
 def test_predict_another_cube_of_the_same_variables(run_command, tmp_path, plain):
     for seed in (0, 1):
         plain(days=80, seed=seed).to_netcdf(tmp_path / f"cube{seed}.nc")

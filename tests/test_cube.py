@@ -221,6 +221,7 @@ def test_the_uncertainty_is_named_or_found(plain, caplog):
         assert uncertainty_of(as_cube(by_name, "sm")) == "sm_uncertainty"
     assert "uncertainty of 'sm': 'sm_uncertainty'" in caplog.text
     assert uncertainty_of(as_cube(by_name, "sm", ["sm_uncertainty"])) is None, "a covariate is one"
+    assert uncertainty_of(as_cube(by_name, "sm", uncertainty="none")) is None
     # by CF: a standard name with the modifier, or one among the target's ancillary variables
     dataset["sm"].attrs["standard_name"] = "water"
     own = dataset.assign(e=error_of(dataset, standard_name="water standard_error"))

@@ -40,6 +40,20 @@ def test_a_transplant_is_the_gap_mask_of_another_day_within_reach(observed):
         assert any((hidden[day] == (observed[day] & ~observed[d])).all() for d in near)
 
 
+def test_the_calibration_draw_is_spread_over_days_and_has_long_gaps(observed):
+    gaps = Gaps(fraction=0.2, outages=0.0)
+    scenarios = All().deal(observed, DAYS, gaps).scenarios
+    days = {name: int(scenario.hidden["swath"].any((1, 2)).sum()) for name, scenario in scenarios.items()}
+    assert days["calibration"] > 2 * days["validation"]
+    hidden = {name: scenario.all_hidden for name, scenario in scenarios.items()}
+    for mask in hidden.values():
+        assert mask.sum() == pytest.approx(0.05 * observed.sum(), rel=0.1)
+    assert not (hidden["calibration"] & hidden["validation"]).any()
+    assert not scenarios["validation"].hidden["outage"].any()
+    share = scenarios["calibration"].hidden["outage"].sum() / hidden["calibration"].sum()
+    assert share == pytest.approx(0.2, abs=0.03)
+
+
 def test_outages_are_boxes_of_several_days():
     complete = np.ones((200, 30, 30), bool)
     gaps = Gaps(fraction=0.001, outages=1.0, outage_days=(6, 6), outage_rows=(4, 4), outage_columns=(5, 5))

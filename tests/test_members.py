@@ -6,7 +6,8 @@ import xarray as xr
 
 import sgdsm
 from sgdsm.correlation import Correlation, pair_products, positions
-from sgdsm.cube import ConfigError, CubeError
+from sgdsm.cube import ConfigError, CubeError, open_dataset
+from sgdsm.inference import members as drawing
 
 KNOWN = Correlation((0.6, 0.3), (300.0, 30.0), (2.0, 60.0))
 LAT, LON = np.linspace(50, 40, 11), np.linspace(-100, -88, 13)
@@ -101,3 +102,89 @@ def test_a_grid_without_latitudes_counts_cells():
     places = positions(maps)
     np.testing.assert_allclose(np.linalg.norm(places[1, 1] - places[0, 1]), 1)
     np.testing.assert_allclose(np.linalg.norm(places[1, 1] - places[1, 3]), 2)
+
+
+def with_land(days: int) -> xr.Dataset:
+    filled = grid(days)
+    land = np.ones(filled["sm_filled"].shape[1:], np.int8)
+    return filled.assign(land=(("lat", "lon"), land))
+
+
+@pytest.mark.parametrize("suffix", [".nc", ".zarr"])
+def test_the_command_writes_what_python_draws(run_command, tmp_path, monkeypatch, suffix):
+    filled = with_land(7)
+    filled.to_netcdf(tmp_path / "filled.nc")
+    # parts of two days and three rows
+    monkeypatch.setattr(drawing, "CELLS", 3 * len(LON))
+    monkeypatch.setattr(drawing, "VALUES", 2 * 5 * 3 * len(LON))
+    words = ["filled=filled.nc", "number=5", f"output=members{suffix}"]
+    code, out, err = run_command("members", *words)
+    assert code == 0, err
+    assert out.strip() == f"members: members{suffix}"
+    with open_dataset(tmp_path / f"members{suffix}") as found:
+        assert found["sm_members"].dims == ("time", "member", "lat", "lon")
+        assert found["sm_members"].attrs["units"] == "m3 m-3"
+        drawn = found["sm_members"].transpose("member", "time", "lat", "lon").load()
+        np.testing.assert_allclose(drawn, sgdsm.members(filled, 5), atol=1e-6)
+        np.testing.assert_array_equal(found["time"], filled["time"])
+        assert found["land"].all()
+    assert run_command("members", *words)[0] == 0, "the same words are done already"
+    code, _, err = run_command("members", *words, "seed=1")
+    assert code == 1
+    assert "of other data: remove it" in err
+    part = ["time=2020-01-03:2020-01-05", "bbox=[-97,43,-91,48]", f"output=part{suffix}"]
+    code, _, err = run_command("members", *words[:2], *part)
+    assert code == 0, err
+    with open_dataset(tmp_path / f"part{suffix}") as found:
+        own = found["sm_members"].transpose("member", "time", "lat", "lon").load()
+        assert own.shape == (5, 3, 6, 7)
+        np.testing.assert_allclose(own, drawn.sel(time=own["time"], lat=own["lat"], lon=own["lon"]), atol=1e-6)
+
+
+def test_members_that_were_interrupted_go_on(run_command, tmp_path, monkeypatch):
+    with_land(6).to_netcdf(tmp_path / "filled.nc")
+    monkeypatch.setattr(drawing, "VALUES", 2 * 3 * len(LAT) * len(LON))
+    words = ["filled=filled.nc", "number=3"]
+    run_command("members", *words, "output=whole.nc")
+    original, drawn = drawing._Filled.draw, []
+
+    def stop(self, *where):
+        drawn.append(where)
+        if len(drawn) == 2:
+            raise KeyboardInterrupt
+        return original(self, *where)
+
+    monkeypatch.setattr(drawing._Filled, "draw", stop)
+    assert run_command("members", *words, "output=cut.nc")[0] == 130
+    code, _, err = run_command("members", *words, "output=cut.nc")
+    assert code == 0, err
+    assert len(drawn) == 2 + 2
+    with open_dataset(tmp_path / "whole.nc") as whole, open_dataset(tmp_path / "cut.nc") as cut:
+        np.testing.assert_array_equal(whole["sm_members"], cut["sm_members"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["number=3", "output=m.nc"], "filled is not given"),
+        (["filled=absent.nc", "output=m.nc"], "absent.nc: no such file"),
+        (["filled=filled.nc", "output=m.txt"], "output=m.txt: expected a name ending in .nc or .zarr"),
+        (["filled=filled.nc", "output=m.nc", "number=0"], "number=0: expected at least 1"),
+        (["filled=filled.nc", "output=m.nc", "number=many"], "number='many': expected int"),
+        (["filled=filled.nc", "output=m.nc", "seed=-1"], "seed=-1: expected 0 or more"),
+        (["filled=filled.nc", "output=m.nc", "time=2020-01-01"], "expected START:END"),
+        (["filled=filled.nc", "output=m.nc", "time=2031-01-01:"], "holds no day"),
+        (["filled=bare.nc", "output=m.nc"], "filled=bare.nc: the Dataset has no sm_std"),
+        (["filled=other.nc", "output=m.nc"], "filled=other.nc: no sm_filled"),
+    ],
+)
+def test_a_mistake_in_the_words_of_members_is_one_line(run_command, tmp_path, words, message):
+    with_land(2).to_netcdf(tmp_path / "filled.nc")
+    with_land(2).drop_vars("sm_std").to_netcdf(tmp_path / "bare.nc")
+    xr.Dataset({"a": 1}).to_netcdf(tmp_path / "other.nc")
+    code, _, err = run_command("members", *words)
+    assert code == 1
+    assert err.startswith("error: ")
+    assert len(err.strip().splitlines()) == 1
+    assert message in err
+    assert not (tmp_path / "m.nc").exists()

@@ -14,7 +14,8 @@ from xarray.core import indexing
 
 from sgdsm.correct.bias import features_of
 from sgdsm.correct.maps import CellMaps
-from sgdsm.cube import DAY, CubeError, by_role, check_cube, open_dataset, read_values
+from sgdsm.cube import DAY, CubeError, by_role, check_cube, open_dataset
+from sgdsm.values import read_values
 
 CORRECTION = "correction"  # attribute of a corrected target
 ROWS = 2**20  # that go through the trees at once

@@ -23,7 +23,8 @@ from sgdsm.correct.cdf import fit_cdf
 from sgdsm.correct.correction import Correction, check_grid, correction_of, days_of, picked
 from sgdsm.correct.maps import CellMaps, bounds_of
 from sgdsm.correct.moments import fit_moments
-from sgdsm.cube import ConfigError, CubeError, log, read_values, target_of
+from sgdsm.cube import ConfigError, CubeError, log, target_of
+from sgdsm.values import read_values
 
 BYTES = 100  # of memory for a value of a slab, measured: both sensors, the order they are drawn in, their maps
 METHODS = ("cdf", "moments", "cdf_xgboost")

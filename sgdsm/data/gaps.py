@@ -17,6 +17,8 @@ KINDS = ("swath", "outage")
 FARTHEST = 4
 KINDS_IN_TIME = FARTHEST**2
 LEAST = 0.1
+SPREAD = 0.25  # part of a day's map in draws for calibration
+OUTAGES = 0.2  # least share of outages there
 FEWEST = 0.05  # gaps to one observed value
 
 
@@ -66,23 +68,28 @@ class Gaps:
         orbit: Orbit | None = None,
         fraction: float | None = None,
         donors: np.ndarray | None = None,
+        part: float = 1.0,
     ) -> dict[str, np.ndarray]:
         """Hide a share of the available values.
 
         available: values that a filler could see, (T, H, W) bool. allowed: where values may be hidden, of the same
         shape. orbit: of the cube's grid, for bank='amsr2'. fraction: in place of the configured one. donors: days
-        whose gaps may be transplanted, (T,) bool, by default all; a day without any value is one great gap.
+        whose gaps may be transplanted, (T,) bool, by default all; a day without any value is one great gap. part: of
+        the map of a day that hides values, in a box at a random place. Less than 1 takes more days to hide as much, and
+        then at least OUTAGES of it is in outages: what is calibrated needs many days, for the errors of one are alike,
+        and long gaps, which transplants hardly make.
 
         Returns a mask for each of KINDS, disjoint; a value of an outage that a transplant hides too counts there.
         """
         wanted = (self.fraction if fraction is None else fraction) * np.count_nonzero(available & allowed)
         outage = np.zeros_like(available)
-        if self.outages:
-            self._outages(outage, available & allowed, self.outages * wanted, rng)
+        share = self.outages if part == 1 else max(self.outages, OUTAGES)
+        if share:
+            self._outages(outage, available & allowed, share * wanted, rng)
         swath = np.zeros_like(available)
-        if self.outages < 1:
+        if share < 1:
             days = np.arange(len(available)) if donors is None else np.flatnonzero(donors)
-            self._transplants(swath, available, allowed & ~outage, (1 - self.outages) * wanted, days, rng, orbit)
+            self._transplants(swath, available, allowed & ~outage, (1 - share) * wanted, days, rng, orbit, part)
         return {"swath": swath, "outage": outage}
 
     def _transplants(
@@ -94,6 +101,7 @@ class Gaps:
         donors: np.ndarray,
         rng: np.random.Generator,
         orbit: Orbit | None,
+        part: float,
     ) -> None:
         possible = available & allowed
         swaths = None
@@ -112,7 +120,8 @@ class Gaps:
                 if not near.size:
                     continue
                 visible = available[rng.choice(near)]
-            hidden[day] = possible[day] & ~visible
+            where = _box(possible.shape[1:], part, rng)
+            hidden[day][where] = (possible[day] & ~visible)[where]
             count += int(np.count_nonzero(hidden[day]))
 
     def _outages(self, hidden: np.ndarray, possible: np.ndarray, wanted: float, rng: np.random.Generator) -> None:
@@ -130,6 +139,15 @@ class Gaps:
             new = possible[where] & ~hidden[where]
             hidden[where] |= new
             count += int(np.count_nonzero(new))
+
+
+def _box(shape: tuple[int, ...], part: float, rng: np.random.Generator) -> tuple[slice, ...]:
+    """A box at a random place that holds about a part of a map."""
+    if part >= 1:
+        return tuple(slice(None) for _ in shape)
+    sizes = [max(1, round(part**0.5 * length)) for length in shape]
+    starts = [int(rng.integers(0, length - size + 1)) for length, size in zip(shape, sizes, strict=True)]
+    return tuple(slice(start, start + size) for start, size in zip(starts, sizes, strict=True))
 
 
 def like_gaps(hidden: np.ndarray, seen: np.ndarray, observed: np.ndarray, land: np.ndarray) -> np.ndarray:

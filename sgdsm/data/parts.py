@@ -23,7 +23,7 @@ from sgdsm.data.module import GapData, WindowBatches, loader
 HELD = 4
 IN_MEMORY = HELD + 3  # parts at a time: those held, the one that is learned from, the next one, and gaps drawn on one
 YEAR = 365
-ORDER = 18  # first word of the seeds
+ORDER = 20  # first word of the seeds
 
 
 def gib_of(cube: xr.Dataset, values: int | None = None) -> float:

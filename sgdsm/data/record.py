@@ -10,14 +10,13 @@ import xarray as xr
 from sgdsm.cube import (
     CubeError,
     by_role,
-    file_of,
     log,
     precipitation_of,
-    read_values,
     target_of,
     time_chunks,
     uncertainty_of,
 )
+from sgdsm.values import file_of, read_values
 
 
 @dataclass

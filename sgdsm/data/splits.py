@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sgdsm.cube import ConfigError, log
-from sgdsm.data.gaps import KINDS, Gaps
+from sgdsm.data.gaps import KINDS, SPREAD, Gaps
 from sgdsm.sources.orbit import Orbit
 
 # apart in the first number, so that no two purposes share a stream of random numbers
@@ -82,7 +82,8 @@ class All:
         for code, split in enumerate(("validation", "calibration")):
             rng = np.random.default_rng([SCORED_GAPS, self.seed, code])
             fraction = self.fraction * observed.sum() / max(1, base.sum())
-            hidden[split] = gaps.draw(observed, base, rng, orbit, fraction)
+            part = SPREAD if split == "calibration" else 1.0
+            hidden[split] = gaps.draw(observed, base, rng, orbit, fraction, part=part)
             base &= ~np.logical_or.reduce(list(hidden[split].values()))
             if not any(mask.any() for mask in hidden[split].values()):
                 raise ConfigError(no_gaps(split, gaps, observed))

@@ -11,7 +11,8 @@ from collections.abc import Collection
 import numpy as np
 import xarray as xr
 
-from sgdsm.cube import PER_DAY, read_values, time_chunks
+from sgdsm.cube import PER_DAY, time_chunks
+from sgdsm.values import read_values
 
 ARIDITY = ("dry_zone", "moist_zone", "wet_zone")
 TEMPERATURE = ("cold_zone", "mild_zone", "warm_zone")

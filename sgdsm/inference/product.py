@@ -152,7 +152,7 @@ def layout(
     )
     variables["land"] = (dims[1:], np.int8, {"units": "1", "long_name": "land cells, which are filled"})
     part = cube.isel(dict(zip(dims, box, strict=True)))
-    coords = {dim: _coordinate(part, dim) for dim in dims}
+    coords = {dim: coordinate(part, dim) for dim in dims}
     written = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     attrs = {
         "Conventions": "CF-1.10",
@@ -222,7 +222,8 @@ def slab_values(
     return found
 
 
-def _coordinate(cube: xr.Dataset, dim: str) -> tuple[np.ndarray, dict[str, Any]]:
+def coordinate(cube: xr.Dataset, dim: str) -> tuple[np.ndarray, dict[str, Any]]:
+    """Values and CF attributes of a dimension of a file; days since 1970-01-01 for the time."""
     given = {k: v for k, v in cube[dim].attrs.items() if k in ("units", "long_name", "standard_name", "grid_mapping")}
     if dim == "time":
         attrs = {"standard_name": "time", "long_name": "day", "axis": "T"}

@@ -9,10 +9,11 @@ from itertools import pairwise
 import numpy as np
 import xarray as xr
 
-from sgdsm.cube import CubeError, refuse_fill_values, target_of, time_chunks
+from sgdsm.cube import CubeError, target_of, time_chunks
 from sgdsm.data.batch import LONGEST_AGE
 from sgdsm.data.record import Names, day_numbers
 from sgdsm.data.scaling import CellStatistics, Climatology, Inputs, Prior
+from sgdsm.values import refuse_fill_values
 
 PRIOR_VALUES = 2**28  # of a large record; how much of it tells enough:
 PRIOR_DAYS, PRIOR_STRIPES, STRIPE = 16, 6, 8  # days, stripes, rows in each

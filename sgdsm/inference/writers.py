@@ -10,6 +10,7 @@ import hashlib
 import json
 import shutil
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +62,8 @@ class MemoryOutput:
 
     def write(self, slab: int, values: dict[str, np.ndarray]) -> None:
         for name, block in values.items():
-            days, rows = self.slabs[slab]
-            self.arrays[name][slice(*days), slice(*rows)] = block
+            region = _region(self.shape, name, *self.slabs[slab])
+            self.arrays[name][tuple(region.values())] = block
 
     def finish(self, land: np.ndarray) -> None:
         self.arrays["land"][:] = land
@@ -139,8 +140,10 @@ class NetcdfOutput:
             for name, (_, values, _) in self.shape.fixed.items():
                 output.write(name, values, (slice(None),) * values.ndim)
             # some days of all slabs together: a map is packed whole, once
-            for first in range(days.start, days.stop, JOINED):
-                for name, maps in self._maps(range(first, min(first + JOINED, days.stop))).items():
+            members = len(self.shape.coords["member"][0]) if "member" in self.shape.coords else 1
+            step = max(1, JOINED // members)
+            for first in range(days.start, days.stop, step):
+                for name, maps in self._maps(range(first, min(first + step, days.stop))).items():
                     output.write_maps(name, maps, first - days.start)
             output.write("land", land, (slice(None), slice(None)))
         finally:
@@ -157,7 +160,8 @@ class NetcdfOutput:
             if begin < end:
                 with h5py.File(self._part(number), "r") as part:
                     for name, block in part.items():
-                        maps[name][begin - days.start : end - days.start, y0:y1] = block[begin - t0 : end - t0]
+                        region = _region(self.shape, name, (begin - days.start, end - days.start), (y0, y1))
+                        maps[name][tuple(region.values())] = block[begin - t0 : end - t0]
         return maps
 
     def _files(self) -> list[tuple[Path, slice]]:
@@ -215,11 +219,10 @@ class ZarrOutput:
         self.store = zarr_store(self.path, write=True)
 
     def write(self, slab: int, values: dict[str, np.ndarray]) -> None:
-        days, rows = self.slabs[slab]
         with told(self.path):
             group = self._open_group()
             for name, block in values.items():
-                group[name][slice(*days), slice(*rows)] = block
+                group[name][tuple(_region(self.shape, name, *self.slabs[slab]).values())] = block
             group[self.DONE][slab] = 1
 
     def finish(self, land: np.ndarray) -> None:
@@ -242,8 +245,11 @@ class ZarrOutput:
 
         zarr.create_group(self.store, attributes={self.BEGUN: digest}, overwrite=True)
         sizes = {dim: len(values) for dim, (values, _) in self.shape.coords.items()}
-        days, rows = (_step([s[k] for s in self.slabs], n) for k, n in zip((0, 1), sizes.values(), strict=False))
-        chunk = dict(zip(sizes, chunks(tuple(sizes.values()), days, rows), strict=True))  # type: ignore[arg-type]
+        rows_dim = _rows_dim(self.shape)
+        days, rows = (_step([s[k] for s in self.slabs], sizes[dim]) for k, dim in enumerate(("time", rows_dim)))
+        maps = [dim for dim in sizes if dim != "member"]
+        chunk = dict(zip(maps, chunks(tuple(sizes[dim] for dim in maps), days, rows), strict=True))  # type: ignore[arg-type]
+        chunk["member"] = 1
         variables, encoding = {}, {}
         for name, (dims, dtype, attrs) in self.shape.variables.items():
             fill = attrs.get("_FillValue", 0)
@@ -272,6 +278,16 @@ class ZarrOutput:
             return dict(self._open_group().attrs)
         except (FileNotFoundError, ValueError, KeyError):
             return {}
+
+
+def _rows_dim(shape: Layout) -> str:
+    return next(dim for dim in shape.coords if dim in ("lat", "y"))
+
+
+def _region(shape: Layout, name: str, days: Sequence[int], rows: Sequence[int]) -> dict[str, slice]:
+    """Where a slab lies in a variable: a slice for each dimension, in their order."""
+    part = {"time": slice(*days), _rows_dim(shape): slice(*rows)}
+    return {dim: part.get(dim, slice(None)) for dim in shape.variables[name][0]}
 
 
 def _step(edges: list[list[int]], length: int) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ UNITS, STEPS, RATE, DECAY = 16, 100, 0.02, 0.3
 FARTHEST = 4.0  # scaled features beyond are taken for as far
 RIDGE = 3.0  # values' worth of evidence that a class is like all others
 FEWEST = 100
+STEADY = [[0.0, -math.inf]] * 2  # no growth of interval and standard deviation
 FLOOR = 1e-4  # of the anomalies' spread: no standard deviation is less
 
 
@@ -32,7 +33,7 @@ class Judged(NamedTuple):
     """A batch and the errors at its N wanted values, in the target's units.
 
     errors: (N,). std: what the filler says of them, (B, 1, T, H, W), or None. days: since 1970-01-01, (N,) int.
-    places: (N, 3), see `sgdsm.correlation.positions`.
+    places: (N, 3), see `sgdsm.correlation.positions`. weight: of the values in `Conformal.follow`, (N,); None: 1.
     """
 
     batch: Batch
@@ -40,6 +41,11 @@ class Judged(NamedTuple):
     std: Tensor | None
     days: np.ndarray
     places: np.ndarray
+    weight: Tensor | None = None
+
+    def weights(self) -> Tensor:
+        """Of the values, (N,)."""
+        return torch.ones(len(self.errors)) if self.weight is None else self.weight
 
 
 class Conformal(Wrapper):
@@ -67,6 +73,7 @@ class Conformal(Wrapper):
     scale: nn.Sequential
     quantile: Tensor
     log_variance: Tensor
+    growth: Tensor
     centre: Tensor
     offset: Tensor
     correlation: Tensor
@@ -87,11 +94,17 @@ class Conformal(Wrapper):
         classes = len(AGES) + len(RAIN_QUANTILES) + 1 + SEASONS + 2 * (len(TERCILES) + 1)
         for name in ("quantile", "log_variance"):
             self.register_buffer(name, torch.full((2 + classes,), math.nan))
+        self.register_buffer("growth", torch.tensor(STEADY))
         self.register_buffer("centre", torch.tensor(0.0))
         self.register_buffer("offset", torch.tensor(0.0))
         self.register_buffer("oldest_gap", torch.tensor(math.nan))
         self.applicability = Applicability(len(names) + len(self.inputs.static) + 2)
         self.register_buffer("correlation", torch.full((3, COMPONENTS), math.nan))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        # runs of before there was growth
+        state_dict.setdefault(f"{prefix}growth", torch.tensor(STEADY))
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     @property
     def error_correlation(self) -> Correlation:
@@ -103,12 +116,9 @@ class Conformal(Wrapper):
     def fill(self, batch: Batch) -> Filled:
         found = self.filler.fill(batch)
         nothing = torch.zeros_like(found.mean)
-        half_width, std = nothing, nothing.clone()
-        wanted = batch.wanted
-        log_scale = self.log_scale(batch, found.std)
-        design = self._design(batch, log_scale)
-        half_width = half_width.masked_scatter(wanted, torch.exp(log_scale + design @ self.quantile).to(nothing.dtype))
-        std = std.masked_scatter(wanted, torch.exp(log_scale + 0.5 * design @ self.log_variance).to(nothing.dtype))
+        half_width, std = (
+            nothing.masked_scatter(batch.wanted, values.to(nothing.dtype)) for values in self.widths(batch, found.std)
+        )
         epistemic = None
         if found.epistemic is not None:
             # without a whole of its own the filler's part stands as it is
@@ -116,6 +126,17 @@ class Conformal(Wrapper):
             epistemic = std * share.clamp(max=1)
         distance = self.applicability(batch)
         return Filled(found.mean, std, found.mean - half_width, found.mean + half_width, epistemic, distance)
+
+    def widths(self, batch: Batch, std: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Half of the interval, and the standard deviation, at the wanted values, (N,) each, in the target's units.
+
+        std: the filler's own.
+        """
+        log_scale = self.log_scale(batch, std)
+        design = self._design(batch, log_scale)
+        logs = log_scale + design @ self.quantile, log_scale + 0.5 * design @ self.log_variance
+        half, spread = (torch.exp(_grown(log, growth)) for log, growth in zip(logs, self.growth, strict=True))
+        return half, spread
 
     def log_scale(self, batch: Batch, std: Tensor | None) -> Tensor:
         """Log of the size of the error at the wanted values, (N,), in the target's units. std: the filler's own."""
@@ -172,7 +193,7 @@ class Conformal(Wrapper):
         start[0] = torch.quantile(ratios, rank) if len(ratios) < 10**7 else ratios.kthvalue(int(rank * len(ratios)))[0]
         if rank < 1:
             width = 0.05  # of the smoothing at the corner, in units of the log
-            found = _minimise(lambda w: _pinball(ratios - design @ w, rank, width), start, len(ratios))
+            found = _minimise(lambda w: _pinball(ratios - design @ w, rank, width).mean(), start, RIDGE / len(ratios))
             # smoothing and ridge leave a little: the whole covers exactly what it should
             found[0] += torch.quantile(ratios - design @ found, rank)
             self.quantile.copy_(found)
@@ -181,9 +202,39 @@ class Conformal(Wrapper):
         squares = torch.exp(2 * ratios)
         begin = design.new_zeros(design.shape[1])
         begin[0] = torch.log(squares.mean())
-        found = _minimise(lambda w: (squares * torch.exp(-design @ w) + design @ w).mean(), begin, len(ratios))
+        found = _minimise(lambda w: (squares * torch.exp(-design @ w) + design @ w).mean(), begin, RIDGE / len(ratios))
         self.log_variance.copy_(found)
         self.oldest_gap.fill_(max(float(o.batch.gap_age[o.batch.wanted].max()) for o in judged))
+
+    def follow(self, judged: list[Judged]) -> None:
+        """Let interval and standard deviation grow or shrink as the errors of more recent values ask for.
+
+        Squares become a h^2 + b: a sensor that gets noisier adds variance, a filler that gets worse multiplies it. Both
+        are found by weighted quantile regression, and for the standard deviation by likelihood.
+        """
+        with torch.no_grad():
+            self.growth.copy_(torch.tensor(STEADY))
+            pairs = [self.widths(one.batch, one.std) for one in judged]
+            spreads = [torch.cat(part).double().log() for part in zip(*pairs, strict=True)]
+            sizes = torch.cat([one.errors for one in judged]).double().abs().clamp(min=1e-9).log()
+            weights = torch.cat([one.weights() for one in judged]).double()
+        share, evidence = weights / weights.sum(), float(weights.sum() / weights.max())
+        # the value to come counts as one more
+        rank = min(1.0, self.level * (1 + 1 / evidence))
+        start = torch.stack([torch.zeros((), dtype=torch.float64), spreads[0].median() - 1])
+        width = 0.05  # as in calibrating
+        found = _minimise(lambda w: _pinball(sizes - _grown(spreads[0], w), rank, width) @ share, start)
+        order = (sizes - _grown(spreads[0], found)).sort()
+        reached = int((share[order.indices].cumsum(0) < rank - 1e-12).sum())
+        found += order.values[min(reached, len(sizes) - 1)]
+        self.growth[0].copy_(found)
+
+        def likelihood(w: Tensor) -> Tensor:
+            log_std = _grown(spreads[1], w)
+            return (torch.exp(2 * (sizes - log_std)) + 2 * log_std) @ share
+
+        self.growth[1].copy_(_minimise(likelihood, start))
+        self.oldest_gap.clamp_(min=max(float(o.batch.gap_age[o.batch.wanted].max()) for o in judged))
 
     def correlate(self, *draws: list[Judged]) -> None:
         """Fit how the errors hang together, to draws that standard deviations are known for.
@@ -192,12 +243,8 @@ class Conformal(Wrapper):
         """
         products = []
         for judged in draws:
-            scales = [self.log_scale(one.batch, one.std) for one in judged]
-            stds = [
-                torch.exp(s + 0.5 * self._design(o.batch, s) @ self.log_variance)
-                for o, s in zip(judged, scales, strict=True)
-            ]
-            errors = torch.cat([one.errors for one in judged]) / torch.cat(stds)
+            stds = torch.cat([self.widths(one.batch, one.std)[1] for one in judged])
+            errors = torch.cat([one.errors for one in judged]) / stds
             places, days = (np.concatenate(part) for part in zip(*((o.places, o.days) for o in judged), strict=True))
             products.append(pair_products(errors.numpy(), places, days))
         fitted = Correlation.fit(products)
@@ -239,18 +286,23 @@ def _map(batch: Batch, channel: int) -> Tensor:
 
 
 def _pinball(residual: Tensor, level: float, width: float) -> Tensor:
-    """Mean pinball loss, its corner smoothed over about `width`."""
-    return (level * residual + width * nn.functional.softplus(-residual / width)).mean()
+    """Pinball loss, its corner smoothed over about `width`."""
+    return level * residual + width * nn.functional.softplus(-residual / width)
 
 
-def _minimise(loss: Callable[[Tensor], Tensor], start: Tensor, count: int) -> Tensor:
-    """The minimum of a convex loss with a ridge on all but the first weight, by L-BFGS; (columns,)."""
+def _grown(log_size: Tensor, growth: Tensor) -> Tensor:
+    """Log of the root of a h^2 + b. log_size: of h, (N,). growth: logs of the roots of a and b, (2,)."""
+    return 0.5 * torch.logaddexp(2 * (log_size + growth[0]), 2 * growth[1])
+
+
+def _minimise(loss: Callable[[Tensor], Tensor], start: Tensor, ridge: float = 0.0) -> Tensor:
+    """The minimum of a loss with a ridge on all but the first weight, by L-BFGS; (columns,)."""
     weights = start.clone().requires_grad_(True)
     optimizer = torch.optim.LBFGS([weights], max_iter=200, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        total = loss(weights) + RIDGE / count * weights[1:].square().sum()
+        total = loss(weights) + ridge * weights[1:].square().sum()
         total.backward()
         return total
 

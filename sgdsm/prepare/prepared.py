@@ -13,10 +13,13 @@ from sgdsm.prepare.store import PLAN
 from sgdsm.stores import is_remote
 
 
-def open_prepared(path: str, recipe: Recipe | None = None, repeat_cycle_days: int | None = None) -> xr.Dataset:
+def open_prepared(
+    path: str, recipe: Recipe | None = None, repeat_cycle_days: int | None = None, uncertainty: str | None = None
+) -> xr.Dataset:
     """A cube by the roles that its variables carry.
 
-    recipe: what it must have been made of. repeat_cycle_days: see `sgdsm.cube.as_cube`.
+    recipe: what it must have been made of. repeat_cycle_days, uncertainty (by default that by its role): see
+    `sgdsm.cube.as_cube`.
 
     Raises CubeError where there is no such cube, or one of another recipe.
     """
@@ -45,5 +48,5 @@ def open_prepared(path: str, recipe: Recipe | None = None, repeat_cycle_days: in
         land[0] if land else None,
         missing_days="insert",
         repeat_cycle_days=repeat_cycle_days,
-        uncertainty=uncertainty_of(dataset),
+        uncertainty=uncertainty or uncertainty_of(dataset),
     )

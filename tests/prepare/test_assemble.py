@@ -141,6 +141,7 @@ def test_weather_becomes_daily(cci):
     assert cube["rain"].attrs["quantity"] == "precipitation"
     assert set(by_role(cube, "dynamic")) == {"temperature", "rain", "wet"}
     assert by_role(cube, "uncertainty") == ["sm_uncertainty"]
+    assert not by_role(open_prepared(str(cci / "cube.zarr"), made, uncertainty="none"), "uncertainty")
     np.testing.assert_allclose(cube["sm_uncertainty"], 0.1 * cube["sm"], rtol=1e-5)
 
 
