@@ -172,11 +172,12 @@ def train_in(config: dict[str, Any], folder: Path) -> Path:
 
 
 def _train_in(config: dict[str, Any], folder: Path) -> Path:
+    from sgdsm.calibrating import add_uncertainty
     from sgdsm.course import BEST
     from sgdsm.evaluation.figures import run_figures
     from sgdsm.models.checkpoint import save_filler
     from sgdsm.runs import CONFIG, METRICS, MODEL, PROVENANCE, Run, learned_from, protocol_of, provenance
-    from sgdsm.training import LAST, add_uncertainty, fit, prepare
+    from sgdsm.training import LAST, fit, prepare
 
     run = Run(folder)
     log.info("run folder: %s", _shown(folder))

@@ -83,6 +83,7 @@ def refit(
     """
     import torch
 
+    from sgdsm.calibrating import judge
     from sgdsm.correlation import positions
     from sgdsm.cube import target_of
     from sgdsm.data.batch import Scene
@@ -91,7 +92,6 @@ def refit(
     from sgdsm.data.scaling import CellStatistics
     from sgdsm.inference.stream import match
     from sgdsm.sources.orbit import Orbit
-    from sgdsm.training import judge
 
     record = read_record(cube, match(cube, filler.inputs))
     observed = record.observed & record.land

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,32 +13,26 @@ import pytorch_lightning as pl
 import torch
 import xarray as xr
 from pytorch_lightning.callbacks import ModelCheckpoint
-from torch import Tensor
 
 from sgdsm.box import Box
 from sgdsm.build import TARGET, build
-from sgdsm.correlation import positions
 from sgdsm.course import BEST, Course
 from sgdsm.cube import ConfigError, CubeError, log, repeat_cycle, seen_only, step_days, target_of
-from sgdsm.data.batch import Batch, Scene
 from sgdsm.data.gaps import Gaps
-from sgdsm.data.module import GapData, windows_with
+from sgdsm.data.module import GapData
 from sgdsm.data.parts import HELD, PartedData, cut_parts, gib_of, part_of
 from sgdsm.data.record import Names, Record, read_record, tell_of, usable
 from sgdsm.data.rows import REACH_DAYS
 from sgdsm.data.scaling import Inputs
 from sgdsm.data.splits import All, Blocks, Random, Split
-from sgdsm.inference.stream import Writer, fill_cube, fill_whole
+from sgdsm.inference.stream import Writer, fill_cube
 from sgdsm.models.base import GapFiller, Window, interruptible, quiet_lightning
 from sgdsm.models.checkpoint import load_filler, save_filler
-from sgdsm.models.conformal import Conformal, Judged
 from sgdsm.models.network import compile_blocks
 from sgdsm.models.stack import Stack
 from sgdsm.models.uncertainty import wrap
 from sgdsm.sources.orbit import Orbit
-from sgdsm.windows import cut
 
-SOME, KNOWN = 10_000, 17  # values for the area of applicability, first word of their seed
 HOLD, TRIED = 19, 40  # first word of the seed of the parts that are held, and how many are tried
 LAST, SECONDS = "last.ckpt", "fit_seconds.txt"
 
@@ -350,70 +344,6 @@ def _fit_network(task: Task, folder: Path, common: dict[str, Any]) -> Fitted:
     filler.load_state_dict(torch.load(folder / BEST, map_location="cpu", weights_only=True))
     filler.eval()
     return Fitted(course.seconds, course.best)
-
-
-def add_uncertainty(task: Task, spec: dict[str, Any]) -> GapFiller:
-    """Wrap the fitted filler; a conformal wrapper is fitted to what is hidden, filled as a product would be."""
-    if spec.get(TARGET) is None:
-        return task.filler
-    wrapper = wrap(spec, task.filler)
-    if isinstance(wrapper, Conformal):
-        validated, judged = (
-            [one for part in task.parts for one in _judged(wrapper.filler, part, split, task.options.predicting())]
-            for split in ("validation", "calibration")
-        )
-        wrapper.learn_scale(validated)
-        wrapper.calibrate(judged)
-        with torch.no_grad():
-            wrapper.correlate(validated, judged)
-        known = [replace(part.data.scene, wanted=_some(part.split.base)) for part in task.parts]
-        batches = [batch for scene in known for _, batch in _pieces(scene)]
-        wrapper.applicability.learn(batches, [one.batch for one in judged])
-    return wrapper.eval()
-
-
-def _judged(filler: GapFiller, part: Part, split: str, trainer: dict[str, Any]) -> list[Judged]:
-    scene = part.data.scene_of(part.split.scenarios[split])
-    return judge(filler, scene, positions(target_of(part.cube)), trainer)
-
-
-def judge(
-    filler: GapFiller, scene: Scene, places: np.ndarray, trainer: dict[str, Any], weight: np.ndarray | None = None
-) -> list[Judged]:
-    """What a filler makes of the hidden values of a scene, which are wanted there, filling it as a product.
-
-    places: of the cells, (H, W, 3). trainer: as in `fill_whole`. weight: in calibrating, (T, H, W).
-    """
-    fields = fill_whole(filler, scene, trainer)
-    found = []
-    for start, batch in _pieces(scene):
-        sizes = batch.sm.shape[2:]
-
-        def window(values: np.ndarray, start: Any = start, sizes: Any = sizes) -> Tensor:
-            return torch.from_numpy(np.nan_to_num(cut(values, start, sizes, scene.record.circular)))[None, None]
-
-        errors = window(fields["mean"] - scene.record.values)[batch.wanted]
-        std = window(fields["std"]) if "std" in fields else None
-        day, row, column = np.nonzero(batch.wanted[0, 0].numpy())
-        where = (start[1] + row) % len(places), (start[2] + column) % places.shape[1]
-        own = None if weight is None else window(weight)[batch.wanted]
-        found.append(Judged(batch, errors, std, scene.record.days[start[0] + day], places[where], own))
-    return found
-
-
-def _pieces(scene: Scene) -> Iterator[tuple[tuple[int, int, int], Batch]]:
-    """The windows of a scene that hold what is wanted, whole series of a few cells each, and where they start."""
-    axes = Window(None, 8, None, 0).tile(scene.seen.shape, scene.record.circular)
-    for start in windows_with(scene.wanted, axes, (0, 0, 0), share=0.0):
-        yield start, scene.batch([start], axes, cores=True)
-
-
-def _some(known: np.ndarray) -> np.ndarray:
-    """A random sample of values, (T, H, W) bool."""
-    chosen = np.zeros(known.size, bool)
-    where = np.flatnonzero(known)
-    chosen[where[np.random.default_rng(KNOWN).permutation(len(where))[:SOME]]] = True
-    return chosen.reshape(known.shape)
 
 
 def fill_scenario(part: Part, filler: GapFiller, split: str, output: Writer, trainer: dict[str, Any]) -> None:

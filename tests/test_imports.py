@@ -25,6 +25,7 @@ ORDER = [
     {"evaluation"},
     {"course"},
     {"training"},
+    {"calibrating"},
     {"config"},
     {"runs"},
     {"planning", "download", "exporting"},

@@ -12,6 +12,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from sgdsm.build import build
+from sgdsm.calibrating import add_uncertainty
 from sgdsm.config import config_folder
 from sgdsm.cube import ConfigError, seen_only
 from sgdsm.data.batch import Batch
@@ -20,7 +21,7 @@ from sgdsm.inference.writers import MemoryOutput
 from sgdsm.models.base import GapFiller
 from sgdsm.models.checkpoint import load_filler, save_filler
 from sgdsm.models.pconv3d import PartialConvNetwork
-from sgdsm.training import Task, add_uncertainty, fit, prepare
+from sgdsm.training import Task, fit, prepare
 
 MODELS = sorted(path.stem for path in (config_folder() / "model").glob("*.yaml"))
 # further settings that keep the same contract

@@ -10,6 +10,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from sgdsm.build import build
+from sgdsm.calibrating import add_uncertainty
 from sgdsm.config import check_config, config_folder
 from sgdsm.cube import ConfigError
 from sgdsm.inference.stream import fill_cube
@@ -18,7 +19,7 @@ from sgdsm.models.base import GapFiller
 from sgdsm.models.checkpoint import load_filler, save_filler
 from sgdsm.models.conformal import Conformal, Judged
 from sgdsm.models.uncertainty import wrap
-from sgdsm.training import Task, add_uncertainty, fit, prepare
+from sgdsm.training import Task, fit, prepare
 
 
 def settings_of(model: str, *more: str) -> dict:
