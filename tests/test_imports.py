@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "sgdsm"
 ORDER = [
     {"hdf5"},
     {"cube"},
-    {"box", "alone"},
+    {"box", "alone", "cluster"},
     {"windows", "statistics", "correlation"},
     {"build"},
     {"sources"},
@@ -37,6 +37,7 @@ CORE_PARTS = {
     "cube",
     "correlation",
     "box",
+    "cluster",
     "windows",
     "statistics",
     "build",
