@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -241,6 +242,7 @@ def predict(config: dict[str, Any]) -> None:
     from sgdsm.box import box_of
     from sgdsm.build import build
     from sgdsm.data.record import tell_of
+    from sgdsm.inference.cluster import fill_on_cluster
     from sgdsm.inference.stream import fill_cube
     from sgdsm.inference.writers import writer_for
     from sgdsm.models.checkpoint import load_filler
@@ -264,18 +266,19 @@ def predict(config: dict[str, Any]) -> None:
         if not colon:
             raise ConfigError(f"time={period}: expected START:END, like 2015-04-01:2015-06-30")
         period = (first, last)
+    settings: dict[str, Any] = {
+        "source": f"{trained['model']['_target_'].rsplit('.', 1)[-1]} fitted in {run.folder.name}",
+        "identity": f"{file_digest(run.model)} {fingerprint(cube)} {file_stamp(source)}",
+        "box": box_of(cube, period, config["bbox"]),
+        "max_gap_days": config["max_gap_days"],
+        "memory_gib": config["inference"]["memory_gib"],
+    }
     with alone(config["output"]):
-        fill_cube(
-            cube,
-            filler,
-            output,
-            source=f"{trained['model']['_target_'].rsplit('.', 1)[-1]} fitted in {run.folder.name}",
-            identity=f"{file_digest(run.model)} {fingerprint(cube)} {file_stamp(source)}",
-            box=box_of(cube, period, config["bbox"]),
-            max_gap_days=config["max_gap_days"],
-            memory_gib=config["inference"]["memory_gib"],
-            trainer=build(config["trainer"], TrainerOptions).predicting(several=True),
-        )
+        if config["inference"]["cluster"]:
+            fill_on_cluster(cube, filler, output, partial(build, data, xr.Dataset), **settings)
+        else:
+            options: TrainerOptions = build(config["trainer"], TrainerOptions)
+            fill_cube(cube, filler, output, trainer=options.predicting(several=True), **settings)
     if is_first():
         print(f"filled: {config['output']}")
 

@@ -13,6 +13,7 @@ from sgdsm.cube import ConfigError, suggest
 
 GROUPS = ("data", "model", "gaps", "splits", "trainer", "uncertainty")
 PREDICT_IGNORES = ("max_epochs", "gradient_clip", "check_every")
+INFERENCE = {"memory_gib": float, "cluster": bool}
 PRODUCT_OPTIONS = ("kind", "version", "variables", "bbox", "links", "base_url")
 SENSORS = ("source_cube", "variable", "reference", "reference_variable", "dynamic", "static")
 FITTING = ("method", "period", "bins", "values_per_bin", "least_values")
@@ -43,7 +44,7 @@ TYPES: dict[str, Any] = {
     "time": str | None,
     "bbox": tuple[float, float, float, float] | None,
     "max_gap_days": int | None,
-    "inference": dict[str, float | bool],
+    "inference": dict[str, Any],
     "cluster": bool,
     "product": str,
     "start": str | None,
@@ -209,11 +210,24 @@ def _check_predict(config: Mapping[str, Any], options: Any) -> None:
             raise ConfigError(
                 f"trainer.{key}={getattr(options, key)}: it belongs to training, predict has no use for it"
             )
-    for key, value in config["inference"].items():
-        if key != "memory_gib":
-            raise ConfigError(f"inference: unknown key '{key}'; known is memory_gib")
-        if value <= 0:
-            raise ConfigError(f"inference.memory_gib={value}: expected more than 0")
+    inference = config["inference"]
+    for key, kind in INFERENCE.items():
+        if not fits(inference.get(key), kind):
+            raise ConfigError(f"inference.{key}={inference.get(key)!r}: expected {describe(kind)}")
+    for key in inference:
+        if key not in INFERENCE:
+            raise ConfigError(f"inference: unknown key '{key}'; known are {', '.join(INFERENCE)}")
+    if inference["memory_gib"] <= 0:
+        raise ConfigError(f"inference.memory_gib={inference['memory_gib']}: expected more than 0")
+    if inference["cluster"]:
+        _check_no_device(options)
+
+
+def _check_no_device(options: Any) -> None:
+    for key in ("devices", "num_nodes", "precision", "accelerator"):
+        value, default = getattr(options, key), getattr(type(options), key)
+        if value != default and (key, value) != ("accelerator", "cpu"):
+            raise ConfigError(f"trainer.{key}={value}: inference.cluster=true fills on the CPUs of dask's workers")
 
 
 def _check_epochs(model: Any, epochs: int | None) -> None:

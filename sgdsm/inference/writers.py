@@ -12,6 +12,7 @@ import shutil
 import warnings
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import h5py
 import numpy as np
@@ -101,7 +102,8 @@ class NetcdfOutput:
 
     def write(self, slab: int, values: dict[str, np.ndarray]) -> None:
         final = self._part(slab)
-        partial = final.with_suffix(".partial")
+        # a name of its own: a cluster may give the slab of a worker that it has lost sight of to another
+        partial = final.with_suffix(f".{uuid4().hex}.partial")
         require_space(partial, sum(block.nbytes for block in values.values()))
         with h5py.File(partial, "w") as file:
             for name, block in values.items():
