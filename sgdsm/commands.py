@@ -174,7 +174,8 @@ def _train_in(config: dict[str, Any], folder: Path) -> Path:
     from sgdsm.training import BEST, LAST, add_uncertainty, fit, prepare
 
     run = Run(folder)
-    log.info("run folder: %s", _shown(folder))
+    if is_first():
+        log.info("run folder: %s", _shown(folder))
     task = prepare(config)
     if not is_first():
         # a further process helps in fitting, the rest is for the first
