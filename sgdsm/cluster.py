@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import ExitStack, chdir, contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,8 @@ def cluster(setting: str, workers: int | None = None) -> Iterator[Any]:
     with ExitStack() as ours:
         try:
             # no limit of memory: a worker above it would be ended, whatever the machine has left
-            known = address or ours.enter_context(LocalCluster(dashboard_address=None, memory_limit=0, **size))
+            quiet = {"dashboard_address": None, "memory_limit": 0, "silence_logs": logging.CRITICAL}
+            known = address or ours.enter_context(LocalCluster(**quiet, **size))
             client = ours.enter_context(Client(known))
         except (OSError, ValueError) as error:
             raise ConfigError(f"{setting}: no dask scheduler answers at {address} ({error})") from error
@@ -55,7 +57,7 @@ def results(client: Any, work: Callable[[Any], Any], items: Sequence[Any], what:
     work: travels to each worker once; it may be called again for an item whose worker died. Relative paths mean the
     same there, so workers see the same files. what: the items in a word, for notes of the progress.
 
-    Raises what `work` raises; SgdsmError where an item ends several workers.
+    Raises what `work` raises; SgdsmError where an item ends several workers, and where the scheduler is gone.
     """
     from distributed import KilledWorker, as_completed
 
@@ -63,7 +65,8 @@ def results(client: Any, work: Callable[[Any], Any], items: Sequence[Any], what:
     waiting = {client.submit(_one, common, str(Path.cwd()), item, pure=False): item for item in items}
     told: set[str] = set()
     try:
-        for done, (future, (result, notes)) in enumerate(as_completed(waiting, with_results=True), 1):
+        for done, future in enumerate(as_completed(waiting), 1):
+            result, notes = future.result()
             for note in dict.fromkeys(notes):
                 if note not in told:
                     log.info("%s", note)
@@ -73,6 +76,8 @@ def results(client: Any, work: Callable[[Any], Any], items: Sequence[Any], what:
             yield waiting[future], result
     except KilledWorker as error:
         raise SgdsmError(f"several workers died of the same work (too little memory?): {error}") from error
+    except CancelledError as error:
+        raise SgdsmError(f"the dask scheduler is gone, {what} are left: the same words go on") from error
 
 
 def _itself(work: Any) -> Any:

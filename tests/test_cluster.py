@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import signal
@@ -165,6 +166,15 @@ def test_work_that_ends_workers_ends_in_one_line():
     one_is_enough = dask.config.set({"distributed.scheduler.allowed-failures": 0})
     with one_is_enough, cluster("cluster=true", workers=1) as client, pytest.raises(SgdsmError, match="workers died"):
         list(results(client, os._exit, [1], "exits"))
+
+
+def test_a_scheduler_that_goes_ends_in_one_line():
+    made = distributed.LocalCluster(n_workers=1, dashboard_address=None, silence_logs=logging.CRITICAL)
+    setting = {"scheduler-address": made.scheduler_address, "distributed.comm.timeouts.connect": "1s"}
+    gone = pytest.raises(SgdsmError, match="the dask scheduler is gone, naps are left: the same words go on")
+    with dask.config.set(setting), gone, cluster("cluster=true") as client:
+        for _ in results(client, time.sleep, [0, 30], "naps"):
+            made.close()
 
 
 def test_a_cluster_that_is_not_there_ends_in_one_line(monkeypatch):
