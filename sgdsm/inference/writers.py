@@ -104,7 +104,7 @@ class NetcdfOutput:
         final = self._part(slab)
         # a name of its own: a cluster may give the slab of a worker that it has lost sight of to another
         partial = final.with_suffix(f".{uuid4().hex}.partial")
-        require_space(partial, sum(block.nbytes for block in values.values()))
+        require_space(final, sum(block.nbytes for block in values.values()))
         with h5py.File(partial, "w") as file:
             for name, block in values.items():
                 file.create_dataset(name, data=block, compression="lzf")
