@@ -1,5 +1,6 @@
 PYTHON ?= python3
 BIN := .venv/bin
+PROCESSES ?= 2
 export PYTHONUNBUFFERED := 1
 
 .PHONY: demo test lint format bench clean
@@ -17,8 +18,9 @@ demo: .venv/.installed
 	$(BIN)/python predict.py run=demo/pconv3d output=demo/filled.nc
 	@echo "look at demo/report.html, demo/filled.nc and demo/pconv3d/figures/"
 
+# two processes, each with one thread: PROCESSES=1 for one after another
 test: lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(PROCESSES) --dist worksteal
 
 lint: .venv/.installed
 	$(BIN)/ruff format --check .

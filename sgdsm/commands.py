@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -180,7 +181,8 @@ def _train_in(config: dict[str, Any], folder: Path) -> Path:
     from sgdsm.training import LAST, fit, prepare
 
     run = Run(folder)
-    log.info("run folder: %s", _shown(folder))
+    if is_first():
+        log.info("run folder: %s", _shown(folder))
     task = prepare(config)
     if not is_first():
         # a further process helps in fitting, the rest is for the first
@@ -250,6 +252,7 @@ def predict(config: dict[str, Any]) -> None:
     from sgdsm.box import box_of, period_of
     from sgdsm.build import build
     from sgdsm.data.record import tell_of
+    from sgdsm.inference.cluster import fill_on_cluster
     from sgdsm.inference.stream import fill_cube
     from sgdsm.inference.writers import writer_for
     from sgdsm.models.checkpoint import load_filler
@@ -271,18 +274,19 @@ def predict(config: dict[str, Any]) -> None:
     cube: xr.Dataset = build(data, xr.Dataset)
     tell_of(cube)
     source = data.get("path")
+    inference = {k: v for k, v in config["inference"].items() if k != "cluster"}
+    settings: dict[str, Any] = {
+        "source": f"{trained['model']['_target_'].rsplit('.', 1)[-1]} fitted in {run.folder.name}",
+        "identity": f"{file_digest(run.model)} {fingerprint(cube)} {file_stamp(source)}",
+        "box": box_of(cube, period_of(config["time"]), config["bbox"]),
+        "max_gap_days": config["max_gap_days"],
+        **inference,
+    }
     with alone(config["output"]):
-        fill_cube(
-            cube,
-            filler,
-            output,
-            source=f"{trained['model']['_target_'].rsplit('.', 1)[-1]} fitted in {run.folder.name}",
-            identity=f"{file_digest(run.model)} {fingerprint(cube)} {file_stamp(source)}",
-            box=box_of(cube, period_of(config["time"]), config["bbox"]),
-            max_gap_days=config["max_gap_days"],
-            **config["inference"],
-            trainer=options.predicting(several=True),
-        )
+        if config["inference"]["cluster"]:
+            fill_on_cluster(cube, filler, output, partial(build, data, xr.Dataset), **settings)
+        else:
+            fill_cube(cube, filler, output, trainer=options.predicting(several=True), **settings)
     if is_first():
         print(f"filled: {config['output']}")
 

@@ -14,6 +14,7 @@ from sgdsm.cube import ConfigError, suggest
 GROUPS = ("data", "model", "gaps", "splits", "trainer", "uncertainty")
 OF_A_RUN = ("predict", "recalibrate")
 PREDICT_IGNORES = ("max_epochs", "gradient_clip", "check_every")
+INFERENCE = {"memory_gib": float, "window_cells": int | None, "cluster": bool}
 PRODUCT_OPTIONS = ("kind", "version", "variables", "bbox", "links", "base_url")
 SENSORS = ("source_cube", "variable", "reference", "reference_variable", "dynamic", "static")
 FITTING = ("method", "period", "bins", "values_per_bin", "least_values")
@@ -25,7 +26,7 @@ KEYS = {
     "evaluate": {"run", "filled", "truth", "visible", "precipitation", "temperature"},
     "compare": {*GROUPS, "seed", "compare", "runs", "reference", "output"},
     "chain": {*GROUPS, "seed", "chain", "output"},
-    "prepare": {"data", "workers", "on_bad_file", "block_days"},
+    "prepare": {"data", "workers", "on_bad_file", "block_days", "cluster"},
     "correct fit": {*SENSORS, *FITTING, "output", "memory_gib", "trees"},
     "correct apply": {"correction", "source_cube", "output"},
     "describe": {"cube", "figure"},
@@ -49,7 +50,8 @@ TYPES: dict[str, Any] = {
     "time": str | None,
     "bbox": tuple[float, float, float, float] | None,
     "max_gap_days": int | None,
-    "inference": dict[str, float | None],
+    "inference": dict[str, Any],
+    "cluster": bool,
     "product": str,
     "start": str | None,
     "end": str | None,
@@ -214,14 +216,26 @@ def _check_predict(config: Mapping[str, Any], options: Any) -> None:
             raise ConfigError(
                 f"trainer.{key}={getattr(options, key)}: it belongs to training, predict has no use for it"
             )
-    settings = dict(config["inference"])
-    memory, cells = settings.pop("memory_gib", 1.0), settings.pop("window_cells", None)
-    for key in settings:
-        raise ConfigError(f"inference: unknown key '{key}'; known are memory_gib and window_cells")
-    if memory is None or memory <= 0:
-        raise ConfigError(f"inference.memory_gib={memory}: expected more than 0")
-    if not fits(cells, int | None) or (cells is not None and cells < 1):
-        raise ConfigError(f"inference.window_cells={cells}: expected a whole number of at least 1, or null")
+    inference = config["inference"]
+    for key, kind in INFERENCE.items():
+        if not fits(inference.get(key), kind):
+            raise ConfigError(f"inference.{key}={inference.get(key)!r}: expected {describe(kind)}")
+    for key in inference:
+        if key not in INFERENCE:
+            raise ConfigError(f"inference: unknown key '{key}'; known are {', '.join(INFERENCE)}")
+    if inference["memory_gib"] <= 0:
+        raise ConfigError(f"inference.memory_gib={inference['memory_gib']}: expected more than 0")
+    if inference["window_cells"] is not None and inference["window_cells"] < 1:
+        raise ConfigError(f"inference.window_cells={inference['window_cells']}: expected at least 1, or null")
+    if inference["cluster"]:
+        _check_no_device(options)
+
+
+def _check_no_device(options: Any) -> None:
+    for key in ("devices", "num_nodes", "precision", "accelerator"):
+        value, default = getattr(options, key), getattr(type(options), key)
+        if value != default and (key, value) != ("accelerator", "cpu"):
+            raise ConfigError(f"trainer.{key}={value}: inference.cluster=true fills on the CPUs of dask's workers")
 
 
 def _check_epochs(model: Any, epochs: int | None) -> None:

@@ -37,7 +37,9 @@ def prepare(config: dict[str, Any]) -> None:
     if not output.absolute().parent.is_dir():
         raise ConfigError(f"data.path={output}: there is no folder {output.absolute().parent}")
     try:
-        told = assemble(recipe, output, config["workers"], config["on_bad_file"], config["block_days"])
+        told = assemble(
+            recipe, output, config["workers"], config["on_bad_file"], config["block_days"], config["cluster"]
+        )
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt("go on with the same words") from stop
     print(f"{told}\ncube: {output}")

@@ -340,7 +340,8 @@ def _fit_network(task: Task, folder: Path, common: dict[str, Any]) -> Fitted:
     resumed = folder / LAST if (folder / LAST).exists() else None
     with interruptible():
         trainer.fit(filler, task.learned, ckpt_path=resumed, weights_only=True)
-    trainer.strategy.barrier()
+    # where processes are started from outside, each made a name of its own: it holds the time
+    folder = trainer.strategy.broadcast(folder)
     filler.load_state_dict(torch.load(folder / BEST, map_location="cpu", weights_only=True))
     filler.eval()
     return Fitted(course.seconds, course.best)

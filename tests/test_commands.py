@@ -690,7 +690,7 @@ def test_a_full_disk_ends_in_one_line_and_is_gone_on_from(run_command, tmp_path,
         patch.setattr(shutil, "disk_usage", nearly_full)
         code, _, err = run_command("predict", *words)
     assert code == 1
-    assert "error: x.nc.parts/slab-00002.partial: No space left on device (1 MiB free, " in err
+    assert "error: x.nc.parts/slab-00002.h5: No space left on device (1 MiB free, " in err
     assert len(list((tmp_path / "x.nc.parts").glob("slab-*.h5"))) == 2
     code, _, err = run_command("predict", *words)
     assert code == 0, err

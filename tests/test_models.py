@@ -48,6 +48,10 @@ SMALLER = {
         "model.members=2",
         *(f"model.filler.{word}" for word in ("layers=2", "width=16", "samples=3", "passes=1")),
     ],
+    "ensemble": [
+        "model.members=2",
+        *(f"model.filler.{word}" for word in ("width=16", "blocks=1", "window_days=60", "window_cells=6", "passes=1")),
+    ],
     "seamless_dense": ["model.width=16", "model.blocks=1", "model.window_cells=16", "model.passes=2"],
     "window_forest": ["model.trees=5", "model.min_samples_split=12"],
     "stack": [

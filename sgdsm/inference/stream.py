@@ -63,6 +63,33 @@ def fill_cube(
     filler: GapFiller,
     writer: Writer,
     *,
+    trainer: dict[str, Any] | None = None,
+    **settings: Any,
+) -> None:
+    """Fill the gaps of a cube and hand the result to a writer.
+
+    trainer: arguments of `pytorch_lightning.Trainer` (accelerator, devices, precision...). settings: those of
+    `plan_filling`, which says what is raised too.
+    """
+    module = plan_filling(cube, filler, writer, **settings)
+    quiet_lightning()
+    runner = pl.Trainer(**{**QUIET, **(trainer or {})}, use_distributed_sampler=False)
+    try:
+        with interruptible():
+            runner.predict(module, return_predictions=False)
+    finally:
+        module.writing.shutdown(wait=True)
+    module.last_write.result()
+    runner.strategy.barrier()
+    if runner.is_global_zero:
+        module.finish()
+
+
+def plan_filling(
+    cube: xr.Dataset,
+    filler: GapFiller,
+    writer: Writer,
+    *,
     source: str = "sgdsm",
     identity: str = "",
     box: Box | None = None,
@@ -71,17 +98,15 @@ def fill_cube(
     max_gap_days: int | None = None,
     memory_gib: float = 1.0,
     window_cells: int | None = None,
-    trainer: dict[str, Any] | None = None,
-) -> None:
-    """Fill the gaps of a cube and hand the result to a writer.
+) -> SlabFiller:
+    """What fills the slabs of a cube, one by one; nothing is written yet.
 
     cube: what the filler may see. identity: of filler and data; an interrupted output goes on only where it is the
     same. box: the part to fill (default: all); what lies around it is looked at. climatology_from: a cube on the same
     grid whose values give the climatology of the cells (default: `cube`). wanted_days: (T,) bool, days to fill
     (default: all); on the others gaps stay NaN. max_gap_days: values farther from the nearest observation of their cell
     stay NaN. memory_gib: for one slab, of which two are in memory. window_cells: side of the windows that go through
-    the filler, see `fill_scene`. trainer: arguments of `pytorch_lightning.Trainer`
-    (accelerator, devices, precision...).
+    the filler, see `fill_scene`.
 
     Raises CubeError where the cube lacks what the filler was fitted for, ConfigError where max_gap_days is no cap.
     """
@@ -106,18 +131,7 @@ def fill_cube(
     # before anything is written: here bad data are found
     surveyor = Surveyor(cube, names, inputs, [_reach(axes[0], slab.days) for slab in slabs], climatology_from)
     task = SlabTask(cube, names, inputs, axes, slabs, surveyor, days, max_gap_days)
-    module = _SlabFiller(filler, task, shape, plan, writer, box, window_cells)
-    quiet_lightning()
-    runner = pl.Trainer(**{**QUIET, **(trainer or {})}, use_distributed_sampler=False)
-    try:
-        with interruptible():
-            runner.predict(module, return_predictions=False)
-    finally:
-        module.writing.shutdown(wait=True)
-    module.last_write.result()
-    runner.strategy.barrier()
-    if runner.is_global_zero:
-        writer.finish(land_of(cube, names)[box.rows, box.columns])
+    return SlabFiller(filler, task, shape, plan, writer, box, window_cells)
 
 
 def error_bars(filler: GapFiller) -> ErrorBars | None:
@@ -267,7 +281,7 @@ class _SceneFiller(pl.LightningModule):
         return fill_scene(self.filler, batch, axes, (0, 0, 0), (shape[0], shape[1], shape[2]))
 
 
-class _SlabFiller(pl.LightningModule):
+class SlabFiller(pl.LightningModule):
     """Fills slabs on the devices that Lightning chose, each its share, and writes them."""
 
     def __init__(
@@ -309,6 +323,10 @@ class _SlabFiller(pl.LightningModule):
             raise found
         if not self.trainer.is_global_zero:
             self.writer.follow(self.shape, self.plan)
+        return self.left(found)
+
+    def left(self, found: set[int]) -> list[int]:
+        """Numbers of the slabs that are not among those found finished."""
         slabs = self.task.slabs
         left = [slab.number for slab in slabs if slab.number not in found]
         if found and left:
@@ -316,6 +334,10 @@ class _SlabFiller(pl.LightningModule):
         elif found:
             log.info("all %d slabs are there already, of this run and these data", len(slabs))
         return left
+
+    def finish(self) -> None:
+        """Complete the output."""
+        self.writer.finish(land_of(self.task.cube, self.task.names)[self.box.rows, self.box.columns])
 
     def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
         return batch  # a slab stays in main memory, its windows go to the device one by one

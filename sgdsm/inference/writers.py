@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import h5py
 import numpy as np
@@ -109,8 +110,9 @@ class NetcdfOutput:
 
     def write(self, slab: int, values: dict[str, np.ndarray]) -> None:
         final = self._part(slab)
-        partial = final.with_suffix(".partial")
-        require_space(partial, sum(block.nbytes for block in values.values()))
+        # a name of its own: a cluster may give the slab of a worker that it has lost sight of to another
+        partial = final.with_suffix(f".{uuid4().hex}.partial")
+        require_space(final, sum(block.nbytes for block in values.values()))
         with h5py.File(partial, "w") as file:
             for name, block in values.items():
                 file.create_dataset(

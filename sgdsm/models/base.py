@@ -129,6 +129,6 @@ def interruptible() -> Iterator[None]:
 
 def quiet_lightning() -> None:
     """Keep Lightning's own remarks off the screen: what a user must know, we say."""
-    for name in ("pytorch_lightning", "lightning", "lightning.pytorch", "pytorch_lightning.utilities.rank_zero"):
+    for name in ("pytorch_lightning", "lightning", "lightning_fabric", "pytorch_lightning.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import xgboost
 
+from sgdsm.cluster import cluster
 from sgdsm.cube import ConfigError, log
 from sgdsm.models.kept_rows import KeptRows
 
@@ -69,7 +69,7 @@ class Fitting:
         Raises ConfigError where no scheduler answers.
         """
         from_dask = xgboost_dask()
-        with _cluster() as client:
+        with cluster("model.cluster=true") as client:
             data = self._dealt(client, rows)
             evals = [] if self.patience is None else [(self._dealt(client, checked, data), "validation")]
             found = [from_dask.train(client, p, data, self.rounds, **self._stopping(evals)) for p in objectives]
@@ -116,20 +116,3 @@ def xgboost_dask() -> Any:
     except ImportError as error:
         raise ConfigError(f"model.cluster=true: {error}; pip install 'sgdsm[cluster]'") from error
     return dask
-
-
-@contextmanager
-def _cluster() -> Iterator[Any]:
-    """A client of the cluster that dask is configured for (DASK_SCHEDULER_ADDRESS), else of one on this machine."""
-    import dask
-    from distributed import Client, LocalCluster
-
-    address = dask.config.get("scheduler-address", None)
-    with ExitStack() as ours:
-        try:
-            known = address or ours.enter_context(LocalCluster(dashboard_address=None))
-            client = ours.enter_context(Client(known))
-        except OSError as error:
-            raise ConfigError(f"model.cluster=true: no dask scheduler answers at {address} ({error})") from error
-        log.info("%d workers of the scheduler at %s", len(client.ncores()), client.scheduler.address)
-        yield client

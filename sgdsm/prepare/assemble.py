@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +19,7 @@ import numpy as np
 import xarray as xr
 
 from sgdsm.alone import alone
+from sgdsm.cluster import cluster, results
 from sgdsm.cube import log
 from sgdsm.prepare.features import (
     HELD,
@@ -27,6 +28,7 @@ from sgdsm.prepare.features import (
     diurnal_temperature_range,
     n_day_mean,
 )
+from sgdsm.prepare.processes import in_processes
 from sgdsm.prepare.quality import count, screen, table
 from sgdsm.prepare.recipe import Feature, Recipe, Source
 from sgdsm.prepare.regrid import Regridder
@@ -53,8 +55,12 @@ class Kitchen:
     regridders: dict[str, Regridder]
     on_bad_file: OnBadFile
 
-    def make(self, block: int) -> None:
-        """Make and store the maps of a block."""
+    def make(self, stage: str, block: int) -> dict[str, Any]:
+        """Make and store a block; what to note of it."""
+        return self.make_maps(block) if stage == MAPS else self.make_features(block)
+
+    def make_maps(self, block: int) -> dict[str, Any]:
+        """Make and store the maps of a block; what to note of it."""
         days = self.recipe.days()[self.store.days(block)]
         bad: list[str] = []
         digests: dict[str, dict[str, str]] = {}
@@ -69,13 +75,8 @@ class Kitchen:
             if name in values:
                 values[name] = np.where(reason == Reason.OBSERVED, values[name], np.float32(np.nan))
         values[f"{target}_reason"] = reason
-        note = {"bad": bad, "files": digests, "reasons": count(reason), "inputs": self.inputs(block)}
-        self.store.write(MAPS, block, values, note)
-
-    def make_all(self, stage: str, blocks: list[int]) -> None:
-        """Make several blocks, one after another."""
-        for block in blocks:
-            (self.make if stage == MAPS else self.make_features)(block)
+        self.store.write(block, values)
+        return {"bad": bad, "files": digests, "reasons": count(reason), "inputs": self.inputs(block)}
 
     def inputs(self, block: int) -> dict[str, list[int]]:
         """Size and time of change of each file that a block looks at."""
@@ -100,8 +101,8 @@ class Kitchen:
                 found.append(block)
         return found
 
-    def make_features(self, block: int) -> None:
-        """Make and store the features of a block from the maps that are stored."""
+    def make_features(self, block: int) -> dict[str, Any]:
+        """Make and store the features of a block from the maps that are stored; nothing is to be noted."""
         days = self.store.days(block)
         values = {}
         for name, feature in self.recipe.features.items():
@@ -109,7 +110,8 @@ class Kitchen:
             names = [n for n in (feature.of, feature.minus) if n is not None]
             read = self.store.read(names, slice(days.start - before, days.stop))
             values[name] = _feature(feature, read)[before:]
-        self.store.write(FEATURES, block, values, {})
+        self.store.write(block, values)
+        return {}
 
     def _maps(self, name: str, source: Source, days: np.ndarray, bad: list[str]) -> dict[str, np.ndarray]:
         """Maps of a source's variables on the grid; days that it lacks are empty."""
@@ -223,7 +225,12 @@ class Kitchen:
 
 
 def assemble(
-    recipe: Recipe, output: Path, workers: int = 2, on_bad_file: OnBadFile = "fail", block_days: int | None = None
+    recipe: Recipe,
+    output: Path,
+    workers: int = 2,
+    on_bad_file: OnBadFile = "fail",
+    block_days: int | None = None,
+    on_cluster: bool = False,
 ) -> str:
     """Make the cube of a recipe as a Zarr store; returns the table of what was rejected and why.
 
@@ -231,22 +238,21 @@ def assemble(
     they were are made again. workers: processes (a script that calls this needs `if __name__ == "__main__":`).
     on_bad_file: 'skip' leaves the maps of a broken file empty and says so. block_days: maps in memory at once for each
     process, and in a chunk of the store; by default as many as hold 16 million values of a variable, at most 16.
+    on_cluster: make the blocks on a dask cluster, see `sgdsm.cluster`.
 
     Raises SourceError naming a file that cannot be used; ConfigError where the output holds something else.
     """
     with alone(output):
         try:
-            return _assemble(recipe, output, workers, on_bad_file, block_days)
+            return _assemble(recipe, output, workers, on_bad_file, block_days, on_cluster)
         except OSError as error:
             # of a full disk Zarr tells no file
             raise error if error.filename else OSError(error.errno, error.strerror, str(output)) from error
 
 
-def _assemble(recipe: Recipe, output: Path, workers: int, on_bad_file: OnBadFile, block_days: int | None) -> str:
-    from dask.base import compute
-    from dask.delayed import delayed
-    from dask.diagnostics.progress import ProgressBar
-
+def _assemble(
+    recipe: Recipe, output: Path, workers: int, on_bad_file: OnBadFile, block_days: int | None, on_cluster: bool
+) -> str:
     days = recipe.days()
     files = {name: source.files(recipe.folder) for name, source in recipe.sources.items()}
     _check_period(recipe, files)
@@ -264,20 +270,17 @@ def _assemble(recipe: Recipe, output: Path, workers: int, on_bad_file: OnBadFile
         _check_still_there([store.note(MAPS, k) for k in changed], files)
         log.info("%d blocks are made again: their files are not as they were", len(changed))
     store.forget(changed)
-    how: dict[str, Any] = {"scheduler": "processes", "num_workers": workers, "chunksize": 1}
-    for stage in (MAPS, FEATURES):
-        if stage == FEATURES and not recipe.features:
-            continue
-        blocks = store.blocks(len(days))
-        left = [k for k in blocks if store.note(stage, k) is None]
-        if len(left) < len(blocks):
-            log.info("going on: %d of %d blocks of %s are there", len(blocks) - len(left), len(blocks), stage)
-        watched = sys.stderr.isatty()
-        with ProgressBar(minimum=2.0, dt=0.5, out=sys.stderr) if watched else nullcontext():
-            # in few parcels: each carries the lists of all files
-            parcels = [left[k :: 8 * workers] for k in range(min(len(left), 8 * workers))]
-            tasks = [delayed(kitchen.make_all)(stage, parcel) for parcel in parcels]
-            compute(*tasks, **(how if workers > 1 else {"scheduler": "synchronous"}))
+    with cluster("cluster=true", workers) if on_cluster else nullcontext() as client:
+        for stage in (MAPS, FEATURES) if recipe.features else (MAPS,):
+            blocks = store.blocks(len(days))
+            left = [k for k in blocks if store.note(stage, k) is None]
+            if len(left) < len(blocks):
+                log.info("going on: %d of %d blocks of %s are there", len(blocks) - len(left), len(blocks), stage)
+            if client is None:
+                in_processes(partial(kitchen.make, stage), store, stage, left, workers)
+            else:
+                for block, note in results(client, partial(kitchen.make, stage), left, f"blocks of {stage}"):
+                    store.keep(stage, block, note)
     return _finish(kitchen, [store.note(MAPS, k) or {} for k in store.blocks(len(days))])
 
 

@@ -138,14 +138,17 @@ class Store:
         path = self._note(stage, block)
         return json.loads(path.read_text()) if path.exists() else None
 
-    def write(self, stage: str, block: int, values: Mapping[str, np.ndarray], note: dict[str, Any]) -> None:
-        """Store a block of the variables, (days, rows, columns), and note that it is finished."""
+    def write(self, block: int, values: Mapping[str, np.ndarray]) -> None:
+        """Store a block of the variables, (days, rows, columns)."""
         import zarr
 
         group: Any = zarr.open_group(self.path, mode="r+", use_consolidated=False)
         for name, array in values.items():
             start = block * self.block_days
             group[name][start : start + len(array)] = array
+
+    def keep(self, stage: str, block: int, note: dict[str, Any]) -> None:
+        """Note that a block is finished."""
         final = self._note(stage, block)
         self.notes.mkdir(exist_ok=True)
         partial = final.with_suffix(".partial")

@@ -291,12 +291,12 @@ import sgdsm.prepare.store as store
 from sgdsm.prepare.assemble import assemble
 sys.path.insert(0, sys.argv[2])
 from prepare.test_assemble import recipe
-write = store.Store.write
+keep = store.Store.keep
 def slow(self, *words):
-    write(self, *words)
+    keep(self, *words)
     print("written", flush=True)
     time.sleep(0.5)
-store.Store.write = slow
+store.Store.keep = slow
 folder = Path(sys.argv[1])
 assemble(recipe(folder), folder / "cube.zarr", workers=1, block_days=2)
 """

@@ -1,0 +1,107 @@
+"""A dask cluster: where it is, and pieces of work on its workers."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
+from contextlib import ExitStack, chdir, contextmanager
+from pathlib import Path
+from typing import Any
+
+from sgdsm.cube import ConfigError, SgdsmError, log
+
+WAIT_SECONDS = 60
+# netCDF may not be used by two threads at once, and a worker may have several
+ONE_AT_A_TIME = threading.RLock()
+
+
+@contextmanager
+def cluster(setting: str, workers: int | None = None) -> Iterator[Any]:
+    """A client of the cluster that dask is configured for (DASK_SCHEDULER_ADDRESS), else of one on this machine.
+
+    The address never comes from a configuration: a client unpickles what a scheduler sends.
+    setting: what asked for it, for messages. workers: processes of a cluster on this machine (default: as dask has it).
+
+    Raises ConfigError where no scheduler answers, where it has no workers, and without the package distributed.
+    """
+    try:
+        import dask
+        from distributed import Client, LocalCluster
+    except ImportError as error:
+        raise ConfigError(f"{setting}: {error}; pip install 'sgdsm[cluster]'") from error
+    address = dask.config.get("scheduler-address", None)
+    size = {} if workers is None else {"n_workers": workers, "threads_per_worker": 1}
+    with ExitStack() as ours:
+        try:
+            # no limit of memory: a worker above it would be ended, whatever the machine has left
+            quiet = {"dashboard_address": None, "memory_limit": 0, "silence_logs": logging.CRITICAL}
+            known = address or ours.enter_context(LocalCluster(**quiet, **size))
+            client = ours.enter_context(Client(known))
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{setting}: no dask scheduler answers at {address} ({error})") from error
+        try:
+            client.wait_for_workers(1, timeout=WAIT_SECONDS)
+        except TimeoutError as error:
+            raise ConfigError(
+                f"{setting}: the scheduler at {address} has no workers: start some with `dask worker {address}`"
+            ) from error
+        log.info("%d workers of the scheduler at %s", len(client.ncores()), client.scheduler.address)
+        yield client
+
+
+def results(client: Any, work: Callable[[Any], Any], items: Sequence[Any], what: str) -> Iterator[tuple[Any, Any]]:
+    """Call `work` for each item on the workers; items and results as they come, in any order.
+
+    work: travels to each worker once; it may be called again for an item whose worker died. Relative paths mean the
+    same there, so workers see the same files. what: the items in a word, for notes of the progress.
+
+    Raises what `work` raises; SgdsmError where an item ends several workers, and where the scheduler is gone.
+    """
+    from distributed import KilledWorker, as_completed
+
+    common = client.submit(_itself, work, pure=False)
+    waiting = {client.submit(_one, common, str(Path.cwd()), item, pure=False): item for item in items}
+    told: set[str] = set()
+    try:
+        for done, future in enumerate(as_completed(waiting), 1):
+            result, notes = future.result()
+            for note in dict.fromkeys(notes):
+                if note not in told:
+                    log.info("%s", note)
+            told.update(notes)
+            if done * 10 // len(waiting) > (done - 1) * 10 // len(waiting):
+                log.info("%d of %d %s", done, len(waiting), what)
+            yield waiting[future], result
+    except KilledWorker as error:
+        raise SgdsmError(f"several workers died of the same work (too little memory?): {error}") from error
+    except CancelledError as error:
+        raise SgdsmError(f"the dask scheduler is gone, {what} are left: the same words go on") from error
+
+
+def _itself(work: Any) -> Any:
+    return work
+
+
+def _one(work: Callable[[Any], Any], folder: str, item: Any) -> tuple[Any, list[str]]:
+    """On a worker: the result for an item, and the notes that it left."""
+    if not Path(folder).is_dir():
+        raise ConfigError(f"a worker has no folder {folder}: the workers need a file system in common")
+    with ONE_AT_A_TIME, chdir(folder), _notes() as notes:
+        return work(item), notes
+
+
+@contextmanager
+def _notes() -> Iterator[list[str]]:
+    lines: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield lines
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
