@@ -107,6 +107,16 @@ def _no_empty_folder() -> Iterator[None]:
         raise
 
 
+def _check_processes(config: dict[str, Any], command: str) -> None:
+    """Raise ConfigError where several processes would each do all the runs of a sweep, or of an experiment."""
+    from sgdsm.build import build
+    from sgdsm.training import TrainerOptions
+
+    many = swept() or command in ("compare", "chain")
+    if many and config.get("trainer") and build(config["trainer"], TrainerOptions).several:
+        raise ConfigError(f"trainer.devices={config['trainer']['devices']}: for single runs of train.py, one at a time")
+
+
 def _dispatch(command: str, words: list[str], wants_traceback: bool) -> None:
     if command == "correct":
         command, words = first_of_two(command, words)
@@ -133,9 +143,15 @@ def _dispatch(command: str, words: list[str], wants_traceback: bool) -> None:
             assert isinstance(config, dict)
             plain = {str(k): v for k, v in config.items()}
             check_config(plain, command)
-            # further processes of a run are started with the words of the first
+            _check_processes(plain, command)
+            # further processes of a run are started with the words, and in the environment, of the first
             sys.argv = given
-            score = task(plain)
+            if not wants_traceback:
+                del os.environ["HYDRA_FULL_ERROR"]
+            try:
+                score = task(plain)
+            finally:
+                os.environ["HYDRA_FULL_ERROR"] = "1"
             if score is not None:
                 sweep.add(score, _shown(Path(HydraConfig.get().runtime.output_dir)))
         return score

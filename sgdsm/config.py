@@ -13,7 +13,7 @@ from sgdsm.cube import ConfigError, suggest
 
 GROUPS = ("data", "model", "gaps", "splits", "trainer", "uncertainty")
 OF_A_RUN = ("predict", "recalibrate")
-PREDICT_IGNORES = ("max_epochs", "gradient_clip", "check_every")
+PREDICT_IGNORES = ("max_epochs", "gradient_clip", "check_every", "accumulate", "memory_gib")
 INFERENCE = {"memory_gib": float, "window_cells": int | None, "cluster": bool}
 PRODUCT_OPTIONS = ("kind", "version", "variables", "bbox", "links", "base_url")
 SENSORS = ("source_cube", "variable", "reference", "reference_variable", "dynamic", "static")

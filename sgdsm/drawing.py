@@ -16,7 +16,7 @@ def draw_members(config: dict[str, Any]) -> None:
     from sgdsm.inference.writers import writer_for
     from sgdsm.runs import file_stamp
 
-    path, output, seed = Path(str(config["filled"])), Path(str(config["output"])), config["seed"]
+    path, output, seed = str(config["filled"]), str(config["output"]), config["seed"]
     if seed < 0:
         raise ConfigError(f"seed={seed}: expected 0 or more")
     period = period_of(config["time"])
@@ -27,7 +27,7 @@ def draw_members(config: dict[str, Any]) -> None:
         target = filled["sm_filled"].assign_attrs(role="target").to_dataset()
         try:
             box = box_of(target, period, config["bbox"])
-            write_members(filled, writer, box, config["number"], seed, f"{path.name} {file_stamp(path)}")
+            write_members(filled, writer, box, config["number"], seed, f"{Path(path).name} {file_stamp(path)}")
         except CubeError as error:
             raise CubeError(f"filled={path}: {error}") from error
     print(f"members: {output}")

@@ -40,6 +40,10 @@ def recalibrate(config: dict[str, Any]) -> None:
     check_config(trained, "train")
     if output.folder.exists():
         raise ConfigError(f"output={output.folder} exists: remove it, or choose another")
+    if not output.folder.absolute().parent.is_dir():
+        raise ConfigError(f"output={output.folder}: there is no folder {output.folder.absolute().parent}")
+    if metrics["protocol"].get("learned_from"):
+        raise ConfigError(f"run={run.folder} took over what another run has learned, nobody knows up to which day")
     filler = load_filler(run.model)
     if not isinstance(filler, Conformal):
         raise ConfigError(

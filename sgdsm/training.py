@@ -191,7 +191,10 @@ def prepare(config: dict[str, Any]) -> Task:
         held = [_dealt(cube, config)]
     else:
         held, boxes = _hold(cube, filler.window, options.memory_gib, config)
-    inputs = _inputs(cube, held)
+    if boxes and 0 < (options.max_epochs or filler.passes) < len(boxes):
+        passes = options.max_epochs or filler.passes
+        log.info("%d passes see %d of the parts: more model.passes see more", passes, passes)
+    inputs = _inputs(cube, held, whole=not boxes)
     filler.configure(inputs)
     _check(filler, config, len(held[0].record.days))
     if options.compile:
@@ -224,7 +227,7 @@ def prepare(config: dict[str, Any]) -> Task:
     return Task(first.cube, first.record, first.split, first.data, filler, options, cube, others, learned)
 
 
-def _inputs(cube: xr.Dataset, held: Sequence[Dealt]) -> Inputs:
+def _inputs(cube: xr.Dataset, held: Sequence[Dealt], whole: bool) -> Inputs:
     target = target_of(cube)
     return Inputs.fit_parts(
         [(part.record, part.split.base) for part in held],
@@ -233,6 +236,7 @@ def _inputs(cube: xr.Dataset, held: Sequence[Dealt]) -> Inputs:
         step_days(cube["time"]),
         "train",
         repeat_cycle(cube),
+        whole,
     )
 
 

@@ -586,6 +586,8 @@ def test_training_settings_are_no_settings_of_predict(run_command, tmp_path):
         "max_gap_days=0": "max_gap_days=0: expected whole days, 1 to 364",
         "max_gap_days=1.5": "max_gap_days=1.5: expected int",
         "trainer.devices=0": "expected how many",
+        "trainer.memory_gib=1": "belongs to training",
+        "trainer.accumulate=3": "belongs to training",
     }.items():
         code, _, err = run_command("predict", "run=mine", "output=x.nc", word)
         assert (code, message in err) == (1, True), err
@@ -753,3 +755,12 @@ def test_two_programs_do_not_write_at_once(run_command, tmp_path):
     assert "filled.nc: another program is writing there" in err
     assert run_command("predict", "run=mine", "output=filled.nc", QUIET)[0] == 0
     assert not list(tmp_path.glob("*.lock"))
+
+
+@pytest.mark.parametrize(
+    "words", [["train", "-m", "model.width=4,8", "model=seamless"], ["compare", "experiment=demo"]]
+)
+def test_several_devices_are_for_single_runs(run_command, words):
+    code, _, err = run_command(*words, "trainer.devices=2", "trainer.accelerator=cpu")
+    assert code == 1
+    assert "trainer.devices=2: for single runs" in err

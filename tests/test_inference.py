@@ -11,8 +11,8 @@ from sgdsm.box import Box, box_of
 from sgdsm.build import build
 from sgdsm.cube import ConfigError, CubeError, as_cube
 from sgdsm.data.batch import Batch, Filled
-from sgdsm.data.record import Names, read_record
-from sgdsm.data.scaling import Inputs
+from sgdsm.data.record import Names, day_numbers, read_record
+from sgdsm.data.scaling import Inputs, season_basis
 from sgdsm.inference.product import BOUNDS, NONE, PARTS
 from sgdsm.inference.stream import fill_cube, plan_slabs
 from sgdsm.inference.survey import Overview, Surveyor, prior_of, survey
@@ -355,6 +355,31 @@ def test_of_a_large_record_some_values_tell_the_common_cycle(monkeypatch):
     single = empty.copy()
     single[5, 30, 20] = 0.2
     assert prior_of(single, np.ones_like(land), 1.0).coefficients[0] == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("years", [*range(1, 25), 34, 46, 55])
+def test_the_days_that_tell_the_common_cycle_are_of_all_seasons(years):
+    space = {"time": xr.date_range("1979-01-01", periods=int(365.25 * years)), "lat": [1.0, 0.0], "lon": [0.0, 1.0]}
+    cycle = 0.25 + 0.08 * np.cos(2 * np.pi * np.arange(len(space["time"])) / 365.2425)
+    values = np.broadcast_to(cycle[:, None, None].astype(np.float32), (len(cycle), 2, 2))
+    sm = xr.DataArray(values, space, ("time", "lat", "lon"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sgdsm.inference.survey.PRIOR_VALUES", 0)
+        found = prior_of(sm, np.ones((2, 2), bool), 1.0).coefficients
+    fitted = season_basis(day_numbers(sm["time"])) @ found
+    assert abs(fitted - cycle).max() < 0.03
+
+
+def test_a_finished_file_of_another_run_is_never_overwritten(world, filler, tmp_path):
+    path = tmp_path / "mine.nc"
+    fill_cube(world, filler, NetcdfOutput(path), identity="one", trainer=QUIET)
+    (tmp_path / "mine.nc.parts").mkdir()  # killed while they were removed
+    before = path.read_bytes()
+    with pytest.raises(ConfigError, match="of another run"):
+        fill_cube(world, filler, NetcdfOutput(path), identity="two", trainer=QUIET)
+    fill_cube(world, filler, NetcdfOutput(path), identity="one", trainer=QUIET)
+    assert path.read_bytes() == before
+    assert not (tmp_path / "mine.nc.parts").exists()
 
 
 def test_rows_looked_through_one_band_at_a_time_give_the_same(world, filler, monkeypatch):

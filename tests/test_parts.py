@@ -113,3 +113,36 @@ def test_blocks_need_the_whole_cube(run_command):
     code, _, err = run_command("train", "model=pconv3d", *SIZE, "splits=blocks", SMALL)
     assert code == 1
     assert "trainer.memory_gib allows" in err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(("days", "window"), [(1461, 64), (2200, 366), (736, 366), (16_800, 64)])
+def test_there_are_no_slivers(days, window):
+    space = {"time": xr.date_range("2000-01-01", periods=days), "lat": 60.0 - np.arange(90), "lon": np.arange(180.0)}
+    land = (("lat", "lon"), np.ones((90, 180), bool), {"role": "land"})
+    empty = np.broadcast_to(np.float32(0), (days, 90, 180))
+    cube = xr.Dataset({"sm": (("time", "lat", "lon"), empty, {"role": "target"}), "land": land}, space)
+    for memory in (0.5, 2.0, 8.0):
+        for box in cut_parts(cube, (window, 8), memory):
+            lengths = [min(part.stop, n) - part.start for part, n in zip(box, cube["sm"].shape, strict=True)]
+            assert lengths[0] >= min(window, days) * 0.9
+            assert min(lengths[1:]) >= 4
+
+
+def test_values_beyond_those_of_the_held_parts_are_not_cut_off(task):
+    inputs = task.filler.inputs
+    values = np.concatenate([part.record.values[part.split.base] for part in task.parts])
+    assert inputs.highest == pytest.approx(2 * values.max() - values.min())
+    assert inputs.lowest == 0
+
+
+def test_a_part_with_too_few_batches_for_all_processes_gives_way(task):
+    class Few:
+        world_size = 2
+
+        def training_batches(self, epoch: int) -> list[int]:
+            return [epoch]
+
+    learned = type(task.learned)(task.learned.held, task.learned.boxes, lambda box: Few(), 0)
+    assert min(len(learned.batches(epoch)) for epoch in range(8)) == 1
+    learned.trainer = Few()
+    assert min(len(learned.batches(epoch)) for epoch in range(8)) > 1

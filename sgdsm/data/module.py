@@ -137,8 +137,8 @@ def loader(batches: Dataset[Batch], workers: int, trainer: pl.Trainer | None, ev
     rank, world = (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
     there = len(batches)  # type: ignore[arg-type]
     count = there // world * world if even else there
-    if not count:
-        raise ConfigError(f"an epoch has {there} batches: too few for {world} processes")
+    if there < world:
+        raise ConfigError(f"there are {there} batches, to learn from or for validation: too few for {world} processes")
     share: Dataset[Batch] = batches if world == 1 else Subset(batches, range(rank, count, world))
     pinned = trainer is not None and trainer.strategy.root_device.type == "cuda"
     return DataLoader(share, batch_size=None, shuffle=False, num_workers=workers, pin_memory=pinned)

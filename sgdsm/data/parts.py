@@ -55,6 +55,7 @@ def cut_parts(cube: xr.Dataset, window: Sequence[int | None], memory_gib: float)
     cells = values // days
     columns = _whole(max(int(cells**0.5), least[2]), chunk_columns, cells // least[1], target.shape[2])
     rows = _whole(cells // columns, chunk_rows, cells // columns, target.shape[1])
+    days = -(-target.shape[0] // -(-target.shape[0] // days))
     land = cube[by_role(cube, "land")[0]].values.astype(bool)
     pieces = [
         [slice(begin, begin + size) for begin in range(0, length, size)]
@@ -73,9 +74,15 @@ def part_of(cube: xr.Dataset, box: Box) -> xr.Dataset:
 
 
 def _whole(wanted: int, chunk: int, most: int, length: int) -> int:
-    """A number of cells near `wanted`: whole chunks where so many fit, else a part of one."""
-    chunks = max(1, wanted // chunk) * chunk
-    return min(length, chunks if chunks <= most else wanted)
+    """A number of cells near `wanted` that divides an axis about evenly: whole chunks where so many fit, or a part of
+    one.
+    """
+    for size in (max(1, wanted // chunk) * chunk, wanted):
+        if size <= most:
+            even = -(-length // -(-length // min(length, size)))
+            whole = -(-even // chunk) * chunk
+            return min(length, whole if whole <= size else even)
+    return min(length, most)
 
 
 class PartedData(pl.LightningDataModule):
@@ -94,17 +101,23 @@ class PartedData(pl.LightningDataModule):
         self.coming: tuple[int, Future[WindowBatches]] | None = None
 
     def batches(self, epoch: int) -> WindowBatches:
-        """Of one pass; a part without a value that can be learned from gives way to the next."""
+        """Of one pass; a part without a value that can be learned from, or with fewer batches than processes, gives way
+        to the next."""
+        processes = 1 if self.trainer is None else self.trainer.world_size
+        problem = None
         count = len(self.held) + len(self.boxes)
         order = np.random.default_rng([ORDER, self.seed, epoch // count]).permutation(count).tolist()
         for number in (*order[epoch % count :], *order[: epoch % count]):
             try:
                 own = number < len(self.held)
                 part = self.held[number] if own else self.read(self.boxes[number - len(self.held)])
-                return part.training_batches(epoch)
-            except ConfigError:
+                batches = part.training_batches(epoch)
+            except ConfigError as error:
+                problem = error
                 continue
-        raise ConfigError("no part of the cube has values to learn from")
+            if len(batches) >= processes:
+                return batches
+        raise ConfigError(f"no part of the cube has batches for {processes} processes to learn from ({problem})")
 
     def train_dataloader(self) -> DataLoader[Batch]:
         assert self.trainer is not None

@@ -193,8 +193,13 @@ class Inputs:
         step_days: int,
         fitted_on: str,
         repeat_cycle: int = 0,
+        whole: bool = True,
     ) -> Inputs:
-        """Fit scalers to several records with the values of each that may be used, as `fit`."""
+        """Fit scalers to several records with the values of each that may be used, as `fit`.
+
+        whole: whether they are all of the cube; else the range of the target is taken for three times as wide, but
+        not to reach below 0 where no value does.
+        """
         scalers, gappy = {}, []
         for c, name in enumerate(names.dynamic):
             values = [record.dynamic[c][known.any((1, 2))][:, record.land].ravel() for record, known in parts]
@@ -210,6 +215,9 @@ class Inputs:
             means.append(climatology.coefficients[0][record.land])
             lowest.append(float(record.values[known].min()))
             highest.append(float(record.values[known].max()))
+        low, high = min(lowest), max(highest)
+        if not whole:
+            low, high = 2 * low - high if low < 0 else max(0.0, 2 * low - high), 2 * high - low
         return cls(
             names.target,
             units,
@@ -221,8 +229,8 @@ class Inputs:
             max(float(_joined(anomalies).std()), 1e-6),
             float(_joined(means).mean()),
             max(float(_joined(means).std()), 1e-6),
-            min(lowest),
-            max(highest),
+            low,
+            high,
             step_days,
             fitted_on,
             repeat_cycle,

@@ -16,8 +16,7 @@ from sgdsm.data.scaling import CellStatistics, Climatology, Inputs, Prior
 from sgdsm.values import refuse_fill_values
 
 PRIOR_VALUES = 2**28  # of a large record; how much of it tells enough:
-PRIOR_DAYS, PRIOR_STRIPES, STRIPE = 16, 6, 8  # days, stripes, rows in each
-GOLDEN = (5**0.5 - 1) / 2
+A_MONTH, STRIPES, STRIPE = 2, 6, 8  # days of each month of the calendar, stripes of rows, rows in each
 
 
 @dataclass
@@ -77,7 +76,7 @@ def prior_of(target: xr.DataArray, land: np.ndarray, variance: float) -> Prior:
     Raises CubeError where there is no value.
     """
     whole = [np.arange(length) for length in target.shape[:2]]
-    some = [_spread(target.shape[0], PRIOR_DAYS, 1), _spread(target.shape[1], PRIOR_STRIPES, STRIPE)]
+    some = [_days_of_all_months(day_numbers(target["time"])), _stripes(target.shape[1])]
     for chosen, rows in (some, whole) if target.size > PRIOR_VALUES else (whole,):
         part = target if len(chosen) == target.shape[0] else target[chosen, rows]
         count, total = (np.zeros(part.shape[0]) for _ in range(2))
@@ -92,10 +91,20 @@ def prior_of(target: xr.DataArray, land: np.ndarray, variance: float) -> Prior:
     raise CubeError(f"target '{target.name}' has no observed value: there is no climatology to start from")
 
 
-def _spread(length: int, count: int, width: int) -> np.ndarray:
-    """Indices of some stretches of an axis, never in step with the seasons, however long it is."""
-    starts = (np.arange(1, count + 1) * GOLDEN % 1 * length).astype(int)
-    return np.unique(np.minimum(starts[:, None] + np.arange(width), length - 1))
+def _days_of_all_months(numbers: np.ndarray) -> np.ndarray:
+    """Indices of some days of each month of the calendar, far apart in the record."""
+    months = numbers.astype("datetime64[D]").astype("datetime64[M]").astype(int) % 12
+    chosen = []
+    for month in np.unique(months):
+        of_month = np.flatnonzero(months == month)
+        chosen.append(of_month[(np.arange(1, A_MONTH + 1) * len(of_month)) // (A_MONTH + 1)])
+    return np.unique(np.concatenate(chosen))
+
+
+def _stripes(rows: int) -> np.ndarray:
+    """Indices of the rows of some stripes."""
+    starts = (np.arange(STRIPES) + 0.5) * rows / STRIPES
+    return np.unique(np.minimum(starts.astype(int)[:, None] + np.arange(STRIPE), rows - 1))
 
 
 def survey(

@@ -81,17 +81,18 @@ class NetcdfOutput:
     def begin(self, shape: Layout, plan: dict[str, Any]) -> set[int]:
         self.follow(shape, plan)
         finals = [path for path, _ in self._files()]
-        self.complete = False
-        if not self.parts.exists():
-            existing = [path for path in finals if path.exists()]
-            if existing:
-                self.complete = len(existing) == len(finals) and all(_plan_of(p) == self.digest for p in existing)
-                if not self.complete:
-                    raise ConfigError(
-                        f"{existing[0]} exists and is of another run or of other data: remove it, "
-                        "or choose another output"
-                    )
-                return set(range(len(plan["slabs"])))
+        existing = [path for path in finals if path.exists()]
+        # while the files of several years are joined, some are there and so are the parts
+        whole = len(existing) == len(finals) or self.parts.exists()
+        strange = [path for path in existing if not whole or _plan_of(path) != self.digest]
+        if strange:
+            raise ConfigError(
+                f"{strange[0]} exists and is of another run or of other data: remove it, or choose another output"
+            )
+        self.complete = len(existing) == len(finals)
+        if self.complete:
+            shutil.rmtree(self.parts, ignore_errors=True)
+            return set(range(len(plan["slabs"])))
         note = self.parts / "plan.json"
         if not note.exists():
             # interrupted while it was made or removed: nothing tells whose slabs these are
@@ -101,6 +102,8 @@ class NetcdfOutput:
             raise ConfigError(
                 f"{self.parts} holds slabs of another run or of other data: remove it, or choose another output"
             )
+        for left in self.parts.glob("*.partial"):
+            left.unlink()
         _replace(note, json.dumps({"digest": self.digest, "plan": plan}).encode())
         return {k for k in range(len(plan["slabs"])) if self._part(k).exists()}
 

@@ -190,12 +190,12 @@ class Conformal(Wrapper):
         if rank >= 1:  # so few values: the largest error is all that can be said
             design = design * (torch.arange(design.shape[1]) == 0)
         start = design.new_zeros(design.shape[1])
-        start[0] = torch.quantile(ratios, rank) if len(ratios) < 10**7 else ratios.kthvalue(int(rank * len(ratios)))[0]
+        start[0] = _quantile(ratios, rank)
         if rank < 1:
             width = 0.05  # of the smoothing at the corner, in units of the log
             found = _minimise(lambda w: _pinball(ratios - design @ w, rank, width).mean(), start, RIDGE / len(ratios))
             # smoothing and ridge leave a little: the whole covers exactly what it should
-            found[0] += torch.quantile(ratios - design @ found, rank)
+            found[0] += _quantile(ratios - design @ found, rank)
             self.quantile.copy_(found)
         else:
             self.quantile.copy_(start)
@@ -283,6 +283,11 @@ class Conformal(Wrapper):
 def _map(batch: Batch, channel: int) -> Tensor:
     """A map of the batch at the wanted values, (N,)."""
     return batch.static[:, channel, None, None].expand(batch.sm.shape)[batch.wanted].float().contiguous()
+
+
+def _quantile(values: Tensor, share: float) -> Tensor:
+    """Of any number of values; torch has a limit."""
+    return values.quantile(share) if len(values) < 10**7 else values.kthvalue(max(1, int(share * len(values))))[0]
 
 
 def _pinball(residual: Tensor, level: float, width: float) -> Tensor:
