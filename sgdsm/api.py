@@ -30,6 +30,8 @@ def fill(dataset: xr.Dataset, run: str | Path, max_gap_days: int | None = None, 
 
     Raises CubeError where the Dataset lacks what the run needs, ConfigError where the folder is no run or the cap none.
     """
+    if not isinstance(dataset, xr.Dataset):
+        raise CubeError(f"dataset is of type {type(dataset).__name__}, expected an xarray.Dataset")
     filler = load_filler(Run(run).model)
     if not by_role(dataset, "target") or roles:
         trained = Run(run).config()["data"]

@@ -298,11 +298,14 @@ def predict(config: dict[str, Any]) -> None:
         "max_gap_days": config["max_gap_days"],
         **inference,
     }
-    with alone(config["output"]):
-        if config["inference"]["cluster"]:
-            fill_on_cluster(cube, filler, output, partial(build, data, xr.Dataset), **settings)
-        else:
-            fill_cube(cube, filler, output, trainer=options.predicting(several=True), **settings)
+    try:
+        with alone(config["output"]):
+            if config["inference"]["cluster"]:
+                fill_on_cluster(cube, filler, output, partial(build, data, xr.Dataset), **settings)
+            else:
+                fill_cube(cube, filler, output, trainer=options.predicting(several=True), **settings)
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt("the same words go on") from stop
     if is_first():
         print(f"filled: {config['output']}")
 

@@ -134,15 +134,13 @@ def usable(cube: xr.Dataset) -> xr.Dataset:
 
     Raises CubeError where the target is never observed on land.
     """
-    land = cube[by_role(cube, "land")[0]].values.astype(bool)
+    land, target = cube[by_role(cube, "land")[0]].values.astype(bool), target_of(cube)
+    if not _any_value(target, land):
+        told = f"{file_of(target)}target '{target.name}' has no observed value on land"
+        raise CubeError(f"{told} ({int(land.sum())} of {land.size} cells): there is nothing to learn from")
     empty = [n for n in [*by_role(cube, "dynamic"), *by_role(cube, "static")] if not _any_value(cube[n], land)]
     for name in empty:
         log.info("covariate '%s' is missing everywhere on land: dropped", name)
-    if not _any_value(target_of(cube), land):
-        target = target_of(cube)
-        raise CubeError(
-            f"{file_of(target)}target '{target.name}' has no observed value on land: there is nothing to learn from"
-        )
     return cube.drop_vars(empty)
 
 

@@ -82,9 +82,11 @@ def members(filled: xr.Dataset, count: int = 20, seed: int = 0) -> xr.DataArray:
 
     Raises CubeError where the Dataset is no filled file with an uncertainty, ConfigError for a count below 1.
     """
-    if count < 1:
-        raise ConfigError(f"count={count}: expected at least 1")
+    if not isinstance(count, int | np.integer) or count < 1:
+        raise ConfigError(f"count={count}: expected a whole number, at least 1")
     source = _Filled.of(filled)
+    if 0 in source.estimate.shape:
+        raise CubeError(f"sm_filled is empty: {dict(source.estimate.sizes)}; latitudes go from north to south")
     drawn = source.draw(slice(None), slice(None), count, seed)
     coords = {**source.estimate.coords, "member": np.arange(count)}
     return xr.DataArray(drawn, coords, ("member", *source.estimate.dims), NAME, source.attributes())

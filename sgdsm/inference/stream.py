@@ -146,6 +146,7 @@ def error_bars(filler: GapFiller) -> ErrorBars | None:
 
 def fill_whole(filler: GapFiller, scene: Scene, trainer: dict[str, Any] | None = None) -> dict[str, np.ndarray]:
     """Fill what is wanted of a whole record in memory, as `fill_cube` would; the fields of `fill_scene`."""
+    quiet_lightning()
     runner = pl.Trainer(**{**QUIET, **(trainer or {})})
     with interruptible():
         found = runner.predict(_SceneFiller(filler), DataLoader([scene], batch_size=None))  # type: ignore[arg-type]
