@@ -382,6 +382,29 @@ def test_a_finished_file_of_another_run_is_never_overwritten(world, filler, tmp_
     assert not (tmp_path / "mine.nc.parts").exists()
 
 
+@pytest.mark.parametrize("days", [20, 50])
+def test_no_window_is_worked_out_twice(world, days):
+    """Slabs of few days, windows that reach into the next ones: each goes through the filler once."""
+
+    class Blended(Climatology):
+        def fill(self, batch: Batch) -> Filled:
+            # depends on where the window lies, as a recurrence does
+            ramp = torch.linspace(0, 0.1, batch.sm.shape[2])[:, None, None]
+            worked.append(len(batch.sm))
+            return Filled(super().fill(batch).mean + ramp)
+
+    filler, worked, counts, found = Blended(), [], [], []
+    filler.configure(fitted("sgdsm.models.simple.Climatology", world).inputs)
+    filler.window = Window(days=days, cells=4, halo_days=None, halo_cells=0)
+    for memory in (1.0, 1e-6):
+        found.append(in_memory(world, filler.eval(), memory_gib=memory))
+        counts.append(sum(worked))
+        worked.clear()
+    assert counts[0] == counts[1]
+    for name in found[0]:
+        np.testing.assert_allclose(found[1][name], found[0][name], atol=1e-6, err_msg=name)
+
+
 def test_rows_looked_through_one_band_at_a_time_give_the_same(world, filler, monkeypatch):
     whole = in_memory(world, filler)
     seen = []

@@ -21,6 +21,7 @@ from sgdsm.windows import Axis, Blend, cut
 CUTTERS = 4  # threads that cut windows for a GPU
 
 Start = tuple[int, int, int]
+Tails = dict[Start, dict[str, np.ndarray]]  # what windows gave for days after a box, by field, (T, H, W)
 Item = TypeVar("Item")
 Made = TypeVar("Made")
 
@@ -32,19 +33,25 @@ def fill_scene(
     begin: tuple[int, int, int],
     shape: tuple[int, int, int],
     window_cells: int | None = None,
+    tails: Tails | None = None,
 ) -> dict[str, np.ndarray]:
     """Fill the box of cells that begins at `begin` of the cube and has `shape`.
 
     scene: a record that holds every cell of the cube that the windows of the box look at. Windows without a wanted
     value are left out. window_cells: rows and columns that a window may have, for fillers to which that makes no
-    difference; None: as `axes` say, and on a GPU the filler's `wide_cells`.
+    difference; None: as `axes` say, and on a GPU the filler's `wide_cells`. tails: from the box of the days before,
+    whose windows are then not worked out again; replaced by those for the box of the days after.
 
     Returns the fields of `Filled` that the filler gives, each (T, H, W) float32, NaN where it was not wanted. Raises
     ConfigError where the filler does not take other windows.
     """
     origin = scene.record.start
     axes, windows, together = _windows(filler, axes, begin, shape, window_cells)
-    windows = [w for w in windows if _has_wanted(scene, w, axes)]
+    given = dict(tails or {})
+    windows = [w for w in windows if w not in given and _has_wanted(scene, w, axes)]
+    blends = Blends(axes, begin, shape)
+    for start, fields in given.items():
+        blends.add_tail(fields, start)
 
     def batch_of(chosen: Sequence[Start]) -> tuple[Sequence[Start], Batch]:
         batch = scene.batch([(t - origin[0], y - origin[1], x - origin[2]) for t, y, x in chosen], axes)
@@ -52,7 +59,6 @@ def fill_scene(
 
     on_gpu = filler.device.type == "cuda"
     groups = [windows[k : k + together] for k in range(0, len(windows), together)]
-    blends: dict[str, Blend] = {}
     last: _Found | None = None
     for chosen, batch in _ahead(batch_of, groups, CUTTERS) if on_gpu else map(batch_of, groups):
         batch = Batch(*(field.to(filler.device, non_blocking=True) for field in batch))
@@ -60,13 +66,16 @@ def fill_scene(
             found = _Found.of(filler.fill(batch), chosen)
         # while a GPU is at work on one batch, the one before is blended
         if last is not None:
-            last.add_to(blends, axes, begin, shape)
+            last.add_to(blends)
         last = found
     if last is not None:
-        last.add_to(blends, axes, begin, shape)
+        last.add_to(blends)
+    if tails is not None:
+        tails.clear()
+        tails.update(blends.tails)
     box = tuple(slice(b - o, b - o + n) for b, o, n in zip(begin, origin, shape, strict=True))
     wanted = scene.wanted[box]
-    fields = {name: np.where(wanted, blend.mean(), np.float32(np.nan)) for name, blend in blends.items()}
+    fields = {name: np.where(wanted, blend.mean(), np.float32(np.nan)) for name, blend in blends.fields.items()}
     # no estimate lies outside what was ever observed in training
     clip = (filler.inputs.lowest, filler.inputs.highest)
     ours = ("mean", "lower", "upper")
@@ -110,16 +119,37 @@ class _Found(NamedTuple):
         arrived.record()
         return cls(fields, starts, arrived)
 
-    def add_to(
-        self, blends: dict[str, Blend], axes: Sequence[Axis], begin: Sequence[int], shape: Sequence[int]
-    ) -> None:
+    def add_to(self, blends: Blends) -> None:
         if self.arrived is not None:
             self.arrived.synchronize()
         for name, values in self.fields.items():
-            if name not in blends:
-                blends[name] = Blend(axes, begin, shape)
             for window, start in zip(values.numpy(), self.starts, strict=True):
-                blends[name].add(window, start)
+                blends.add(name, window, start)
+
+
+class Blends:
+    """Adds up windows of a box, field by field, and keeps what they give for the days after it."""
+
+    def __init__(self, axes: Sequence[Axis], begin: Sequence[int], shape: Sequence[int]) -> None:
+        self.axes, self.begin, self.shape = axes, begin, shape
+        self.fields: dict[str, Blend] = {}
+        self.tails: Tails = {}
+
+    def add(self, name: str, window: np.ndarray, start: Start) -> None:
+        """Add a field of a window, (T, H, W)."""
+        if name not in self.fields:
+            self.fields[name] = Blend(self.axes, self.begin, self.shape)
+        self.fields[name].add(window, start)
+        later = self.begin[0] + self.shape[0] - start[0]
+        if self.axes[0].taper()[later:].any():
+            self.tails.setdefault(start, {})[name] = window[later:].copy()
+
+    def add_tail(self, fields: dict[str, np.ndarray], start: Start) -> None:
+        """Add what a window of the box before gave."""
+        for name, tail in fields.items():
+            window = np.zeros((self.axes[0].size, *tail.shape[1:]), np.float32)
+            window[len(window) - len(tail) :] = tail
+            self.add(name, window, start)
 
 
 def _ahead(make: Callable[[Item], Made], items: Iterable[Item], threads: int) -> Iterator[Made]:

@@ -24,7 +24,7 @@ from sgdsm.cube import CubeError, by_role, log, target_of, uncertainty_of
 from sgdsm.data.batch import Scene, ages, check_cap
 from sgdsm.data.record import Names, Record, day_numbers, read_record
 from sgdsm.data.scaling import Inputs
-from sgdsm.inference.blend import fill_scene
+from sgdsm.inference.blend import Tails, fill_scene
 from sgdsm.inference.product import ErrorBars, Layout, layout, slab_values
 from sgdsm.inference.survey import Surveyor, land_of
 from sgdsm.models.base import GapFiller, interruptible, quiet_lightning
@@ -129,7 +129,8 @@ def plan_filling(
     }
     days = np.ones(target.shape[0], bool) if wanted_days is None else wanted_days
     # before anything is written: here bad data are found
-    surveyor = Surveyor(cube, names, inputs, [_reach(axes[0], slab.days) for slab in slabs], climatology_from)
+    boxes = [_reach(axes[0], slab.days, before) for slab in slabs for before in (None, _before(slab, slabs))]
+    surveyor = Surveyor(cube, names, inputs, boxes, climatology_from)
     task = SlabTask(cube, names, inputs, axes, slabs, surveyor, days, max_gap_days)
     return SlabFiller(filler, task, shape, plan, writer, box, window_cells)
 
@@ -197,7 +198,11 @@ def plan_slabs(axes: Sequence[Axis], covariates: int, memory_gib: float, box: Bo
 
 
 class SlabTask(Dataset[tuple[Slab, Scene]]):
-    """Reads slabs: the records with their surroundings, ready for windows."""
+    """Reads slabs: the records with their surroundings, ready for windows.
+
+    continued: numbers of slabs that follow the one of the days before at once, so that windows of that one need not be
+    read again.
+    """
 
     def __init__(
         self,
@@ -213,6 +218,7 @@ class SlabTask(Dataset[tuple[Slab, Scene]]):
         self.cube, self.names, self.inputs, self.axes = cube, names, inputs, axes
         self.slabs, self.surveyor, self.wanted_days = slabs, surveyor, wanted_days
         self.max_gap_days = max_gap_days
+        self.continued: set[int] = set()
         self.told: set[str] = set()
 
     def __len__(self) -> int:
@@ -220,7 +226,8 @@ class SlabTask(Dataset[tuple[Slab, Scene]]):
 
     def __getitem__(self, index: int) -> tuple[Slab, Scene]:
         slab = self.slabs[index]
-        days, rows = (_reach(axis, part) for axis, part in zip(self.axes[:2], (slab.days, slab.rows), strict=True))
+        before = _before(slab, self.slabs) if index in self.continued else None
+        days, rows = _reach(self.axes[0], slab.days, before), _reach(self.axes[1], slab.rows)
         record = read_record(self.cube, self.names, days, rows)
         self._tell_gappy(record)
         overview = self.surveyor.overview(rows)
@@ -299,6 +306,7 @@ class SlabFiller(pl.LightningModule):
         self.filler, self.task, self.shape, self.plan = filler, task, shape, plan
         self.writer, self.box, self.window_cells = writer, box, window_cells
         self.allow_zero_length_dataloader_with_multiple_devices = True  # where there are fewer slabs than devices
+        self.tails: Tails = {}
         self.writing = ThreadPoolExecutor(1)
         self.last_write: Future[None] = self.writing.submit(lambda: None)
 
@@ -308,8 +316,11 @@ class SlabFiller(pl.LightningModule):
         if len(bands) >= BANDS * world:
             # rows are looked through by one process alone
             mine = set(bands[self.global_rank :: world])
-            return DataLoader(_Ahead(self.task, [k for k in left if self.task.slabs[k].rows in mine]), batch_size=None)
-        return DataLoader(_Ahead(self.task, left[self.global_rank :: world]), batch_size=None)
+            order = [k for k in left if self.task.slabs[k].rows in mine]
+        else:
+            order = left[self.global_rank :: world]
+        self.task.continued = {k for k in order if k - 1 in order and _before(self.task.slabs[k], self.task.slabs)}
+        return DataLoader(_Ahead(self.task, order), batch_size=None)
 
     def _begin(self) -> list[int]:
         """Numbers of the slabs that are left, the same in all processes; only the first touches the output."""
@@ -348,7 +359,9 @@ class SlabFiller(pl.LightningModule):
         record, columns = scene.record, self.box.columns
         (t0, t1), (y0, y1) = slab.days, slab.rows
         begin, size = (t0, y0, columns.start), (t1 - t0, y1 - y0, columns.stop - columns.start)
-        filled = fill_scene(self.filler, scene, self.task.axes, begin, size, self.window_cells)
+        if slab.number not in self.task.continued:
+            self.tails.clear()
+        filled = fill_scene(self.filler, scene, self.task.axes, begin, size, self.window_cells, self.tails)
         days = slice(t0 - record.start[0], t1 - record.start[0])
         rows = slice(y0 - record.start[1], y1 - record.start[1])
         values, observed, age = (a[days, rows, columns] for a in (record.values, record.observed, scene.gap_age))
@@ -364,7 +377,15 @@ class SlabFiller(pl.LightningModule):
         return slab.number
 
 
-def _reach(axis: Axis, part: tuple[int, int]) -> slice:
-    """The cells that the windows of a slab look at."""
-    starts = axis.starts_for(*part)
-    return slice(max(0, min(part[0], starts[0])), min(axis.length, max(part[1], starts[-1] + axis.size)))
+def _reach(axis: Axis, part: tuple[int, int], before: tuple[int, int] | None = None) -> slice:
+    """The cells that the windows of a part look at, without those windows that the part before has filled."""
+    done = set() if before is None else set(axis.starts_for(*before))
+    starts = [start for start in axis.starts_for(*part) if start not in done]
+    first, last = (starts[0], starts[-1] + axis.size) if starts else part
+    return slice(max(0, min(part[0], first)), min(axis.length, max(part[1], last)))
+
+
+def _before(slab: Slab, slabs: Sequence[Slab]) -> tuple[int, int] | None:
+    """The days of the slab before, where it has the same rows."""
+    other = slabs[slab.number - 1] if slab.number else slab
+    return other.days if other.rows == slab.rows and other.days[1] == slab.days[0] else None
