@@ -19,6 +19,9 @@ from sgdsm.models.nets.recurrent import RecurrentBlock
 from sgdsm.models.network import Estimate, Network, at_least, blocks_of
 from sgdsm.models.optimizer import MuonAdamW
 
+GROUP = 32  # series
+IN_CACHE = 24_000  # days of series
+
 
 class Seamless(Network):
     """Minimal gated recurrences over a year of the cell's and its neighbours' observations, masks and covariates.
@@ -111,11 +114,16 @@ class Seamless(Network):
         cells = None if torch.compiler.is_exporting() else _in_whole_groups(batch.wanted.any(2)[:, 0])
         line = own_line(batch) if self.gap_features else None
         x = torch.cat([_series(c, cells) for c in self._channels(batch, line)], -1)
+        together = x.shape[1] if torch.is_grad_enabled() or x.is_cuda else _fitting(len(x))
+        return torch.cat([self._carried(part) for part in x.split(together, 1)], 1), cells, line
+
+    def _carried(self, x: Tensor) -> Tensor:
+        """Features of some series, (T, N, C), from their inputs."""
         # in bf16 the products, not the sum that the blocks add to
         x = self.encoder(x).float()
         for block in self.blocks:
             x = run(block, x)
-        return self.norm(x), cells, line
+        return self.norm(x)
 
     def estimate(self, batch: Batch, trunk: Any = None) -> Estimate:
         x, cells, line = self.trunk_of(batch) if trunk is None else trunk
@@ -167,7 +175,12 @@ def _neighbours(x: Tensor) -> Tensor:
     return torch.cat([wide[..., i : i + rows, j : j + columns] for i in range(3) for j in range(3)], 1)
 
 
-def _in_whole_groups(cells: Tensor, size: int = 32) -> Tensor:
+def _fitting(days: int) -> int:
+    """So many series at once that what is worked out of them stays in a processor's cache: whole groups."""
+    return max(1, IN_CACHE // (days * GROUP)) * GROUP
+
+
+def _in_whole_groups(cells: Tensor, size: int = GROUP) -> Tensor:
     """The cells (B, H, W) and as many more as fill up a multiple of `size`: matrix kernels are made for each new shape,
     and kept."""
     more = (~cells).flatten().nonzero()[: -int(cells.sum()) % size]
