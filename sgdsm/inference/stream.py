@@ -315,11 +315,12 @@ class SlabFiller(pl.LightningModule):
         bands = list(dict.fromkeys(self.task.slabs[number].rows for number in left))
         if len(bands) >= BANDS * world:
             # rows are looked through by one process alone
-            mine = set(bands[self.global_rank :: world])
-            order = [k for k in left if self.task.slabs[k].rows in mine]
+            rows = set(bands[self.global_rank :: world])
+            order = [k for k in left if self.task.slabs[k].rows in rows]
         else:
             order = left[self.global_rank :: world]
-        self.task.continued = {k for k in order if k - 1 in order and _before(self.task.slabs[k], self.task.slabs)}
+        mine = set(order)
+        self.task.continued = {k for k in order if k - 1 in mine and _before(self.task.slabs[k], self.task.slabs)}
         return DataLoader(_Ahead(self.task, order), batch_size=None)
 
     def _begin(self) -> list[int]:
