@@ -1,5 +1,5 @@
 """`python -m sgdsm COMMAND ...`"""
 
-from sgdsm.commands import main
+from sgdsm.command_line import main
 
 main()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from sgdsm import commands
+from sgdsm import command_line
 from sgdsm.cube import as_cube
 from sgdsm.sources.simulate import simulate
 
@@ -82,7 +82,7 @@ def run_command(
         code = 0
         capsys.readouterr()
         try:
-            commands.main(command)
+            command_line.main(command)
         except SystemExit as exit_:
             code = exit_.code if isinstance(exit_.code, int) else 1
         out, err = capsys.readouterr()

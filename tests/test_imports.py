@@ -33,6 +33,7 @@ ORDER = [
     {"recalibrating"},
     {"words", "sweeping"},
     {"commands"},
+    {"command_line"},
     {"__init__", "__main__"},
 ]
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}

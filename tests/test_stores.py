@@ -20,7 +20,7 @@ import xarray as xr
 import zarr
 from conftest import ROOT, TINY_PCONV
 
-from sgdsm import commands
+from sgdsm import command_line
 from sgdsm.build import build
 from sgdsm.cube import ConfigError, CubeError, open_cube, open_dataset
 from sgdsm.inference.stream import fill_cube
@@ -118,7 +118,7 @@ def folder(bucket, s3_cube, world, tmp_path_factory) -> Path:
         for name, path in {"here": made / "cube.nc", "there": s3_cube}.items():
             words = [*TINY_PCONV, *NAMES, *ON_CPU, "trainer.max_epochs=1", f"data.path={path}", f"hydra.run.dir={name}"]
             patch.setattr(sys, "argv", ["train.py", *words])
-            commands.main("train")
+            command_line.main("train")
     return made
 
 
