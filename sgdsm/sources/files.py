@@ -12,6 +12,7 @@ import inspect
 import pkgutil
 import re
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from glob import has_magic
@@ -29,6 +30,7 @@ SHARED |= {"reanalysis", "reanalysis_daily", "simulate", "emission", "biased", "
 OnBadFile = Literal["fail", "skip"]
 # the NetCDF library may not be used by two threads at once: that ends the process
 ONE_READER = threading.RLock()
+REFUSING = 0.1  # seconds in which every thread that was given work has begun
 
 
 class SourceError(SgdsmError):
@@ -58,6 +60,7 @@ class Files:
     merge: Callable[[list[xr.Dataset]], xr.Dataset] | None = None
     also: list[File] = field(default_factory=list)
     _first: xr.Dataset | None = field(default=None, repr=False)
+    _failed: SourceError | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not self.files:
@@ -153,7 +156,19 @@ class Files:
             return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
     def _chunk(self, times: np.ndarray, on_bad_file: OnBadFile) -> xr.Dataset:
-        found = self.load(times, on_bad_file)
+        with ONE_READER:
+            failed = self._failed
+            if failed is None:
+                try:
+                    found = self.load(times, on_bad_file)
+                except SourceError as error:
+                    failed = self._failed = error
+        if failed is not None:
+            # dask does not wait for its other threads when one has failed, and these would read beside whatever the
+            # caller does next: those that were begun by then are refused
+            time.sleep(REFUSING)
+            self._failed = None
+            raise failed
         # what was skipped stays without values
         return found if found.sizes["time"] == len(times) else found.reindex(time=times, fill_value=_empty(found))
 

@@ -4,8 +4,9 @@ import threading
 import time
 
 import dask
+import pytest
 
-from sgdsm.sources.files import find_files
+from sgdsm.sources.files import SourceError, find_files
 from sources import make
 
 
@@ -28,3 +29,29 @@ def test_files_are_read_one_at_a_time(tmp_path):
         files.open().load()
     assert len(most) == 9  # the first is read twice
     assert all(most)
+
+
+def test_nothing_is_read_after_an_error(tmp_path):
+    for day in range(1, 9):
+        make.esa_cci(tmp_path, f"2016010{day}")
+    files = find_files("esa_cci", tmp_path)
+    read, begun, broken = files.read, [], ["20160103", "20160104"]
+
+    def slow(path, steps):
+        begun.append(path)
+        time.sleep(0.02)
+        if any(day in path.name for day in broken):
+            raise OSError("bad sectors")
+        return read(path, steps)
+
+    files.read = slow
+    cube = files.open()
+    with dask.config.set(scheduler="threads", num_workers=8):
+        with pytest.raises(SourceError, match="bad sectors"):
+            cube.load()
+        count = len(begun)
+        time.sleep(0.3)
+        assert len(begun) == count
+        # mended, it loads
+        broken.clear()
+        assert cube.load().sizes["time"] == 8
