@@ -12,11 +12,11 @@ import inspect
 import pkgutil
 import re
 import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from glob import has_magic
 from pathlib import Path
+from time import sleep
 from typing import Any, Literal
 
 import numpy as np
@@ -166,7 +166,7 @@ class Files:
         if failed is not None:
             # dask does not wait for its other threads when one has failed, and these would read beside whatever the
             # caller does next: those that were begun by then are refused
-            time.sleep(REFUSING)
+            sleep(REFUSING)
             self._failed = None
             raise failed
         # what was skipped stays without values
