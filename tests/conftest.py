@@ -8,10 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from hypothesis import settings
 
 from sgdsm import command_line
 from sgdsm.cube import as_cube
 from sgdsm.sources.simulate import simulate
+
+# the same examples in every run; others: pytest --hypothesis-profile=default
+settings.load_profile("ci")
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL_WORLD = ["data.rows=10", "data.columns=14", "data.days=150"]

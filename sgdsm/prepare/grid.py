@@ -307,7 +307,9 @@ def _lat_edges(lat: np.ndarray) -> np.ndarray:
         transform = Transformer.from_crs("EPSG:4326", CYLINDRICAL, always_xy=True).transform
         y = np.asarray(transform(np.zeros_like(lat), lat)[1])
         if is_regular(y):
-            metres = edges_of(y, "lat")
+            # beyond the poles there is nothing
+            south, north = transform((0, 0), (-90, 90))[1]
+            metres = np.clip(edges_of(y, "lat"), south, north)
             edges = np.asarray(transform(np.zeros_like(metres), metres, direction="INVERSE")[1])
     # cells of a row of centres at the pole end there
     return np.clip(edges, -90.0, 90.0)
