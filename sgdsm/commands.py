@@ -22,6 +22,8 @@ from sgdsm.preparing import describe, export, prepare
 from sgdsm.recalibrating import recalibrate
 from sgdsm.selecting import select
 
+FEW = 200  # values: of fewer, even if independent, an RMSE is known no better than by a twentieth
+
 
 def train(config: dict[str, Any]) -> float:
     """Fit a filler, score it, and print the folder of the run; returns its validation RMSE, which sweeps minimise."""
@@ -109,6 +111,8 @@ def _score(task: Any, filler: Any, protocol: dict[str, Any], run: Any) -> dict[s
     scores = Scores.joined(found)
     scores.save(run.evaluation / SCORES)
     table = scores.table()
+    if (count := int(table["all"]["n"])) < FEW:
+        log.info("only %d values were hidden to score: the scores are rough", count)
     shown = {name: table[name] for name in (*protocol["hidden"], "all")}
     print(f"\nscores at the hidden values of the {split} split ({kind_of_split(protocol)})\n{format_table(shown)}")
     return {name: {k: v for k, v in row.items() if v == v} for name, row in table.items() if row["n"]}
@@ -212,7 +216,7 @@ def chain(config: dict[str, Any]) -> None:
     if not experiment:
         raise ConfigError("chain: give experiment=NAME, one with chain.steps")
     overrides = [o for o in HydraConfig.get().overrides.task if not o.startswith(("output=", "chain"))]
-    folder = Path(config["output"] or Path("runs") / f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{experiment}")
+    folder = _output_folder(config, experiment)
     others = {"predict": predict, "correct fit": correct_fit, "correct apply": correct_apply}
     try:
         print(run_chain(config, overrides, folder, train_in, others))
@@ -227,10 +231,7 @@ def compare(config: dict[str, Any]) -> None:
     experiment = HydraConfig.get().runtime.choices.get("experiment")
     if config["runs"] and experiment:
         raise ConfigError("compare: give runs, or experiment=NAME, not both")
-    if config["output"] is not None:
-        output = Path(config["output"])
-    else:
-        output = Path("runs") / f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_compare_{experiment or 'runs'}"
+    output = _output_folder(config, f"compare_{experiment or 'runs'}")
     runs = [Path(run) for run in config["runs"]]
     if experiment:
         overrides = [
@@ -238,6 +239,12 @@ def compare(config: dict[str, Any]) -> None:
         ]
         runs = train_experiment(config, overrides, output, train_in)
     print(compare_runs(runs, config["reference"], output, experiment))
+
+
+def _output_folder(config: dict[str, Any], label: str) -> Path:
+    if any(word.startswith("hydra.run.dir=") for word in HydraConfig.get().overrides.hydra):
+        raise ConfigError("give output=FOLDER in place of hydra.run.dir=FOLDER")
+    return Path(config["output"] or Path("runs") / f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{label}")
 
 
 COMMANDS: dict[str, Callable[[dict[str, Any]], float | None]] = {

@@ -75,10 +75,11 @@ def axis(length: int, size: int | None, halo: int | None, circular: bool = False
 
     size: the model's window, None for the whole axis. halo: its receptive field on each side (finite: tiles are
     exact), None where it reaches across the whole window (tiles overlap by a quarter of a window and are blended).
-    longest: for blended tiles, how many windows' size they may have, if the model takes any; they are made equal.
+    longest: for blended tiles, how many windows' size they may have, if the model takes any; they are made equal, and
+    overlap by a sixth of a window.
     """
     if size is not None and longest > 1 and halo is None and size < length:
-        overlap = size // 4
+        overlap = size // 6
         count = -(-(length - overlap) // (longest * size - overlap))
         return Axis(length, -(-(length + (count - 1) * overlap) // count), overlap * (count > 1), False, circular)
     if size is None or size >= length:

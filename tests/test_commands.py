@@ -339,6 +339,7 @@ def test_kill_and_start_again(run_command, tmp_path, script, suffix):
         ("evaluate", ["run=absent"], "no such folder"),
         ("compare", ["absent"], "absent: no such folder"),
         ("compare", [], "no run given"),
+        ("compare", ["experiment=demo", "hydra.run.dir=here"], "give output=FOLDER"),
         ("train", ["data.dynamic=[a"], "data.dynamic"),
     ],
 )
@@ -548,6 +549,7 @@ def test_what_works_but_is_unusual_is_told(run_command, tmp_path, plain):
     assert code == 0, err
     for told in ("no dynamic covariates", "a single cell", "the record of 60 days is shorter than a window of 400"):
         assert told in err
+    assert "values were hidden to score: the scores are rough" in err
     plain(days=1, rows=1, columns=1, seed=5).fillna(0.2).to_netcdf(tmp_path / "day.nc")
     code, _, err = run_command("predict", "run=mine", "data=netcdf", "data.path=day.nc", "output=x.nc", QUIET)
     assert code == 0, err

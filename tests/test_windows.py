@@ -87,7 +87,7 @@ def test_long_windows_fill_little_twice(length, count):
     tiles = axis(length, 366, None, longest=3)
     assert tiles.size <= 3 * 366
     assert len(tiles.starts()) == count
-    assert count * tiles.size <= 1.1 * length
+    assert count * tiles.size <= 1.07 * length
     assert tiles.starts()[-1] + tiles.size >= length
 
 

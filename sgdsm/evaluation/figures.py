@@ -74,6 +74,8 @@ def calibration(found: Calibration, path: Path, title: str, units: str) -> Path:
         title=f"spread and skill, slope {found.slope():.2f}", xlabel=f"sm_std [{units}]", ylabel=f"RMSE [{units}]",
         xlim=(0, most), ylim=(0, most), aspect="equal",
     )  # fmt: skip
+    for side in (axes[2].xaxis, axes[2].yaxis):
+        side.set_major_locator(MaxNLocator(5))
     return _save(figure, path, title)
 
 
@@ -101,7 +103,8 @@ def day_maps(files: dict[str, xr.Dataset], target: str, path: Path, title: str) 
     figure.colorbar(image, ax=axes[0, :], label=f"{target} [{units}]", shrink=0.9)
     image = axes[1, 0].imshow(error, vmin=-limit, vmax=limit, cmap="RdBu", **shown)
     axes[1, 0].set_title("filled minus hidden truth")
-    figure.colorbar(image, ax=axes[1, 0], label=f"filled minus truth [{units}]", shrink=0.9)
+    # of both, as above: so the maps stand in line
+    figure.colorbar(image, ax=axes[1, :], label=f"filled minus truth [{units}]", shrink=0.9)
     axes[1, 1].imshow(state, cmap=ListedColormap(list(STATES.values())), vmin=-0.5, vmax=3.5, **shown)
     axes[1, 1].set_title("what was what")
     handles = [Patch(color=STATES[n]) for n in ("seen", "gap", "hidden", "sea")]
@@ -188,6 +191,8 @@ def error_by_gap_length(files: dict[str, xr.Dataset], target: str, path: Path, t
     bars = axis.twinx()
     bars.bar(range(len(classes)), [(which == k).sum() for k in range(len(classes))], color=SEEN, alpha=0.2)
     bars.set_ylabel("hidden values", color=SEEN)
+    axis.set_zorder(bars.get_zorder() + 1)  # the line before the bars
+    axis.patch.set_visible(False)
     return _save(figure, path, title)
 
 
@@ -235,13 +240,14 @@ def comparison_figures(
     axis.set_yticks(range(len(rows)), [row["label"] for row in rows[::-1]])
     axis.set_xlim(0, 1.25 * max(row["rmse_upper"] if np.isfinite(row["rmse_upper"]) else row["rmse"] for row in rows))
     axis.set_xlabel(f"RMSE at hidden values [{units}], 95 % interval (share of {reference})")
+    axis.margins(y=0.5 / len(rows))
     first = _save(figure, folder / "comparison.png", "")
     figure, axis = plt.subplots(figsize=(8, 4), layout="constrained")
     labels: list[str] = []
     for entry in entries:
         found = by_gap_length(entry)
         labels = [name.removeprefix("gap_").replace("_", " ") for name in found]
-        axis.plot(labels, list(found.values()), "o-", label=entry.label)
+        axis.plot(labels, list(found.values()), "o-", label=entry.label, clip_on=False)
     axis.set_ylim(0, 1.1 * max(max(by_gap_length(entry).values()) for entry in entries))
     axis.set_ylabel(f"RMSE [{units}]")
     axis.set_xlabel("length of the gap")
@@ -274,7 +280,8 @@ def filled_day(dataset: xr.Dataset, day: str) -> Figure:
         image = axis.imshow(one[name].values, extent=extent, aspect=aspect, vmin=least, vmax=most, cmap=colours)
         axis.set_title(words)
         axis.set_facecolor(STATES["sea"])
-        figure.colorbar(image, ax=axis, shrink=0.9, label="days" if name == "gap_age" else units)
+        ticks = MaxNLocator(integer=True) if name == "gap_age" else None
+        figure.colorbar(image, ax=axis, shrink=0.9, label="days" if name == "gap_age" else units, ticks=ticks)
     for axis in axes.flat[len(maps) :]:
         axis.set_axis_off()
     _name_axes(dataset, axes[-1, :], axes[:, 0])
