@@ -8,7 +8,7 @@ from typing import Any
 import xarray as xr
 
 from sgdsm.build import TARGET, build, check_spec, fits
-from sgdsm.cube import ConfigError, CubeError, by_role, log, open_dataset
+from sgdsm.cube import ConfigError, CubeError, by_role, log, open_cube, open_dataset
 from sgdsm.stores import check_url, is_remote, is_there, local_only
 
 PREPARED = "sgdsm.prepare.prepared.open_prepared"
@@ -51,11 +51,13 @@ def describe(config: dict[str, Any]) -> None:
     from sgdsm.prepare.describe import describe as lines
 
     path = str(config["cube"])
-    cube = open_dataset(path)
+    # of a file of the user's own, its soil moisture alone
+    cube = open_dataset(path) if config["target"] is None else open_cube(path, config["target"])
     for role in ("target", "land"):
         if len(by_role(cube, role)) != 1:
             raise CubeError(
-                f"{path}: expected a cube, with one variable of the attribute role='{role}', as prepare writes it"
+                f"{path}: expected a cube, with one variable of the attribute role='{role}', as prepare writes it; "
+                "of a file of your own say target=NAME"
             )
     found = coverage(cube)
     print(lines(cube, found))

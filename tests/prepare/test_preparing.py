@@ -182,6 +182,14 @@ def test_mistakes_end_in_one_line(run_command, words, tmp_path, changes, message
     assert not (tmp_path / "cube.zarr").exists()
 
 
+def test_describe_takes_the_users_own_file(run_command, tmp_path, plain):
+    plain(days=400).to_netcdf(tmp_path / "mine.nc")
+    code, out, err = run_command("describe", "mine.nc", "target=sm")
+    assert code == 0, err
+    assert "400" in out
+    assert (tmp_path / "mine.nc.png").stat().st_size > 10_000
+
+
 def test_describe_and_export_say_what_they_miss(run_command, tmp_path):
     code, _, err = run_command("describe", "nothing.zarr")
     assert code == 1
@@ -190,6 +198,7 @@ def test_describe_and_export_say_what_they_miss(run_command, tmp_path):
     code, _, err = run_command("describe", "plain.nc")
     assert code == 1
     assert "role='target'" in err
+    assert "say target=NAME" in err
     code, _, err = run_command("export", "plain.nc", "output=x.txt")
     assert code == 1
     assert "expected layout=" in err
