@@ -75,7 +75,7 @@ def calibration(found: Calibration, path: Path, title: str, units: str) -> Path:
         xlim=(0, most), ylim=(0, most), aspect="equal",
     )  # fmt: skip
     for side in (axes[2].xaxis, axes[2].yaxis):
-        side.set_major_locator(MaxNLocator(5))
+        side.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     return _save(figure, path, title)
 
 
@@ -94,7 +94,7 @@ def day_maps(files: dict[str, xr.Dataset], target: str, path: Path, title: str) 
     limit = max(float(np.nanquantile(abs(error), 0.98)), 1e-3)
     state = np.where(hidden[day], 3, np.where(np.isfinite(seen), 1, np.where(land, 2, 0)))
     extent, aspect = _extent(files[FILLED])
-    figure, axes = plt.subplots(2, 2, figsize=(11, 7), layout="constrained", sharex=True, sharey=True)
+    figure, axes = plt.subplots(2, 2, figsize=(11, 7), layout="compressed", sharex=True, sharey=True)
     units = files[VISIBLE][target].attrs.get("units", "1")
     shown = {"extent": extent, "aspect": aspect, "interpolation": "nearest"}
     for axis, values, name in ((axes[0, 0], seen, "seen by the filler"), (axes[0, 1], filled, "filled")):
@@ -273,7 +273,7 @@ def filled_day(dataset: xr.Dataset, day: str) -> Figure:
     columns = 2
     rows = -(-len(maps) // columns)
     figure, axes = plt.subplots(
-        rows, columns, figsize=(11, 3.5 * rows), layout="constrained", sharex=True, sharey=True, squeeze=False
+        rows, columns, figsize=(11, 3.5 * rows), layout="compressed", sharex=True, sharey=True, squeeze=False
     )
     for axis, (name, (least, most, words)) in zip(axes.flat, maps.items(), strict=False):
         colours = "YlGnBu" if words in ("observed", "filled") else "magma_r"
