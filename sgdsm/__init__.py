@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from sgdsm.accessor import SgdsmAccessor as SgdsmAccessor
+
 if TYPE_CHECKING:
     from sgdsm.api import fill
     from sgdsm.cube import ConfigError, CubeError, SgdsmError, as_cube, check_cube
@@ -20,5 +22,5 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'sgdsm' has no attribute '{name}'")
     from importlib import import_module
 
-    where = {"fill": "sgdsm.api", "members": "sgdsm.api", "open_product": "sgdsm.sources.files"}
+    where = {"fill": "sgdsm.api", "members": "sgdsm.inference.members", "open_product": "sgdsm.sources.files"}
     return getattr(import_module(where.get(name, "sgdsm.cube")), name)

@@ -1,24 +1,19 @@
-"""`sgdsm.fill`, and the accessor `Dataset.sgdsm`: the same as the commands, from Python."""
+"""`sgdsm.fill`: the same as the commands, from Python."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import pandas as pd
 import xarray as xr
 
 from sgdsm.build import TARGET
 from sgdsm.cube import NO_UNCERTAINTY, ConfigError, CubeError, as_cube, by_role
 from sgdsm.data.scaling import Inputs
-from sgdsm.inference.members import members
 from sgdsm.inference.stream import fill_cube
 from sgdsm.inference.writers import MemoryOutput
 from sgdsm.models.checkpoint import load_filler
 from sgdsm.runs import Run, only_open
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 def fill(dataset: xr.Dataset, run: str | Path, max_gap_days: int | None = None, **roles: Any) -> xr.Dataset:
@@ -79,37 +74,3 @@ def _roles(inputs: Inputs, trained: dict[str, Any], dataset: xr.Dataset) -> dict
             f"the Dataset lacks {missing}, which the run was trained on; name others with target=, dynamic=..."
         )
     return roles
-
-
-@xr.register_dataset_accessor("sgdsm")
-class SgdsmAccessor:
-    """`dataset.sgdsm`: fill a cube; look at a filled one and score it."""
-
-    def __init__(self, dataset: xr.Dataset) -> None:
-        self._dataset = dataset
-
-    def fill(self, run: str | Path, max_gap_days: int | None = None, **roles: Any) -> xr.Dataset:
-        """See `sgdsm.fill`."""
-        return fill(self._dataset, run, max_gap_days, **roles)
-
-    def members(self, count: int = 20, seed: int = 0) -> xr.DataArray:
-        """See `sgdsm.members`."""
-        return members(self._dataset, count, seed)
-
-    def scores(self, hidden: str | Path | xr.Dataset, visible: str | Path | xr.Dataset) -> pd.DataFrame:
-        """Metrics of a filled Dataset, a row for each class; see `sgdsm.evaluation.score.score`."""
-        from sgdsm.evaluation.score import score
-
-        return pd.DataFrame(score(self._dataset, hidden, visible).table()).T
-
-    def plot_day(self, day: str) -> Figure:
-        """What was observed on a day of a filled Dataset, what was filled, and the age of the gaps."""
-        from sgdsm.evaluation.figures import filled_day
-
-        return filled_day(self._dataset, day)
-
-    def plot_series(self, **place: float) -> Figure:
-        """Observed and filled values of the cell nearest to a place (lat=, lon= or y=, x=), gaps shaded."""
-        from sgdsm.evaluation.figures import filled_series
-
-        return filled_series(self._dataset, place)

@@ -34,6 +34,7 @@ ORDER = [
     {"words", "sweeping"},
     {"commands"},
     {"command_line"},
+    {"accessor"},
     {"__init__", "__main__"},
 ]
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
@@ -137,5 +138,11 @@ def test_the_core_path_imports_nothing_else_at_its_head():
 
 def test_importing_the_package_is_cheap():
     code = "import sgdsm, sys; print('torch' in sys.modules, 'matplotlib' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
+
+
+def test_the_accessor_is_there_and_torch_is_not():
+    code = "import sys, sgdsm, xarray; xarray.Dataset().sgdsm; print('torch' in sys.modules, 'hydra' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
