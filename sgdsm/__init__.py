@@ -17,7 +17,7 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    # importing the package must stay cheap: torch comes with the first use
+    # importing the package must stay cheap (xarray, for the accessor): torch comes with the first use
     if name not in __all__:
         raise AttributeError(f"module 'sgdsm' has no attribute '{name}'")
     from importlib import import_module

@@ -113,8 +113,8 @@ def _score(task: Any, filler: Any, protocol: dict[str, Any], run: Any) -> dict[s
     table = scores.table()
     if (count := int(table["all"]["n"])) < FEW:
         log.info("only %d values were hidden to score: the scores are rough", count)
-    shown = {name: table[name] for name in (*protocol["hidden"], "all")}
-    print(f"\nscores at the hidden values of the {split} split ({kind_of_split(protocol)})\n{format_table(shown)}")
+    rows = {name: table[name] for name in (*protocol["hidden"], "all")}
+    print(f"\nscores at the hidden values of the {split} split ({kind_of_split(protocol)})\n{format_table(rows)}")
     return {name: {k: v for k, v in row.items() if v == v} for name, row in table.items() if row["n"]}
 
 
@@ -242,7 +242,7 @@ def compare(config: dict[str, Any]) -> None:
 
 
 def _output_folder(config: dict[str, Any], label: str) -> Path:
-    if any(word.startswith("hydra.run.dir=") for word in HydraConfig.get().overrides.hydra):
+    if any(word.lstrip("+").startswith("hydra.run.dir=") for word in HydraConfig.get().overrides.hydra):
         raise ConfigError("give output=FOLDER in place of hydra.run.dir=FOLDER")
     return Path(config["output"] or Path("runs") / f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{label}")
 

@@ -52,13 +52,16 @@ def describe(config: dict[str, Any]) -> None:
 
     path = str(config["cube"])
     # of a file of the user's own, its soil moisture alone
-    cube = open_dataset(path) if config["target"] is None else open_cube(path, config["target"])
+    own = config["target"] is not None
+    cube = open_cube(path, config["target"], missing_days="insert") if own else open_dataset(path)
     for role in ("target", "land"):
         if len(by_role(cube, role)) != 1:
             raise CubeError(
                 f"{path}: expected a cube, with one variable of the attribute role='{role}', as prepare writes it; "
                 "of a file of your own say target=NAME"
             )
+    if own and not cube["land"].values.any():
+        raise CubeError(f"{path}: '{config['target']}' has no value anywhere")
     found = coverage(cube)
     print(lines(cube, found))
     # of a cube elsewhere, the figure lies here

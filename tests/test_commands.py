@@ -339,7 +339,7 @@ def test_kill_and_start_again(run_command, tmp_path, script, suffix):
         ("evaluate", ["run=absent"], "no such folder"),
         ("compare", ["absent"], "absent: no such folder"),
         ("compare", [], "no run given"),
-        ("compare", ["experiment=demo", "hydra.run.dir=here"], "give output=FOLDER"),
+        ("compare", ["experiment=demo", "++hydra.run.dir=here"], "give output=FOLDER"),
         ("train", ["data.dynamic=[a"], "data.dynamic"),
     ],
 )

@@ -12,12 +12,13 @@ import inspect
 import pkgutil
 import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from glob import has_magic
 from pathlib import Path
 from time import sleep
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 import xarray as xr
@@ -30,11 +31,66 @@ SHARED |= {"reanalysis", "reanalysis_daily", "simulate", "emission", "biased", "
 OnBadFile = Literal["fail", "skip"]
 # the NetCDF library may not be used by two threads at once: that ends the process
 ONE_READER = threading.RLock()
-REFUSING = 0.1  # seconds in which every thread that was given work has begun
 
 
 class SourceError(SgdsmError):
     """A product's file, or folder of files, that cannot be used: the text names it."""
+
+
+class _Together:
+    """Chunks that dask's threads load, of all products.
+
+    dask does not wait for its other threads when one has failed, and these would read beside whatever the caller does
+    next. So who fails waits for those that load, others are refused meanwhile, and then all of them tell the error.
+    """
+
+    BEGUN = 0.1  # seconds in which every thread that was given work has begun
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self.busy = 0
+        self.failed: SourceError | None = None
+
+    @contextmanager
+    def loading(self) -> Iterator[None]:
+        with self.changed:
+            if self.failed is not None:
+                self._refuse(self.failed)
+            self.busy += 1
+        try:
+            yield
+        except SourceError as error:
+            with self.changed:
+                self._ended()
+                if self.failed is not None:
+                    self._refuse(self.failed)
+                self.failed = error
+            try:
+                with self.changed:
+                    self.changed.wait_for(lambda: self.busy == 0)
+                sleep(self.BEGUN)
+            finally:
+                with self.changed:
+                    self.failed = None
+                    self.changed.notify_all()
+            raise
+        except BaseException:
+            with self.changed:
+                self._ended()
+            raise
+        with self.changed:
+            self._ended()
+
+    def _ended(self) -> None:
+        self.busy -= 1
+        self.changed.notify_all()
+
+    def _refuse(self, error: SourceError) -> NoReturn:
+        self.changed.wait_for(lambda: self.failed is not error)
+        raise error
+
+
+TOGETHER = _Together()
 
 
 @dataclass(frozen=True)
@@ -60,7 +116,6 @@ class Files:
     merge: Callable[[list[xr.Dataset]], xr.Dataset] | None = None
     also: list[File] = field(default_factory=list)
     _first: xr.Dataset | None = field(default=None, repr=False)
-    _failed: SourceError | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not self.files:
@@ -156,19 +211,8 @@ class Files:
             return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
     def _chunk(self, times: np.ndarray, on_bad_file: OnBadFile) -> xr.Dataset:
-        with ONE_READER:
-            failed = self._failed
-            if failed is None:
-                try:
-                    found = self.load(times, on_bad_file)
-                except SourceError as error:
-                    failed = self._failed = error
-        if failed is not None:
-            # dask does not wait for its other threads when one has failed, and these would read beside whatever the
-            # caller does next: those that were begun by then are refused
-            sleep(REFUSING)
-            self._failed = None
-            raise failed
+        with TOGETHER.loading():
+            found = self.load(times, on_bad_file)
         # what was skipped stays without values
         return found if found.sizes["time"] == len(times) else found.reindex(time=times, fill_value=_empty(found))
 

@@ -188,6 +188,15 @@ def test_describe_takes_the_users_own_file(run_command, tmp_path, plain):
     assert code == 0, err
     assert "400" in out
     assert (tmp_path / "mine.nc.png").stat().st_size > 10_000
+    days = plain(days=40).isel(time=[*range(10), *range(15, 40)])
+    days.to_netcdf(tmp_path / "holes.nc")
+    code, out, err = run_command("describe", "holes.nc", "target=sm")
+    assert code == 0, err
+    assert "40 maps" in out
+    (days * np.nan).to_netcdf(tmp_path / "none.nc")
+    code, _, err = run_command("describe", "none.nc", "target=sm")
+    assert code == 1
+    assert "'sm' has no value anywhere" in err
 
 
 def test_describe_and_export_say_what_they_miss(run_command, tmp_path):

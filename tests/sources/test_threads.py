@@ -55,3 +55,55 @@ def test_nothing_is_read_after_an_error(tmp_path):
         # mended, it loads
         broken.clear()
         assert cube.load().sizes["time"] == 8
+
+
+def test_nothing_of_another_product_is_read_after_an_error(tmp_path):
+    for name in ("good", "bad"):
+        (tmp_path / name).mkdir()
+        for day in range(1, 9):
+            make.esa_cci(tmp_path / name, f"2016010{day}")
+    good, bad = (find_files("esa_cci", tmp_path / name) for name in ("good", "bad"))
+    read, begun, ended = good.read, [], []
+
+    def slow(path, steps):
+        begun.append(path)
+        time.sleep(0.15)
+        found = read(path, steps)
+        ended.append(path)
+        return found
+
+    def broken(path, steps):
+        raise OSError("bad sectors")
+
+    cubes = good.open(), bad.open()
+    good.read, bad.read = slow, broken
+    with dask.config.set(scheduler="threads", num_workers=8):
+        with pytest.raises(SourceError, match="bad sectors"):
+            (cubes[0]["sm"] - cubes[1]["sm"]).load()
+        count = len(begun)
+        assert len(ended) == count
+        time.sleep(0.5)
+        assert len(begun) == count
+        assert cubes[0].load().sizes["time"] == 8
+
+
+def test_a_load_that_is_broken_off_refuses_nothing_later(tmp_path, monkeypatch):
+    for day in (1, 2):
+        make.esa_cci(tmp_path, f"2016010{day}")
+    files = find_files("esa_cci", tmp_path)
+    cube, read = files.open(), files.read
+
+    def stop(seconds):
+        raise KeyboardInterrupt
+
+    def broken(path, steps):
+        raise OSError("bad sectors")
+
+    with dask.config.set(scheduler="synchronous"):
+        files.read = broken
+        with monkeypatch.context() as patch:
+            patch.setattr("sgdsm.sources.files.sleep", stop)
+            with pytest.raises(KeyboardInterrupt):
+                cube.load()
+        files.read = read
+        assert cube.load().sizes["time"] == 2
