@@ -101,12 +101,12 @@ def day_maps(files: dict[str, xr.Dataset], target: str, path: Path, title: str) 
         image = axis.imshow(np.where(land, values, np.nan), vmin=low, vmax=high, cmap="YlGnBu", **shown)
         axis.set_title(name)
     figure.colorbar(image, ax=axes[0, :], label=f"{target} [{units}]", shrink=0.9)
-    image = axes[1, 0].imshow(error, vmin=-limit, vmax=limit, cmap="RdBu", **shown)
-    axes[1, 0].set_title("filled minus hidden truth")
-    # of both, as above: so the maps stand in line
+    image = axes[1, 1].imshow(error, vmin=-limit, vmax=limit, cmap="RdBu", **shown)
+    axes[1, 1].set_title("filled minus hidden truth")
+    # a bar beside both rows: so the maps stand in line
     figure.colorbar(image, ax=axes[1, :], label=f"filled minus truth [{units}]", shrink=0.9)
-    axes[1, 1].imshow(state, cmap=ListedColormap(list(STATES.values())), vmin=-0.5, vmax=3.5, **shown)
-    axes[1, 1].set_title("what was what")
+    axes[1, 0].imshow(state, cmap=ListedColormap(list(STATES.values())), vmin=-0.5, vmax=3.5, **shown)
+    axes[1, 0].set_title("what was what")
     handles = [Patch(color=STATES[n]) for n in ("seen", "gap", "hidden", "sea")]
     labels = ["seen", "gap, no truth", "hidden, scored", "no land; in the other maps: no value"]
     figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
@@ -269,7 +269,8 @@ def filled_day(dataset: xr.Dataset, day: str) -> Figure:
     low, high = np.nanquantile(one["sm_filled"].values, [0.01, 0.99])
     maps = {target: (low, high, "observed"), "sm_filled": (low, high, "filled")}
     maps |= {"sm_std": (0, None, "standard deviation in the gaps")} if "sm_std" in one else {}
-    maps |= {"gap_age": (0, None, "age of the gap")}
+    oldest = max(1.0, float(np.nanmax(one["gap_age"].values, initial=0)))
+    maps |= {"gap_age": (0, oldest, "age of the gap")}
     columns = 2
     rows = -(-len(maps) // columns)
     figure, axes = plt.subplots(

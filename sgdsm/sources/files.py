@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from glob import has_magic
 from pathlib import Path
 from time import sleep
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -49,45 +49,41 @@ class _Together:
     def __init__(self) -> None:
         self.changed = threading.Condition()
         self.busy = 0
-        self.failed: SourceError | None = None
+        self.failed: BaseException | None = None
 
     @contextmanager
     def loading(self) -> Iterator[None]:
         with self.changed:
-            if self.failed is not None:
-                self._refuse(self.failed)
+            self._refuse()
             self.busy += 1
         try:
-            yield
-        except SourceError as error:
-            with self.changed:
-                self._ended()
-                if self.failed is not None:
-                    self._refuse(self.failed)
-                self.failed = error
             try:
-                with self.changed:
-                    self.changed.wait_for(lambda: self.busy == 0)
-                sleep(self.BEGUN)
+                yield
             finally:
                 with self.changed:
-                    self.failed = None
+                    self.busy -= 1
                     self.changed.notify_all()
+        except BaseException as error:
+            self._settle(error)
             raise
-        except BaseException:
-            with self.changed:
-                self._ended()
-            raise
+
+    def _refuse(self) -> None:
+        if (error := self.failed) is not None:
+            self.changed.wait_for(lambda: self.failed is not error)
+            raise error
+
+    def _settle(self, error: BaseException) -> None:
         with self.changed:
-            self._ended()
-
-    def _ended(self) -> None:
-        self.busy -= 1
-        self.changed.notify_all()
-
-    def _refuse(self, error: SourceError) -> NoReturn:
-        self.changed.wait_for(lambda: self.failed is not error)
-        raise error
+            self._refuse()
+            self.failed = error
+        try:
+            with self.changed:
+                self.changed.wait_for(lambda: self.busy == 0)
+            sleep(self.BEGUN)
+        finally:
+            with self.changed:
+                self.failed = None
+                self.changed.notify_all()
 
 
 TOGETHER = _Together()
