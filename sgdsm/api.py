@@ -8,7 +8,7 @@ from typing import Any
 import xarray as xr
 
 from sgdsm.build import TARGET
-from sgdsm.cube import NO_UNCERTAINTY, ConfigError, CubeError, as_cube, by_role
+from sgdsm.cube import NO_UNCERTAINTY, ConfigError, CubeError, as_cube, by_role, check_cube
 from sgdsm.data.scaling import Inputs
 from sgdsm.inference.stream import fill_cube
 from sgdsm.inference.writers import MemoryOutput
@@ -28,9 +28,10 @@ def fill(dataset: xr.Dataset, run: str | Path, max_gap_days: int | None = None, 
     if not isinstance(dataset, xr.Dataset):
         raise CubeError(f"dataset is of type {type(dataset).__name__}, expected an xarray.Dataset")
     filler = load_filler(Run(run).model)
-    if not by_role(dataset, "target") or roles:
+    if roles or not (by_role(dataset, "target") and by_role(dataset, "land")):
         trained = Run(run).config()["data"]
         dataset = as_cube(dataset, **{**_roles(filler.inputs, trained, dataset), **roles})
+    check_cube(dataset)
     output = MemoryOutput()
     fill_cube(dataset, filler, output, max_gap_days=max_gap_days, trainer={"enable_progress_bar": False})
     return output.dataset

@@ -433,7 +433,13 @@ def test_accessor(run_command, tmp_path):
     code, out, err = run_command("train", "model=linear_time", *SMALL_WORLD, QUIET)
     assert code == 0, err
     run = tmp_path / run_folder(out)
-    filled = _world_of(run).sgdsm.fill(run)
+    world = _world_of(run)
+    filled = world.sgdsm.fill(run)
+    # a cube that has lost its land is a Dataset of the user's own: land is where there ever was a value
+    assert np.isfinite(world.drop_vars("land").sgdsm.fill(run)["sm_filled"].values).any()
+    twice = world.assign(other=world["sm"])
+    with pytest.raises(sgdsm.CubeError, match="expected one variable with the attribute role='target'"):
+        twice.sgdsm.fill(run)
     assert len(filled.sgdsm.plot_day("2015-05-05").axes) >= 3
     assert filled.sgdsm.plot_series(lat=45, lon=-120).axes
     folder = run / "evaluation"
