@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import h5py
 import numpy as np
 import pytest
@@ -173,6 +177,14 @@ def test_an_interrupted_output_goes_on_with_the_slabs_that_are_left(world, fille
     assert not set(first.recorded) & set(second.recorded)
     with xr.open_dataset(path, engine="zarr" if suffix == ".zarr" else None) as got:
         np.testing.assert_array_equal(got["sm_filled"].values, in_memory(world, filler)["sm_filled"].values)
+
+
+@pytest.mark.parametrize("suffix", [".nc", ".zarr"])
+def test_an_output_goes_on_wherever_it_was_killed(tmp_path, suffix):
+    command = [sys.executable, "-W", "ignore", str(Path(__file__).with_name("crash.py")), str(tmp_path), suffix]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 5
 
 
 def recording(writer, stop_after: int = 10**6):

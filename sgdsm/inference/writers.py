@@ -188,8 +188,9 @@ class NetcdfOutput:
 class ZarrOutput:
     """A Zarr store, here or on an object store, written region by region.
 
-    Nothing is renamed, for an object store cannot: the attribute that names the plan comes when all arrays are there,
-    and the array `finished_slabs` goes when all slabs are.
+    A folder is made beside its place and renamed: what is there has all its arrays. An object store cannot rename:
+    there the attribute that names the plan comes when all arrays do. The array `finished_slabs` goes when all slabs
+    are.
     """
 
     DONE = "finished_slabs"
@@ -207,7 +208,7 @@ class ZarrOutput:
             if is_there(self.path):
                 found = self._attrs()
                 if found.get(PLAN) == digest:
-                    group = self._open_group()
+                    group = _open_group(self.store)
                     self.complete = self.DONE not in group
                     return set(range(count)) if self.complete else set(np.flatnonzero(group[self.DONE][:]).tolist())
                 # where it was interrupted before all arrays were there, it is made anew
@@ -216,7 +217,12 @@ class ZarrOutput:
                         f"{self.path} exists and is of another run or of other data: remove it, "
                         "or choose another output"
                     )
-            self._make(count, digest)
+            if is_remote(self.path):
+                self._make(self.store, count, digest)
+            else:
+                partial = Path(f"{self.path}.partial")
+                self._make(partial, count, digest)
+                partial.replace(self.path)
         return set()
 
     def follow(self, shape: Layout, plan: dict[str, Any]) -> None:
@@ -225,7 +231,7 @@ class ZarrOutput:
 
     def write(self, slab: int, values: dict[str, np.ndarray]) -> None:
         with told(self.path):
-            group = self._open_group()
+            group = _open_group(self.store)
             for name, block in values.items():
                 group[name][tuple(_region(self.shape, name, *self.slabs[slab]).values())] = block
             group[self.DONE][slab] = 1
@@ -236,7 +242,7 @@ class ZarrOutput:
         with told(self.path), warnings.catch_warnings():
             # not in the specification yet, but what xarray looks for first
             warnings.filterwarnings("ignore", message="Consolidated metadata")
-            group = self._open_group()
+            group = _open_group(self.store)
             if not self.complete:
                 group["land"][:] = land.astype(np.int8)
                 del group[self.DONE]
@@ -244,11 +250,11 @@ class ZarrOutput:
             if zarr.open_group(self.store, mode="r").metadata.consolidated_metadata is None:
                 zarr.consolidate_metadata(self.store)
 
-    def _make(self, count: int, digest: str) -> None:
+    def _make(self, store: Any, count: int, digest: str) -> None:
         import dask.array
         import zarr
 
-        zarr.create_group(self.store, attributes={self.BEGUN: digest}, overwrite=True)
+        zarr.create_group(store, attributes={self.BEGUN: digest}, overwrite=True)
         sizes = {dim: len(values) for dim, (values, _) in self.shape.coords.items()}
         rows_dim = _rows_dim(self.shape)
         days, rows = (_step([s[k] for s in self.slabs], sizes[dim]) for k, dim in enumerate(("time", rows_dim)))
@@ -265,24 +271,25 @@ class ZarrOutput:
         coords = _coords(self.shape)
         encoding |= {dim: {"_FillValue": None} for dim in coords}
         dataset = xr.Dataset(variables, coords, {**self.shape.attrs, self.BEGUN: digest})
-        dataset.to_zarr(self.store, mode="a", compute=False, encoding=encoding, consolidated=False)
-        group = self._open_group()
+        dataset.to_zarr(store, mode="a", compute=False, encoding=encoding, consolidated=False)
+        group = _open_group(store)
         group.create_array(
             self.DONE, shape=(count,), chunks=(1,), dtype="int8", fill_value=0, dimension_names=("slab",)
         )
         group.attrs.put({**{k: v for k, v in group.attrs.items() if k != self.BEGUN}, PLAN: digest})
 
-    def _open_group(self) -> Any:
-        import zarr
-
-        return zarr.open_group(self.store, mode="r+", use_consolidated=False)
-
     def _attrs(self) -> dict[str, Any]:
         """Attributes of what is there; none of what is no such store."""
         try:
-            return dict(self._open_group().attrs)
+            return dict(_open_group(self.store).attrs)
         except (FileNotFoundError, ValueError, KeyError):
             return {}
+
+
+def _open_group(store: Any) -> Any:
+    import zarr
+
+    return zarr.open_group(store, mode="r+", use_consolidated=False)
 
 
 def _rows_dim(shape: Layout) -> str:
