@@ -9,6 +9,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.plugins import TorchCheckpointIO
 
 from sgdsm.cube import log
 
@@ -47,9 +48,7 @@ class Course(pl.Callback):
             self._validated = {}
             return
         if score is not None and score < self.best:
-            partial = self.folder / f"{BEST}.partial"
-            torch.save(pl_module.state_dict(), partial)
-            partial.replace(self.folder / BEST)
+            _save_whole(pl_module.state_dict(), self.folder / BEST)
         self.rows.append(row)
         self._validated = {}
         self.seconds = time.perf_counter() - self._begin
@@ -67,3 +66,20 @@ class Course(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rows, self.seconds = state_dict["rows"], state_dict["seconds"]
         log.info("going on after pass %d", len(self.rows))
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Checkpoints that are there whole or not at all.
+
+    Lightning writes them among the temporary files and moves them, which copies where those lie on another disk: a
+    kill in the middle would leave half a checkpoint in place of the one before.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        _save_whole(checkpoint, Path(path))
+
+
+def _save_whole(content: dict[str, Any], path: Path) -> None:
+    partial = Path(f"{path}.partial")
+    torch.save(content, partial)
+    partial.replace(path)

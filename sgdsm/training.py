@@ -16,7 +16,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 
 from sgdsm.box import Box
 from sgdsm.build import TARGET, build
-from sgdsm.course import BEST, Course
+from sgdsm.course import BEST, Course, WholeCheckpoints
 from sgdsm.cube import ConfigError, CubeError, log, repeat_cycle, seen_only, step_days, target_of
 from sgdsm.data.gaps import Gaps
 from sgdsm.data.module import GapData
@@ -340,6 +340,7 @@ def _fit_network(task: Task, folder: Path, common: dict[str, Any]) -> Fitted:
         gradient_clip_val=options.gradient_clip,
         accumulate_grad_batches=options.accumulate,
         callbacks=[course, last],
+        plugins=[WholeCheckpoints()],
     )
     resumed = folder / LAST if (folder / LAST).exists() else None
     with interruptible():

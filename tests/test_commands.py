@@ -286,6 +286,13 @@ def test_a_network_that_was_interrupted_ends_as_if_it_had_not_been(run_command, 
     assert "finished already" in err
 
 
+def test_checkpoints_do_not_pass_through_the_folder_of_temporary_files(run_command, tmp_path, monkeypatch):
+    """On another disk they would be copied, and a kill in the middle leave half of one."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "absent"))
+    code, _, err = run_command("train", *TINY_PCONV, *SMALL_WORLD, QUIET)
+    assert code == 0, err
+
+
 @pytest.mark.parametrize(("script", "suffix"), [("train.py", ""), ("predict.py", ".zarr"), ("predict.py", ".nc")])
 def test_kill_and_start_again(run_command, tmp_path, script, suffix):
     """A real kill -9 of a real process, then the same words."""
