@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import difflib
 import logging
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
 
+from sgdsm.axes import DAY, SPACE_DIMS, with_standard_axes
 from sgdsm.errors import ConfigError as ConfigError
 from sgdsm.errors import CubeError as CubeError
 from sgdsm.errors import SgdsmError as SgdsmError
@@ -26,19 +27,7 @@ from sgdsm.stores import open_dataset as open_dataset
 log = logging.getLogger("sgdsm")
 
 ROLES = ("target", "uncertainty", "dynamic", "static", "flag", "land")
-SPACE_DIMS = (("lat", "lon"), ("y", "x"))
-SYNONYMS = {
-    "latitude": "lat",
-    "longitude": "lon",
-    "nav_lat": "lat",
-    "nav_lon": "lon",
-    "valid_time": "time",
-    "date": "time",
-    "projection_y_coordinate": "y",
-    "projection_x_coordinate": "x",
-}
 NO_UNCERTAINTY = "none"  # said of the name of one
-DAY = np.timedelta64(1, "D")
 # units of precipitation, and the factor that makes it mm a day
 PER_DAY = {"mm h-1": 24.0, "mm/h": 24.0, "mm hr-1": 24.0, "kg m-2 s-1": 86400.0, "mm s-1": 86400.0, "m s-1": 86.4e6}
 PER_DAY |= {"mm d-1": 1.0, "mm day-1": 1.0, "mm/day": 1.0, "mm": 1.0, "kg m-2": 1.0, "m": 1000.0}
@@ -112,9 +101,7 @@ def as_cube(
         named.append(uncertainty)
     mapping = dataset[target].attrs.get("grid_mapping")
     dataset = dataset.set_coords([mapping]) if mapping in dataset.data_vars else dataset
-    cube = _in_metres(_rename_dims(dataset[named].copy(), target))
-    cube = _mend_time(cube, missing_days)
-    cube = _north_up(cube)
+    cube = with_standard_axes(dataset[named].copy(), target, missing_days)
     unitless = [n for n in (target, *dynamic, *static) if "units" not in cube[n].attrs]
     if unitless:
         log.info("without units, taken as '1': %s", ", ".join(unitless))
@@ -306,96 +293,6 @@ def _find_uncertainty(dataset: xr.Dataset, target: str, named: Sequence[str]) ->
             return name
         log.info("'%s' is not taken for the uncertainty of '%s': its dims or units are not the same", name, target)
     return None
-
-
-def _rename_dims(dataset: xr.Dataset, target: str) -> xr.Dataset:
-    renames: dict[Hashable, str] = {}
-    for dim in dataset[target].dims:
-        standard = str(dataset[dim].attrs.get("standard_name", "")) if dim in dataset.coords else ""
-        name = SYNONYMS.get(
-            str(dim).lower(), SYNONYMS.get(standard, standard if standard == "time" else str(dim).lower())
-        )
-        if name != dim:
-            renames[dim] = name
-    if renames:
-        log.info("dims renamed: %s", ", ".join(f"{old} to {new}" for old, new in renames.items()))
-    dataset = dataset.rename(renames)
-    dims = set(dataset[target].dims)
-    space = next((s for s in SPACE_DIMS if set(s) <= dims), None)
-    if space is None or dims != {"time", *space}:
-        found = tuple(dataset[target].dims)
-        raise CubeError(f"target '{target}' has dims {found}, expected time and lat, lon (or time and y, x)")
-    for dim in ("time", *space):
-        if dim not in dataset.coords:
-            raise CubeError(f"dimension '{dim}' of '{target}' has no coordinate values")
-    for variable in list(dataset.data_vars):
-        order = [d for d in ("time", *space) if d in dataset[variable].dims]
-        dataset[variable] = dataset[variable].transpose(*order, ...)
-    return dataset
-
-
-def _in_metres(cube: xr.Dataset) -> xr.Dataset:
-    for dim in ("y", "x"):
-        if dim in cube.dims and cube[dim].attrs.get("units") in ("km", "kilometer", "kilometre"):
-            cube = cube.assign_coords({dim: (dim, cube[dim].values * 1000.0, {**cube[dim].attrs, "units": "m"})})
-    return cube
-
-
-def _mend_time(cube: xr.Dataset, missing_days: str | None) -> xr.Dataset:
-    time = cube["time"]
-    if time.dtype == object and time.size:
-        calendar = getattr(time.values[0], "calendar", "unknown")
-        raise CubeError(
-            f"time has the calendar '{calendar}', expected a standard (Gregorian) one: "
-            "convert it with xarray's Dataset.convert_calendar('standard')"
-        )
-    if time.dtype.kind != "M":
-        raise CubeError(f"time holds {time.dtype} values, expected dates (CF 'days since ...')")
-    days = time.values.astype("datetime64[D]").astype("datetime64[ns]")
-    if np.isnat(days).any():
-        raise CubeError("time has missing values")
-    if (days != time.values).any():
-        log.info("the time of day was dropped: %s became %s", str(time.values[0])[:16], str(days[0])[:10])
-    cube = cube.assign_coords(time=("time", days, time.attrs))
-    values = cube["time"].values
-    if (np.diff(values) < np.timedelta64(0)).any():
-        log.info("times were not sorted: sorted them")
-        cube = cube.isel(time=np.argsort(values, kind="stable"))
-        values = cube["time"].values
-    repeated = np.flatnonzero(np.diff(values) == np.timedelta64(0))
-    if repeated.size:
-        raise CubeError(f"time has {repeated.size} duplicated days, the first is {str(values[repeated[0]])[:10]}")
-    step = np.diff(values).min() if values.size > 1 else DAY
-    uneven = np.flatnonzero(np.diff(values) % step != np.timedelta64(0))
-    if uneven.size:
-        raise CubeError(
-            f"time has steps of {step // DAY} days and one that is no multiple of that after "
-            f"{str(values[uneven[0]])[:10]}: expected a map every n days"
-        )
-    missing = round((values[-1] - values[0]) / step) + 1 - values.size if values.size else 0
-    if missing == 0:
-        return cube
-    if missing_days != "insert":
-        gap = np.flatnonzero(np.diff(values) > step)[0]
-        raise CubeError(
-            f"time lacks {missing} days, the first after {str(values[gap])[:10]}: "
-            "fill the calendar, or add them as days without observations: data.missing_days=insert "
-            "(missing_days='insert' in Python)"
-        )
-    log.info("inserted %d missing days without observations", missing)
-    calendar = np.arange(values[0], values[-1] + step, step)
-    return cube.reindex(time=calendar)
-
-
-def _north_up(cube: xr.Dataset) -> xr.Dataset:
-    rows, columns = ("lat", "lon") if "lat" in cube.dims else ("y", "x")
-    if cube.sizes[rows] > 1 and cube[rows].values[0] < cube[rows].values[-1]:
-        log.info("%s rose from south to north: turned it", rows)
-        cube = cube.isel({rows: slice(None, None, -1)})
-    if cube.sizes[columns] > 1 and cube[columns].values[0] > cube[columns].values[-1]:
-        log.info("%s fell from east to west: turned it", columns)
-        cube = cube.isel({columns: slice(None, None, -1)})
-    return cube
 
 
 def _with_role(cube: xr.Dataset, name: str, role: str) -> xr.DataArray:

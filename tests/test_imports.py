@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "sgdsm"
 # each may import from itself and from what stands before it
 ORDER = [
     {"hdf5", "errors"},
-    {"stores"},
+    {"stores", "axes"},
     {"cube"},
     {"box", "alone", "values", "cluster"},
     {"windows", "statistics", "correlation"},
@@ -42,6 +42,7 @@ CORE_PARTS = {
     "hdf5",
     "errors",
     "stores",
+    "axes",
     "cube",
     "values",
     "correlation",

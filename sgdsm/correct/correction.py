@@ -12,9 +12,10 @@ import xarray as xr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
+from sgdsm.axes import DAY
 from sgdsm.correct.bias import features_of
 from sgdsm.correct.maps import CellMaps
-from sgdsm.cube import DAY, CubeError, by_role, check_cube, open_dataset
+from sgdsm.cube import CubeError, by_role, check_cube, open_dataset
 from sgdsm.values import read_values
 
 CORRECTION = "correction"  # attribute of a corrected target

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from sgdsm.cube import PER_DAY, SYNONYMS, CubeError, ever_observed, open_dataset, suggest
+from sgdsm.axes import SYNONYMS
+from sgdsm.cube import PER_DAY, CubeError, ever_observed, open_dataset, suggest
 from sgdsm.evaluation.calibration import Calibration
 from sgdsm.evaluation.zones import (
     ARIDITY,
