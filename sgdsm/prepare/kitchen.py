@@ -1,0 +1,249 @@
+"""The maps and features of one block of a cube, made of product files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from sgdsm.axes import DAY
+from sgdsm.prepare.features import (
+    HELD,
+    antecedent_precipitation,
+    composites,
+    diurnal_temperature_range,
+    n_day_mean,
+)
+from sgdsm.prepare.quality import count, screen
+from sgdsm.prepare.recipe import Feature, Recipe, Source
+from sgdsm.prepare.regrid import Regridder
+from sgdsm.prepare.store import FIRST_STAGE, Store
+from sgdsm.prepare.template import FLAG, known, method_of
+from sgdsm.sources.files import Files, OnBadFile
+from sgdsm.sources.names import Reason
+from sgdsm.sources.passes import mean_of_passes
+
+MAPS, FEATURES = FIRST_STAGE, "features"
+VALUES_AT_ONCE = 2**23
+
+
+@dataclass
+class Kitchen:
+    """What the making of a block needs: recipe, files and the ways onto the grid; it travels to other processes."""
+
+    recipe: Recipe
+    store: Store
+    files: dict[str, Files]
+    regridders: dict[str, Regridder]
+    on_bad_file: OnBadFile
+
+    def make(self, stage: str, block: int) -> dict[str, Any]:
+        """Make and store a block; what to note of it."""
+        return self.make_maps(block) if stage == MAPS else self.make_features(block)
+
+    def make_maps(self, block: int) -> dict[str, Any]:
+        """Make and store the maps of a block; what to note of it."""
+        days = self.recipe.days()[self.store.days(block)]
+        bad: list[str] = []
+        digests: dict[str, dict[str, str]] = {}
+        values: dict[str, np.ndarray] = {}
+        for name, source in self.recipe.with_role("target", "dynamic"):
+            values |= self._maps(name, source, days, bad)
+            digests[name] = self._digests(name, days)
+        target = self.recipe.target()[1]
+        static = self.store.read([n for n in self.recipe.screening.names() if n not in values], slice(None))
+        reason = self._screened(values[f"{target}_reason"], values[target], {**values, **static})
+        for name in (target, f"{target}_uncertainty"):
+            if name in values:
+                values[name] = np.where(reason == Reason.OBSERVED, values[name], np.float32(np.nan))
+        values[f"{target}_reason"] = reason
+        self.store.write(block, values)
+        return {"bad": bad, "files": digests, "reasons": count(reason), "inputs": self.inputs(block)}
+
+    def inputs(self, block: int) -> dict[str, list[int]]:
+        """Size and time of change of each file that a block looks at."""
+        days = self.recipe.days()[self.store.days(block)]
+        found = {}
+        for name, source in self.recipe.with_role("target", "dynamic"):
+            reach = ((source.interpolate_days or 0) + source.composite_days - 1) * DAY
+            begin, end = days[0] - reach, days[-1] + reach + self.recipe.step_days * DAY
+            for file in (*self.files[name].files, *self.files[name].also):
+                if file.times.size and file.times[0] <= end and file.times[-1] >= begin and file.path.exists():
+                    status = file.path.stat()
+                    found[f"{name}/{file.path.name}"] = [status.st_size, status.st_mtime_ns]
+        return found
+
+    def changed(self) -> list[int]:
+        """Finished blocks whose files are not as they were: others have come, or have been mended."""
+        found = []
+        for block in self.store.blocks(len(self.recipe.days())):
+            note = self.store.note(MAPS, block)
+            before = {} if note is None else note["inputs"]
+            if note is not None and any(before.get(name) != status for name, status in self.inputs(block).items()):
+                found.append(block)
+        return found
+
+    def make_features(self, block: int) -> dict[str, Any]:
+        """Make and store the features of a block from the maps that are stored; nothing is to be noted."""
+        days = self.store.days(block)
+        values = {}
+        for name, feature in self.recipe.features.items():
+            before = min(feature.halo_days, days.start)
+            names = [n for n in (feature.of, feature.minus) if n is not None]
+            read = self.store.read(names, slice(days.start - before, days.stop))
+            values[name] = _feature(feature, read)[before:]
+        self.store.write(block, values)
+        return {}
+
+    def _maps(self, name: str, source: Source, days: np.ndarray, bad: list[str]) -> dict[str, np.ndarray]:
+        """Maps of a source's variables on the grid; days that it lacks are empty."""
+        step = self.recipe.step_days
+        single = (days[:, None] + np.arange(step) * DAY).ravel()
+        if source.interpolate_days is not None:
+            maps = self._between(name, source, single, bad)
+        else:
+            # a few days at once where the product's grid is finer than the cube's
+            example = self.files[name].example()
+            cells = int(np.prod([example.sizes[d] for d in example.dims if d != "time"])) * len(source.variables)
+            count = max(1, VALUES_AT_ONCE // cells)
+            parts = [self._days(name, source, single[k : k + count], bad) for k in range(0, len(single), count)]
+            maps = {n: np.concatenate([part[n] for part in parts]) for n in parts[0]} if len(parts) > 1 else parts[0]
+        return {n: _several_days(m, step) for n, m in maps.items()} if step > 1 else maps
+
+    def _days(self, name: str, source: Source, days: np.ndarray, bad: list[str]) -> dict[str, np.ndarray]:
+        found = _daily(self.files[name], days, self.on_bad_file, bad)
+        at = np.searchsorted(days, found["time"].values)
+        expected = np.isin(days, self.files[name].times.astype("datetime64[D]").astype("datetime64[ns]"))
+        skipped = np.setdiff1d(np.flatnonzero(expected), at)
+        maps: dict[str, np.ndarray] = {}
+        for variable, original in source.variables.items():
+            if source.role == "target":
+                maps |= self._target(name, variable, found, original, at, len(days))
+                maps[f"{variable}_reason"][skipped] = Reason.FILE_SKIPPED
+            else:
+                maps[variable] = self._covariate(name, found, original, at, len(days))
+        return maps
+
+    def _between(self, name: str, source: Source, days: np.ndarray, bad: list[str]) -> dict[str, np.ndarray]:
+        """Composites, on the grid, interpolated to the days; and how each value came about."""
+        assert source.interpolate_days is not None
+        files, middle = self.files[name], (source.composite_days - 1) // 2 * DAY
+        reach, centres = source.interpolate_days * DAY, files.times + middle
+        near = files.times[(centres >= days[0] - reach) & (centres <= days[-1] + reach)]
+        parts = [files.load(near[k : k + 1], self.on_bad_file, bad) for k in range(len(near))]
+        parts = [part for part in parts if part.sizes["time"]]
+        maps: dict[str, np.ndarray] = {}
+        for variable, original in source.variables.items():
+            if not parts:
+                maps[variable] = self._empty(len(days))
+                maps[f"{variable}_{FLAG}"] = np.full(maps[variable].shape, HELD, np.uint8)
+                continue
+            coarse = np.concatenate([self._covariate(name, p, original, np.zeros(1, int), 1) for p in parts])
+            times = np.concatenate([part["time"].values for part in parts]) + middle
+            values, flags = composites(coarse, times, days, source.interpolate_days)
+            maps |= {variable: values, f"{variable}_{FLAG}": flags}
+        return maps
+
+    def _covariate(self, name: str, found: xr.Dataset, original: str, at: np.ndarray, length: int) -> np.ndarray:
+        array = found[original]
+        if f"{original}_reason" in found:
+            # another sensor's soil moisture: what its product rejects is missing
+            array = array.where(found[f"{original}_reason"] == Reason.OBSERVED)
+        method = method_of(self.recipe.sources[name], array)
+        values, maps = known(array), self._empty(length)
+        for k, day in enumerate(at):
+            maps[day] = self.regridders[name].apply(values[k], method)
+        return maps
+
+    def _target(
+        self, name: str, variable: str, found: xr.Dataset, original: str, at: np.ndarray, length: int
+    ) -> dict[str, np.ndarray]:
+        regridder, method = self.regridders[name], method_of(self.recipe.sources[name], found[original])
+        sm, extra, why = found[original].values, f"{original}_uncertainty", f"{original}_reason"
+        given = found[why].values if why in found else np.where(np.isfinite(sm), Reason.OBSERVED, Reason.NO_DATA)
+        good = given == Reason.OBSERVED
+        maps = {variable: self._empty(length)}
+        reason = np.full((length, *self.recipe.grid.shape), Reason.NO_DATA, np.uint8)
+        if extra in self.files[name].example():
+            maps[f"{variable}_uncertainty"] = self._empty(length)
+        for k, day in enumerate(at):
+            maps[variable][day] = regridder.apply(np.where(good[k], sm[k], np.float32(np.nan)), method)
+            if extra in found:
+                kept = np.where(good[k], found[extra].values[k], np.float32(np.nan))
+                maps[f"{variable}_uncertainty"][day] = regridder.apply(kept, method)
+            reason[day] = _coarse_reason(regridder, given[k], maps[variable][day])
+        return {**maps, f"{variable}_reason": reason}
+
+    def _empty(self, length: int) -> np.ndarray:
+        return np.full((length, *self.recipe.grid.shape), np.nan, np.float32)
+
+    def _screened(self, reason: np.ndarray, values: np.ndarray, maps: dict[str, np.ndarray]) -> np.ndarray:
+        rules = self.recipe.screening
+        named = {
+            "surface_temperature": rules.surface_temperature,
+            "albedo": rules.albedo,
+            "soil_temperature": rules.soil_temperature,
+            "water_fraction": rules.water_fraction,
+        }
+        given: dict[str, Any] = {key: maps[name] for key, name in named.items() if name is not None}
+        low, high = (-np.inf if rules.low is None else rules.low), (np.inf if rules.high is None else rules.high)
+        return screen(reason, sm=values, low=low, high=high, **given)
+
+    def _digests(self, name: str, days: np.ndarray) -> dict[str, str]:
+        """Of the files whose first map that the cube uses falls in a block, so that each is noted once."""
+        files, source = self.files[name], self.recipe.sources[name]
+        period, reach = self.recipe.days(), (source.interpolate_days or 0) * DAY
+        end, last = (d[-1] + self.recipe.step_days * DAY for d in (days, period))
+        found = {}
+        for file in (*files.files, *files.also):
+            if not file.times.size or file.times[-1] < days[0] - reach or file.times[0] >= end + reach:
+                continue
+            used = file.times[(file.times >= period[0] - reach) & (file.times < last + reach)]
+            # composites beyond the period belong to its first or its last block
+            first = np.clip(used[:1], period[0], last - DAY)
+            if ((first >= days[0]) & (first < end)).any():
+                found[file.path.name] = files.digest(file)
+        return found
+
+
+def _daily(files: Files, days: np.ndarray, on_bad_file: OnBadFile, bad: list[str]) -> xr.Dataset:
+    """Maps of the days, those that the product lacks left out."""
+    module = import_module(f"sgdsm.sources.{files.product}")
+    if hasattr(module, "daily"):
+        found: xr.Dataset = module.daily(files, days, on_bad_file, bad)
+        return found
+    wanted = files.times[np.isin(files.times.astype("datetime64[D]"), days.astype("datetime64[D]"))]
+    maps = files.load(wanted, on_bad_file, bad)
+    dates = maps["time"].values.astype("datetime64[D]").astype("datetime64[ns]")
+    maps = maps.assign_coords(time=dates)
+    if len(np.unique(dates)) == len(dates):
+        return maps
+    if "sm_reason" not in maps:
+        return maps.groupby("time").mean(keep_attrs=True)
+    # reasons have no mean, and what is rejected takes no part in that of soil moisture
+    times = [[part.isel(time=[k]) for k in range(part.sizes["time"])] for _, part in maps.groupby("time")]
+    return xr.concat([mean_of_passes(part) for part in times], "time")
+
+
+def _coarse_reason(regridder: Regridder, reason: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """On the grid: observed where there is a value, else the most frequent reason below a cell."""
+    rejected = np.where(reason == Reason.OBSERVED, np.float32(np.nan), reason.astype(np.float32))
+    most = np.nan_to_num(regridder.apply(rejected, "mode"), nan=float(Reason.NO_DATA)).astype(np.uint8)
+    return np.where(np.isfinite(values), np.uint8(Reason.OBSERVED), most)
+
+
+def _several_days(maps: np.ndarray, step: int) -> np.ndarray:
+    """Means of `step` days; of reasons and flags the least: observed where one day is."""
+    if maps.dtype == np.uint8:
+        return maps.reshape(-1, step, *maps.shape[1:]).min(1)
+    return n_day_mean(maps, step)
+
+
+def _feature(feature: Feature, maps: dict[str, np.ndarray]) -> np.ndarray:
+    if feature.kind == "range":
+        assert feature.minus is not None
+        return diurnal_temperature_range(maps[feature.of], maps[feature.minus])
+    return antecedent_precipitation(maps[feature.of], feature.days)
