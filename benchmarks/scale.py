@@ -37,12 +37,13 @@ from zarr.storage import MemoryStore
 from sgdsm import cube as cubes
 from sgdsm.box import box_of
 from sgdsm.config import config_folder
+from sgdsm.fitting import fit
 from sgdsm.inference.stream import fill_cube
 from sgdsm.inference.writers import writer_for
 from sgdsm.models.checkpoint import load_filler
 from sgdsm.models.network import Network
 from sgdsm.sources.simulate import DYNAMIC, STATIC, simulate_store
-from sgdsm.training import fit, prepare
+from sgdsm.training import prepare
 
 YEAR = 368  # days: whole chunks
 WEATHER = tuple(f"w_{k}" for k in range(14))

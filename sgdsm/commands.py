@@ -48,9 +48,10 @@ def _train_in(config: dict[str, Any], folder: Path) -> Path:
     from sgdsm.calibrating import add_uncertainty
     from sgdsm.course import BEST
     from sgdsm.evaluation.figures import run_figures
+    from sgdsm.fitting import LAST, fit
     from sgdsm.models.checkpoint import save_filler
     from sgdsm.runs import CONFIG, METRICS, MODEL, PROVENANCE, Run, learned_from, protocol_of, provenance
-    from sgdsm.training import LAST, fit, prepare
+    from sgdsm.training import prepare
 
     run = Run(folder)
     if is_first():

@@ -1,22 +1,17 @@
-"""Fitting a filler: one trainer for networks, trees and methods that learn nothing."""
+"""What a run learns from: the data of a configuration, dealt out, and its filler, ready to be fitted."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 import xarray as xr
-from pytorch_lightning.callbacks import ModelCheckpoint
 
 from sgdsm.box import Box
 from sgdsm.build import TARGET, build
-from sgdsm.course import BEST, Course, WholeCheckpoints
 from sgdsm.cube import ConfigError, CubeError, log, repeat_cycle, seen_only, step_days, target_of
 from sgdsm.data.gaps import Gaps
 from sgdsm.data.module import GapData
@@ -26,15 +21,12 @@ from sgdsm.data.rows import REACH_DAYS
 from sgdsm.data.scaling import Inputs
 from sgdsm.data.splits import All, Blocks, Random, Split
 from sgdsm.inference.stream import Writer, fill_cube
-from sgdsm.models.base import GapFiller, Window, interruptible, quiet_lightning
-from sgdsm.models.checkpoint import load_filler, save_filler
+from sgdsm.models.base import GapFiller, Window
 from sgdsm.models.network import compile_blocks
-from sgdsm.models.stack import Stack
 from sgdsm.models.uncertainty import wrap
 from sgdsm.sources.orbit import Orbit
 
 HOLD, TRIED = 19, 40  # first word of the seed of the parts that are held, and how many are tried
-LAST, SECONDS = "last.ckpt", "fit_seconds.txt"
 
 
 @dataclass(frozen=True)
@@ -42,11 +34,11 @@ class TrainerOptions:
     """Lightning's trainer, as far as it is ours to set.
 
     accelerator, devices, num_nodes, precision: as in `pytorch_lightning.Trainer`; several devices share the batches of
-    a network's training, and the slabs of a cube. max_epochs: in place of the model's passes. gradient_clip: largest
-    norm of the gradient; null for none. accumulate: batches in a step of the optimizer, on each device. check_every:
-    epochs between validations. workers: processes that cut windows. memory_gib: what a cube may take in training; a
-    larger one is learned from in parts, one a pass. compile: whether `torch.compile` makes kernels for the blocks of a
-    network. progress: bars.
+    a network's training, the members of an ensemble or a stack, and the slabs of a cube. max_epochs: in place of the
+    model's passes. gradient_clip: largest norm of the gradient; null for none. accumulate: batches in a step of the
+    optimizer, on each device. check_every: epochs between validations. workers: processes that cut windows. memory_gib:
+    what a cube may take in training; a larger one is learned from in parts, one a pass. compile: whether
+    `torch.compile` makes kernels for the blocks of a network. progress: bars.
     """
 
     accelerator: str = "auto"
@@ -82,6 +74,13 @@ class TrainerOptions:
         """Whether more than one process is asked for."""
         count = len(self.devices) if isinstance(self.devices, list) else self.devices
         return count * self.num_nodes > 1
+
+    def one_by_one(self) -> list[TrainerOptions]:
+        """For each device the options of a trainer that has it alone."""
+        if isinstance(self.devices, list):
+            return [replace(self, devices=[device]) for device in self.devices]
+        on_cpu = self.accelerator == "cpu" or (self.accelerator == "auto" and not torch.accelerator.is_available())
+        return [replace(self, devices=1 if on_cpu else [k]) for k in range(self.devices)]
 
     def predicting(self, several: bool = False) -> dict[str, Any]:
         """Arguments of a Trainer that fills; several: with all devices, not the first alone."""
@@ -251,105 +250,6 @@ def _check(filler: GapFiller, config: dict[str, Any], days: int) -> None:
         log.info("%s makes no use of data.repeat_cycle_days", type(filler).__name__)
     if filler.window.days is not None and filler.window.days > days:
         log.info("the record of %d days is shorter than a window of %d: one window", days, filler.window.days)
-
-
-class Fitted(NamedTuple):
-    """What fitting took and reached.
-
-    seconds: of learning and choosing, those before an interruption included. validation_rmse: at the hidden values of
-    the validation split, in the target's units; what settings are tuned by.
-    """
-
-    seconds: float
-    validation_rmse: float
-
-
-def fit(task: Task, folder: Path) -> Fitted:
-    """Train the filler of a task in place; a network goes on from LAST in `folder` where that is there.
-
-    A network ends with the weights of the epoch that was best in validation, the others with a pass over validation.
-    """
-    quiet_lightning()
-    filler, options = task.filler, task.options
-    common: dict[str, Any] = {
-        **options.predicting(),
-        "logger": False,
-        "enable_model_summary": False,
-        "use_distributed_sampler": False,
-        "num_sanity_val_steps": 0,
-        "reload_dataloaders_every_n_epochs": 1,
-    }
-    if filler.passes and filler.automatic_optimization:
-        return _fit_network(task, folder, common | options.predicting(several=True))
-    if options.several:
-        raise ConfigError(f"trainer.devices={options.devices}: {type(filler).__name__} learns on one device")
-    seconds = 0.0
-    if isinstance(filler, Stack):
-        seconds = _fit_members(task, filler, folder)
-    elif filler.passes:
-        begin = time.perf_counter()
-        trainer = pl.Trainer(**common, max_epochs=filler.passes, limit_val_batches=0, enable_checkpointing=False)
-        with interruptible():
-            trainer.fit(filler, task.learned)
-        seconds = time.perf_counter() - begin
-    begin = time.perf_counter()
-    trainer = pl.Trainer(**common, enable_checkpointing=False)
-    with interruptible():
-        trainer.validate(filler, task.learned, verbose=False)
-    if filler.chooses:
-        seconds += time.perf_counter() - begin
-    filler.eval()
-    return Fitted(seconds, float(trainer.callback_metrics["validation_rmse"]))
-
-
-def _fit_members(task: Task, stack: Stack, folder: Path) -> float:
-    """Fit each member as if it were alone, in a folder of its own; those that are there already are read."""
-    if task.learned is not task.data:
-        raise ConfigError(f"{type(stack).__name__} learns from a cube in memory: raise trainer.memory_gib")
-    seconds = 0.0
-    for number, (name, member) in enumerate(stack.members.items(), 1):
-        own = folder / "members" / name
-        own.mkdir(parents=True, exist_ok=True)
-        done = own / "model.ckpt"
-        if done.is_file():
-            member.load_state_dict(load_filler(done).state_dict())
-            seconds += float((own / SECONDS).read_text())
-            continue
-        log.info("member %d of %d: %s", number, len(stack.members), name)
-        assert isinstance(member, GapFiller)
-        axes = member.window.tile(task.record.values.shape, task.record.circular)
-        data = task.data.retiled(axes, member.batch_size, member.trains_on_cores)
-        own_seconds = fit(replace(task, filler=member, data=data, learned=data), own).seconds
-        (own / SECONDS).write_text(f"{own_seconds:.1f}\n")
-        seconds += own_seconds
-        save_filler(member, done)
-        for rest in (LAST, BEST):
-            (own / rest).unlink(missing_ok=True)
-    return seconds
-
-
-def _fit_network(task: Task, folder: Path, common: dict[str, Any]) -> Fitted:
-    filler, options = task.filler, task.options
-    epochs = options.max_epochs or filler.passes
-    course = Course(folder)
-    last = ModelCheckpoint(folder, "last", enable_version_counter=False, save_on_train_epoch_end=True)
-    trainer = pl.Trainer(
-        **common,
-        max_epochs=epochs,
-        check_val_every_n_epoch=min(options.check_every, epochs),
-        gradient_clip_val=options.gradient_clip,
-        accumulate_grad_batches=options.accumulate,
-        callbacks=[course, last],
-        plugins=[WholeCheckpoints()],
-    )
-    resumed = folder / LAST if (folder / LAST).exists() else None
-    with interruptible():
-        trainer.fit(filler, task.learned, ckpt_path=resumed, weights_only=True)
-    # where processes are started from outside, each made a name of its own: it holds the time
-    folder = trainer.strategy.broadcast(folder)
-    filler.load_state_dict(torch.load(folder / BEST, map_location="cpu", weights_only=True))
-    filler.eval()
-    return Fitted(course.seconds, course.best)
 
 
 def fill_scenario(part: Part, filler: GapFiller, split: str, output: Writer, trainer: dict[str, Any]) -> None:

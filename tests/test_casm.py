@@ -15,6 +15,7 @@ from sgdsm.data.gaps import Gaps
 from sgdsm.data.record import Names, read_record
 from sgdsm.data.scaling import season_basis
 from sgdsm.data.splits import Blocks, Random
+from sgdsm.fitting import fit
 from sgdsm.inference.stream import fill_cube
 from sgdsm.inference.writers import MemoryOutput
 from sgdsm.models.base import GapFiller
@@ -23,7 +24,7 @@ from sgdsm.models.checkpoint import load_filler, save_filler
 from sgdsm.models.network import Network
 from sgdsm.models.seasonal import seasonal_cycle
 from sgdsm.sources.taught import taught
-from sgdsm.training import fit, prepare
+from sgdsm.training import prepare
 
 DAYS = np.arange(16436, 16436 + 730)
 SEASON = torch.from_numpy(season_basis(DAYS)[:, 1:].T)[None]

@@ -715,7 +715,7 @@ def test_a_full_disk_ends_in_one_line_and_is_gone_on_from(run_command, tmp_path,
 
 
 def test_a_stack_that_was_interrupted_goes_on_with_the_next_member(run_command, tmp_path, monkeypatch):
-    import sgdsm.training
+    import sgdsm.fitting
 
     members = {
         "trees": {"_target_": "sgdsm.models.tree.XGBoost", "passes": 1, "rounds": 5},
@@ -729,7 +729,7 @@ def test_a_stack_that_was_interrupted_goes_on_with_the_next_member(run_command, 
     code, _, err = run_command("train", *words, "hydra.run.dir=whole")
     assert code == 0, err
     assert "weights: trees " in err
-    saved = sgdsm.training.save_filler
+    saved = sgdsm.fitting.save_filler
 
     def dying(filler, path):
         saved(filler, path)
@@ -737,7 +737,7 @@ def test_a_stack_that_was_interrupted_goes_on_with_the_next_member(run_command, 
             raise RuntimeError("power cut")
 
     with monkeypatch.context() as patch:
-        patch.setattr(sgdsm.training, "save_filler", dying)
+        patch.setattr(sgdsm.fitting, "save_filler", dying)
         code, _, err = run_command("train", *words, "hydra.run.dir=cut")
     assert (code, "power cut" in err) == (1, True)
     code, _, err = run_command("train", "run=cut")

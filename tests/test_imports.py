@@ -25,6 +25,7 @@ ORDER = [
     {"evaluation"},
     {"course"},
     {"training"},
+    {"fitting"},
     {"calibrating"},
     {"config"},
     {"runs"},

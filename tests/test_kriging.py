@@ -13,11 +13,12 @@ from omegaconf import OmegaConf
 from sgdsm.build import build
 from sgdsm.config import config_folder
 from sgdsm.cube import ConfigError, as_cube, open_cube
+from sgdsm.fitting import fit
 from sgdsm.inference.stream import fill_cube
 from sgdsm.inference.writers import MemoryOutput
 from sgdsm.models.base import GapFiller
 from sgdsm.models.nearest import FEWEST, local_weights, nearest, seen_days
-from sgdsm.training import fit, prepare
+from sgdsm.training import prepare
 
 SILL, RANGE, NUGGET = 0.7, 4.0, 0.2
 

@@ -16,12 +16,13 @@ from sgdsm.calibrating import add_uncertainty
 from sgdsm.config import config_folder
 from sgdsm.cube import ConfigError, seen_only
 from sgdsm.data.batch import Batch
+from sgdsm.fitting import fit
 from sgdsm.inference.stream import fill_cube
 from sgdsm.inference.writers import MemoryOutput
 from sgdsm.models.base import GapFiller
 from sgdsm.models.checkpoint import load_filler, save_filler
 from sgdsm.models.pconv3d import PartialConvNetwork
-from sgdsm.training import Task, fit, prepare
+from sgdsm.training import Task, prepare
 
 MODELS = sorted(path.stem for path in (config_folder() / "model").glob("*.yaml"))
 # further settings that keep the same contract

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import xarray as xr
 
 ROOT = Path(__file__).parents[1]
@@ -62,6 +63,44 @@ def test_two_train_as_one_that_takes_two_batches_a_step(folder):
     pd.testing.assert_frame_equal(one, two, rtol=1e-3)
 
 
+ENSEMBLE = [
+    "model=ensemble", "data.rows=10", "data.columns=14", "data.days=150", "uncertainty=none", "model.members=2",
+    *(f"model.filler.{word}" for word in ("width=8", "blocks=1", "window_days=60", "window_cells=6", "passes=8")),
+]  # fmt: skip
+
+
+def test_members_are_trained_side_by_side_as_one_after_another(tmp_path):
+    """Also where one of their processes is killed, and the run goes on."""
+    run(tmp_path, "train.py", *ENSEMBLE, "hydra.run.dir=in_turn")
+    process = start(tmp_path, "train.py", *ENSEMBLE, TWO, "hydra.run.dir=at_once")
+    members = tmp_path / "at_once" / "members"
+    end = time.monotonic() + 120
+    while not (members / "seed_0" / "training.csv").exists() and time.monotonic() < end:
+        time.sleep(0.01)
+    for child in children_of(process):
+        if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
+            os.kill(child, signal.SIGKILL)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "error: a process that trained members died" in err.splitlines()[-1]
+    run(tmp_path, "train.py", "run=at_once")
+    one, two = (torch.load(tmp_path / name / "model.ckpt", weights_only=True) for name in ("in_turn", "at_once"))
+    torch.testing.assert_close(one["state"], two["state"], rtol=0, atol=0)
+    left = sorted(path.name for path in members.rglob("*") if path.is_file())
+    assert left == 2 * ["fit_seconds.txt"] + 2 * ["model.ckpt"] + 2 * ["training.csv"]
+
+
+def children_of(process: subprocess.Popen[str]) -> list[int]:
+    return [int(k) for k in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+
+
+def test_members_are_not_trained_by_processes_from_outside(run_command, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    code, _, err = run_command("train", *ENSEMBLE, TWO, *QUIET)
+    assert code == 1
+    assert "without srun or torchrun" in err.splitlines()[-1]
+
+
 def test_two_fill_one_store_as_one_does(folder):
     words = ["run=one", "inference.memory_gib=0.005"]
     run(folder, "predict.py", *words, "output=one.nc")
@@ -89,9 +128,8 @@ def test_a_process_that_is_killed_leaves_an_output_that_resumes(folder):
     while not (finished := len(list(parts.glob("slab-*.h5")))) and time.monotonic() < end:
         time.sleep(0.01)
     assert finished
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    for child in children:
-        os.kill(int(child), signal.SIGKILL)
+    for child in children_of(process):
+        os.kill(child, signal.SIGKILL)
     process.communicate(timeout=120)
     assert process.returncode != 0
     assert not (folder / "killed.nc").exists()

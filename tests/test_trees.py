@@ -21,12 +21,13 @@ from sgdsm.build import build
 from sgdsm.cube import ConfigError, SgdsmError
 from sgdsm.data.rows import to_rows
 from sgdsm.explaining import of_trees, permuted, with_permutation
+from sgdsm.fitting import fit
 from sgdsm.models.base import GapFiller
 from sgdsm.models.boosting import Fitting
 from sgdsm.models.checkpoint import load_filler, save_filler
 from sgdsm.models.kept_rows import KeptRows
 from sgdsm.models.tree import TreeFiller
-from sgdsm.training import Task, fit, prepare
+from sgdsm.training import Task, prepare
 
 SQUARED = {"objective": "reg:squarederror", "tree_method": "hist", "seed": 0, "nthread": 1, "subsample": 0.7}
 NAMES = ["a", "b", "c", "d", "e"]

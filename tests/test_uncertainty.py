@@ -13,13 +13,14 @@ from sgdsm.build import build
 from sgdsm.calibrating import add_uncertainty
 from sgdsm.config import check_config, config_folder
 from sgdsm.cube import ConfigError
+from sgdsm.fitting import fit
 from sgdsm.inference.stream import fill_cube
 from sgdsm.inference.writers import MemoryOutput
 from sgdsm.models.base import GapFiller
 from sgdsm.models.checkpoint import load_filler, save_filler
 from sgdsm.models.conformal import Conformal, Judged
 from sgdsm.models.uncertainty import wrap
-from sgdsm.training import Task, fit, prepare
+from sgdsm.training import Task, prepare
 
 
 def settings_of(model: str, *more: str) -> dict:

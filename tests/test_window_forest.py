@@ -12,6 +12,7 @@ from sgdsm.config import config_folder
 from sgdsm.cube import ConfigError
 from sgdsm.data.batch import Batch
 from sgdsm.data.module import GapData
+from sgdsm.fitting import fit
 from sgdsm.inference.stream import fill_cube
 from sgdsm.inference.writers import MemoryOutput
 from sgdsm.models.base import GapFiller
@@ -22,7 +23,7 @@ from sgdsm.models.local.gwr import bisquare, coefficients, smoothed
 from sgdsm.models.local.presets import PRESETS, ForestShape
 from sgdsm.models.local.region import RegionForest
 from sgdsm.models.local.regressors import Samples, linear, literal_forest, shared_forest
-from sgdsm.training import Task, fit, prepare
+from sgdsm.training import Task, prepare
 
 FEW_TREES = ["model.trees=8"]
 

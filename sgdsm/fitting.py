@@ -1,0 +1,161 @@
+"""Fitting a filler: one trainer for networks, trees, stacks and methods that learn nothing."""
+
+from __future__ import annotations
+
+import os
+import time
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+from sgdsm.alone import alone
+from sgdsm.course import BEST, Course, WholeCheckpoints
+from sgdsm.cube import ConfigError, SgdsmError, log
+from sgdsm.models.base import GapFiller, interruptible, quiet_lightning
+from sgdsm.models.checkpoint import load_filler, save_filler
+from sgdsm.models.stack import Stack
+from sgdsm.training import Task, TrainerOptions
+
+LAST, SECONDS = "last.ckpt", "fit_seconds.txt"
+MEMBERS, MODEL = "members", "model.ckpt"
+
+
+class Fitted(NamedTuple):
+    """What fitting took and reached.
+
+    seconds: of learning and choosing, those before an interruption included. validation_rmse: at the hidden values of
+    the validation split, in the target's units; what settings are tuned by.
+    """
+
+    seconds: float
+    validation_rmse: float
+
+
+def fit(task: Task, folder: Path) -> Fitted:
+    """Train the filler of a task in place; a network goes on from LAST in `folder` where that is there.
+
+    A network ends with the weights of the epoch that was best in validation, the others with a pass over validation.
+    """
+    quiet_lightning()
+    filler, options = task.filler, task.options
+    common: dict[str, Any] = {
+        **options.predicting(),
+        "logger": False,
+        "enable_model_summary": False,
+        "use_distributed_sampler": False,
+        "num_sanity_val_steps": 0,
+        "reload_dataloaders_every_n_epochs": 1,
+    }
+    if filler.passes and filler.automatic_optimization:
+        return _fit_network(task, folder, common | options.predicting(several=True))
+    seconds = 0.0
+    if isinstance(filler, Stack):
+        seconds = _fit_members(task, filler, folder)
+    elif options.several:
+        raise ConfigError(f"trainer.devices={options.devices}: {type(filler).__name__} learns on one device")
+    elif filler.passes:
+        begin = time.perf_counter()
+        trainer = pl.Trainer(**common, max_epochs=filler.passes, limit_val_batches=0, enable_checkpointing=False)
+        with interruptible():
+            trainer.fit(filler, task.learned)
+        seconds = time.perf_counter() - begin
+    begin = time.perf_counter()
+    trainer = pl.Trainer(**common, enable_checkpointing=False)
+    with interruptible():
+        trainer.validate(filler, task.learned, verbose=False)
+    if filler.chooses:
+        seconds += time.perf_counter() - begin
+    filler.eval()
+    return Fitted(seconds, float(trainer.callback_metrics["validation_rmse"]))
+
+
+def _fit_members(task: Task, stack: Stack, folder: Path) -> float:
+    """Fit each member as if it were alone, in a folder of its own; those that are there already are read.
+
+    Several devices share the members, each with a process of its own.
+    """
+    if task.learned is not task.data:
+        raise ConfigError(f"{type(stack).__name__} learns from a cube in memory: raise trainer.memory_gib")
+    options, own = task.options, folder / MEMBERS
+    left = [name for name in stack.members if not (own / name / MODEL).is_file()]
+    devices = options.one_by_one()[: len(left)]
+    if len(devices) > 1:
+        _refuse_ranks(options)
+        log.info("%d members in %d processes, one a device", len(left), len(devices))
+        tasks = [replace(task, options=replace(one, progress=False)) for one in devices]
+        shares = [left[k :: len(devices)] for k in range(len(devices))]
+        threads = max(1, torch.get_num_threads() // len(devices))
+        try:
+            with ProcessPoolExecutor(len(devices), get_context("spawn"), torch.set_num_threads, (threads,)) as pool:
+                list(pool.map(_fit_some, tasks, shares, [own] * len(devices)))
+        except BrokenProcessPool as error:
+            raise SgdsmError(
+                "a process that trained members died: go on with the run, it knows those that are done"
+            ) from error
+    else:
+        _fit_some(task, left, own)
+    for name, member in stack.members.items():
+        member.load_state_dict(load_filler(own / name / MODEL).state_dict())
+    return sum(float((own / name / SECONDS).read_text()) for name in stack.members)
+
+
+def _fit_some(task: Task, names: list[str], folder: Path) -> None:
+    assert isinstance(task.filler, Stack)
+    every = task.filler.members
+    for number, (name, member) in enumerate(every.items(), 1):
+        if name not in names:
+            continue
+        own = folder / name
+        assert isinstance(member, GapFiller)
+        own.mkdir(parents=True, exist_ok=True)
+        # a process of a run that was killed may still be at it
+        with alone(own):
+            log.info("member %d of %d: %s", number, len(every), name)
+            axes = member.window.tile(task.record.values.shape, task.record.circular)
+            data = task.data.retiled(axes, member.batch_size, member.trains_on_cores)
+            seconds = fit(replace(task, filler=member, data=data, learned=data), own).seconds
+            (own / SECONDS).write_text(f"{seconds:.1f}\n")
+            save_filler(member, own / MODEL)
+            for rest in (LAST, BEST):
+                (own / rest).unlink(missing_ok=True)
+
+
+def _refuse_ranks(options: TrainerOptions) -> None:
+    """Raise ConfigError where processes were started from outside: each would train all members."""
+    started = int(os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS") or 1)
+    if started > 1 or options.num_nodes > 1:
+        raise ConfigError(
+            f"trainer.devices={options.devices}, num_nodes={options.num_nodes}: members are trained in processes that "
+            "are started here: one node, and without srun or torchrun"
+        )
+
+
+def _fit_network(task: Task, folder: Path, common: dict[str, Any]) -> Fitted:
+    filler, options = task.filler, task.options
+    epochs = options.max_epochs or filler.passes
+    course = Course(folder)
+    last = ModelCheckpoint(folder, "last", enable_version_counter=False, save_on_train_epoch_end=True)
+    trainer = pl.Trainer(
+        **common,
+        max_epochs=epochs,
+        check_val_every_n_epoch=min(options.check_every, epochs),
+        gradient_clip_val=options.gradient_clip,
+        accumulate_grad_batches=options.accumulate,
+        callbacks=[course, last],
+        plugins=[WholeCheckpoints()],
+    )
+    resumed = folder / LAST if (folder / LAST).exists() else None
+    with interruptible():
+        trainer.fit(filler, task.learned, ckpt_path=resumed, weights_only=True)
+    # where processes are started from outside, each made a name of its own: it holds the time
+    folder = trainer.strategy.broadcast(folder)
+    filler.load_state_dict(torch.load(folder / BEST, map_location="cpu", weights_only=True))
+    filler.eval()
+    return Fitted(course.seconds, course.best)
