@@ -7,12 +7,13 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
+import xarray as xr
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from sgdsm.alone import alone
@@ -89,12 +90,19 @@ def _fit_members(task: Task, stack: Stack, folder: Path) -> float:
     if len(devices) > 1:
         _refuse_ranks(options)
         log.info("%d members in %d processes, one a device", len(left), len(devices))
-        tasks = [replace(task, options=replace(one, progress=False)) for one in devices]
+        # of the cube the arrays in memory are enough: an open file does not travel
+        light = replace(task, cube=xr.Dataset(), whole=xr.Dataset(), others=[])
+        tasks = [replace(light, options=replace(one, progress=False)) for one in devices]
         shares = [left[k :: len(devices)] for k in range(len(devices))]
         threads = max(1, torch.get_num_threads() // len(devices))
         try:
             with ProcessPoolExecutor(len(devices), get_context("spawn"), torch.set_num_threads, (threads,)) as pool:
-                list(pool.map(_fit_some, tasks, shares, [own] * len(devices)))
+                try:
+                    list(pool.map(_fit_some, tasks, shares, [own] * len(devices)))
+                except KeyboardInterrupt:
+                    for process in active_children():
+                        process.terminate()
+                    raise
         except BrokenProcessPool as error:
             raise SgdsmError(
                 "a process that trained members died: go on with the run, it knows those that are done"

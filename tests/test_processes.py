@@ -64,13 +64,15 @@ def test_two_train_as_one_that_takes_two_batches_a_step(folder):
 
 
 ENSEMBLE = [
-    "model=ensemble", "data.rows=10", "data.columns=14", "data.days=150", "uncertainty=none", "model.members=2",
+    "model=ensemble", "model.members=2", "uncertainty=none",
+    "data=netcdf", "data.path=world.h5", "data.target=sm", "data.dynamic=[precipitation]", "data.land=land",
     *(f"model.filler.{word}" for word in ("width=8", "blocks=1", "window_days=60", "window_cells=6", "passes=8")),
 ]  # fmt: skip
 
 
-def test_members_are_trained_side_by_side_as_one_after_another(tmp_path):
-    """Also where one of their processes is killed, and the run goes on."""
+def test_members_are_trained_side_by_side_as_one_after_another(world, tmp_path):
+    """Also where their processes are killed, and the run goes on; from HDF5, whose open files do not travel."""
+    world.to_netcdf(tmp_path / "world.h5")
     run(tmp_path, "train.py", *ENSEMBLE, "hydra.run.dir=in_turn")
     process = start(tmp_path, "train.py", *ENSEMBLE, TWO, "hydra.run.dir=at_once")
     members = tmp_path / "at_once" / "members"
@@ -94,7 +96,8 @@ def children_of(process: subprocess.Popen[str]) -> list[int]:
     return [int(k) for k in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
 
 
-def test_members_are_not_trained_by_processes_from_outside(run_command, monkeypatch):
+def test_members_are_not_trained_by_processes_from_outside(world, run_command, tmp_path, monkeypatch):
+    world.to_netcdf(tmp_path / "world.h5")
     monkeypatch.setenv("WORLD_SIZE", "2")
     code, _, err = run_command("train", *ENSEMBLE, TWO, *QUIET)
     assert code == 1
