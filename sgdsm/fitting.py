@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
-from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
-import xarray as xr
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from sgdsm.alone import alone
 from sgdsm.course import BEST, Course, WholeCheckpoints
-from sgdsm.cube import ConfigError, SgdsmError, log
+from sgdsm.cube import ConfigError, log
 from sgdsm.models.base import GapFiller, interruptible, quiet_lightning
 from sgdsm.models.checkpoint import load_filler, save_filler
 from sgdsm.models.stack import Stack
-from sgdsm.training import Task, TrainerOptions
+from sgdsm.side_by_side import side_by_side
+from sgdsm.training import Task, TrainerOptions, prepare
 
 LAST, SECONDS = "last.ckpt", "fit_seconds.txt"
 MEMBERS, MODEL = "members", "model.ckpt"
@@ -31,8 +29,8 @@ MEMBERS, MODEL = "members", "model.ckpt"
 class Fitted(NamedTuple):
     """What fitting took and reached.
 
-    seconds: of learning and choosing, those before an interruption included. validation_rmse: at the hidden values of
-    the validation split, in the target's units; what settings are tuned by.
+    seconds: of learning and choosing, those before an interruption included; of members the sum. validation_rmse: at
+    the hidden values of the validation split, in the target's units; what settings are tuned by.
     """
 
     seconds: float
@@ -84,34 +82,29 @@ def _fit_members(task: Task, stack: Stack, folder: Path) -> float:
     """
     if task.learned is not task.data:
         raise ConfigError(f"{type(stack).__name__} learns from a cube in memory: raise trainer.memory_gib")
-    options, own = task.options, folder / MEMBERS
+    if task.options.several:
+        _refuse_ranks(task.options)
+    own = folder / MEMBERS
     left = [name for name in stack.members if not (own / name / MODEL).is_file()]
-    devices = options.one_by_one()[: len(left)]
+    devices = task.options.one_by_one()[: max(1, len(left))]
     if len(devices) > 1:
-        _refuse_ranks(options)
         log.info("%d members in %d processes, one a device", len(left), len(devices))
-        # of the cube the arrays in memory are enough: an open file does not travel
-        light = replace(task, cube=xr.Dataset(), whole=xr.Dataset(), others=[])
-        tasks = [replace(light, options=replace(one, progress=False)) for one in devices]
-        shares = [left[k :: len(devices)] for k in range(len(devices))]
-        threads = max(1, torch.get_num_threads() // len(devices))
-        try:
-            with ProcessPoolExecutor(len(devices), get_context("spawn"), torch.set_num_threads, (threads,)) as pool:
-                try:
-                    list(pool.map(_fit_some, tasks, shares, [own] * len(devices)))
-                except KeyboardInterrupt:
-                    for process in active_children():
-                        process.terminate()
-                    raise
-        except BrokenProcessPool as error:
-            raise SgdsmError(
-                "a process that trained members died: go on with the run, it knows those that are done"
-            ) from error
+        quiet = [replace(one, progress=False) for one in devices]
+        side_by_side(_fit_share, [(task.config, one, left[k :: len(quiet)], own) for k, one in enumerate(quiet)])
     else:
-        _fit_some(task, left, own)
+        _fit_some(replace(task, options=devices[0]), left, own)
     for name, member in stack.members.items():
         member.load_state_dict(load_filler(own / name / MODEL).state_dict())
     return sum(float((own / name / SECONDS).read_text()) for name in stack.members)
+
+
+def _fit_share(config: dict[str, Any], options: TrainerOptions, names: list[str], folder: Path) -> None:
+    """In a process of its own: it reads the data again, for open files do not travel."""
+    level = log.level
+    log.setLevel(logging.WARNING)  # notes on the data are on the screen already
+    task = prepare(config)
+    log.setLevel(level)
+    _fit_some(replace(task, options=options), names, folder)
 
 
 def _fit_some(task: Task, names: list[str], folder: Path) -> None:
@@ -123,7 +116,6 @@ def _fit_some(task: Task, names: list[str], folder: Path) -> None:
         own = folder / name
         assert isinstance(member, GapFiller)
         own.mkdir(parents=True, exist_ok=True)
-        # a process of a run that was killed may still be at it
         with alone(own):
             log.info("member %d of %d: %s", number, len(every), name)
             axes = member.window.tile(task.record.values.shape, task.record.circular)
@@ -141,7 +133,7 @@ def _refuse_ranks(options: TrainerOptions) -> None:
     if started > 1 or options.num_nodes > 1:
         raise ConfigError(
             f"trainer.devices={options.devices}, num_nodes={options.num_nodes}: members are trained in processes that "
-            "are started here: one node, and without srun or torchrun"
+            "are started here: on one node, without torchrun, and in SLURM in a job of one task (--ntasks=1)"
         )
 
 

@@ -105,7 +105,7 @@ class Task(Part):
     """What a run learns from, and the filler made for its variables.
 
     Itself the part that is held, in memory, to choose, to calibrate and to be scored: the whole cube, or one part of a
-    large one. others: more such parts. whole: the cube. learned: what training goes through.
+    large one. others: more such parts. whole: the cube. learned: what training goes through. config: of all this.
     """
 
     filler: GapFiller
@@ -113,6 +113,7 @@ class Task(Part):
     whole: xr.Dataset
     others: list[Part]
     learned: GapData | PartedData
+    config: dict[str, Any]
 
     @property
     def parts(self) -> list[Part]:
@@ -223,7 +224,7 @@ def prepare(config: dict[str, Any]) -> Task:
     parts = [Part(*part, ready(part)) for part in held]
     first, *others = parts
     learned = PartedData([part.data for part in parts], boxes, read, config["seed"]) if boxes else first.data
-    return Task(first.cube, first.record, first.split, first.data, filler, options, cube, others, learned)
+    return Task(first.cube, first.record, first.split, first.data, filler, options, cube, others, learned, config)
 
 
 def _inputs(cube: xr.Dataset, held: Sequence[Dealt], whole: bool) -> Inputs:

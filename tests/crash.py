@@ -1,6 +1,7 @@
 """A writer broken off at each of its steps in the file system, and begun again: run by tests/test_inference.py.
 
-A program of its own, for an audit hook cannot be taken off.
+A program of its own, for an audit hook cannot be taken off. It sees what Python opens, makes and renames; not what HDF5
+does, nor the steps of a folder's removal.
 """
 
 import shutil

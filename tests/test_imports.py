@@ -13,7 +13,7 @@ ORDER = [
     {"hdf5", "errors"},
     {"stores", "axes"},
     {"cube"},
-    {"box", "alone", "values", "cluster"},
+    {"box", "alone", "values", "cluster", "side_by_side"},
     {"windows", "statistics", "correlation"},
     {"build"},
     {"sources"},

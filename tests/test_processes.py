@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -71,37 +72,45 @@ ENSEMBLE = [
 
 
 def test_members_are_trained_side_by_side_as_one_after_another(world, tmp_path):
-    """Also where their processes are killed, and the run goes on; from HDF5, whose open files do not travel."""
+    """Also where one of their processes is killed, and the run goes on."""
     world.to_netcdf(tmp_path / "world.h5")
     run(tmp_path, "train.py", *ENSEMBLE, "hydra.run.dir=in_turn")
     process = start(tmp_path, "train.py", *ENSEMBLE, TWO, "hydra.run.dir=at_once")
     members = tmp_path / "at_once" / "members"
     end = time.monotonic() + 120
-    while not (members / "seed_0" / "training.csv").exists() and time.monotonic() < end:
+    while not list(members.glob("*/training.csv")) and time.monotonic() < end:
         time.sleep(0.01)
-    for child in children_of(process):
-        if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
-            os.kill(child, signal.SIGKILL)
+    victim = next(k for k in children_of(process) if b"spawn_main" in Path(f"/proc/{k}/cmdline").read_bytes())
+    os.kill(victim, signal.SIGKILL)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 1
-    assert "error: a process that trained members died" in err.splitlines()[-1]
+    assert "error: a process died" in err.splitlines()[-1]
+    assert "note: member 1 of 2: seed_0" in err
     run(tmp_path, "train.py", "run=at_once")
     one, two = (torch.load(tmp_path / name / "model.ckpt", weights_only=True) for name in ("in_turn", "at_once"))
     torch.testing.assert_close(one["state"], two["state"], rtol=0, atol=0)
     left = sorted(path.name for path in members.rglob("*") if path.is_file())
     assert left == 2 * ["fit_seconds.txt"] + 2 * ["model.ckpt"] + 2 * ["training.csv"]
+    # the last that is left is trained alone, not by all devices
+    shutil.rmtree(members / "seed_1")
+    for name in ("model.ckpt", "metrics.json"):
+        (tmp_path / "at_once" / name).unlink()
+    run(tmp_path, "train.py", "run=at_once")
+    again = torch.load(tmp_path / "at_once" / "model.ckpt", weights_only=True)
+    torch.testing.assert_close(one["state"], again["state"], rtol=0, atol=0)
 
 
 def children_of(process: subprocess.Popen[str]) -> list[int]:
     return [int(k) for k in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
 
 
-def test_members_are_not_trained_by_processes_from_outside(world, run_command, tmp_path, monkeypatch):
+@pytest.mark.parametrize("words", [[TWO], ["trainer.num_nodes=2"]])
+def test_members_are_not_trained_by_processes_from_outside(world, run_command, tmp_path, monkeypatch, words):
     world.to_netcdf(tmp_path / "world.h5")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    code, _, err = run_command("train", *ENSEMBLE, TWO, *QUIET)
+    code, _, err = run_command("train", *ENSEMBLE, *words, *QUIET)
     assert code == 1
-    assert "without srun or torchrun" in err.splitlines()[-1]
+    assert "on one node, without torchrun" in err.splitlines()[-1]
 
 
 def test_two_fill_one_store_as_one_does(folder):

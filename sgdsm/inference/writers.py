@@ -211,8 +211,8 @@ class ZarrOutput:
                     group = _open_group(self.store)
                     self.complete = self.DONE not in group
                     return set(range(count)) if self.complete else set(np.flatnonzero(group[self.DONE][:]).tolist())
-                # where it was interrupted before all arrays were there, it is made anew
-                if found.get(self.BEGUN) != digest:
+                # at a URL, interrupted before all arrays were there: it is made anew
+                if not is_remote(self.path) or found.get(self.BEGUN) != digest:
                     raise ConfigError(
                         f"{self.path} exists and is of another run or of other data: remove it, "
                         "or choose another output"

@@ -1,0 +1,66 @@
+"""Calls in processes of their own."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import active_children, get_context, parent_process
+from threading import Thread
+
+import torch
+
+from sgdsm.cube import SgdsmError, log
+
+GRACE_SECONDS = 5
+
+
+def side_by_side(function: Callable[..., None], calls: Sequence[tuple[object, ...]]) -> None:
+    """Make each call in a process of its own; they share torch's threads, and their notes go where ours go.
+
+    With the first that fails, or Ctrl-C, all end; with this process too. function: of a module; it and the arguments
+    travel by pickle.
+
+    Raises what a call raises; SgdsmError where a process dies.
+    """
+    threads = max(1, torch.get_num_threads() // len(calls))
+    formatter = log.handlers[0].formatter if log.handlers else None
+    with ProcessPoolExecutor(len(calls), get_context("spawn"), _begin, (threads, log.level, formatter)) as pool:
+        try:
+            for done in as_completed([pool.submit(function, *call) for call in calls]):
+                done.result()
+        except BaseException as error:
+            _end_children()
+            if isinstance(error, BrokenProcessPool):
+                told = "a process died (killed, or out of memory): `train.py run=...` goes on with what is done"
+                raise SgdsmError(told) from error
+            raise
+
+
+def _begin(threads: int, level: int, formatter: logging.Formatter | None) -> None:
+    torch.set_num_threads(threads)
+    if formatter is not None:
+        handler = logging.StreamHandler()
+        handler.setFormatter(formatter)
+        log.handlers = [handler]
+        log.propagate = False
+    log.setLevel(level)
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A process whose parent was killed would train to its end, and then wait for ever."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _end_children() -> None:
+    for process in active_children():
+        process.terminate()  # so that it tidies up
+    for process in active_children():
+        process.join(GRACE_SECONDS)
+        process.kill()
