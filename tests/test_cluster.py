@@ -173,7 +173,7 @@ def test_a_scheduler_that_goes_ends_in_one_line():
     setting = {"scheduler-address": made.scheduler_address, "distributed.comm.timeouts.connect": "1s"}
     gone = pytest.raises(SgdsmError, match="the dask scheduler is gone, naps are left: the same words go on")
     with dask.config.set(setting), gone, cluster("cluster=true") as client:
-        for _ in results(client, time.sleep, [0, 30], "naps"):
+        for _ in results(client, time.sleep, [0, 8], "naps"):
             made.close()
 
 
