@@ -81,7 +81,8 @@ def test_predict_a_part_and_again(run_command, tmp_path):
         assert part.sizes == {"time": 20, "lat": 6, "lon": 7}
     code, out, err = run_command("predict", *words)
     assert code == 0, err
-    code, out, err = run_command("predict", *[w.replace("05-20", "05-21") for w in words])
+    longer = [w.replace("2015-05-20", "2015-05-21") for w in words]
+    code, out, err = run_command("predict", *longer)
     assert code == 1
     assert "part.zarr exists and is of another run" in err
     code, out, err = run_command("predict", f"run={run}", "time=2015-08-20:", "output=end.nc", QUIET)
