@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.plugins import TorchCheckpointIO
 
 from sgdsm.cube import log
+from sgdsm.models.checkpoint import save_whole
 
 BEST = "best.pt"
 
@@ -48,7 +48,7 @@ class Course(pl.Callback):
             self._validated = {}
             return
         if score is not None and score < self.best:
-            _save_whole(pl_module.state_dict(), self.folder / BEST)
+            save_whole(pl_module.state_dict(), self.folder / BEST)
         self.rows.append(row)
         self._validated = {}
         self.seconds = time.perf_counter() - self._begin
@@ -76,10 +76,4 @@ class WholeCheckpoints(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        _save_whole(checkpoint, Path(path))
-
-
-def _save_whole(content: dict[str, Any], path: Path) -> None:
-    partial = Path(f"{path}.partial")
-    torch.save(content, partial)
-    partial.replace(path)
+        save_whole(checkpoint, Path(path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from pickle import UnpicklingError  # what torch raises for a file that would run code
+from typing import Any
 
 import torch
 
@@ -23,6 +24,11 @@ def save_filler(filler: GapFiller, path: str | Path) -> None:
         "inputs": filler.inputs.to_dict(),
         "state": filler.state_dict(),
     }
+    save_whole(content, Path(path))
+
+
+def save_whole(content: dict[str, Any], path: Path) -> None:
+    """Write what `torch.load` reads, whole or not at all."""
     partial = Path(f"{path}.partial")
     torch.save(content, partial)
     partial.replace(path)
