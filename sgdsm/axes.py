@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
 import xarray as xr
 
-from sgdsm.errors import CubeError
+from sgdsm.errors import ConfigError, CubeError
 
 log = logging.getLogger("sgdsm")
 
 SPACE_DIMS = (("lat", "lon"), ("y", "x"))
+AXES = ("time", "lat", "lon", "y", "x")
 SYNONYMS = {
     "latitude": "lat",
     "longitude": "lon",
@@ -20,39 +21,85 @@ SYNONYMS = {
     "nav_lon": "lon",
     "valid_time": "time",
     "date": "time",
+    "t": "time",
     "projection_y_coordinate": "y",
     "projection_x_coordinate": "x",
+    "j": "y",
+    "i": "x",
 }
+CF_AXES = {"latitude": "lat", "longitude": "lon", "T": "time", "Y": "y", "X": "x"}  # names of cf_xarray, and ours
+GREGORIAN = ("standard", "gregorian", "proleptic_gregorian")
 DAY = np.timedelta64(1, "D")
 
 
-def with_standard_axes(dataset: xr.Dataset, target: str, missing_days: str | None) -> xr.Dataset:
+def with_standard_axes(
+    dataset: xr.Dataset, target: str, missing_days: str | None, moving: Iterable[str] = ()
+) -> xr.Dataset:
     """Dims (time, lat, lon) or (time, y, x) of whole days that rise in equal steps, north to south, west to east.
 
-    missing_days: 'insert' adds the days that are missing; else they are an error. What is changed is told.
+    missing_days: 'insert' adds the days that are missing; else they are an error. moving: the variables that change in
+    time, which have a single map where the time is no dimension. What is changed is told.
 
     Raises CubeError for axes that cannot be mended so.
     """
-    return _north_up(_mend_time(_in_metres(_rename_dims(dataset, target)), missing_days))
+    named = _rename_dims(dataset, target, [target, *moving])
+    return _north_up(_mend_time(_in_metres(named), missing_days))
 
 
-def _rename_dims(dataset: xr.Dataset, target: str) -> xr.Dataset:
-    renames: dict[Hashable, str] = {}
-    for dim in dataset[target].dims:
-        standard = str(dataset[dim].attrs.get("standard_name", "")) if dim in dataset.coords else ""
-        name = SYNONYMS.get(
-            str(dim).lower(), SYNONYMS.get(standard, standard if standard == "time" else str(dim).lower())
-        )
-        if name != dim:
-            renames[dim] = name
+def axis_names(dataset: xr.Dataset, dims: Iterable[Hashable]) -> dict[Hashable, str]:
+    """Which of our axes (time, lat, lon, y, x) dimensions are, as their names or their coordinates' attributes tell.
+
+    A dimension that cannot be told is left out.
+    """
+    found = {dim: name for dim in dims if (name := _by_name(dim)) in ("time", "lat", "lon")}
+    for dim in dims:
+        if dim not in found and (name := _by_attributes(dataset, dim) or _by_name(dim)):
+            found[dim] = name
+    return found
+
+
+def _by_name(dim: Hashable) -> str | None:
+    name = str(dim).lower()
+    return SYNONYMS.get(name, name if name in AXES else None)
+
+
+def _by_attributes(dataset: xr.Dataset, dim: Hashable) -> str | None:
+    if dim not in dataset.coords or not dataset[dim].attrs:
+        return None
+    try:
+        from cf_xarray.criteria import coordinate_criteria
+    except ImportError as error:
+        raise ConfigError(
+            f"dimension '{dim}' is not called time, lat, lon, y or x; telling it by its attributes needs more: "
+            "pip install cf-xarray"
+        ) from error
+    attributes = {key: str(value).strip() for key, value in dataset[dim].attrs.items()}
+    for axis, name in CF_AXES.items():
+        for key, known in coordinate_criteria[axis].items():
+            if attributes.get(key, "") in known and attributes.get(key):
+                return name
+    return None
+
+
+def _rename_dims(dataset: xr.Dataset, target: str, moving: Sequence[str]) -> xr.Dataset:
+    dims = dataset[target].dims
+    renames = {dim: name for dim, name in axis_names(dataset, dims).items() if dim != name}
+    # an axis may have a coordinate of the same name beside it: the reference time of a forecast, a second latitude
+    beside = [name for name in renames.values() if name in dataset.variables and name not in dims]
+    if beside:
+        log.info("left out, beside the dimension of that meaning: %s", ", ".join(beside))
+    dataset = dataset.drop_vars(beside)
     if renames:
         log.info("dims renamed: %s", ", ".join(f"{old} to {new}" for old, new in renames.items()))
-    dataset = dataset.rename(renames)
-    dims = set(dataset[target].dims)
-    space = next((s for s in SPACE_DIMS if set(s) <= dims), None)
-    if space is None or dims != {"time", *space}:
+    dataset = _without_single(dataset.rename(renames), moving)
+    left = set(dataset[target].dims)
+    space = next((s for s in SPACE_DIMS if set(s) <= left), None)
+    if space is None or left != {"time", *space}:
         found = tuple(dataset[target].dims)
-        raise CubeError(f"target '{target}' has dims {found}, expected time and lat, lon (or time and y, x)")
+        raise CubeError(
+            f"target '{target}' has dims {found}, expected time and lat, lon (or time and y, x), told by these names, "
+            "or by the attributes units, standard_name or axis of their coordinates"
+        )
     for dim in ("time", *space):
         if dim not in dataset.coords:
             raise CubeError(f"dimension '{dim}' of '{target}' has no coordinate values")
@@ -62,6 +109,20 @@ def _rename_dims(dataset: xr.Dataset, target: str) -> xr.Dataset:
     return dataset
 
 
+def _without_single(dataset: xr.Dataset, moving: Sequence[str]) -> xr.Dataset:
+    """Without dimensions of length 1 that are no axis of a map (band, depth, number); a single map gets its time."""
+    single = [d for d, n in dataset.sizes.items() if n == 1 and d not in AXES]
+    if single:
+        log.info("left out dimensions of length 1: %s", ", ".join(map(str, single)))
+    dataset = dataset.squeeze(single, drop=True)
+    time = next((n for n in ("valid_time", "time") if n in dataset.coords and dataset[n].ndim == 0), None)
+    if "time" in dataset.dims or time is None:
+        return dataset
+    at = dataset[time].expand_dims("time").variable
+    maps = {name: dataset[name].expand_dims("time").variable for name in moving}
+    return dataset.drop_vars("time", errors="ignore").assign(maps).assign_coords(time=at)
+
+
 def _in_metres(cube: xr.Dataset) -> xr.Dataset:
     for dim in ("y", "x"):
         if dim in cube.dims and cube[dim].attrs.get("units") in ("km", "kilometer", "kilometre"):
@@ -69,21 +130,41 @@ def _in_metres(cube: xr.Dataset) -> xr.Dataset:
     return cube
 
 
-def _mend_time(cube: xr.Dataset, missing_days: str | None) -> xr.Dataset:
-    time = cube["time"]
+def dates_of(time: xr.DataArray) -> np.ndarray:
+    """The dates of a time axis, datetime64; dates of cftime too, where their calendar is the Gregorian one.
+
+    Raises CubeError for another calendar, and for what is no date.
+    """
     if time.dtype == object and time.size:
-        calendar = getattr(time.values[0], "calendar", "unknown")
-        raise CubeError(
-            f"time has the calendar '{calendar}', expected a standard (Gregorian) one: "
-            "convert it with xarray's Dataset.convert_calendar('standard')"
-        )
+        calendar = getattr(time.values.flat[0], "calendar", None)
+        if calendar in GREGORIAN:
+            return np.array([date.isoformat() for date in time.values.flat], "datetime64[us]").reshape(time.shape)
+        if calendar is not None:
+            raise CubeError(
+                f"time has the calendar '{calendar}', expected a standard (Gregorian) one: "
+                "convert it with xarray's Dataset.convert_calendar('standard')"
+            )
     if time.dtype.kind != "M":
         raise CubeError(f"time holds {time.dtype} values, expected dates (CF 'days since ...')")
-    days = time.values.astype("datetime64[D]").astype("datetime64[ns]")
+    return time.values
+
+
+def whole_days(times: np.ndarray) -> np.ndarray:
+    """The days (datetime64[ns]) of times, which are rounded to the second first: files keep rounding errors, and
+    23:59:59.9999 is the midnight after it."""
+    seconds = (np.asarray(times).astype("datetime64[ms]") + 500).astype("datetime64[s]")
+    return seconds.astype("datetime64[D]").astype("datetime64[ns]")
+
+
+def _mend_time(cube: xr.Dataset, missing_days: str | None) -> xr.Dataset:
+    time = cube["time"]
+    values = dates_of(time)
+    days = whole_days(values)
     if np.isnat(days).any():
         raise CubeError("time has missing values")
-    if (days != time.values).any():
-        log.info("the time of day was dropped: %s became %s", str(time.values[0])[:16], str(days[0])[:10])
+    dropped = np.flatnonzero(abs(days - values) > np.timedelta64(1, "s"))
+    if dropped.size:
+        log.info("the time of day was dropped: %s became %s", str(values[dropped[0]])[:16], str(days[dropped[0]])[:10])
     cube = cube.assign_coords(time=("time", days, time.attrs))
     values = cube["time"].values
     if (np.diff(values) < np.timedelta64(0)).any():

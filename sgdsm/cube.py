@@ -18,19 +18,20 @@ import numpy as np
 import xarray as xr
 
 from sgdsm.axes import DAY, SPACE_DIMS, with_standard_axes
+from sgdsm.decoding import only_valid, within
 from sgdsm.errors import ConfigError as ConfigError
 from sgdsm.errors import CubeError as CubeError
 from sgdsm.errors import SgdsmError as SgdsmError
 from sgdsm.stores import is_remote
 from sgdsm.stores import open_dataset as open_dataset
+from sgdsm.units import PER_DAY, per_day, same_units
 
 log = logging.getLogger("sgdsm")
 
 ROLES = ("target", "uncertainty", "dynamic", "static", "flag", "land")
 NO_UNCERTAINTY = "none"  # said of the name of one
-# units of precipitation, and the factor that makes it mm a day
-PER_DAY = {"mm h-1": 24.0, "mm/h": 24.0, "mm hr-1": 24.0, "kg m-2 s-1": 86400.0, "mm s-1": 86400.0, "m s-1": 86.4e6}
-PER_DAY |= {"mm d-1": 1.0, "mm day-1": 1.0, "mm/day": 1.0, "mm": 1.0, "kg m-2": 1.0, "m": 1000.0}
+UNITS = ("units", "units_missing")  # attributes; the second marks units that a file does not give
+SAMPLED = 2**20  # values that are looked at where all would be too many
 
 
 def open_cube(
@@ -46,19 +47,41 @@ def open_cube(
     repeat_cycle_days: int | None = None,
     uncertainty: str | None = None,
     if_absent: str | None = None,
+    valid_range: Sequence[float] | None = None,
+    group: str | None = None,
+    zero_is_value: bool = False,
 ) -> xr.Dataset:
     """A cube from a file of the user's own; the other arguments are those of `as_cube`.
 
-    if_absent: what to say where there is no such file.
+    A name of a variable may be a path in the file, like `Geophysical_Data/sm_surface`. if_absent: what to say where
+    there is no such file. group, zero_is_value: see `sgdsm.stores.open_dataset`.
     """
     if if_absent and not is_remote(path) and not Path(path).exists():
         raise CubeError(f"{path}: no such file: {if_absent}")
-    dataset = open_dataset(path)
-    roles = (target, dynamic, static, flag, land, precipitation)
+    names = [target, *dynamic, *static, *flag, *(n for n in (land, precipitation, uncertainty) if n)]
+    dataset = open_dataset(path, "/" if group is None and any("/" in n for n in names) else group, zero_is_value)
+    inside = {n: inside_of(dataset, n) for n in names}
+
+    def here(given: Sequence[str]) -> list[str]:
+        return [inside[name] for name in given]
+
+    def one(name: str | None) -> str | None:
+        return None if name is None else inside[name]
+
     try:
-        return as_cube(dataset, *roles, missing_days, circular_longitude, repeat_cycle_days, uncertainty)
+        return as_cube(
+            dataset, inside[target], here(dynamic), here(static), here(flag), one(land), one(precipitation),
+            missing_days, circular_longitude, repeat_cycle_days, one(uncertainty), valid_range,
+        )  # fmt: skip
     except CubeError as error:
         raise CubeError(f"{path}: {error}") from error
+
+
+def inside_of(dataset: xr.Dataset, name: str) -> str:
+    """What the variable with a path in a file of groups is called in the Dataset; other names as they are."""
+    path = name.strip("/")
+    found = (str(n) for n, v in dataset.variables.items() if v.encoding.get("inside") == path and "/" in path)
+    return name if name in dataset.variables else next(found, name)
 
 
 def as_cube(
@@ -73,6 +96,7 @@ def as_cube(
     circular_longitude: bool | None = None,
     repeat_cycle_days: int | None = None,
     uncertainty: str | None = None,
+    valid_range: Sequence[float] | None = None,
 ) -> xr.Dataset:
     """Make a cube of any Dataset by naming its variables.
 
@@ -87,6 +111,8 @@ def as_cube(
     uncertainty: of the target's values, one standard deviation in their units; by default the variable that CF's
         attributes say is their standard error, or `<target>_uncertainty`; 'none' takes none. It weighs the values in
         training.
+    valid_range: smallest and largest value of the target, in its units; what lies outside are gaps. By default what its
+        attributes say (`valid_min`, `valid_max`, `valid_range`), as for every other variable.
 
     Raises CubeError naming the variable, what was found and what was expected.
     """
@@ -101,12 +127,18 @@ def as_cube(
         named.append(uncertainty)
     mapping = dataset[target].attrs.get("grid_mapping")
     dataset = dataset.set_coords([mapping]) if mapping in dataset.data_vars else dataset
-    cube = with_standard_axes(dataset[named].copy(), target, missing_days)
+    moving = [*dynamic, *flag, *([uncertainty] if uncertainty else [])]
+    cube = with_standard_axes(_valid(dataset[named].copy(), target, valid_range), target, missing_days, moving)
+    if valid_range is not None:
+        _tell_outside(dataset[target], valid_range)
     unitless = [n for n in (target, *dynamic, *static) if "units" not in cube[n].attrs]
+    for name in unitless:
+        cube[name].attrs["units_missing"] = 1
     if unitless:
         log.info("without units, taken as '1': %s", ", ".join(unitless))
     if uncertainty is not None:
-        cube[uncertainty].attrs.setdefault("units", cube[target].attrs.get("units", "1"))
+        # without units of its own it has those of the target
+        cube[uncertainty].attrs = {k: v for k, v in cube[target].attrs.items() if k in UNITS} | cube[uncertainty].attrs
     given = {} if uncertainty is None else {uncertainty: "uncertainty"}
     roles = {target: "target", **given, **dict.fromkeys(dynamic, "dynamic"), **dict.fromkeys(static, "static")}
     for name, role in {**roles, **dict.fromkeys(flag, "flag")}.items():
@@ -125,7 +157,7 @@ def as_cube(
     rain = precipitation or next((n for n in dynamic if _is_precipitation(cube[n])), None)
     if rain is not None:
         units = cube[rain].attrs.setdefault("units", "1")
-        if units not in PER_DAY:
+        if per_day(units) is None:
             raise CubeError(
                 f"precipitation '{rain}' is in '{units}': give it the attribute units, one of {', '.join(PER_DAY)}"
             )
@@ -181,13 +213,52 @@ def check_cube(cube: xr.Dataset) -> None:
         raise CubeError(f"coordinate '{space[1]}' must rise strictly from west to east")
 
 
+def _valid(dataset: xr.Dataset, target: str, valid_range: Sequence[float] | None) -> xr.Dataset:
+    """With NaN outside the valid ranges of the variables; valid_range: of the target, in place of its own."""
+    if valid_range is not None:
+        low, high = valid_range if len(valid_range) == 2 else (1.0, 0.0)
+        if not low < high:
+            raise CubeError(f"valid_range={list(valid_range)}: expected [smallest, largest]")
+        dataset[target] = within(dataset[target], (float(low), float(high)))
+    for name in dataset.data_vars:
+        variable = dataset[name]
+        found = variable if name == target and valid_range is not None else only_valid(variable)
+        if found is not variable:
+            _tell_valid(variable, found)
+            dataset[name] = found
+    return dataset
+
+
+def _tell_valid(before: xr.DataArray, after: xr.DataArray) -> None:
+    """Log which part of a sample of a variable lies outside its valid range."""
+    days = next(time_chunks(before, SAMPLED)) if before.ndim else slice(None)
+    known = np.isfinite(before[days].values)
+    outside = int((known & ~np.isfinite(after[days].values)).sum())
+    if outside:
+        low, high = after.attrs["valid_range"]
+        log.info(
+            "'%s': values outside %g to %g, its valid range by the file, are missing (%.1f %% of the first %d values)",
+            before.name, low, high, 100 * outside / known.sum(), known.sum(),
+        )  # fmt: skip
+
+
+def _tell_outside(target: xr.DataArray, valid_range: Sequence[float]) -> None:
+    outside = total = 0
+    for days in time_chunks(target):
+        values = target[days].values
+        known = np.isfinite(values)
+        total += int(known.sum())
+        outside += int((known & ~((values >= valid_range[0]) & (values <= valid_range[1]))).sum())
+    log.info("'%s': %d of %d values lie outside valid_range=%s: gaps", target.name, outside, total, list(valid_range))
+
+
 def _check_uncertainty(cube: xr.Dataset, target: xr.DataArray) -> None:
     names = by_role(cube, "uncertainty")
     if len(names) > 1:
         raise CubeError(f"expected at most one variable with the attribute role='uncertainty', found {names}")
     for name in names:
         units, expected = (variable.attrs.get("units", "1") for variable in (cube[name], target))
-        if units != expected:
+        if not same_units(units, expected):
             raise CubeError(f"uncertainty '{name}' is in '{units}', expected '{expected}', as '{target.name}' is")
 
 
@@ -287,7 +358,7 @@ def _find_uncertainty(dataset: xr.Dataset, target: str, named: Sequence[str]) ->
         if (
             found.dtype.kind in "fiu"
             and set(found.dims) == set(dataset[target].dims)
-            and found.attrs.get("units", units) == units
+            and same_units(found.attrs.get("units", units), units)
         ):
             log.info("uncertainty of '%s': '%s'", target, name)
             return name

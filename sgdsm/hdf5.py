@@ -37,8 +37,11 @@ INTERNAL = {
 }
 
 
-def open_hdf5(path: str | Path) -> xr.Dataset:
-    """A lazy, CF-decoded Dataset of all numeric arrays in an HDF5 file, those in groups included.
+def open_hdf5(path: str | Path, group: str | None = None) -> xr.Dataset:
+    """A lazy Dataset, not yet decoded (`sgdsm.decoding.decode`), of all numeric arrays in an HDF5 file, those in groups
+    included; each has its whole path in the file in `encoding['inside']`.
+
+    group: take the arrays below it alone, and the coordinates of their dimensions wherever they are.
 
     Dimensions come from the dimension scales (as in netCDF-4) or, without them, from DIMENSION_LABELS, or from the
     lengths of the coordinates called time, lat / y, lon / x. An array whose dimensions cannot be told is left out, and
@@ -48,10 +51,17 @@ def open_hdf5(path: str | Path) -> xr.Dataset:
     """
     file = h5py.File(path, "r")
     arrays: dict[str, h5py.Dataset] = {}
+    inside = f"{group.strip('/')}/" if group is not None and group.strip("/") else None
+    if inside is not None and not isinstance(file.get(inside), h5py.Group):
+        groups: list[str] = []
+        file.visititems(lambda name, node: groups.append(name) if isinstance(node, h5py.Group) else None)
+        raise OSError(f"no group '{group}'; there are {', '.join(groups[:20]) or 'none'}")
 
     def collect(name: str, node: Any) -> None:
         short = name.rsplit("/", 1)[-1]
         if isinstance(node, h5py.Dataset) and node.dtype.kind in "fiub":
+            if inside is not None and not name.startswith(inside) and not _is_axis(node, short):
+                return
             if short in arrays:
                 log.info("two arrays are called '%s': %s goes by its whole path", short, name)
                 short = name
@@ -69,9 +79,10 @@ def open_hdf5(path: str | Path) -> xr.Dataset:
             log.info("left out: %s", error)
             continue
         data = indexing.LazilyIndexedArray(_LazyArray(node))
-        variables[name] = xr.Variable(dims, data, {k: _plain(v) for k, v in node.attrs.items() if k not in INTERNAL})
+        attrs = {k: _plain(v) for k, v in node.attrs.items() if k not in INTERNAL}
+        variables[name] = xr.Variable(dims, data, attrs, {"inside": node.name.strip("/")})
     attrs = {k: _plain(v) for k, v in file.attrs.items() if k not in INTERNAL}
-    dataset = xr.decode_cf(xr.Dataset(variables, attrs=attrs))
+    dataset = xr.Dataset(variables, attrs=attrs)
     dataset.set_close(file.close)
     return dataset
 
@@ -200,6 +211,10 @@ class _LazyArray(BackendArray):
         with self.lock:
             values = self.node[tuple(forward)]
         return values[tuple(turn)]
+
+
+def _is_axis(node: h5py.Dataset, name: str) -> bool:
+    return node.ndim == 1 and (bool(node.is_scale) or name in COORDINATES)
 
 
 def _is_bare_dimension(node: h5py.Dataset) -> bool:

@@ -47,7 +47,7 @@ def prepare(config: dict[str, Any]) -> None:
 
 def describe(config: dict[str, Any]) -> None:
     """Print what is in a cube, and draw it."""
-    from sgdsm.prepare.describe import coverage, figure
+    from sgdsm.prepare.describe import coverage, figure, ranges
     from sgdsm.prepare.describe import describe as lines
 
     path = str(config["cube"])
@@ -62,6 +62,10 @@ def describe(config: dict[str, Any]) -> None:
             )
     if own and not cube["land"].values.any():
         raise CubeError(f"{path}: '{config['target']}' has no value anywhere")
+    told, problem = ranges(cube)
+    print(told)
+    if problem is not None:
+        raise CubeError(f"{path}: {problem}") from problem
     found = coverage(cube)
     print(lines(cube, found))
     # of a cube elsewhere, the figure lies here

@@ -95,9 +95,12 @@ def refit(
     from sgdsm.data.record import read_record
     from sgdsm.data.scaling import CellStatistics
     from sgdsm.inference.stream import match
+    from sgdsm.matching import tell_ranges
     from sgdsm.sources.orbit import Orbit
 
-    record = read_record(cube, match(cube, filler.inputs))
+    cube, names = match(cube, filler.inputs)
+    tell_ranges(cube, filler.inputs.ranges)
+    record = read_record(cube, names)
     observed = record.observed & record.land
     last = int(record.days[-1])
     first = max(last - days, int(np.datetime64(learned, "D").astype(int))) + 1

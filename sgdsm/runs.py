@@ -20,9 +20,11 @@ import yaml
 from sgdsm.build import TARGET
 from sgdsm.config import load_config
 from sgdsm.cube import ConfigError, by_role, open_dataset, target_of
+from sgdsm.data.record import Names
 from sgdsm.data.splits import Split
 from sgdsm.evaluation.protocol import protocol_record, scored_split
 from sgdsm.inference.writers import PLAN
+from sgdsm.matching import units_of
 from sgdsm.stores import is_remote, stamp
 
 SCORED = ("target", "land")  # the roles that a score depends on
@@ -91,8 +93,16 @@ class Run:
     def check_data(self, cube: xr.Dataset) -> None:
         """Raise ConfigError where the run was begun on other data."""
         path = self.folder / PROVENANCE
-        if path.is_file() and json.loads(path.read_text())["data"]["fingerprint"] != fingerprint(cube):
+        if not path.is_file():
+            return
+        begun = json.loads(path.read_text())["data"]
+        if begun["fingerprint"] != fingerprint(cube):
             raise ConfigError(f"{path}: the run was begun on other data than are there now: train a new one")
+        for name, units in begun.get("units", {}).items():
+            if units != (now := units_of(cube[name])):
+                raise ConfigError(
+                    f"{path}: '{name}' was in '{units}' when the run was begun, now it is in '{now}': train a new one"
+                )
 
     def finished(self) -> bool:
         """Whether the run was trained and scored to its end."""
@@ -108,6 +118,7 @@ def provenance(config: dict[str, Any], cube: xr.Dataset) -> dict[str, Any]:
         "data": {
             "fingerprint": fingerprint(cube),
             "last_day": str(cube["time"].values[-1])[:10],
+            "units": Names.of(cube).units,
             **{k: v for k, v in config["data"].items() if k == "path"},
         },
         "correction": {k: str(v) for k, v in cube.attrs.items() if k.startswith("correction_")},

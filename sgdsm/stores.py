@@ -7,6 +7,7 @@ configuration, which may be a stranger's.
 from __future__ import annotations
 
 import hashlib
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,10 +15,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import h5py
 import xarray as xr
 
+from sgdsm.decoding import decode, zero_filled
 from sgdsm.errors import ConfigError, CubeError, SgdsmError
 from sgdsm.hdf5 import open_hdf5
+
+log = logging.getLogger("sgdsm")
 
 UNFINISHED = "sgdsm_unfinished"  # attribute of a store that is being made
 EXTRAS = {"s3": "s3", "gs": "gcs", "https": "https", "http": "https"}  # what `pip install` must add for each
@@ -29,13 +34,24 @@ CHUNK = 64  # days and rows of a chunk
 LEAST_VALUES, MOST_VALUES = 2**20, 2**22  # in a chunk: 4 to 16 MiB of float32 before compression
 
 
-def open_dataset(path: str | Path) -> xr.Dataset:
+def open_dataset(path: str | Path, group: str | None = None, zero_is_value: bool = False) -> xr.Dataset:
     """Open a NetCDF (.nc, .nc4), Zarr (.zarr) or HDF5 (.h5, .hdf5) file, or a Zarr store at a URL, lazily.
+
+    group: of the file, whose variables are taken. zero_is_value: whether zeros are values where a Zarr v2 store has the
+    fill value 0, which xarray reads as missing.
 
     Raises CubeError where the file is missing, not finished, truncated or of another kind, ConfigError for a URL that
     cannot be read here.
     """
-    dataset = _open_remote(str(path)) if is_remote(path) else _open_local(Path(path))
+    raw = _open_remote(str(path), group) if is_remote(path) else _open_local(Path(path), group)
+    zeros = [] if zero_is_value or not str(path).rstrip("/").endswith(".zarr") else zero_filled(raw)
+    if zeros:
+        log.info(
+            "%s: zeros of %s are read as missing, as the fill value of the Zarr store is 0: data.zero_is_value=true "
+            "keeps them", path, ", ".join(zeros),
+        )  # fmt: skip
+    with _unreadable(path):
+        dataset = decode(raw, zero_is_value)
     if UNFINISHED in dataset.attrs:
         raise CubeError(
             f"{path} is not finished: go on with `python -m sgdsm prepare` (or `export`) and the same words"
@@ -43,24 +59,36 @@ def open_dataset(path: str | Path) -> xr.Dataset:
     return dataset
 
 
-def _open_local(path: Path) -> xr.Dataset:
+def _open_local(path: Path, group: str | None) -> xr.Dataset:
     if not path.exists():
         raise CubeError(f"{path}: no such file (looked in {path.absolute().parent})")
     suffix = path.suffix.lower()
     if suffix not in {".nc", ".nc4", ".cdf", ".zarr", ".h5", ".hdf5"}:
         raise CubeError(f"{path}: expected a file ending in .nc, .nc4, .zarr, .h5 or .hdf5, found '{suffix}'")
-    try:
+    with _unreadable(path):
         if suffix == ".zarr":
-            return xr.open_zarr(path, chunks=None, consolidated=False)
-        if suffix in {".h5", ".hdf5"} or find_spec("netCDF4") is None:
-            return open_hdf5(path)
-        return xr.open_dataset(path)
+            return xr.open_zarr(path, chunks=None, consolidated=False, decode_cf=False, group=group)
+        if suffix in {".h5", ".hdf5"} or group is not None or find_spec("netCDF4") is None:
+            return open_hdf5(path, group)
+        found = xr.open_dataset(path, decode_cf=False)
+        # with nothing at its root, a NetCDF file has groups
+        return found if found.data_vars or not h5py.is_hdf5(path) else open_hdf5(path)
+
+
+@contextmanager
+def _unreadable(path: str | Path) -> Iterator[None]:
+    """What goes wrong in opening a file, as CubeError in one line."""
+    try:
+        yield
+    except CubeError as error:
+        raise error if str(error).startswith(str(path)) else CubeError(f"{path}: {error}") from error
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise CubeError(f"{path}: cannot be read as {suffix} (truncated, or not such a file): {reason}") from error
+        kind = Path(path).suffix.lower()
+        raise CubeError(f"{path}: cannot be read as {kind} (truncated, or not such a file): {reason}") from error
 
 
-def _open_remote(path: str) -> xr.Dataset:
+def _open_remote(path: str, group: str | None) -> xr.Dataset:
     store = zarr_store(path)
     lists = scheme_of(path) in WRITABLE
     if lists and not is_there(path):
@@ -70,7 +98,7 @@ def _open_remote(path: str) -> xr.Dataset:
             # of stores without consolidated metadata, which are slower to open
             warnings.simplefilter("ignore", RuntimeWarning)
             # a web server cannot list what it has: there the metadata must be in one place
-            return xr.open_zarr(store, chunks=None, consolidated=None if lists else True)
+            return xr.open_zarr(store, chunks=None, consolidated=None if lists else True, decode_cf=False, group=group)
     except CubeError as error:
         if lists or not isinstance(error.__cause__, (FileNotFoundError, KeyError, ValueError)):
             raise

@@ -301,7 +301,7 @@ def test_covariates_without_meaning_do_not_score_well(small_world):
         (lambda r: r.assign_coords(lon=r["lon"] + 1), "the reference: 'lon' has 4 from -123.5"),
         (lambda r: r.isel(lat=slice(2)), "expected the same grid"),
         (lambda r: r.assign_coords(time=r["time"] + np.timedelta64(9000, "D")), "no common day"),
-        (lambda r: r.assign(sm_reference=r["sm_reference"].copy(data=r["sm_reference"] * 100)), "expected .* 0 to 1"),
+        (lambda r: r.assign(sm_reference=r["sm_reference"].copy(data=r["sm_reference"] * 100)), "outside 0 to 1"),
         (lambda r: r.assign(sm_reference=r["sm_reference"].where(r["time"] < r["time"][0])), "nothing to fit"),
     ],
 )  # fmt: skip

@@ -7,16 +7,17 @@ import pytest
 import xarray as xr
 
 from sgdsm.cube import CubeError, open_cube
+from sgdsm.decoding import decode
 from sgdsm.hdf5 import NetcdfWriter, open_hdf5
 
 
 def test_reads_what_netcdf_wrote_lazily(plain, tmp_path):
     dataset = plain()
     dataset.to_netcdf(tmp_path / "a.nc", encoding={"sm": {"dtype": "i2", "scale_factor": 1e-4, "_FillValue": -9999}})
-    got = open_hdf5(tmp_path / "a.nc")
+    got = decode(open_hdf5(tmp_path / "a.nc"))
     with xr.open_dataset(tmp_path / "a.nc") as expected:
         xr.testing.assert_equal(got.load(), expected.load())
-    got = open_hdf5(tmp_path / "a.nc")
+    got = decode(open_hdf5(tmp_path / "a.nc"))
     turned = got["sm"].isel(time=slice(30, 2, -3), lat=slice(None, None, -1), lon=[3, 0])
     expected = dataset["sm"].isel(time=slice(30, 2, -3), lat=slice(None, None, -1), lon=[3, 0])
     np.testing.assert_allclose(turned.values, expected.values, atol=1e-4)

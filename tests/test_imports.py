@@ -10,10 +10,14 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "sgdsm"
 # each may import from itself and from what stands before it
 ORDER = [
-    {"hdf5", "errors"},
-    {"stores", "axes"},
+    {"errors"},
+    {"lazy", "units"},
+    {"decoding", "axes"},
+    {"hdf5"},
+    {"stores"},
     {"cube"},
     {"box", "alone", "values", "cluster", "side_by_side"},
+    {"matching"},
     {"windows", "statistics", "correlation"},
     {"build"},
     {"sources"},
@@ -42,6 +46,10 @@ RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 CORE_PARTS = {
     "hdf5",
     "errors",
+    "lazy",
+    "units",
+    "decoding",
+    "matching",
     "stores",
     "axes",
     "cube",

@@ -254,10 +254,10 @@ def test_what_the_run_needs_must_be_there(world, filler):
         in_memory(world.drop_vars("precipitation"), filler)
     with pytest.raises(CubeError, match="a map every 2 days"):
         in_memory(world.isel(time=slice(None, None, 2)), filler)
-    percent = world.copy()
-    percent["sm"] = percent["sm"].assign_attrs(units="%")
-    with pytest.raises(CubeError, match="is in '%', the run was trained in 'm3 m-3'"):
-        in_memory(percent, filler)
+    depth = world.copy()
+    depth["sm"] = depth["sm"].assign_attrs(units="mm")
+    with pytest.raises(CubeError, match="'sm' is in 'mm', expected 'm3 m-3' as in training"):
+        in_memory(depth, filler)
     empty = world.copy()
     empty["sm"] = empty["sm"].where(False).assign_attrs(world["sm"].attrs)
     with pytest.raises(CubeError, match="has no observed value"):

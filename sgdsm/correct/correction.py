@@ -16,6 +16,7 @@ from sgdsm.axes import DAY
 from sgdsm.correct.bias import features_of
 from sgdsm.correct.maps import CellMaps
 from sgdsm.cube import CubeError, by_role, check_cube, open_dataset
+from sgdsm.matching import in_units_of
 from sgdsm.values import read_values
 
 CORRECTION = "correction"  # attribute of a corrected target
@@ -95,20 +96,22 @@ class Correction:
     def corrected(self, cube: xr.Dataset) -> xr.Dataset:
         """A cube whose target is corrected as it is read, a few days at a time.
 
-        Raises CubeError where the grid, the target's units, what it was corrected by before or the covariates are not
-        those of the correction.
+        Units are converted to those of the fit.
+
+        Raises CubeError where the grid, what the target was corrected by before or the covariates are not those of the
+        correction, and where units do not convert.
         """
         name, about = self.about["source_variable"], self.about
         check_cube(cube)
-        old = cube[name]
         check_grid(cube, self.coords, "the correction")
-        units = old.attrs.get("units", "1")
-        if units != about["source_units"]:
-            raise CubeError(f"'{name}' is in '{units}', the correction was fitted to '{about['source_units']}'")
-        check_stage(name, correction_of(old), about["source_correction"])
+        check_stage(name, correction_of(cube[name]), about["source_correction"])
         missing = [n for n in self.covariates if n not in cube]
         if missing:
             raise CubeError(f"no variable '{missing[0]}': the trees need {', '.join(self.covariates)}")
+        # files of before the units of covariates were kept have that of the target alone
+        known: dict[str, str | None] = {name: about["source_units"], **json.loads(about.get("variable_units", "{}"))}
+        cube = in_units_of(cube, known, "the fit of the correction")
+        old = cube[name]
         attrs = {k: v for k, v in old.attrs.items() if k not in ("valid_min", "valid_max", "valid_range")}
         attrs |= {"units": about["reference_units"], CORRECTION: f"{about['method']} towards {about['reference']}"}
         data = indexing.LazilyIndexedArray(_Corrected(self, cube))

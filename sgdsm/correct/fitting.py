@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -24,6 +25,7 @@ from sgdsm.correct.correction import Correction, check_grid, correction_of, days
 from sgdsm.correct.maps import CellMaps, bounds_of
 from sgdsm.correct.moments import fit_moments
 from sgdsm.cube import ConfigError, CubeError, log, target_of
+from sgdsm.matching import units_of
 from sgdsm.values import read_values
 
 BYTES = 100  # of memory for a value of a slab, measured: both sensors, the order they are drawn in, their maps
@@ -148,6 +150,7 @@ def fit_correction(
         "fitted_days": " ".join(str(np.datetime64(int(d), "D")) for d in days[common][[0, -1]]),
         "lower_bound": bounds[0],
         "upper_bound": bounds[1],
+        "variable_units": json.dumps({name: units_of(source[name]) for name in (str(target.name), *covariates)}),
     }
     return Correction(whole, coords, count, covariates if trees else [], booster, about), scores
 

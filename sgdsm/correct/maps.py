@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sgdsm.units import moisture_bounds
+
 CHUNK = 2**18  # values that are worked on at once: they stay in the processor's cache
-# least and largest values that units allow; m3 m-3 cannot pass the volume itself
-UNIT_BOUNDS = {"m3 m-3": (0.0, 1.0), "m3/m3": (0.0, 1.0), "m**3 m**-3": (0.0, 1.0), "%": (0.0, 100.0)}
-UNIT_BOUNDS |= {"percent": (0.0, 100.0), "kg m-2": (0.0, np.inf), "mm": (0.0, np.inf)}
 
 
 @dataclass
@@ -99,7 +98,8 @@ def bounds_of(attrs: dict[str, object]) -> tuple[float, float]:
 
     Moisture is never below 0, so unknown units have that bound too.
     """
-    lower, upper = UNIT_BOUNDS.get(str(attrs.get("units", "1")), (0.0, np.inf))
+    share = None if "units_missing" in attrs else moisture_bounds(attrs.get("units", "1"))
+    lower, upper = share or (0.0, np.inf)
     if "valid_range" in attrs:
         lower, upper = np.asarray(attrs["valid_range"], float)
     if "valid_min" in attrs:

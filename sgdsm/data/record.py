@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import xarray as xr
@@ -16,6 +16,7 @@ from sgdsm.cube import (
     time_chunks,
     uncertainty_of,
 )
+from sgdsm.matching import units_of
 from sgdsm.values import file_of, read_values
 
 
@@ -45,7 +46,8 @@ class Record:
 
 @dataclass(frozen=True)
 class Names:
-    """Which variables a record is read from, in the order of its channels."""
+    """Which variables a record is read from, in the order of its channels; units: of the target and the
+    covariates, None where they are not known."""
 
     target: str
     dynamic: tuple[str, ...]
@@ -53,6 +55,7 @@ class Names:
     land: str
     precipitation: str | None
     uncertainty: str | None = None
+    units: dict[str, str | None] = field(default_factory=dict)
 
     @classmethod
     def of(cls, cube: xr.Dataset) -> Names:
@@ -64,6 +67,7 @@ class Names:
             by_role(cube, "land")[0],
             precipitation_of(cube),
             uncertainty_of(cube),
+            {n: units_of(cube[n]) for role in ("target", "dynamic", "static") for n in by_role(cube, role)},
         )
 
 

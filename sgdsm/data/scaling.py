@@ -7,7 +7,7 @@ so that a model can be carried to another cube, period or grid.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +20,7 @@ HARMONICS = 2
 # Ten for the cycle keeps a cell without winter observations (frost) from swinging out there.
 MEAN_RIDGE, CYCLE_RIDGE, SPREAD_RIDGE = 1.0, 10.0, 10.0
 YEAR = 365.2425
+RANGE, RANGE_SAMPLE = (0.01, 0.99), 10**6
 
 
 class Climatology(NamedTuple):
@@ -148,7 +149,9 @@ class Inputs:
     gappy: dynamic variables with gaps of their own. anomaly_scale: standard deviation of the target's anomalies from
     the cells' climatology. mean, mean_spread: mean and standard deviation over cells of the cells' means.
     lowest, highest: range of the target's values. step_days: days between maps. fitted_on: the values that were used.
-    repeat_cycle: steps after which the orbit repeats, 0 where that is not to be used.
+    repeat_cycle: steps after which the orbit repeats, 0 where that is not to be used. variable_units: of the target
+    and each covariate, None where they were not known; empty for models of before they were kept. ranges: 1 % and 99 %
+    quantiles of each covariate's training values.
     """
 
     target: str
@@ -166,6 +169,8 @@ class Inputs:
     step_days: int
     fitted_on: str
     repeat_cycle: int = 0
+    variable_units: dict[str, str | None] = field(default_factory=dict)
+    ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     @classmethod
     def fit(
@@ -201,13 +206,17 @@ class Inputs:
         not to reach below 0 where no value does.
         """
         scalers, gappy = {}, []
+        ranges: dict[str, tuple[float, float]] = {}
         for c, name in enumerate(names.dynamic):
-            values = [record.dynamic[c][known.any((1, 2))][:, record.land].ravel() for record, known in parts]
-            scalers[name] = Scaler.of(_joined(values), name == names.precipitation)
+            values = _joined([record.dynamic[c][known.any((1, 2))][:, record.land].ravel() for record, known in parts])
+            scalers[name] = Scaler.of(values, name == names.precipitation)
+            ranges |= _range(name, values)
             if any(bool(np.isnan(record.dynamic[c][:, record.land]).any()) for record, _ in parts):
                 gappy.append(name)
         for c, name in enumerate(names.static):
-            scalers[name] = Scaler.of(_joined([record.static[c][record.land] for record, _ in parts]))
+            values = _joined([record.static[c][record.land] for record, _ in parts])
+            scalers[name] = Scaler.of(values)
+            ranges |= _range(name, values)
         anomalies, means, lowest, highest = [], [], [], []
         for record, known in parts:
             climatology = CellStatistics.of(record.values, known, record.days).solve()
@@ -234,6 +243,8 @@ class Inputs:
             step_days,
             fitted_on,
             repeat_cycle,
+            names.units,
+            ranges,
         )
 
     @property
@@ -243,14 +254,26 @@ class Inputs:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain built-ins, for a checkpoint."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        plain = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        return {**plain, "ranges": {name: list(bounds) for name, bounds in self.ranges.items()}}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Inputs:
         """The inverse of `to_dict`."""
         plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         plain["scalers"] = {name: Scaler(**fields) for name, fields in values["scalers"].items()}
+        plain["ranges"] = {name: (low, high) for name, (low, high) in values.get("ranges", {}).items()}
         return cls(**plain)
+
+
+def _range(name: str, values: np.ndarray) -> dict[str, tuple[float, float]]:
+    """Quantiles of a variable by its name; nothing where it has no value."""
+    known = values[np.isfinite(values)]
+    known = known[:: max(1, known.size // RANGE_SAMPLE)].astype(np.float64)
+    if not known.size:
+        return {}
+    low, high = np.quantile(known, RANGE)
+    return {name: (float(low), float(high))}
 
 
 def _joined(parts: list[np.ndarray]) -> np.ndarray:

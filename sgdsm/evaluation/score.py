@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 
 from sgdsm.axes import SYNONYMS
-from sgdsm.cube import PER_DAY, CubeError, ever_observed, open_dataset, suggest
+from sgdsm.cube import CubeError, ever_observed, open_dataset, suggest
 from sgdsm.evaluation.calibration import Calibration
 from sgdsm.evaluation.zones import (
     ARIDITY,
@@ -28,6 +28,7 @@ from sgdsm.evaluation.zones import (
     thirds,
 )
 from sgdsm.statistics import STATISTICS, State, bin_statistics, error_statistics, metrics
+from sgdsm.units import PER_DAY
 
 GAP_LENGTHS = {
     "gap_1_day": (1, 1),

@@ -11,7 +11,8 @@ from collections.abc import Collection
 import numpy as np
 import xarray as xr
 
-from sgdsm.cube import PER_DAY, time_chunks
+from sgdsm.cube import time_chunks
+from sgdsm.units import PER_DAY
 from sgdsm.values import read_values
 
 ARIDITY = ("dry_zone", "moist_zone", "wet_zone")

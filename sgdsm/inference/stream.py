@@ -27,6 +27,7 @@ from sgdsm.data.scaling import Inputs
 from sgdsm.inference.blend import Tails, fill_scene
 from sgdsm.inference.product import ErrorBars, Layout, layout, slab_values
 from sgdsm.inference.survey import Surveyor, land_of
+from sgdsm.matching import in_units_of, tell_ranges
 from sgdsm.models.base import GapFiller, interruptible, quiet_lightning
 from sgdsm.windows import Axis
 
@@ -112,7 +113,8 @@ def plan_filling(
     """
     check_cap(max_gap_days)
     inputs = filler.inputs
-    names = match(cube, inputs)
+    cube, names = match(cube, inputs)
+    tell_ranges(cube, inputs.ranges)
     target = cube[names.target]
     circular = bool(cube.attrs.get("circular_longitude", 0))
     axes = filler.window.tile(target.shape, circular, filling=True)
@@ -155,10 +157,10 @@ def fill_whole(filler: GapFiller, scene: Scene, trainer: dict[str, Any] | None =
     return fields
 
 
-def match(cube: xr.Dataset, inputs: Inputs) -> Names:
-    """The variables of a cube that a filler was fitted for.
+def match(cube: xr.Dataset, inputs: Inputs) -> tuple[xr.Dataset, Names]:
+    """A cube in the units that a filler was fitted in, and the variables that it was fitted for.
 
-    Raises CubeError where one is missing, and where the steps or the units differ.
+    Raises CubeError where one is missing, where its units do not convert, and where the steps differ.
     """
     target = target_of(cube)
     for role, wanted in {"dynamic": inputs.dynamic, "static": inputs.static}.items():
@@ -170,11 +172,16 @@ def match(cube: xr.Dataset, inputs: Inputs) -> Names:
         raise CubeError(
             f"the cube has a map every {steps[0]} days, the run was trained on one every {inputs.step_days}"
         )
-    units = target.attrs.get("units", "1")
-    if units != inputs.units:
-        raise CubeError(f"target '{target.name}' is in '{units}', the run was trained in '{inputs.units}'")
-    land = by_role(cube, "land")[0]
-    return Names(str(target.name), inputs.dynamic, inputs.static, land, inputs.precipitation, uncertainty_of(cube))
+    known = dict(inputs.variable_units)
+    moisture = known.pop(inputs.target, inputs.units)
+    cube = in_units_of(cube, {**dict.fromkeys(_moisture(cube), moisture), **known}, "training")
+    land, error = by_role(cube, "land")[0], uncertainty_of(cube)
+    return cube, Names(str(target.name), inputs.dynamic, inputs.static, land, inputs.precipitation, error)
+
+
+def _moisture(cube: xr.Dataset) -> list[str]:
+    """The target, and its uncertainty where there is one."""
+    return [*by_role(cube, "target"), *by_role(cube, "uncertainty")]
 
 
 def plan_slabs(axes: Sequence[Axis], covariates: int, memory_gib: float, box: Box) -> list[Slab]:

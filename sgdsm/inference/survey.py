@@ -13,7 +13,7 @@ from sgdsm.cube import CubeError, target_of, time_chunks
 from sgdsm.data.batch import LONGEST_AGE
 from sgdsm.data.record import Names, day_numbers
 from sgdsm.data.scaling import CellStatistics, Climatology, Inputs, Prior
-from sgdsm.values import refuse_fill_values
+from sgdsm.values import check_values
 
 PRIOR_VALUES = 2**28  # of a large record; how much of it tells enough:
 A_MONTH, STRIPES, STRIPE = 2, 6, 8  # days of each month of the calendar, stripes of rows, rows in each
@@ -82,7 +82,7 @@ def prior_of(target: xr.DataArray, land: np.ndarray, variance: float) -> Prior:
         count, total = (np.zeros(part.shape[0]) for _ in range(2))
         for days in time_chunks(part):
             values = np.asarray(part[days].values, np.float32)
-            refuse_fill_values(target, values)
+            check_values(target, values)
             observed = np.isfinite(values) & land[rows]
             count[days] = observed.sum((1, 2))
             total[days] = np.where(observed, values, 0).sum((1, 2), dtype=np.float64)
@@ -125,7 +125,7 @@ def survey(
         for part in time_chunks(target[begin:end]):
             days = slice(begin + part.start, begin + part.stop)
             values = np.asarray(target[days].values, np.float32)
-            refuse_fill_values(target, values)
+            check_values(target, values)
             observed = np.isfinite(values) & land
             if known is None:
                 found = CellStatistics.of(np.where(observed, values, 0), observed, numbers[days])

@@ -9,8 +9,11 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from sgdsm.cube import ROLES, by_role, is_circular, space_dims, step_days, target_of, time_chunks
+from sgdsm.cube import ROLES, CubeError, by_role, is_circular, space_dims, step_days, target_of, time_chunks
+from sgdsm.units import moisture_bounds
+from sgdsm.values import check_values
 
+MANY = 2**28  # values of a covariate that are read
 SEASONS = ("DJF", "MAM", "JJA", "SON")
 LENGTHS = ((1, 1, "1"), (2, 3, "2-3"), (4, 7, "4-7"), (8, 30, "8-30"), (31, None, "more than 30"))
 
@@ -55,6 +58,46 @@ def coverage(cube: xr.Dataset) -> Coverage:
         {str(m): float(daily[months == m].mean()) for m in np.unique(months)},
         gaps,
     )
+
+
+def ranges(cube: xr.Dataset) -> tuple[str, CubeError | None]:
+    """A line on the values of each variable, and what is wrong with the first that cannot be right.
+
+    Of large covariates some maps are read.
+    """
+    lines, problem = [], None
+    for role in ("target", "uncertainty", "dynamic", "static"):
+        for name in by_role(cube, role):
+            variable = cube[name]
+            step = 1 if role == "target" else max(1, variable.size // MANY)
+            part = variable if step == 1 or "time" not in variable.dims else variable.isel(time=slice(None, None, step))
+            lines.append(f"{role:7} {name} {_range(part, role)}{'' if step == 1 else f' (one map in {step})'}")
+            for days in time_chunks(part):
+                try:
+                    check_values(variable, part[days].values)
+                except CubeError as error:
+                    problem = problem or error
+    return "\n".join(["values", *lines]), problem
+
+
+def _range(variable: xr.DataArray, role: str) -> str:
+    """Smallest and largest value, and for soil moisture the share outside of what its units can mean."""
+    units = variable.attrs.get("units", "1")
+    missing = "units_missing" in variable.attrs
+    bounds = None if missing or role != "target" else moisture_bounds(units)
+    low, high, total, outside = np.inf, -np.inf, 0, 0
+    for days in time_chunks(variable):
+        values = np.asarray(variable[days].values, np.float64)
+        values = values[np.isfinite(values)]
+        total += values.size
+        if values.size:
+            low, high = min(low, values.min()), max(high, values.max())
+        if bounds is not None:
+            outside += int(((values < bounds[0]) | (values > bounds[1])).sum())
+    if not total:
+        return "no value"
+    told = f"{low:.6g} to {high:.6g} [{'no units' if missing else units}]"
+    return told if bounds is None else f"{told}, {outside / total:.2%} outside {bounds[0]:g} to {bounds[1]:g}"
 
 
 def describe(cube: xr.Dataset, found: Coverage) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import xarray as xr
@@ -14,12 +15,16 @@ from sgdsm.stores import is_remote
 
 
 def open_prepared(
-    path: str, recipe: Recipe | None = None, repeat_cycle_days: int | None = None, uncertainty: str | None = None
+    path: str,
+    recipe: Recipe | None = None,
+    repeat_cycle_days: int | None = None,
+    uncertainty: str | None = None,
+    valid_range: Sequence[float] | None = None,
 ) -> xr.Dataset:
     """A cube by the roles that its variables carry.
 
-    recipe: what it must have been made of. repeat_cycle_days, uncertainty (by default that by its role): see
-    `sgdsm.cube.as_cube`.
+    recipe: what it must have been made of. repeat_cycle_days, uncertainty (by default that by its role), valid_range:
+    see `sgdsm.cube.as_cube`.
 
     Raises CubeError where there is no such cube, or one of another recipe.
     """
@@ -49,4 +54,5 @@ def open_prepared(
         missing_days="insert",
         repeat_cycle_days=repeat_cycle_days,
         uncertainty=uncertainty or uncertainty_of(dataset),
+        valid_range=valid_range,
     )

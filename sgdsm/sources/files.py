@@ -23,12 +23,14 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
-from sgdsm.cube import SgdsmError, log, suggest
+from sgdsm.cube import CubeError, SgdsmError, log, suggest
+from sgdsm.values import check_values
 
 # what is no product: parts that the products share, and the built-in worlds
 SHARED = {"files", "names", "ease", "isea", "passes", "packed", "netcdf3", "raster", "stations"}
 SHARED |= {"reanalysis", "reanalysis_daily", "simulate", "emission", "biased", "orbit", "taught"}
 OnBadFile = Literal["fail", "skip"]
+READING_ERRORS = (OSError, KeyError, ValueError, IndexError, RuntimeError, TypeError, AttributeError, CubeError)
 # the NetCDF library may not be used by two threads at once: that ends the process
 ONE_READER = threading.RLock()
 
@@ -229,6 +231,7 @@ class Files:
                 raise SourceError(
                     f"{file.path}: another grid ({grid}) than that of {self.files[0].path} ({dict(example.sizes)})"
                 )
+        self._refuse_fills(file.path, found)
         missing = [str(n) for n in example.data_vars if n not in found]
         if missing:
             raise SourceError(f"{file.path}: no variable {missing}, which the other files have")
@@ -237,13 +240,21 @@ class Files:
             raise SourceError(f"{file.path}: version '{versions[1]}', the others are of version '{versions[0]}'")
         return found
 
+    def _refuse_fills(self, path: Path, maps: xr.Dataset) -> None:
+        for variable in maps.data_vars.values():
+            if variable.dtype.kind == "f":
+                try:
+                    check_values(variable, variable.values)
+                except CubeError as error:
+                    raise SourceError(f"{path}: {error}") from error
+
     def _read(self, file: File, steps: slice) -> xr.Dataset:
         try:
             if file.path.stat().st_size == 0:
                 raise SourceError(f"{file.path}: is empty")
             with ONE_READER:
                 return self.read(file.path, steps)
-        except (OSError, KeyError, ValueError, IndexError, RuntimeError, TypeError, AttributeError) as error:
+        except READING_ERRORS as error:
             reason = " ".join(str(error).replace(str(file.path), "it").split())[:160] or type(error).__name__
             raise SourceError(
                 f"{file.path}: cannot be read as {self.product} (truncated, another layout, or an option that does not "

@@ -10,7 +10,7 @@ import xarray as xr
 
 from sgdsm.cube import ConfigError
 from sgdsm.sources.files import File, Files, SourceError, dated
-from sgdsm.sources.packed import AXES, KNOWN_AXES, LOCK, named, opened, read_maps, times_in
+from sgdsm.sources.packed import AXES, LOCK, named, opened, read_maps, times_in
 
 PATTERNS = ("*.nc", "*.nc4", "*.cdf", "*.h5")
 
@@ -47,4 +47,4 @@ def _time_axis(path: Path, name: str) -> str | None:
     """Of a variable, its axis of times. Raises SourceError naming the file that cannot be opened."""
     with named(path), opened(path) as file, LOCK:
         dims = file[name].dimensions if name in file.variables else ()
-        return next((dim for dim in dims if dim in KNOWN_AXES["time"][0] and dim in file.variables), None)
+        return next((dim for dim in dims if dim.lower() in ("time", "valid_time", "t") and dim in file.variables), None)

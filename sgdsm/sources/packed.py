@@ -11,41 +11,37 @@ import numpy as np
 import xarray as xr
 from xarray.backends.netCDF4_ import NETCDF4_PYTHON_LOCK
 
+from sgdsm.axes import AXES as AXES
+from sgdsm.axes import axis_names
+from sgdsm.decoding import FILLS, numeric_attributes, only_within, valid_limits
+from sgdsm.errors import CubeError
 from sgdsm.sources.files import SourceError
 from sgdsm.sources.names import north_up
 from sgdsm.sources.netcdf3 import whole
 
 LOCK = NETCDF4_PYTHON_LOCK
-AXES = ("time", "lat", "lon", "y", "x")
-# names in small letters, how the units begin, CF standard name
-KNOWN_AXES: dict[str, tuple[tuple[str, ...], str | tuple[str, ...], str]] = {
-    "time": (("time", "valid_time"), "", "time"),
-    "lat": (("lat", "latitude", "nav_lat"), ("degrees_north", "degree_north", "degrees north"), "latitude"),
-    "lon": (("lon", "longitude", "nav_lon"), ("degrees_east", "degree_east", "degrees east"), "longitude"),
-    "y": (("y",), "", "projection_y_coordinate"),
-    "x": (("x",), "", "projection_x_coordinate"),
-}
 
 
-def unpacked(raw: np.ndarray, attributes: Mapping[str, Any]) -> np.ndarray:
-    """Values (float32, a copy) of packed numbers: fill values and what is outside `valid_range` become NaN.
+def unpacked(raw: np.ndarray, attributes: Mapping[str, Any], name: str = "") -> np.ndarray:
+    """Values (float32, a copy) of packed numbers: fill values and what is outside the valid range become NaN.
 
-    attributes: those of the variable; `valid_range` counts in packed numbers, as CF has it.
+    attributes: those of the variable, see `sgdsm.decoding`; name: for messages.
+
+    Raises CubeError for an attribute that should hold a number and does not.
     """
+    attributes = numeric_attributes(attributes, raw.dtype, name)
+    limits = valid_limits(attributes, raw.dtype, name=name)
     if str(attributes.get("_Unsigned", "")).lower() == "true" and raw.dtype.kind == "i":
         raw = raw.view(raw.dtype.str.replace("i", "u"))
     values = raw.astype(np.float32)
     if "scale_factor" in attributes or "add_offset" in attributes:
         values *= np.float32(attributes.get("scale_factor", 1.0))
         values += np.float32(attributes.get("add_offset", 0.0))
-    for name in ("_FillValue", "missing_value"):
+    for name in FILLS:
         fill = np.atleast_1d(attributes.get(name, np.nan))
         for value in fill[np.isfinite(fill)]:
             values[raw == value.astype(raw.dtype)] = np.nan
-    if "valid_range" in attributes:
-        low, high = attributes["valid_range"]
-        values[(raw < low) | (raw > high)] = np.nan
-    return values
+    return values if limits is None else only_within(values, limits)
 
 
 @contextmanager
@@ -92,7 +88,7 @@ def named(path: Path) -> Iterator[None]:
     """Turns what goes wrong with a file into a SourceError that names it."""
     try:
         yield
-    except (OSError, KeyError, IndexError, ValueError, RuntimeError, AttributeError) as error:
+    except (OSError, KeyError, IndexError, ValueError, RuntimeError, AttributeError, CubeError) as error:
         reason = " ".join(str(error).split())[:160]
         raise SourceError(f"{path}: cannot be read (truncated, or not such a NetCDF file): {reason}") from error
 
@@ -151,7 +147,7 @@ def read_maps(path: Path, variables: Mapping[str, str], times: np.ndarray, steps
             if extra or not any({*array.dims} >= pair for pair in ({"lat", "lon"}, {"y", "x"})):
                 raise ValueError(f"{its} has dimensions {dict(array.sizes)}, expected maps (rows, columns)")
             array = array.transpose(*(axis for axis in AXES if axis in array.dims))
-            values = unpacked(np.asarray(array.values), attributes)
+            values = unpacked(np.asarray(array.values), attributes, its)
             described = {k: attributes[k] for k in ("units", "long_name", "standard_name") if k in attributes}
             coords = {axis: np.asarray(array[axis].values) for axis in array.dims if axis != "time"}
             time = {"time": times} if "time" in array.dims else {}
@@ -172,15 +168,9 @@ def with_axes(array: xr.DataArray) -> xr.DataArray:
 
     Raises ValueError where a map has no coordinates along its axes.
     """
-    names = {}
-    for dim in array.dims:
-        coordinate = array.coords.get(dim)
-        units = str(coordinate.attrs.get("units", "")) if coordinate is not None else ""
-        standard = str(coordinate.attrs.get("standard_name", "")) if coordinate is not None else ""
-        for axis, (known, unit, cf) in KNOWN_AXES.items():
-            by_units = bool(unit) and units.lower().startswith(unit)
-            if dim not in names and (by_units or standard == cf or str(dim).lower() in known):
-                names[dim] = axis
-                if coordinate is None and axis != "time" and array.sizes[dim] > 1:
-                    raise ValueError(f"{array.name} has no coordinates along '{dim}'")
-    return array.rename({dim: axis for dim, axis in names.items() if dim != axis})
+    names = axis_names(array.coords.to_dataset(), array.dims)
+    for dim, axis in names.items():
+        if axis != "time" and dim not in array.coords and array.sizes[dim] > 1:
+            raise ValueError(f"{array.name} has no coordinates along '{dim}'")
+    beside = [axis for dim, axis in names.items() if dim != axis and axis in array.coords]
+    return array.drop_vars(beside).rename({dim: axis for dim, axis in names.items() if dim != axis})
