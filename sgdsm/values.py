@@ -105,7 +105,8 @@ def _is_fill(value: float, values: np.ndarray) -> bool:
     if not others.size:
         return abs(value) > 1e9 or value < 0
     low, high = np.quantile(others, BULK)
-    width = max(float(high - low), 1e-3 * abs(float(high)))
+    # of values that hardly differ, a fifth of their size
+    width = max(float(high - low), 0.2 * float(max(abs(low), abs(high))))
     return bool(value < low - FAR * width or value > high + FAR * width)
 
 

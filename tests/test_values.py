@@ -1,0 +1,331 @@
+"""Values that cannot be right are refused, and units converted, on every way into the product."""
+
+from __future__ import annotations
+
+import shlex
+
+import numpy as np
+import pytest
+import xarray as xr
+import yaml
+from conftest import TINY_TREES, run_folder
+
+import sgdsm
+from sgdsm.cube import CubeError, as_cube, open_cube
+from sgdsm.data.record import read_record
+from sgdsm.sources.simulate import simulate
+from sgdsm.values import looks_like_fill
+
+QUIET = "trainer.progress=false"
+OWN = (
+    "data=netcdf data.target=sm data.land=land data.dynamic=[precipitation,air_temperature] data.static=[elevation] "
+    "data.precipitation=precipitation"
+)
+FITTING = "least_values=5 values_per_bin=5 trees.block_days=20"
+FILLS = [-999.9, -99.0, -9999.9, 999.0, 9999.0, 99999.0, 65535.0, 1e15]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Files of a small world: good, without its gaps declared, with other units."""
+    folder = tmp_path_factory.mktemp("values")
+    names = ["sm", "precipitation", "air_temperature", "elevation", "land"]
+    world = simulate(rows=8, columns=10, days=120, seed=5)[names].drop_encoding()
+    for name in names:
+        world[name].attrs = {"units": world[name].attrs["units"]}
+
+    def save(name, **variables):
+        world.assign(variables).to_netcdf(folder / f"{name}.nc")
+
+    save("good")
+    filled = world["sm"].fillna(-999.9).assign_attrs(units="m3 m-3")
+    plain = {"_FillValue": None}
+    filled.encoding = plain
+    save("undeclared", sm=filled)
+    bounded = filled.assign_attrs(valid_min=np.float32(0), valid_max=np.float32(1))
+    bounded.encoding = plain
+    save("bounded", sm=bounded)
+    # a third of the temperatures are missing, and nobody says so
+    holes = np.random.default_rng(0).random(world["air_temperature"].shape) < 0.3
+    cold = world["air_temperature"].where(~holes, -99.0).assign_attrs(units="K")
+    cold.encoding = plain
+    save("covariate", air_temperature=cold)
+    # as a service of forecasts gives them
+    save(
+        "other_units",
+        precipitation=(world["precipitation"] / 86400).assign_attrs(units="kg m**-2 s**-1"),
+        air_temperature=(world["air_temperature"] - 273.15).assign_attrs(units="degC"),
+        sm=(world["sm"] * 100).assign_attrs(units="percent"),
+    )
+    save("no_match", air_temperature=world["air_temperature"].assign_attrs(units="W m-2"))
+    save("no_units", air_temperature=(world["air_temperature"] - 273.15).assign_attrs({"long_name": "warmth"}))
+    with xr.open_dataset(folder / "no_units.nc") as found:
+        lacking = found.load()
+    del lacking["air_temperature"].attrs["units"]
+    lacking.to_netcdf(folder / "no_units.nc")
+    hidden = world["sm"].where(np.random.default_rng(1).random(world["sm"].shape) < 0.2)
+    mask = xr.DataArray(np.isfinite(hidden.values), world["sm"].coords, world["sm"].dims)
+    for name in ("good", "undeclared"):
+        truth = hidden if name == "good" else hidden.where(hidden > 0.1, -999.9)
+        xr.Dataset({"truth": truth.assign_attrs(units="m3 m-3"), "hidden": mask}, attrs={"target": "sm"}).to_netcdf(
+            folder / f"hidden_{name}.nc", encoding={"truth": {"_FillValue": None}}
+        )
+    world.assign(sm=world["sm"].where(~mask).assign_attrs(units="m3 m-3")).to_netcdf(folder / "visible.nc")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(made, tmp_path_factory):
+    """A run of trees on the good file."""
+    from sgdsm import command_line
+
+    folder = tmp_path_factory.mktemp("run") / "run"
+    words = [*TINY_TREES, *OWN.split(), f"data.path={made}/good.nc", f"hydra.run.dir={folder}", QUIET]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["train.py", *words])
+        patch.delenv("HYDRA_FULL_ERROR", raising=False)
+        patch.chdir(folder.parent)
+        command_line.main("train")
+    return folder
+
+
+# {file} is the file that cannot be right
+WAYS = {
+    "describe": "describe {file} target=sm",
+    "train": f"train model=climatology {OWN} data.path={{file}} {QUIET}",
+    "predict": "predict run={run} data=netcdf data.path={file} output=x.nc",
+    "recalibrate": "recalibrate run={run} data=netcdf data.path={file} output=again",
+    "select": f"select {OWN} data.path={{file}} output=chosen splits.block_days=20 splits.separation_days=4",
+    "fit, source": "correct fit source={file} variable=sm reference={good} reference_variable=sm output=c.nc "
+    f"{FITTING} period=2015-04-01:",
+    "fit, reference": "correct fit source={good} variable=sm reference={file} reference_variable=sm output=c.nc "
+    f"{FITTING}",
+    "evaluate, visible": "evaluate filled={filled} truth={hidden} visible={file}",
+    "evaluate, truth": "evaluate filled={filled} truth={file} visible={visible}",
+    "evaluate, filled": "evaluate filled={file} truth={hidden} visible={visible}",
+}
+
+
+def _typed(way, file, made, run):
+    words = WAYS[way].format(file=made / f"{file}.nc", good=made / "good.nc", run=run, hidden=made / "hidden_good.nc")
+    command, *others = shlex.split(words)
+    return command, others
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_undeclared_fill_value_of_the_target_is_refused(way, made, run, run_command, tmp_path):
+    command, words = _typed(way, "undeclared", made, run)
+    code, out, err = run_command(command, *words)
+    assert code == 1
+    last = err.strip().splitlines()[-1]
+    assert last.startswith("error: ")
+    assert "undeclared.nc" in last
+    assert "'sm' holds -999.9" in last
+    assert "times: a fill value that the file does not declare" in last
+    assert "valid_range" in last
+    if command == "describe":
+        assert "target  sm -999.9 to 0." in out
+        assert "% outside 0 to 1" in out
+    assert not list(tmp_path.glob("x.nc")) + list(tmp_path.glob("c.nc"))
+
+
+def test_an_undeclared_fill_value_is_refused_from_python(made, run):
+    with xr.open_dataset(made / "undeclared.nc") as dataset, pytest.raises(CubeError, match=r"'sm' holds -999\.9"):
+        sgdsm.fill(dataset, run)
+
+
+@pytest.mark.parametrize("way", ["describe", "train", "predict", "select", "fit, source"])
+def test_a_declared_range_makes_them_gaps(way, made, run, run_command):
+    found = []
+    for file in ("good", "bounded"):
+        command, words = _typed(way, file, made, run)
+        code, out, err = run_command(command, *words)
+        assert code == 0, err
+        shown = [line for line in out.splitlines() if not line.startswith(("run: ", "figure: ", "target  sm "))]
+        found.append(shown)
+        for name in ("x.nc", "c.nc", "chosen"):
+            _remove(name)
+    assert found[0] == found[1]
+
+
+def _remove(name):
+    import shutil
+    from pathlib import Path
+
+    path = Path(name)
+    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def test_a_range_of_the_settings_makes_them_gaps(made, run, run_command, tmp_path):
+    words = [*TINY_TREES, *OWN.split(), QUIET]
+    _, good, _ = run_command("train", *words, f"data.path={made}/good.nc")
+    code, out, err = run_command("train", *words, f"data.path={made}/undeclared.nc", "data.valid_range=[0,0.6]")
+    assert code == 0, err
+    assert "values lie outside valid_range=[0, 0.6]: gaps" in err
+    assert good.splitlines()[:-1] == out.splitlines()[:-1]
+    # the run remembers it
+    code, out, err = run_command("predict", f"run={tmp_path / run_folder(out)}", "output=x.nc")
+    assert code == 0, err
+    with xr.open_dataset(tmp_path / "x.nc") as filled:
+        assert filled["sm"].min() >= 0
+
+
+@pytest.mark.parametrize("way", ["train", "predict", "recalibrate", "select"])
+def test_an_undeclared_fill_value_of_a_covariate_is_refused(way, made, run, run_command):
+    command, words = _typed(way, "covariate", made, run)
+    code, _, err = run_command(command, *words)
+    assert code == 1
+    assert "'air_temperature' holds -99 " in err
+    assert "a fill value that the file does not declare" in err
+
+
+@pytest.mark.parametrize("fill", FILLS)
+def test_every_common_fill_value_is_found(plain, fill):
+    for name in ("sm", "rain", "clay"):
+        dataset = plain()
+        values = dataset[name].values.copy()
+        values.ravel()[::20] = fill
+        dataset[name] = dataset[name].copy(data=values)
+        with pytest.raises(CubeError, match=f"'{name}' (holds|is in)"):
+            read_record(as_cube(dataset, "sm", ["rain"], ["clay"], precipitation="rain"))
+
+
+def test_what_only_looks_like_a_fill_value_is_taken(plain):
+    dataset = plain()
+    rain, clay = dataset["rain"].values.copy(), dataset["clay"].values.copy()
+    rain.ravel()[5] = 99.0  # a storm
+    clay = np.where(clay > 0.5, 100.0, 99.0).astype(np.float32)  # percent
+    dataset = dataset.assign(rain=dataset["rain"].copy(data=rain), clay=dataset["clay"].copy(data=clay))
+    read_record(as_cube(dataset, "sm", ["rain"], ["clay"], precipitation="rain"))
+    assert [v for v in (0, 1, 9, 25, 90, 98, 100, 273.15, 500, 1013, 3000, 12345) if looks_like_fill(v)] == []
+
+
+@pytest.mark.parametrize(("units", "factor"), [("m3 m-3", 100), ("1", 90), ("percent", 1000), ("m3/m3", 1.27 / 0.4)])
+def test_soil_moisture_beyond_its_units_is_refused(plain, units, factor):
+    dataset = plain()
+    dataset["sm"] = (dataset["sm"].clip(0.0, 0.4) * factor).assign_attrs(units=units)
+    with pytest.raises(CubeError, match=rf"'sm' is in '{units}', but \d+ of \d+ values \(.*%\) lie outside 0 to 1"):
+        read_record(as_cube(dataset, "sm"))
+
+
+def test_soil_moisture_without_units_may_be_anything(plain):
+    dataset = plain()
+    dataset["sm"] = (dataset["sm"] * 1000).drop_attrs()
+    read_record(as_cube(dataset, "sm"))
+
+
+def test_units_are_converted_in_filling(made, run, run_command, tmp_path):
+    for name in ("good", "other_units"):
+        code, _, err = run_command(
+            "predict", f"run={run}", "data=netcdf", f"data.path={made}/{name}.nc", f"output={name}.nc"
+        )
+        assert code == 0, err
+    for line in ("'air_temperature' is converted from 'degC' to 'K'", "'sm' is converted from 'percent' to 'm3 m-3'",
+                 "'precipitation' is converted from 'kg m**-2 s**-1' to 'mm d-1'"):  # fmt: skip
+        assert err.count(line) == 1
+    with xr.open_dataset(tmp_path / "good.nc") as good, xr.open_dataset(tmp_path / "other_units.nc") as other:
+        # but for what float32 rounds, which may take a value to another leaf
+        assert float(abs(good["sm_filled"] - other["sm_filled"]).mean()) < 1e-5
+        assert other["sm_filled"].attrs["units"] == "m3 m-3"
+        with xr.open_dataset(made / "other_units.nc") as dataset:
+            filled = sgdsm.fill(dataset, run)
+        np.testing.assert_array_equal(filled["sm_filled"].values, other["sm_filled"].values)
+
+
+@pytest.mark.parametrize("command", ["predict", "recalibrate"])
+def test_units_that_do_not_convert_are_refused(command, made, run, run_command):
+    code, _, err = run_command(command, f"run={run}", "data=netcdf", f"data.path={made}/no_match.nc", "output=x.nc")
+    assert code == 1
+    assert "'air_temperature' is in 'W m-2', expected 'K' as in training" in err
+
+
+def test_missing_units_and_foreign_values_are_told_once(made, run, run_command):
+    code, _, err = run_command("predict", f"run={run}", "data=netcdf", f"data.path={made}/no_units.nc", "output=x.nc")
+    assert code == 0, err
+    assert (
+        err.count("'air_temperature' is taken as it is: units are missing on one side (in training they are 'K')") == 1
+    )
+    assert err.count("'air_temperature': 100 % of the values lie outside what the model has learned from") == 1
+    code, _, err = run_command("predict", f"run={run}", "data=netcdf", f"data.path={made}/good.nc", "output=y.nc")
+    assert "outside what the model" not in err
+    assert "units are missing" not in err
+
+
+def test_a_correction_converts_its_covariates(made, run_command, tmp_path):
+    fit = (
+        f"source={made}/good.nc variable=sm reference={made}/good.nc reference_variable=sm method=cdf_xgboost "
+        "dynamic=[precipitation,air_temperature] static=[elevation] trees.rounds=5 "
+        f"output=c.nc {FITTING}"
+    )
+    # a sensor cannot be its own reference: the second is a copy
+    (tmp_path / "copy.nc").write_bytes((made / "good.nc").read_bytes())
+    code, _, err = run_command("correct", "fit", *fit.replace(f"reference={made}/good", "reference=copy").split())
+    assert code == 0, err
+    for name in ("good", "other_units"):
+        code, _, err = run_command(
+            "correct", "apply", "correction=c.nc", f"source={made}/{name}.nc", f"output={name}.nc"
+        )
+        assert code == 0, err
+    assert "'air_temperature' is converted from 'degC' to 'K', the units of the fit of the correction" in err
+    with xr.open_dataset(tmp_path / "good.nc") as good, xr.open_dataset(tmp_path / "other_units.nc") as other:
+        assert float(abs(good["sm"] - other["sm"]).mean()) < 1e-5
+    code, _, err = run_command("correct", "apply", "correction=c.nc", f"source={made}/no_match.nc", "output=z.nc")
+    assert code == 1
+    assert "'air_temperature' is in 'W m-2', expected 'K' as in the fit of the correction" in err
+
+
+def test_a_run_is_not_resumed_or_explained_where_units_have_changed(made, run, run_command, tmp_path):
+    import shutil
+
+    shutil.copytree(run, tmp_path / "again")
+    config = yaml.safe_load((tmp_path / "again" / "config.yaml").read_text())
+    config["data"]["path"] = str(tmp_path / "data.nc")
+    (tmp_path / "again" / "config.yaml").write_text(yaml.safe_dump(config))
+    with xr.open_dataset(made / "good.nc") as dataset:
+        changed = dataset.load()
+    changed["air_temperature"].attrs["units"] = "degC"
+    changed.to_netcdf(tmp_path / "data.nc")
+    code, _, err = run_command("explain", "run=again")
+    assert code == 1
+    assert "'air_temperature' was in 'K' when the run was begun, now it is in 'degC'" in err
+
+
+def test_a_recipe_refuses_undeclared_fill_values(made, run_command, tmp_path):
+    recipe = {
+        "_target_": "sgdsm.prepare.prepared.open_prepared",
+        "path": "cube.zarr",
+        "recipe": {
+            "_target_": "sgdsm.prepare.recipe.Recipe",
+            "start": "2015-04-01",
+            "end": "2015-05-01",
+            "folder": str(made),
+            "grid": {"_target_": "sgdsm.prepare.recipe.regular_grid", "resolution": 1.0, "bbox": [-125, 42, -115, 50]},
+            "sources": {
+                "own": {
+                    "_target_": "sgdsm.prepare.recipe.Source",
+                    "product": "netcdf_grid",
+                    "options": {"variables": {"sm": "sm"}},
+                    "role": "target",
+                    "variables": {"sm": "sm"},
+                }
+            },
+        },
+    }
+    (tmp_path / "conf" / "data").mkdir(parents=True)
+    for name in ("undeclared", "bounded", "good"):
+        recipe["path"], recipe["recipe"]["sources"]["own"]["paths"] = f"{name}.zarr", f"{name}.nc"
+        (tmp_path / "conf" / "data" / "mine.yaml").write_text(yaml.safe_dump(recipe))
+        code, _, err = run_command("prepare", "--config-dir=conf", "data=mine", "workers=1")
+        if name == "undeclared":
+            assert code == 1
+            assert "undeclared.nc: variable 'sm' holds -999.9" in err
+        else:
+            assert code == 0, err
+    with xr.open_zarr(tmp_path / "bounded.zarr") as bounded, xr.open_zarr(tmp_path / "good.zarr") as good:
+        np.testing.assert_array_equal(bounded["sm"].values, good["sm"].values)
+
+
+def test_open_cube_names_the_file_of_an_attribute(tmp_path, plain):
+    plain().assign(sm=plain()["sm"].assign_attrs(valid_range="from 0 to 1")).to_netcdf(tmp_path / "a.nc")
+    with pytest.raises(CubeError, match=r"a\.nc: variable 'sm': valid_range='from 0 to 1' is no number"):
+        open_cube(str(tmp_path / "a.nc"), "sm")
