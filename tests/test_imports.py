@@ -11,9 +11,9 @@ PACKAGE = Path(__file__).resolve().parent.parent / "sgdsm"
 # each may import from itself and from what stands before it
 ORDER = [
     {"hdf5", "errors"},
-    {"stores", "axes"},
+    {"stores", "axes", "arguments"},
     {"cube"},
-    {"box", "alone", "values", "cluster", "side_by_side"},
+    {"box", "alone", "values", "cluster", "side_by_side", "canvas", "filled", "memory"},
     {"windows", "statistics", "correlation"},
     {"build"},
     {"sources"},
@@ -42,10 +42,13 @@ RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 CORE_PARTS = {
     "hdf5",
     "errors",
+    "arguments",
     "stores",
     "axes",
     "cube",
     "values",
+    "filled",
+    "memory",
     "correlation",
     "box",
     "cluster",
