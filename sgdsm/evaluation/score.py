@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from sgdsm.arguments import checked
 from sgdsm.axes import SYNONYMS
 from sgdsm.cube import PER_DAY, CubeError, ever_observed, open_dataset, suggest
 from sgdsm.evaluation.calibration import Calibration
@@ -102,6 +103,7 @@ class Scores:
             return cls([str(c) for c in dataset["class"].values], state, calibration)
 
 
+@checked
 def score(
     filled: str | Path | xr.Dataset,
     hidden: str | Path | xr.Dataset,
