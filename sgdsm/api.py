@@ -7,6 +7,7 @@ from typing import Any
 
 import xarray as xr
 
+from sgdsm.arguments import checked
 from sgdsm.build import TARGET
 from sgdsm.cube import NO_UNCERTAINTY, ConfigError, CubeError, as_cube, by_role, check_cube
 from sgdsm.data.scaling import Inputs
@@ -16,6 +17,7 @@ from sgdsm.models.checkpoint import load_filler
 from sgdsm.runs import Run, only_open
 
 
+@checked
 def fill(dataset: xr.Dataset, run: str | Path, max_gap_days: int | None = None, **roles: Any) -> xr.Dataset:
     """Fill the gaps of a Dataset with the filler of a run; the same values as `predict.py` writes.
 
@@ -25,8 +27,6 @@ def fill(dataset: xr.Dataset, run: str | Path, max_gap_days: int | None = None, 
 
     Raises CubeError where the Dataset lacks what the run needs, ConfigError where the folder is no run or the cap none.
     """
-    if not isinstance(dataset, xr.Dataset):
-        raise CubeError(f"dataset is of type {type(dataset).__name__}, expected an xarray.Dataset")
     filler = load_filler(Run(run).model)
     if roles or not (by_role(dataset, "target") and by_role(dataset, "land")):
         trained = Run(run).config()["data"]

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
+from sgdsm.arguments import checked
 from sgdsm.axes import DAY, SPACE_DIMS, with_standard_axes
 from sgdsm.errors import ConfigError as ConfigError
 from sgdsm.errors import CubeError as CubeError
@@ -33,6 +34,7 @@ PER_DAY = {"mm h-1": 24.0, "mm/h": 24.0, "mm hr-1": 24.0, "kg m-2 s-1": 86400.0,
 PER_DAY |= {"mm d-1": 1.0, "mm day-1": 1.0, "mm/day": 1.0, "mm": 1.0, "kg m-2": 1.0, "m": 1000.0}
 
 
+@checked
 def open_cube(
     path: str,
     target: str,
@@ -61,6 +63,7 @@ def open_cube(
         raise CubeError(f"{path}: {error}") from error
 
 
+@checked
 def as_cube(
     dataset: xr.Dataset,
     target: str,
@@ -150,6 +153,7 @@ def repeat_cycle(cube: xr.Dataset) -> int:
     return days // step
 
 
+@checked
 def check_cube(cube: xr.Dataset) -> None:
     """Raise CubeError unless the Dataset keeps the rules at the head of this module."""
     names = by_role(cube, "target")

@@ -23,6 +23,7 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
+from sgdsm.arguments import checked
 from sgdsm.cube import SgdsmError, log, suggest
 
 # what is no product: parts that the products share, and the built-in worlds
@@ -259,6 +260,7 @@ class Files:
                 seen[time] = file.path
 
 
+@checked
 def open_product(
     name: str, paths: str | Path | Sequence[str | Path], on_bad_file: OnBadFile = "fail", **options: Any
 ) -> xr.Dataset:
