@@ -63,7 +63,10 @@ def describe(hint: Any) -> str:
         return "None" if hint is type(None) else "xarray.Dataset"
     if inspect.isclass(hint) and not typing.get_args(hint):
         return hint.__name__
-    return str(hint).replace("typing.", "").replace("collections.abc.", "")
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if inspect.isclass(origin):
+        return f"{origin.__name__}[{', '.join('...' if a is Ellipsis else describe(a) for a in arguments)}]"
+    return str(hint).replace("typing.", "")
 
 
 def shown(value: Any) -> str:
@@ -166,8 +169,10 @@ def _given(
     signature = inspect.signature(function)
     try:
         bound = signature.bind(*args, **kwargs)
-    except TypeError:
-        return {}
+    except TypeError as error:
+        if whose and kwargs:
+            raise ConfigError(f"{whose}: {error}; known are {', '.join([*signature.parameters][1:])}") from error
+        return {}  # Python says so itself; or a copy is made, without arguments
     bound.apply_defaults()
     found = {}
     for name, value in bound.arguments.items():
