@@ -19,6 +19,8 @@ from sgdsm.errors import ConfigError, CubeError
 
 TARGET = "_target_"
 SEEDS = 2**32  # Lightning takes those below
+LARGEST = 2**63
+NAMES = {"Sequence": "list", "Mapping": "dict"}
 VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 SHORT = reprlib.Repr()
 SHORT.maxstring = SHORT.maxother = 80
@@ -35,9 +37,9 @@ def fits(value: Any, hint: Any) -> bool:
     if origin is typing.Literal:
         return isinstance(value, (str, int)) and value in arguments
     if hint is float:
-        return _is_a(value, (int, float, np.integer, np.floating)) and math.isfinite(value)
+        return math.isfinite(value) if isinstance(value, (float, np.floating)) else fits(value, int)
     if hint is int:
-        return _is_a(value, (int, np.integer))
+        return _is_int(value) and -LARGEST <= value < LARGEST
     if hint is bool:
         return isinstance(value, (bool, np.bool_))
     if origin is tuple and arguments and arguments[-1] is not Ellipsis:
@@ -65,7 +67,8 @@ def describe(hint: Any) -> str:
         return hint.__name__
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if inspect.isclass(origin):
-        return f"{origin.__name__}[{', '.join('...' if a is Ellipsis else describe(a) for a in arguments)}]"
+        name = NAMES.get(origin.__name__, origin.__name__)
+        return f"{name}[{', '.join('...' if a is Ellipsis else describe(a) for a in arguments)}]"
     return str(hint).replace("typing.", "")
 
 
@@ -84,9 +87,13 @@ def check_value(name: str, value: Any, hint: Any) -> None:
     name: of the argument, after whose it is: 'Gaps: fraction', 'model.passes'.
     """
     if not fits(value, hint):
-        finite = isinstance(value, (float, np.floating)) and not math.isfinite(value)
+        expected = describe(hint)
+        if isinstance(value, (float, np.floating)) and not math.isfinite(value):
+            expected = "a finite number"
+        elif _is_int(value) and not -LARGEST <= value < LARGEST:
+            expected += " below 2**63"
         error = CubeError if hint is xr.Dataset else ConfigError
-        raise error(f"{name}={shown(value)}: expected {'a finite number' if finite else describe(hint)}")
+        raise error(f"{name}={shown(value)}: expected {expected}")
     if name.endswith("seed") and hint is int and not 0 <= value < SEEDS:
         raise ConfigError(f"{name}={value}: expected a whole number from 0 to {SEEDS - 1}")
 
@@ -98,7 +105,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         hints = hints_of(function)
-        for name, value in _given(function, args, kwargs).items():
+        for name, value in _given(function, args, kwargs, whose).items():
             check_value(f"{whose}: {name}", value, hints.get(name, Any))
         return function(*args, **kwargs)
 
@@ -131,7 +138,7 @@ class Recorded:
     def _arguments(cls, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         hints, found = hints_of(cls), {}
         whose = cls.__name__
-        for name, value in _given(cls.__init__, (None, *args), kwargs, whose).items():
+        for name, value in _given(cls.__init__, (None, *args), kwargs, whose, alone=True).items():
             check_value(f"{whose}: {name}", value, hints.get(name, Any))
             found[name] = plain(value, f"{whose}: {name}")
         return found
@@ -160,29 +167,30 @@ def plain(value: Any, name: str) -> Any:
 
 
 def _given(
-    function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], whose: str | None = None
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], whose: str, alone: bool = False
 ) -> dict[str, Any]:
-    """The arguments of a call by name, without the object itself; none where Python will refuse it.
+    """The arguments of a call by name, without the object itself.
 
-    whose: class that takes no others than those with a name.
+    whose: they are, in messages. alone: whether those without a name of their own in the signature are refused.
+
+    Raises ConfigError for arguments that are unknown or too many.
     """
     signature = inspect.signature(function)
     try:
-        bound = signature.bind(*args, **kwargs)
+        bound = signature.bind_partial(*args, **kwargs)  # what is missing Python says itself; a copy is made of nothing
     except TypeError as error:
-        if whose and kwargs:
-            raise ConfigError(f"{whose}: {error}; known are {', '.join([*signature.parameters][1:])}") from error
-        return {}  # Python says so itself; or a copy is made, without arguments
+        known = [name for name in signature.parameters if name != "self"]
+        raise ConfigError(f"{whose}: {error}; known are {', '.join(known)}") from error
     bound.apply_defaults()
     found = {}
     for name, value in bound.arguments.items():
         if signature.parameters[name].kind not in VARIADIC:
             found[name] = value
-        elif whose and value:
+        elif alone and value:
             raise ConfigError(f"{whose}: {shown(value)}: expected no argument")
     found.pop("self", None)
     return found
 
 
-def _is_a(value: Any, kinds: tuple[type, ...]) -> bool:
-    return isinstance(value, kinds) and not isinstance(value, bool)
+def _is_int(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)

@@ -177,7 +177,7 @@ class Mine(Climatology):
         (lambda: Seamless(widht=8), "Seamless: got an unexpected keyword argument 'widht'; known are window_days"),
         (lambda: Climatology(5), r"Climatology: \(5,\): expected no argument"),
         (lambda: Climatology(depth=5), "Climatology: {'depth': 5}: expected no argument"),
-        (lambda: XGBoost(monotone={"rain": "up"}), r"monotone={'rain': 'up'}: expected Mapping\[str, int\] \| None"),
+        (lambda: XGBoost(monotone={"rain": "up"}), r"monotone={'rain': 'up'}: expected dict\[str, int\] \| None"),
         (lambda: Ensemble([Seamless(), Seamless()]), r"Ensemble: filler=.*: expected GapFiller"),
         (lambda: Stack([Climatology(), Climatology()]), r"Stack: members=.*: expected dict\[str, GapFiller\]"),
         (lambda: Conformal(None), "Conformal: filler=None: expected GapFiller"),

@@ -16,7 +16,7 @@ import xarray as xr
 
 from sgdsm.arguments import checked
 from sgdsm.axes import SYNONYMS
-from sgdsm.cube import PER_DAY, CubeError, ever_observed, open_dataset, suggest
+from sgdsm.cube import PER_DAY, ConfigError, CubeError, ever_observed, open_dataset, suggest
 from sgdsm.evaluation.calibration import Calibration
 from sgdsm.evaluation.zones import (
     ARIDITY,
@@ -122,6 +122,8 @@ def score(
     Raises CubeError where a file lacks a variable, the grids differ, a hidden value has no truth or is not filled, or
     a visible value was changed.
     """
+    if rows_at_once is not None and rows_at_once < 1:
+        raise ConfigError(f"score: rows_at_once={rows_at_once}: expected at least 1")
     product, question, shown = (_Named.of(source) for source in (filled, hidden, visible))
     truth, masks = _hidden(question)
     seen = _aligned(shown.variable(str(truth.attrs["target"])), truth, shown.name)
