@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 if TYPE_CHECKING:
+    from datetime import date
+
     import pandas as pd
     from matplotlib.figure import Figure
 
@@ -39,14 +41,21 @@ class SgdsmAccessor:
 
         return pd.DataFrame(score(self._dataset, hidden, visible).table()).T
 
-    def plot_day(self, day: str) -> Figure:
-        """What was observed on a day of a filled Dataset, what was filled, and the age of the gaps."""
-        from sgdsm.evaluation.figures import filled_day
+    def plot_day(self, day: str | date, observed: str | None = None) -> Figure:
+        """What was observed on a day of a filled Dataset, what was filled, and the age of the gaps.
 
-        return filled_day(self._dataset, day)
+        day: like '2015-05-05'. observed: name of the observed values' variable, where the Dataset does not tell. A
+        notebook shows the Figure that comes back; elsewhere `.savefig("day.png")`.
+        """
+        from sgdsm.evaluation.filled_figures import filled_day
 
-    def plot_series(self, **place: float) -> Figure:
-        """Observed and filled values of the cell nearest to a place (lat=, lon= or y=, x=), gaps shaded."""
-        from sgdsm.evaluation.figures import filled_series
+        return filled_day(self._dataset, day, observed)
 
-        return filled_series(self._dataset, place)
+    def plot_series(self, observed: str | None = None, **place: float) -> Figure:
+        """Observed and filled values of the cell nearest to a place (lat=, lon= or y=, x=), gaps shaded.
+
+        observed: as in `plot_day`.
+        """
+        from sgdsm.evaluation.filled_figures import filled_series
+
+        return filled_series(self._dataset, place, observed)

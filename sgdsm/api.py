@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
+from sgdsm.arguments import checked
 from sgdsm.build import TARGET
-from sgdsm.cube import NO_UNCERTAINTY, ConfigError, CubeError, as_cube, by_role, check_cube
+from sgdsm.cube import NO_UNCERTAINTY, ConfigError, CubeError, as_cube, by_role, check_cube, suggest
 from sgdsm.data.scaling import Inputs
 from sgdsm.inference.stream import fill_cube
 from sgdsm.inference.writers import MemoryOutput
@@ -16,6 +18,7 @@ from sgdsm.models.checkpoint import load_filler
 from sgdsm.runs import Run, only_open
 
 
+@checked
 def fill(dataset: xr.Dataset, run: str | Path, max_gap_days: int | None = None, **roles: Any) -> xr.Dataset:
     """Fill the gaps of a Dataset with the filler of a run; the same values as `predict.py` writes.
 
@@ -25,11 +28,13 @@ def fill(dataset: xr.Dataset, run: str | Path, max_gap_days: int | None = None, 
 
     Raises CubeError where the Dataset lacks what the run needs, ConfigError where the folder is no run or the cap none.
     """
-    if not isinstance(dataset, xr.Dataset):
-        raise CubeError(f"dataset is of type {type(dataset).__name__}, expected an xarray.Dataset")
+    known = [name for name in inspect.signature(as_cube).parameters if name != "dataset"]
+    for name in roles:
+        if name not in known:
+            raise ConfigError(f"fill: unknown argument '{name}'{suggest(name, known)}; known are {', '.join(known)}")
+    trained = Run(run).config()["data"]
     filler = load_filler(Run(run).model)
     if roles or not (by_role(dataset, "target") and by_role(dataset, "land")):
-        trained = Run(run).config()["data"]
         dataset = as_cube(dataset, **{**_roles(filler.inputs, trained, dataset), **roles})
     check_cube(dataset)
     output = MemoryOutput()

@@ -12,27 +12,25 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sgdsm.arguments import TARGET as TARGET
+from sgdsm.arguments import VARIADIC, check_value, hints_of, shown
+from sgdsm.arguments import describe as describe
+from sgdsm.arguments import fits as fits
 from sgdsm.cube import ConfigError, suggest
-
-TARGET = "_target_"
 
 
 def build(spec: Mapping[str, Any], kind: Any, **more: Any) -> Any:
     """Make the object of a specification {'_target_': 'sgdsm.module.Class', argument: value, ...}.
 
     kind: what it must be, a class or a union of classes: nothing else of the package is called, whatever a file says.
-    Values that are specifications are built first. `more` are arguments that a file does not hold. An object with an
-    attribute `spec` (a filler) gets the whole specification there, that of other fillers in `more` included.
+    Values that are specifications are built first. `more` are arguments that a file does not hold.
 
     Raises ConfigError as `check_spec` does.
     """
     check_spec(spec, kind, supplied=tuple(more))
-    hints = _hints(locate(spec[TARGET]))
+    hints = hints_of(locate(spec[TARGET]))
     arguments = {k: _built(v, hints.get(k)) for k, v in spec.items() if k != TARGET}
-    made = locate(spec[TARGET])(**arguments, **more)
-    if hasattr(made, "spec"):
-        made.spec = {**spec, **{name: value.spec for name, value in more.items() if hasattr(value, "spec")}}
-    return made
+    return locate(spec[TARGET])(**arguments, **more)
 
 
 def locate(path: Any) -> Any:
@@ -54,14 +52,15 @@ def locate(path: Any) -> Any:
 def check_spec(spec: Mapping[str, Any], kind: Any, where: str = "", supplied: Sequence[str] = ()) -> None:
     """Raise ConfigError where a specification does not make a `kind` (a class, or what a function returns), or has an
     unknown or missing argument or one of a wrong type."""
+    if not isinstance(spec, Mapping):
+        raise ConfigError(f"{where or 'spec'}={shown(spec)}: expected settings with {TARGET}")
     target = locate(spec.get(TARGET))
     place = where or str(spec[TARGET]).rsplit(".", 1)[-1]
-    hints = _hints(target)
+    hints = hints_of(target)
     made = target if inspect.isclass(target) else hints.get("return")
     if not (inspect.isclass(made) and issubclass(made, kind)):
         raise ConfigError(f"{TARGET}: {spec[TARGET]} does not make a {describe(kind)}")
-    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    parameters = {n: p for n, p in inspect.signature(target).parameters.items() if p.kind not in variadic}
+    parameters = {n: p for n, p in inspect.signature(target).parameters.items() if p.kind not in VARIADIC}
     for name, value in spec.items():
         if name == TARGET:
             continue
@@ -77,43 +76,11 @@ def check_spec(spec: Mapping[str, Any], kind: Any, where: str = "", supplied: Se
                 if not _is_spec(inner):
                     raise ConfigError(f"{place}.{name}.{key}={inner!r}: expected settings with {TARGET}")
                 check_spec(inner, _kind_inside(hints.get(name)), f"{place}.{name}.{key}")
-        elif not fits(value, hints.get(name, Any)):
-            raise ConfigError(f"{place}.{name}={value!r}: expected {describe(hints[name])}")
+        else:
+            check_value(f"{place}.{name}", value, hints.get(name, Any))
     for name, parameter in parameters.items():
         if parameter.default is parameter.empty and name not in spec and name not in supplied:
             raise ConfigError(f"{place}: '{name}' is not given")
-
-
-def fits(value: Any, hint: Any) -> bool:
-    """Whether a plain value (from YAML) may stand for a type hint."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        return any(fits(value, a) for a in arguments)
-    if origin is typing.Literal:
-        return value in arguments
-    if hint is type(None):
-        return value is None
-    if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    if hint in (str, bool):
-        return isinstance(value, hint)
-    if origin is tuple and arguments and arguments[-1] is not Ellipsis:
-        return (
-            isinstance(value, (list, tuple))
-            and len(value) == len(arguments)
-            and all(fits(v, a) for v, a in zip(value, arguments, strict=True))
-        )
-    if origin in (list, tuple, Sequence):
-        return isinstance(value, (list, tuple)) and all(fits(v, arguments[0]) for v in value)
-    if origin in (dict, Mapping):
-        return isinstance(value, Mapping) and all(fits(v, arguments[1]) for v in value.values())
-    return True
-
-
-def _hints(target: Any) -> dict[str, Any]:
-    return typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
 
 
 def _built(value: Any, hint: Any) -> Any:
@@ -136,12 +103,3 @@ def _kind_inside(hint: Any) -> Any:
 
 def _is_spec(value: Any) -> bool:
     return isinstance(value, Mapping) and TARGET in value
-
-
-def describe(hint: Any) -> str:
-    """A type hint in words."""
-    if typing.get_origin(hint) is typing.Literal:
-        return "one of " + ", ".join(map(str, typing.get_args(hint)))
-    if inspect.isclass(hint) and not typing.get_args(hint):
-        return hint.__name__
-    return str(hint).replace("typing.", "").replace("collections.abc.", "")

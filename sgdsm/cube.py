@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
+from sgdsm.arguments import checked
 from sgdsm.axes import DAY, SPACE_DIMS, with_standard_axes
 from sgdsm.decoding import only_valid, within
 from sgdsm.errors import ConfigError as ConfigError
@@ -34,6 +35,7 @@ UNITS = ("units", "units_missing")  # attributes; the second marks units that a 
 SAMPLED = 2**20  # values that are looked at where all would be too many
 
 
+@checked
 def open_cube(
     path: str,
     target: str,
@@ -84,6 +86,7 @@ def inside_of(dataset: xr.Dataset, name: str) -> str:
     return name if name in dataset.variables else next(found, name)
 
 
+@checked
 def as_cube(
     dataset: xr.Dataset,
     target: str,
@@ -177,11 +180,12 @@ def repeat_cycle(cube: xr.Dataset) -> int:
     if "repeat_cycle_days" not in cube.attrs:
         return 0
     days, step = int(cube.attrs["repeat_cycle_days"]), step_days(cube["time"])
-    if days < 1 or days % step:
-        raise CubeError(f"repeat_cycle_days={days}: expected a multiple of the {step} days between maps")
+    if not 1 <= days <= 366 or days % step:
+        raise CubeError(f"repeat_cycle_days={days}: expected a multiple of the {step} days between maps, at most 366")
     return days // step
 
 
+@checked
 def check_cube(cube: xr.Dataset) -> None:
     """Raise CubeError unless the Dataset keeps the rules at the head of this module."""
     names = by_role(cube, "target")

@@ -17,6 +17,7 @@ import torch
 import xarray as xr
 import yaml
 
+from sgdsm.arguments import checked
 from sgdsm.build import TARGET
 from sgdsm.config import load_config
 from sgdsm.cube import ConfigError, by_role, open_dataset, target_of
@@ -47,6 +48,7 @@ PACKAGES = (
 class Run:
     """A run's folder and the files in it."""
 
+    @checked
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
 

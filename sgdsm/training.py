@@ -10,6 +10,7 @@ import numpy as np
 import torch
 import xarray as xr
 
+from sgdsm.arguments import Recorded
 from sgdsm.box import Box
 from sgdsm.build import TARGET, build
 from sgdsm.cube import ConfigError, CubeError, log, repeat_cycle, seen_only, step_days, target_of
@@ -30,7 +31,7 @@ HOLD, TRIED = 19, 40  # first word of the seed of the parts that are held, and h
 
 
 @dataclass(frozen=True)
-class TrainerOptions:
+class TrainerOptions(Recorded):
     """Lightning's trainer, as far as it is ours to set.
 
     accelerator, devices, num_nodes, precision: as in `pytorch_lightning.Trainer`; several devices share the batches of

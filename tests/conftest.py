@@ -73,6 +73,25 @@ def cube(plain: Callable[..., xr.Dataset]) -> xr.Dataset:
 
 
 @pytest.fixture
+def filled(plain: Callable[..., xr.Dataset]) -> Callable[..., xr.Dataset]:
+    """Makes what `sgdsm.fill` gives, filled with the climatology, whatever the target is called."""
+    from sgdsm.data.record import Names, read_record
+    from sgdsm.data.scaling import Inputs
+    from sgdsm.inference.stream import fill_cube
+    from sgdsm.inference.writers import MemoryOutput
+    from sgdsm.models.simple import Climatology
+
+    def make(target: str = "sm", **shape: int) -> xr.Dataset:
+        cube = as_cube(plain(**shape).rename(sm=target), target)
+        record, filler, output = read_record(cube), Climatology(), MemoryOutput()
+        filler.configure(Inputs.fit(record, Names.of(cube), record.observed, "m3 m-3", 1, "train"))
+        fill_cube(cube, filler.eval(), output, trainer={"enable_progress_bar": False})
+        return output.dataset
+
+    return make
+
+
+@pytest.fixture
 def run_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str, str]]:

@@ -457,7 +457,7 @@ def test_accessor(run_command, tmp_path):
     assert table.loc["all", "rmse"] == pytest.approx(expected)
     with pytest.raises(sgdsm.CubeError, match="not a filled Dataset"):
         _world_of(run).sgdsm.plot_day("2015-05-05")
-    with pytest.raises(sgdsm.CubeError, match="day 1999-01-01 is not in"):
+    with pytest.raises(sgdsm.CubeError, match="day=1999-01-01: not in the Dataset"):
         filled.sgdsm.plot_day("1999-01-01")
 
 

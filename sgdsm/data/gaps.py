@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+from sgdsm.arguments import Recorded
 from sgdsm.cube import ConfigError
 from sgdsm.sources.orbit import Orbit
 
@@ -22,7 +23,7 @@ OUTAGES = 0.2  # least share of outages there
 FEWEST = 0.05  # gaps to one observed value
 
 
-class Gaps:
+class Gaps(Recorded):
     """Draws sets of values to hide.
 
     fraction: share of the available values that a draw hides. outages: share of those that lie in outages, the rest

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sgdsm.arguments import Recorded
 from sgdsm.cube import ConfigError, log
 from sgdsm.data.gaps import KINDS, SPREAD, Gaps
 from sgdsm.sources.orbit import Orbit
@@ -61,7 +62,7 @@ class Split(NamedTuple):
         return Scenario(seen, hidden, seen)
 
 
-class All:
+class All(Recorded):
     """Learn from every value, for final products: two fixed disjoint gap-shaped draws are kept back, one for
     validation (early stopping and any choice) and one for calibration; there is no test.
 
@@ -91,7 +92,7 @@ class All:
         return Split(base, base, np.ones(len(days), bool), scenarios)
 
 
-class Blocks:
+class Blocks(Recorded):
     """Blocks of days dealt to training, validation, calibration and test, every season to each as far as they last.
 
     A window sees the observations of its own split only; the climatology of the cells comes from the training days
@@ -198,7 +199,7 @@ class Blocks:
         return deal
 
 
-class Random:
+class Random(Recorded):
     """Single values dealt at random: for comparison with papers that were scored so, and for nothing else.
 
     It leaks. A test value has training values on the days around it and in the cells around it, with the same rain in

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from sgdsm.cube import CubeError, open_dataset
+from sgdsm.canvas import Picture, subplots
+from sgdsm.cube import open_dataset, space_dims
 from sgdsm.evaluation.calibration import PIT_BINS, Calibration
 from sgdsm.evaluation.compare import Entry, by_gap_length
 from sgdsm.evaluation.protocol import FILLED, HIDDEN, SCORES, VISIBLE
@@ -55,7 +50,7 @@ def run_figures(evaluation: Path, curve: Path, folder: Path, model: str, split: 
 
 def calibration(found: Calibration, path: Path, title: str, units: str) -> Path:
     """Whether error bars are honest: PIT, reliability, and the errors against what was said of them."""
-    figure, axes = plt.subplots(1, 3, figsize=(12, 4), layout="constrained")
+    figure, axes = subplots(1, 3, figsize=(12, 4), layout="constrained")
     share = found.pit / max(found.pit.sum(), 1)
     axes[0].bar((np.arange(PIT_BINS) + 0.5) / PIT_BINS, share * PIT_BINS, 1 / PIT_BINS, color=SEEN, ec="white")
     axes[0].axhline(1, color=INK, lw=1, ls="--")
@@ -93,8 +88,8 @@ def day_maps(files: dict[str, xr.Dataset], target: str, path: Path, title: str) 
     error = np.where(hidden[day], filled - truth, np.nan)
     limit = max(float(np.nanquantile(abs(error), 0.98)), 1e-3)
     state = np.where(hidden[day], 3, np.where(np.isfinite(seen), 1, np.where(land, 2, 0)))
-    extent, aspect = _extent(files[FILLED])
-    figure, axes = plt.subplots(2, 2, figsize=(11, 7), layout="compressed", sharex=True, sharey=True)
+    extent, aspect = extent_of(files[FILLED])
+    figure, axes = subplots(2, 2, figsize=(11, 7), layout="compressed", sharex=True, sharey=True)
     units = files[VISIBLE][target].attrs.get("units", "1")
     shown = {"extent": extent, "aspect": aspect, "interpolation": "nearest"}
     for axis, values, name in ((axes[0, 0], seen, "seen by the filler"), (axes[0, 1], filled, "filled")):
@@ -112,7 +107,7 @@ def day_maps(files: dict[str, xr.Dataset], target: str, path: Path, title: str) 
     figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
     for axis in axes.flat:
         axis.set_facecolor(STATES["sea"])
-    _name_axes(files[FILLED], axes[1, :], axes[:, 0])
+    name_axes(files[FILLED], axes[1, :], axes[:, 0])
     date = str(files[FILLED]["time"].values[day])[:10]
     return _save(figure, path, f"{title}, {date}")
 
@@ -126,7 +121,7 @@ def time_series(files: dict[str, xr.Dataset], target: str, path: Path, title: st
     chosen = ranked[np.linspace(0, len(ranked) - 1, min(cells, len(ranked))).astype(int)]
     low, high = _longest_stretch(np.asarray(hidden.any((1, 2))))
     window = slice(max(0, low - 10), high + 10)
-    figure, axes = plt.subplots(
+    figure, axes = subplots(
         len(chosen), 1, figsize=(11, 2.3 * len(chosen)), layout="constrained", sharex=True, squeeze=False
     )
     time = files[FILLED]["time"].values[window]
@@ -147,13 +142,17 @@ def _one_series(
     axis: Axes, files: dict[str, xr.Dataset], target: str, time: np.ndarray, at: Any, hidden: np.ndarray
 ) -> None:
     seen, truth = files[VISIBLE][target].values[at], files[HIDDEN]["truth"].values[at]
-    _draw_series(axis, files[FILLED], time, seen, at)
+    draw_series(axis, files[FILLED], time, seen, at)
     axis.plot(time, np.where(hidden, truth, np.nan), "o", mfc="none", mec=INK, ms=5, label="hidden truth")
     # without a date between, a lone filled day would not show as a line
     axis.plot(time, np.where(hidden, files[FILLED]["sm_filled"].values[at], np.nan), ".", color=FILL, ms=4)
 
 
-def _draw_series(axis: Axes, filled: xr.Dataset, time: np.ndarray, seen: np.ndarray, at: Any) -> None:
+def draw_series(axis: Axes, filled: xr.Dataset, time: np.ndarray, seen: np.ndarray, at: Any) -> None:
+    """Draw the filled values of a cell, their interval, and what was seen; the days in between are shaded.
+
+    time, seen: (T,) dates and values. at: where the cell is in the variables of `filled`.
+    """
     half = np.timedelta64(12, "h")
     label = "not seen" + (" (filled on scored days only)" if np.isnan(filled["sm_filled"].values[at]).any() else "")
     for day in time[~np.isfinite(seen)]:
@@ -162,10 +161,11 @@ def _draw_series(axis: Axes, filled: xr.Dataset, time: np.ndarray, seen: np.ndar
     locator = AutoDateLocator()
     axis.xaxis.set_major_locator(locator)
     axis.xaxis.set_major_formatter(ConciseDateFormatter(locator))
-    if "sm_lower" in filled:
+    if "sm_lower" in filled and "sm_upper" in filled:
         lower, upper = (np.where(np.isfinite(seen), seen, filled[b].values[at]) for b in ("sm_lower", "sm_upper"))
-        level = 100 * float(filled["sm_lower"].attrs["level"])
-        axis.fill_between(time, lower, upper, color=FILL, alpha=0.2, lw=0, label=f"{level:.0f} % interval")
+        level = filled["sm_lower"].attrs.get("level")  # lost where a user has computed with it
+        told = "interval" if level is None else f"{100 * float(level):.0f} % interval"
+        axis.fill_between(time, lower, upper, color=FILL, alpha=0.2, lw=0, label=told)
     axis.plot(time, filled["sm_filled"].values[at], color=FILL, lw=1.2, label="filled")
     axis.plot(time, seen, "o", color=SEEN, ms=4, label="seen")
 
@@ -182,7 +182,7 @@ def error_by_gap_length(files: dict[str, xr.Dataset], target: str, path: Path, t
         float(np.sqrt(np.mean(error[which == k] ** 2))) if (which == k).any() else np.nan for k in range(len(classes))
     ]
     units = files[VISIBLE][target].attrs.get("units", "1")
-    figure, axis = plt.subplots(figsize=(7, 3.6), layout="constrained")
+    figure, axis = subplots(figsize=(7, 3.6), layout="constrained")
     axis.plot(range(len(classes)), rmse, "o-", color=FILL)
     axis.set_xticks(range(len(classes)), label)
     axis.set_ylim(0, 1.15 * np.nanmax(rmse))
@@ -201,7 +201,7 @@ def training_curve(curve: Path, path: Path, title: str, units: str) -> Path:
     with curve.open() as file:
         rows = list(csv.DictReader(file))
     epoch = [int(row["epoch"]) + 1 for row in rows]
-    figure, axis = plt.subplots(figsize=(7, 3.6), layout="constrained")
+    figure, axis = subplots(figsize=(7, 3.6), layout="constrained")
     loss = [_number(row["train_loss"]) for row in rows]
     axis.plot(epoch, loss, color=SEEN, label="training loss")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -226,7 +226,7 @@ def comparison_figures(
 ) -> list[Path]:
     """RMSE with intervals, and RMSE by gap length, of all runs."""
     folder.mkdir(parents=True, exist_ok=True)
-    figure, axis = plt.subplots(figsize=(8, 0.5 * len(rows) + 1.4), layout="constrained")
+    figure, axis = subplots(figsize=(8, 0.5 * len(rows) + 1.4), layout="constrained")
     for place, row in enumerate(rows[::-1]):
         axis.plot([row["rmse_lower"], row["rmse_upper"]], [place, place], color=SEEN, lw=2)
         axis.plot(row["rmse"], place, "o", color=FILL)
@@ -242,7 +242,7 @@ def comparison_figures(
     axis.set_xlabel(f"RMSE at hidden values [{units}], 95 % interval (share of {reference})")
     axis.margins(y=0.5 / len(rows))
     first = _save(figure, folder / "comparison.png", "")
-    figure, axis = plt.subplots(figsize=(8, 4), layout="constrained")
+    figure, axis = subplots(figsize=(8, 4), layout="constrained")
     labels: list[str] = []
     for entry in entries:
         found = by_gap_length(entry)
@@ -253,65 +253,6 @@ def comparison_figures(
     axis.set_xlabel("length of the gap")
     axis.legend(fontsize=8, ncols=2)
     return [first, _save(figure, folder / "comparison_gap_length.png", "")]
-
-
-def filled_day(dataset: xr.Dataset, day: str) -> Figure:
-    """What was observed on a day of a filled Dataset, what was filled, its uncertainty, and the age of the gaps.
-
-    Raises CubeError where the day is not in it.
-    """
-    target, units = _observed_name(dataset), dataset["sm_filled"].attrs.get("units", "1")
-    try:
-        one = dataset.sel(time=np.datetime64(day, "D"))
-    except (KeyError, ValueError) as error:
-        raise CubeError(f"day {day} is not in the Dataset") from error
-    extent, aspect = _extent(dataset)
-    low, high = np.nanquantile(one["sm_filled"].values, [0.01, 0.99])
-    maps = {target: (low, high, "observed"), "sm_filled": (low, high, "filled")}
-    maps |= {"sm_std": (0, None, "standard deviation in the gaps")} if "sm_std" in one else {}
-    oldest = max(1.0, float(np.nanmax(one["gap_age"].values, initial=0)))
-    maps |= {"gap_age": (0, oldest, "age of the gap")}
-    columns = 2
-    rows = -(-len(maps) // columns)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(11, 3.5 * rows), layout="compressed", sharex=True, sharey=True, squeeze=False
-    )
-    for axis, (name, (least, most, words)) in zip(axes.flat, maps.items(), strict=False):
-        colours = "YlGnBu" if words in ("observed", "filled") else "magma_r"
-        image = axis.imshow(one[name].values, extent=extent, aspect=aspect, vmin=least, vmax=most, cmap=colours)
-        axis.set_title(words)
-        axis.set_facecolor(STATES["sea"])
-        ticks = MaxNLocator(integer=True) if name == "gap_age" else None
-        figure.colorbar(image, ax=axis, shrink=0.9, label="days" if name == "gap_age" else units, ticks=ticks)
-    for axis in axes.flat[len(maps) :]:
-        axis.set_axis_off()
-    _name_axes(dataset, axes[-1, :], axes[:, 0])
-    figure.suptitle(f"{target}, {day}")
-    return figure
-
-
-def filled_series(dataset: xr.Dataset, place: Mapping[str, float]) -> Figure:
-    """Observed and filled values of the cell nearest to a place, gaps shaded."""
-    target, units = _observed_name(dataset), dataset["sm_filled"].attrs.get("units", "1")
-    for dim, value in place.items():
-        values = dataset[dim].values
-        reach = abs(values[-1] - values[0]) / max(1, len(values) - 1) or 1.0
-        if not values.min() - reach <= value <= values.max() + reach:
-            raise CubeError(f"{dim}={value:g} lies outside the Dataset ({values.min():g} to {values.max():g})")
-    cell = dataset.sel(place, method="nearest")
-    figure, axis = plt.subplots(figsize=(11, 3), layout="constrained")
-    _draw_series(axis, cell, cell["time"].values, cell[target].values, slice(None))
-    axis.set_ylabel(f"{target} [{units}]")
-    axis.legend(ncols=3, fontsize=8)
-    axis.set_title(", ".join(f"{d} {float(cell[d]):.2f}" for d in place), fontsize=9, loc="left")
-    return figure
-
-
-def _observed_name(dataset: xr.Dataset) -> str:
-    if "sm_filled" not in dataset:
-        raise CubeError(f"not a filled Dataset: no variable 'sm_filled' among {', '.join(map(str, dataset.data_vars))}")
-    ours = {"sm_filled", "sm_std", "sm_lower", "sm_upper", "sm_source", "gap_age", "land"}
-    return next(str(n) for n in dataset.data_vars if n not in ours)
 
 
 def _hidden_mask(dataset: xr.Dataset) -> np.ndarray:
@@ -330,15 +271,17 @@ def _longest_stretch(days: np.ndarray, most: int = 120, apart: int = 5) -> tuple
     return int(longest[0]), int(min(longest[-1] + 1, longest[0] + most))
 
 
-def _extent(dataset: xr.Dataset) -> tuple[tuple[float, float, float, float], str | float]:
-    rows, columns = (dataset[d].values for d in dataset["sm_filled"].dims[1:])
+def extent_of(filled: xr.Dataset) -> tuple[tuple[float, float, float, float], str | float]:
+    """Edges of the maps of a filled Dataset (west, east, south, north), and the aspect of their cells, for `imshow`."""
+    rows, columns = (filled[d].values for d in space_dims(filled["sm_filled"]))
     dy = abs(rows[0] - rows[-1]) / max(1, len(rows) - 1) / 2 or 0.5
     dx = abs(columns[-1] - columns[0]) / max(1, len(columns) - 1) / 2 or 0.5
-    aspect = 1 / np.cos(np.deg2rad(np.clip(rows.mean(), -75, 75))) if "lat" in dataset.dims else "equal"
+    aspect = 1 / np.cos(np.deg2rad(np.clip(rows.mean(), -75, 75))) if "lat" in filled.dims else "equal"
     return (columns[0] - dx, columns[-1] + dx, rows[-1] - dy, rows[0] + dy), aspect
 
 
-def _name_axes(dataset: xr.Dataset, lowest: Iterable[Axes], leftmost: Iterable[Axes]) -> None:
+def name_axes(dataset: xr.Dataset, lowest: Iterable[Axes], leftmost: Iterable[Axes]) -> None:
+    """Name the axes of maps of a Dataset, those in the lowest row and in the first column."""
     degrees = "lat" in dataset.dims
     for axis in lowest:
         axis.set_xlabel("longitude [degrees east]" if degrees else "x [m]")
@@ -350,9 +293,8 @@ def _number(text: str) -> float:
     return float(text) if text else float("nan")
 
 
-def _save(figure: Figure, path: Path, title: str) -> Path:
+def _save(figure: Picture, path: Path, title: str) -> Path:
     if title:
         figure.suptitle(title, fontsize=11)
     figure.savefig(path, dpi=110)
-    plt.close(figure)
     return path

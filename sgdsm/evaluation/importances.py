@@ -7,12 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+
+from sgdsm.canvas import subplots
 
 SHOWN = 20
 INK, BAR, DOT = "#222222", "#1b6ca8", "#d1495b"
@@ -55,14 +52,13 @@ def importance_figure(found: Sequence[Importance], path: Path, title: str, units
     height = 1.6 + 0.26 * max(min(len(features), SHOWN), len(permuted), len(sources) if features else 0)
     columns = (2 if features else 0) + 1
     size = (5.2 * columns if features else 7.0, height)
-    figure, axes = plt.subplots(1, columns, figsize=size, layout="constrained", squeeze=False)
+    figure, axes = subplots(1, columns, figsize=size, layout="constrained", squeeze=False)
     if features:
         _bars(axes[0, 0], features, f"features: the {min(SHOWN, len(features))} strongest", units)
         _bars(axes[0, 1], sources, "by what they tell of", units)
     _intervals(axes[0, -1], permuted, units)
     figure.suptitle(title, fontsize=11, wrap=True)
     figure.savefig(path, dpi=110)
-    plt.close(figure)
     return path
 
 

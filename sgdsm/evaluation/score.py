@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from sgdsm.arguments import checked
 from sgdsm.axes import SYNONYMS
-from sgdsm.cube import CubeError, ever_observed, open_dataset, suggest
+from sgdsm.cube import ConfigError, CubeError, ever_observed, open_dataset, suggest
 from sgdsm.evaluation.calibration import Calibration
 from sgdsm.evaluation.zones import (
     ARIDITY,
@@ -103,6 +104,7 @@ class Scores:
             return cls([str(c) for c in dataset["class"].values], state, calibration)
 
 
+@checked
 def score(
     filled: str | Path | xr.Dataset,
     hidden: str | Path | xr.Dataset,
@@ -121,6 +123,8 @@ def score(
     Raises CubeError where a file lacks a variable, the grids differ, a hidden value has no truth or is not filled, or
     a visible value was changed.
     """
+    if rows_at_once is not None and rows_at_once < 1:
+        raise ConfigError(f"score: rows_at_once={rows_at_once}: expected at least 1")
     product, question, shown = (_Named.of(source) for source in (filled, hidden, visible))
     truth, masks = _hidden(question)
     seen = _aligned(shown.variable(str(truth.attrs["target"])), truth, shown.name)

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 
+from sgdsm.canvas import subplots
 from sgdsm.evaluation.selection import SIGNIFICANT, Sample, Selection
 
 METHODS = ("least squares", "over blocks", "stepwise AIC", "best subset")
@@ -26,7 +22,7 @@ def selection_figure(found: Selection, target: str, path: Path) -> Path:
     names = [whole.names[k] for k in order]
     widths = (len(METHODS), 3.2, *((max(2.0, 0.6 * len(zones)),) if zones else ()))
     height = 1.9 + 0.3 * len(names)
-    figure, axes = plt.subplots(
+    figure, axes = subplots(
         1, len(widths), figsize=(3 + sum(widths) * 0.95, height), width_ratios=widths, layout="constrained", sharey=True
     )
     _methods(axes[0], whole, order)
@@ -44,7 +40,6 @@ def selection_figure(found: Selection, target: str, path: Path) -> Path:
     figure.suptitle(title, fontsize=10)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
-    plt.close(figure)
     return path
 
 

@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from sgdsm.arguments import checked
 from sgdsm.box import Box
 from sgdsm.correlation import Correlation, positions
-from sgdsm.cube import ConfigError, CubeError, log
+from sgdsm.cube import ConfigError, CubeError, log, space_dims
 from sgdsm.data.record import day_numbers
-from sgdsm.inference.product import OBSERVED, Layout, coordinate, places
+from sgdsm.filled import OBSERVED, maps_of
+from sgdsm.inference.product import Layout, coordinate, places
 from sgdsm.inference.stream import Writer
+from sgdsm.memory import check_fits
 
 NAME = "sm_members"
 TITLE = "possible values, the errors of filled ones correlated in space and time"
@@ -37,14 +40,12 @@ class _Filled:
 
     @classmethod
     def of(cls, filled: xr.Dataset) -> _Filled:
-        missing = [name for name in ("sm_filled", "sm_std") if name not in filled]
-        if missing:
-            raise CubeError(
-                f"the Dataset has no {missing[0]}: expected what predict.py writes, of a run with uncertainty"
-            )
-        estimate, std = filled["sm_filled"], filled["sm_std"]
-        if estimate.ndim != 3 or estimate.dims[0] != "time":
-            raise CubeError(f"sm_filled has dims {estimate.dims}: expected time and two of space; select with slices")
+        estimate = maps_of(filled)
+        if "sm_std" not in filled:
+            raise CubeError("the Dataset has no sm_std: expected what predict.py writes, of a run with uncertainty")
+        std = filled["sm_std"]
+        if estimate.dims != ("time", *space_dims(estimate)) or std.dims != estimate.dims:
+            raise CubeError(f"sm_filled has dims {estimate.dims}, sm_std {std.dims}: expected time, rows and columns")
         correlation = Correlation.of(std.attrs)
         source = filled.get("sm_source")
         return cls(estimate, std, source, correlation, positions(estimate), day_numbers(filled["time"]))
@@ -69,6 +70,7 @@ class _Filled:
         return {**keep, "long_name": TITLE}
 
 
+@checked
 def members(filled: xr.Dataset, count: int = 20, seed: int = 0) -> xr.DataArray:
     """Draw possible maps from a filled file, so that means over cells and days get a right error bar.
 
@@ -80,13 +82,14 @@ def members(filled: xr.Dataset, count: int = 20, seed: int = 0) -> xr.DataArray:
     columns), float32, in the target's units; NaN where nothing is filled. All is in memory: select a region first, or
     see `write_members`.
 
-    Raises CubeError where the Dataset is no filled file with an uncertainty, ConfigError for a count below 1.
+    Raises CubeError where the Dataset is no filled file with an uncertainty, ConfigError for a count below 1, or of
+    more than the memory holds.
     """
-    if not isinstance(count, int | np.integer) or count < 1:
-        raise ConfigError(f"count={count}: expected a whole number, at least 1")
+    if count < 1:
+        raise ConfigError(f"members: count={count}: expected at least 1")
     source = _Filled.of(filled)
-    if 0 in source.estimate.shape:
-        raise CubeError(f"sm_filled is empty: {dict(source.estimate.sizes)}; latitudes go from north to south")
+    cure = "ask for fewer, select a region or a period first, or write them to a file (python -m sgdsm members)"
+    check_fits(f"members: count={count}", int(count) * source.estimate.size, cure)
     drawn = source.draw(slice(None), slice(None), count, seed)
     coords = {**source.estimate.coords, "member": np.arange(count)}
     return xr.DataArray(drawn, coords, ("member", *source.estimate.dims), NAME, source.attributes())
@@ -98,7 +101,8 @@ def write_members(filled: xr.Dataset, writer: Writer, box: Box, number: int, see
     A box of days and rows is in memory at a time. identity: of the file; an interrupted output goes on only where it
     is the same.
 
-    Raises CubeError where the Dataset is no filled file with an uncertainty, ConfigError for a number below 1.
+    Raises CubeError where the Dataset is no filled file with an uncertainty, ConfigError for a number below 1, or of
+    more than the memory holds of a part.
     """
     if number < 1:
         raise ConfigError(f"number={number}: expected at least 1")
@@ -108,6 +112,8 @@ def write_members(filled: xr.Dataset, writer: Writer, box: Box, number: int, see
     part = filled.isel(dict(zip(source.estimate.dims, box, strict=True)))
     source = _Filled.of(part)
     slabs = _slabs(source.estimate.shape, number)
+    largest = max((days.stop - days.start) * (rows.stop - rows.start) for days, rows in slabs)
+    check_fits(f"number={number}", number * largest * source.estimate.shape[2], "ask for fewer, or for a smaller bbox=")
     plan = {"identity": identity, "seed": seed, "number": number, "box": [[s.start, s.stop] for s in box]}
     plan["slabs"] = [[[s.start, s.stop] for s in slab] for slab in slabs]
     done = writer.begin(_layout(part, source, number, seed), plan)

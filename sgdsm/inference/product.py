@@ -15,8 +15,9 @@ from sgdsm.box import Box
 from sgdsm.correlation import Correlation
 from sgdsm.cube import CubeError, target_of, uncertainty_of
 from sgdsm.data.record import day_numbers
+from sgdsm.filled import OBSERVED, OBSERVED_NAME
 
-NONE, OBSERVED, FILLED = 0, 1, 2
+NONE, FILLED = 0, 2
 BOUNDS = ("sm_std", "sm_lower", "sm_upper")
 PARTS = ("sm_std_epistemic", "sm_std_aleatoric")
 JUDGED = ("sm_distance", "sm_flag")
@@ -89,6 +90,7 @@ def layout(
                 **described,
                 "long_name": f"{described.get('long_name', name)}, gaps filled",
                 "ancillary_variables": ancillary,
+                OBSERVED_NAME: name,
             },
         ),
     }

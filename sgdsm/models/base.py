@@ -5,17 +5,16 @@ from __future__ import annotations
 import logging
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from sgdsm.arguments import Recorded
 from sgdsm.data.batch import Batch, Filled
 from sgdsm.data.scaling import Inputs
 from sgdsm.statistics import State, bin_statistics, error_statistics, metrics
@@ -50,7 +49,7 @@ class Window:
         )
 
 
-class GapFiller(pl.LightningModule, ABC):
+class GapFiller(Recorded, pl.LightningModule, ABC):
     """Fills the gaps of windows; a LightningModule whose validation is common to all.
 
     A subclass declares its `window` and `batch_size`, implements `fill`, and builds what depends on the variables in
@@ -63,7 +62,6 @@ class GapFiller(pl.LightningModule, ABC):
     wide_cells: side of the windows in which it fills on a GPU, where it has a finite reach and wider windows give the
     same; None: those of `window`.
     inputs: the variables and scalers it was fitted for, set by `configure`.
-    spec: class path and arguments it was made from (`sgdsm.models.checkpoint.build`), plain built-ins.
     """
 
     uses_repeat_cycle = False
@@ -75,7 +73,6 @@ class GapFiller(pl.LightningModule, ABC):
     wide_cells: int | None = None
     window = Window(days=None)
     inputs: Inputs
-    spec: Mapping[str, Any] = MappingProxyType({})
 
     def configure(self, inputs: Inputs) -> None:
         """Fix the variables; call once, before fitting or loading."""

@@ -142,15 +142,13 @@ def describe(cube: xr.Dataset, found: Coverage) -> str:
 
 def figure(cube: xr.Dataset, found: Coverage, path: Path) -> Path:
     """A picture: share of the days on which each cell is observed, share of the land by month, lengths of gaps."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
     from matplotlib.dates import AutoDateLocator
+
+    from sgdsm.canvas import subplots
 
     target = target_of(cube)
     rows, columns = space_dims(target)
-    canvas, axes = plt.subplots(1, 3, figsize=(15, 4), width_ratios=(2, 1.4, 1), constrained_layout=True)
+    canvas, axes = subplots(1, 3, figsize=(15, 4), layout="constrained", width_ratios=(2, 1.4, 1))
     picture = axes[0].pcolormesh(
         cube[columns], cube[rows], found.share, vmin=0, vmax=1, cmap="viridis", rasterized=True
     )
@@ -172,7 +170,6 @@ def figure(cube: xr.Dataset, found: Coverage, path: Path) -> Path:
     axes[2].set(title="length of the gaps", xlabel="maps", ylabel="share of the missing values")
     path.parent.mkdir(parents=True, exist_ok=True)
     canvas.savefig(path, dpi=110)
-    plt.close(canvas)
     return path
 
 

@@ -13,12 +13,12 @@ import numpy as np
 import xarray as xr
 
 from sgdsm.cube import ConfigError, CubeError, by_role, target_of, time_chunks
+from sgdsm.filled import OBSERVED
 from sgdsm.hdf5 import NetcdfWriter, require_space, with_places
 from sgdsm.sources.names import Reason
 from sgdsm.stores import UNFINISHED, chunks, is_remote, told, zarr_store
 
 SGD_SM_FILL = -32767
-OBSERVED = 1  # in `sm_source` of a filled file
 COMMENT = "layout of SGD-SM, rounded to whole percent; the data are those of the attribute source"
 FILE = "LPRM_AMSR2_{}.nc"  # what those of SGD-SM are called
 CCI_FILE = "ESACCI-SOILMOISTURE-L3S-SSMV-COMBINED_GAPFILLED-{}000000-sgdsm.nc"

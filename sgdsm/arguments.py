@@ -1,0 +1,196 @@
+"""Arguments that callers give: whether they fit their type hints, and what they are as plain data."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+import os
+import reprlib
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ParamSpec, Self, TypeVar
+
+import numpy as np
+import xarray as xr
+
+from sgdsm.errors import ConfigError, CubeError
+
+TARGET = "_target_"
+SEEDS = 2**32  # Lightning takes those below
+LARGEST = 2**63
+NAMES = {"Sequence": "list", "Mapping": "dict"}
+VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+SHORT = reprlib.Repr()
+SHORT.maxstring = SHORT.maxother = 80
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a value may stand for a type hint; numpy's numbers count as numbers, NaN and infinity do not."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(fits(value, a) for a in arguments)
+    if origin is typing.Literal:
+        return isinstance(value, (str, int)) and value in arguments
+    if hint is float:
+        return math.isfinite(value) if isinstance(value, (float, np.floating)) else fits(value, int)
+    if hint is int:
+        return _is_int(value) and -LARGEST <= value < LARGEST
+    if hint is bool:
+        return isinstance(value, (bool, np.bool_))
+    if origin is tuple and arguments and arguments[-1] is not Ellipsis:
+        return (
+            isinstance(value, (list, tuple))
+            and len(value) == len(arguments)
+            and all(fits(v, a) for v, a in zip(value, arguments, strict=True))
+        )
+    if origin in (list, tuple, Sequence):
+        return isinstance(value, (list, tuple)) and all(fits(v, arguments[0]) for v in value)
+    if origin in (dict, Mapping):
+        return isinstance(value, Mapping) and all(fits(v, arguments[1]) for v in value.values())
+    return not inspect.isclass(hint) or hint is Any or isinstance(value, hint)
+
+
+def describe(hint: Any) -> str:
+    """A type hint in words."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return " | ".join(describe(part) for part in typing.get_args(hint))
+    if typing.get_origin(hint) is typing.Literal:
+        return "one of " + ", ".join(map(str, typing.get_args(hint)))
+    if hint is type(None) or hint is xr.Dataset:
+        return "None" if hint is type(None) else "xarray.Dataset"
+    if inspect.isclass(hint) and not typing.get_args(hint):
+        return hint.__name__
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if inspect.isclass(origin):
+        name = NAMES.get(origin.__name__, origin.__name__)
+        return f"{name}[{', '.join('...' if a is Ellipsis else describe(a) for a in arguments)}]"
+    return str(hint).replace("typing.", "")
+
+
+def shown(value: Any) -> str:
+    """A value in a message, in one short line; of what is no plain data its type."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if not isinstance(value, (str, int, float, list, tuple, dict, os.PathLike, type(None))):
+        return f"({type(value).__name__})"
+    return " ".join(SHORT.repr(os.fspath(value) if isinstance(value, os.PathLike) else value).split())
+
+
+def check_value(name: str, value: Any, hint: Any) -> None:
+    """Raise ConfigError, of a Dataset CubeError, where an argument does not fit its type hint or a seed is negative.
+
+    name: of the argument, after whose it is: 'Gaps: fraction', 'model.passes'.
+    """
+    if not fits(value, hint):
+        expected = describe(hint)
+        if isinstance(value, (float, np.floating)) and not math.isfinite(value):
+            expected = "a finite number"
+        elif _is_int(value) and not -LARGEST <= value < LARGEST:
+            expected += " below 2**63"
+        error = CubeError if hint is xr.Dataset else ConfigError
+        raise error(f"{name}={shown(value)}: expected {expected}")
+    if name.endswith("seed") and hint is int and not 0 <= value < SEEDS:
+        raise ConfigError(f"{name}={value}: expected a whole number from 0 to {SEEDS - 1}")
+
+
+def checked(function: Callable[P, R]) -> Callable[P, R]:
+    """Make a function of the public interface check its arguments by their type hints, see `check_value`."""
+    whose = function.__qualname__.removesuffix(".__init__")
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        hints = hints_of(function)
+        for name, value in _given(function, args, kwargs, whose).items():
+            check_value(f"{whose}: {name}", value, hints.get(name, Any))
+        return function(*args, **kwargs)
+
+    return call
+
+
+def hints_of(target: Any) -> dict[str, Any]:
+    """Type hints of the arguments of a function or a class."""
+    return typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
+
+
+class Recorded:
+    """A class whose objects know what they were made from.
+
+    spec: class path and arguments, those by default too, plain built-ins; what `sgdsm.build.build` makes the like of.
+    An argument that is such an object itself is there by its own.
+
+    Making one raises ConfigError for an argument that does not fit its type hint, and for one that is no plain data.
+    """
+
+    spec: Mapping[str, Any]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        made = super().__new__(cls)
+        # past a frozen dataclass and torch's own bookkeeping
+        made.__dict__["spec"] = {TARGET: f"{cls.__module__}.{cls.__qualname__}"} | cls._arguments(args, kwargs)
+        return made
+
+    @classmethod
+    def _arguments(cls, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        hints, found = hints_of(cls), {}
+        whose = cls.__name__
+        for name, value in _given(cls.__init__, (None, *args), kwargs, whose, alone=True).items():
+            check_value(f"{whose}: {name}", value, hints.get(name, Any))
+            found[name] = plain(value, f"{whose}: {name}")
+        return found
+
+
+def plain(value: Any, name: str) -> Any:
+    """A value as plain built-ins: numpy's numbers become Python's, tuples lists, paths text, `Recorded` objects specs.
+
+    name: of the argument that it is. Raises ConfigError for anything else.
+    """
+    if isinstance(value, Recorded):
+        return value.spec
+    if isinstance(value, Mapping):
+        return {plain(k, name): plain(v, name) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(v, name) for v in value]
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    value = value.item() if isinstance(value, np.generic) else value
+    for kind in (bool, int, float, str):
+        if isinstance(value, kind):
+            return kind(value)
+    if value is not None:
+        raise ConfigError(f"{name}={shown(value)}: expected plain data (numbers, text, lists, dicts of them)")
+    return None
+
+
+def _given(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], whose: str, alone: bool = False
+) -> dict[str, Any]:
+    """The arguments of a call by name, without the object itself.
+
+    whose: they are, in messages. alone: whether those without a name of their own in the signature are refused.
+
+    Raises ConfigError for arguments that are unknown or too many.
+    """
+    signature = inspect.signature(function)
+    try:
+        bound = signature.bind_partial(*args, **kwargs)  # what is missing Python says itself; a copy is made of nothing
+    except TypeError as error:
+        known = [name for name in signature.parameters if name != "self"]
+        raise ConfigError(f"{whose}: {error}; known are {', '.join(known)}") from error
+    bound.apply_defaults()
+    found = {}
+    for name, value in bound.arguments.items():
+        if signature.parameters[name].kind not in VARIADIC:
+            found[name] = value
+        elif alone and value:
+            raise ConfigError(f"{whose}: {shown(value)}: expected no argument")
+    found.pop("self", None)
+    return found
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)

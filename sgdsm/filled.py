@@ -1,0 +1,61 @@
+"""What a filled Dataset tells of itself: its grid, and which of its values were observed."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from sgdsm.cube import CubeError, space_dims, suggest
+
+OBSERVED = 1  # in `sm_source`
+OBSERVED_NAME = "observed_variable"  # attribute of `sm_filled`: what the variable of the observed values is called
+
+
+def maps_of(dataset: xr.Dataset) -> xr.DataArray:
+    """`sm_filled` of a filled Dataset.
+
+    Raises CubeError for a Dataset without it, and where its dims are not those of maps on days.
+    """
+    if "sm_filled" not in dataset:
+        there = ", ".join(map(str, dataset.data_vars)) or "none"
+        raise CubeError(f"not a filled Dataset: no variable 'sm_filled' among {there}; expected what predict.py writes")
+    filled = dataset["sm_filled"]
+    if filled.ndim != 3 or set(filled.dims) != {"time", *space_dims(filled)}:
+        raise CubeError(
+            f"sm_filled has dims {filled.dims}: expected time and lat, lon (or time and y, x); select with slices"
+        )
+    if 0 in filled.shape:
+        raise CubeError(f"sm_filled is empty: {dict(filled.sizes)}; latitudes go from north to south")
+    for dim in space_dims(filled):
+        if dim not in filled.coords or filled[dim].dtype.kind not in "fiu" or not np.isfinite(filled[dim].values).all():
+            raise CubeError(f"sm_filled has no numbers as coordinate '{dim}': expected those that predict.py writes")
+    if filled["time"].dtype.kind != "M":
+        raise CubeError(f"time holds {filled['time'].dtype} values, expected dates")
+    return filled
+
+
+def observed_of(dataset: xr.Dataset, observed: str | None = None) -> xr.DataArray:
+    """The observed values of a filled Dataset, NaN elsewhere, with the dims of `sm_filled`; nothing is guessed.
+
+    observed: name of their variable; by default the one that `sm_filled` names, or what `sm_source` says was observed.
+
+    Raises CubeError where neither tells, and for a name that cannot be it.
+    """
+    filled = dataset["sm_filled"]
+    name = filled.attrs.get(OBSERVED_NAME) if observed is None else observed
+    if observed is None and name not in dataset.data_vars:
+        if "sm_source" in dataset:
+            return filled.where(dataset["sm_source"] == OBSERVED).rename("observed")
+        raise CubeError(
+            f"no variable {name!r}, which sm_filled names as observed, and no sm_source: give observed='NAME'"
+            if name
+            else "nothing tells which variable holds the observed values (no attribute "
+            f"{OBSERVED_NAME} of sm_filled, no sm_source): give observed='NAME'"
+        )
+    known = [str(n) for n, v in dataset.data_vars.items() if set(v.dims) == set(filled.dims)]
+    if name not in known:
+        raise CubeError(
+            f"observed={name!r}: expected a variable with the dims of sm_filled{suggest(str(name), known)}; "
+            f"there are {', '.join(known)}"
+        )
+    return dataset[name].transpose(*filled.dims)
