@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "sgdsm"
 # each may import from itself and from what stands before it
 ORDER = [
-    {"hdf5", "errors"},
+    {"hdf5", "errors", "days"},
     {"stores", "axes"},
     {"cube"},
     {"box", "alone", "values", "cluster", "side_by_side"},
@@ -42,6 +42,7 @@ RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 CORE_PARTS = {
     "hdf5",
     "errors",
+    "days",
     "stores",
     "axes",
     "cube",

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from sgdsm.days import to_the_second, whole_days
 from sgdsm.sources.files import File, Files, SourceError
 from sgdsm.sources.names import M3, REASON_ATTRS, north_up, reasons
 
@@ -54,5 +55,5 @@ def _times(path: Path, raw: xr.Dataset) -> np.ndarray:
     calendar = axis.dt.calendar
     if calendar == "360_day":
         raise SourceError(f"{path}: calendar '{calendar}' has days that do not exist, expected a real one or 'noleap'")
-    times = np.array([t.isoformat() for t in axis.values], "datetime64[ns]")
-    return times.astype("datetime64[D]").astype("datetime64[ns]") if raw.attrs.get("frequency") == "day" else times
+    times = to_the_second([t.isoformat() for t in axis.values])
+    return whole_days(times) if raw.attrs.get("frequency") == "day" else times

@@ -27,7 +27,7 @@ from sgdsm.cube import SgdsmError, log, suggest
 
 # what is no product: parts that the products share, and the built-in worlds
 SHARED = {"files", "names", "ease", "isea", "passes", "packed", "netcdf3", "raster", "stations"}
-SHARED |= {"reanalysis", "reanalysis_daily", "simulate", "emission", "biased", "orbit", "taught"}
+SHARED |= {"reanalysis", "reanalysis_daily", "reanalysis_layout", "simulate", "emission", "biased", "orbit", "taught"}
 OnBadFile = Literal["fail", "skip"]
 # the NetCDF library may not be used by two threads at once: that ends the process
 ONE_READER = threading.RLock()
@@ -35,6 +35,11 @@ ONE_READER = threading.RLock()
 
 class SourceError(SgdsmError):
     """A product's file, or folder of files, that cannot be used: the text names it."""
+
+
+class Unfit(ValueError):
+    """What a file holds and cannot be used as it is; the text says what was expected, and whoever knows the file puts
+    its name before it."""
 
 
 class _Together:
@@ -243,6 +248,8 @@ class Files:
                 raise SourceError(f"{file.path}: is empty")
             with ONE_READER:
                 return self.read(file.path, steps)
+        except Unfit as error:
+            raise SourceError(f"{file.path}: {error}") from error
         except (OSError, KeyError, ValueError, IndexError, RuntimeError, TypeError, AttributeError) as error:
             reason = " ".join(str(error).replace(str(file.path), "it").split())[:160] or type(error).__name__
             raise SourceError(

@@ -11,7 +11,7 @@ import xarray as xr
 
 from sgdsm.sources.names import north_up
 from sgdsm.sources.netcdf3 import whole
-from sgdsm.sources.packed import once_around, with_axes
+from sgdsm.sources.packed import once_around, with_axes, without_rivals
 
 IMAGES = (".tif", ".tiff", ".jp2", ".vrt", ".bil", ".img")
 PATTERNS = tuple(f"*{end}" for end in (".nc", ".nc4", ".cdf", ".tif", ".tiff", ".jp2"))
@@ -69,7 +69,7 @@ def _netcdf(path: Path, variable: str | None, bbox: Sequence[float] | None) -> x
         name = variable or maps[0]
         if name not in file:
             raise KeyError(f"no variable '{name}', there are {', '.join(map(str, file.data_vars))}")
-        array = with_axes(file[name])
+        array = with_axes(without_rivals(file[name]))
         array = array.isel({d: 0 for d in array.dims if d not in ("lat", "lon", "y", "x") and array.sizes[d] == 1})
         dims = ("lat", "lon") if "lat" in array.dims else ("y", "x")
         if set(array.dims) != set(dims):

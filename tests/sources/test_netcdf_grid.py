@@ -45,6 +45,12 @@ def test_a_file_that_is_no_netcdf_or_has_no_time_is_not_left_out_silently(tmp_pa
     with pytest.raises(SourceError, match=r"a\.nc: cannot be read"):
         open_product("netcdf_grid", tmp_path, variables={"rain": "precip"})
     netCDF4.Dataset(tmp_path / "a.nc", "w").close()
+    with pytest.raises(SourceError, match=r"a\.nc: no variable 'precip', there are none"):
+        open_product("netcdf_grid", tmp_path, variables={"rain": "precip"})
+    with netCDF4.Dataset(tmp_path / "a.nc", "w") as file:
+        for name in ("latitude", "longitude"):
+            file.createDimension(name, 2)
+        file.createVariable("precip", "f4", ("latitude", "longitude"))
     with pytest.raises(SourceError, match=r"a\.nc: 'precip' has no time axis there"):
         open_product("netcdf_grid", tmp_path, variables={"rain": "precip"})
 
