@@ -127,12 +127,18 @@ class Hours:
         refuse_mixed(key, kinds)
         return True in kinds
 
+    def _present(self) -> str:
+        return listing(sorted({key for one in self.places for key in one.places}))
+
     def _grid(self) -> tuple[np.ndarray, np.ndarray]:
         """Latitudes and longitudes as they are in the files."""
         pairs = zip(self.paths, self.places, strict=True)
         used = [(path, one) for path, one in pairs if one.places.keys() & set(self.variables)]
         if not used:
-            raise SourceError(f"{self.paths[0]}: none of {len(self.paths)} files has a variable of {self.variables}")
+            raise SourceError(
+                f"{self.paths[0]}: none of {len(self.paths)} files has a variable of {self.variables}, there are "
+                f"{self._present()}"
+            )
         grid = (used[0][1].lat, used[0][1].lon)
         for path, one in used:
             if not all(
@@ -240,10 +246,9 @@ class Hours:
     def _stamps(self, name: str) -> Stamps:
         places = {k: one.places[name] for k, one in enumerate(self.places) if name in one.places}
         if not places:
-            present = sorted({key for one in self.places for key in one.places})
             raise SourceError(
-                f"{self.product}: no file of {len(self.paths)} has the variable {name}, there are {listing(present)}: "
-                f"{self.paths[0].parent}"
+                f"{self.product}: no file of {len(self.paths)} has the variable {name}, there are {self._present()}; "
+                f"files: {self.paths[0].parent}"
             )
         there = {k: np.flatnonzero(place.there) for k, place in places.items()}
         times = np.concatenate([places[k].times[step] for k, step in there.items()])
