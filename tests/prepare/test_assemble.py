@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 import xarray as xr
 from conftest import ROOT
-from sources import make, make_cov, make_layouts
+from sources import make, make_cov, make_layouts, make_sm
 
 from sgdsm.alone import alone
 from sgdsm.cube import ConfigError, CubeError, by_role
 from sgdsm.prepare.assemble import assemble
 from sgdsm.prepare.prepared import open_prepared
-from sgdsm.prepare.recipe import Feature, Recipe, Screening, Source, regular_grid
+from sgdsm.prepare.recipe import Feature, Recipe, Screening, Source, projected_grid, regular_grid
 from sgdsm.sources.files import SourceError
 from sgdsm.sources.names import Reason
 
@@ -178,6 +178,29 @@ def test_daily_statistics_are_daily_maps(cci, kind):
     if kind != "said":
         np.testing.assert_allclose(cube["coldest"][:, 2, 1], 270.0)
         np.testing.assert_allclose(cube["warmest"][:, 2, 1], 293.0)
+
+
+def test_three_hourly_model_becomes_daily(cci):
+    """SMAP L4, cut to a part of its grid, on that grid."""
+    (cci / "l4").mkdir()
+    for day in days_of(2):
+        for k in range(8):
+            maps = {"sm_surface": np.full((4, 5), 0.02 * k), "precipitation_total_surface_flux": np.full((4, 5), 1e-5)}
+            make_sm.smap_l4(cci / "l4", f"{day}T{1 + 3 * k:02d}3000", maps)
+    names = {"soil_water": "soil_water_surface", "rain": "precipitation"}
+    options = {"variables": ["sm_surface", "precipitation_total_surface_flux"]}
+    model = Source("smap_l4", "l4", names, options=options)
+    target = Source("esa_cci", "cci", {"sm": "sm"}, role="target", method="nearest")
+    size = 9008.055210146
+    left, top = (1000 - 1928) * size, (812 - 600) * size
+    grid = projected_grid("EPSG:6933", size, (left, top - 4 * size, left + 5 * size, top))
+    assemble(recipe(cci, "2016-01-03", sources={"cci": target, "l4": model}, grid=grid), cci / "cube.zarr", workers=1)
+    cube = xr.open_zarr(cci / "cube.zarr")
+    assert cube["soil_water"].shape == (3, 4, 5)
+    np.testing.assert_allclose(cube["soil_water"][:2], 0.07, rtol=1e-5)
+    np.testing.assert_allclose(cube["rain"][:2], 0.864, rtol=1e-5)
+    assert np.isnan(cube["rain"][2].values).all()
+    assert cube["rain"].attrs["units"] == "mm d-1"
 
 
 def test_screening_by_soil_temperature(cci):
