@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 from xarray.backends.netCDF4_ import NETCDF4_PYTHON_LOCK
 
+from sgdsm.sources.broken import why
 from sgdsm.sources.files import SourceError, Unfit
 from sgdsm.sources.names import north_up
 from sgdsm.sources.netcdf3 import whole
@@ -161,9 +162,10 @@ def named(path: Path) -> Iterator[None]:
         yield
     except Unfit as error:
         raise SourceError(f"{path}: {error}") from error
-    except (OSError, KeyError, IndexError, ValueError, RuntimeError, AttributeError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise SourceError(f"{path}: cannot be read (truncated, or not such a NetCDF file): {reason}") from error
+    except (OSError, KeyError, IndexError, ValueError, RuntimeError, AttributeError, TypeError) as error:
+        raise SourceError(
+            f"{path}: cannot be read (truncated, or not such a NetCDF file): {why(path, error)}"
+        ) from error
 
 
 def decoded(numbers: np.ndarray, units: str, calendar: str = "standard") -> np.ndarray:

@@ -21,6 +21,7 @@ import xarray as xr
 
 from sgdsm.cube import ConfigError, suggest
 from sgdsm.days import whole_days
+from sgdsm.sources.broken import why
 from sgdsm.sources.files import File, Files, SourceError
 from sgdsm.sources.names import north_up
 from sgdsm.sources.packed import LOCK, attributes_of, chunks, listing, opened, unpacked
@@ -224,10 +225,8 @@ class Hours:
                         values = np.where(np.isnan(values[:, 0]), values[:, -1], values[:, 0])
                     yield order[which], rows, columns, values * np.float32(hours) if hours > 1 else values
         except (OSError, RuntimeError, IndexError, ValueError) as error:
-            reason = " ".join(str(error).split())[:160]
-            raise SourceError(
-                f"{self.paths[number]}: cannot be read as {self.product} (truncated?): {reason}"
-            ) from error
+            path = self.paths[number]
+            raise SourceError(f"{path}: cannot be read as {self.product} (truncated?): {why(path, error)}") from error
 
     def _hours(self, name: str, times: np.ndarray, optional: np.ndarray | None = None) -> np.ndarray:
         lat, lon = self.grid

@@ -140,9 +140,9 @@ def _values(stored: h5py.Dataset) -> np.ndarray:
     if raw.ndim != 2:
         raise Unfit(f"{stored.name} has the shape {raw.shape}, expected a map (rows, columns)")
     values: np.ndarray = raw.astype(np.float32)
-    told = {
-        name: np.asarray(stored.attrs[name]).ravel() for name in stored.attrs if name.startswith(("_Fill", "valid"))
-    }
+    names = [name for name in stored.attrs if name in ("_FillValue", "valid_min", "valid_max")]
+    # some tools write numbers as text
+    told = {name: np.asarray(stored.attrs[name]).ravel().astype(raw.dtype) for name in names}
     if "_FillValue" in told:
         values[np.isin(raw, told["_FillValue"])] = np.nan
     values[raw < told.get("valid_min", np.array([-np.inf]))[0]] = np.nan

@@ -10,6 +10,7 @@ from typing import Any
 import xarray as xr
 
 from sgdsm.cube import ConfigError, log
+from sgdsm.sources.broken import kind_of
 from sgdsm.sources.files import OnBadFile, SourceError, Unfit
 from sgdsm.sources.stations import Series, Stations, daily_means, gathered
 
@@ -102,6 +103,8 @@ def _table(path: Path, columns: dict[str, str], form: Form) -> Any:
         raw = path.read_bytes()
         if not raw.strip():
             raise SourceError(f"{path}: is empty")
+        if b"\0" in raw and not raw.startswith(UTF16) and form.encoding is None:
+            raise Unfit(f"{kind_of(path) or 'holds bytes that are no text'}, expected a table (CSV)")
         text = _text(path, raw, form.encoding)
         table = _parted(text, columns, form.separator)
         table["time"] = pd.to_datetime(table["time"], format="ISO8601", utc=True).dt.tz_localize(None)

@@ -62,6 +62,17 @@ def test_what_is_outside_the_valid_range_is_missing(tmp_path):
     np.testing.assert_array_equal(found, np.array([np.nan, 0, 0.9, np.nan, np.nan], np.float32))
 
 
+def test_attributes_that_are_text(tmp_path):
+    path = make_sm.smap_l4(tmp_path, "20150401T013000", maps_of(1))
+    with h5py.File(path, "a") as file:
+        attrs = file["Geophysical_Data/sm_surface"].attrs
+        attrs["_FillValue"], attrs["valid_min"], attrs["valid_max"] = np.bytes_("-9999"), "0.1", np.array(["0.4"], "S")
+    found = open_product("smap_l4", tmp_path)["soil_water_surface"].values[0]
+    expected = maps_of(1)["sm_surface"]
+    expected[(expected < np.float32(0.1)) | (expected > np.float32(0.4))] = np.nan
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_daily(tmp_path):
     whole_days_of_files(tmp_path)
     files = find_files("smap_l4", tmp_path, variables=NAMES)
