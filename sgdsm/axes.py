@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from sgdsm.days import whole_days
 from sgdsm.errors import ConfigError, CubeError
 
 log = logging.getLogger("sgdsm")
@@ -47,24 +49,23 @@ def with_standard_axes(
 
 
 def axis_names(dataset: xr.Dataset, dims: Iterable[Hashable]) -> dict[Hashable, str]:
-    """Which of our axes (time, lat, lon, y, x) dimensions are, as their names or their coordinates' attributes tell.
-
-    A dimension that cannot be told is left out.
-    """
-    found = {dim: name for dim in dims if (name := _by_name(dim)) in ("time", "lat", "lon")}
-    for dim in dims:
-        if dim not in found and (name := _by_attributes(dataset, dim) or _by_name(dim)):
-            found[dim] = name
-    return found
+    """Which of our axes (time, lat, lon, y, x) dimensions are, see `axis_of`; one that cannot be told is left out."""
+    attributes = {dim: dataset[dim].attrs if dim in dataset.coords else {} for dim in dims}
+    return {dim: name for dim in dims if (name := axis_of(dim, attributes[dim])) is not None}
 
 
-def _by_name(dim: Hashable) -> str | None:
+def axis_of(dim: Hashable, attributes: Mapping[str, Any]) -> str | None:
+    """Which of our axes a dimension is, by its name where that leaves no doubt, else by the attributes of its coordinate,
+    else by names like x and y; None for another."""
     name = str(dim).lower()
-    return SYNONYMS.get(name, name if name in AXES else None)
+    name = SYNONYMS.get(name, name)
+    if name in ("time", "lat", "lon"):
+        return name
+    return _by_attributes(dim, attributes) or (name if name in AXES else None)
 
 
-def _by_attributes(dataset: xr.Dataset, dim: Hashable) -> str | None:
-    if dim not in dataset.coords or not dataset[dim].attrs:
+def _by_attributes(dim: Hashable, attributes: Mapping[str, Any]) -> str | None:
+    if not attributes:
         return None
     try:
         from cf_xarray.criteria import coordinate_criteria
@@ -73,17 +74,17 @@ def _by_attributes(dataset: xr.Dataset, dim: Hashable) -> str | None:
             f"dimension '{dim}' is not called time, lat, lon, y or x; telling it by its attributes needs more: "
             "pip install cf-xarray"
         ) from error
-    attributes = {key: str(value).strip() for key, value in dataset[dim].attrs.items()}
+    told = {key: str(value).strip() for key, value in attributes.items()}
     for axis, name in CF_AXES.items():
-        for key, known in coordinate_criteria[axis].items():
-            if attributes.get(key, "") in known and attributes.get(key):
-                return name
+        if any(told.get(key) in known for key, known in coordinate_criteria[axis].items() if told.get(key)):
+            return name
     return None
 
 
 def _rename_dims(dataset: xr.Dataset, target: str, moving: Sequence[str]) -> xr.Dataset:
     dims = dataset[target].dims
     renames = {dim: name for dim, name in axis_names(dataset, dims).items() if dim != name}
+    dataset = _at_valid_time(dataset, renames, dims)
     # an axis may have a coordinate of the same name beside it: the reference time of a forecast, a second latitude
     beside = [name for name in renames.values() if name in dataset.variables and name not in dims]
     if beside:
@@ -107,6 +108,15 @@ def _rename_dims(dataset: xr.Dataset, target: str, moving: Sequence[str]) -> xr.
         order = [d for d in ("time", *space) if d in dataset[variable].dims]
         dataset[variable] = dataset[variable].transpose(*order, ...)
     return dataset
+
+
+def _at_valid_time(dataset: xr.Dataset, renames: Mapping[Hashable, str], dims: Sequence[Hashable]) -> xr.Dataset:
+    """With the times that maps are for, where the axis has the times that forecasts began and they lie beside it."""
+    axis = next((dim for dim in dims if renames.get(dim, dim) == "time"), None)
+    if axis in (None, "valid_time") or "valid_time" not in dataset.coords or dataset["valid_time"].dims != (axis,):
+        return dataset
+    log.info("'valid_time' is taken for the time, not '%s'", axis)
+    return dataset.assign_coords({axis: (axis, dataset["valid_time"].values, dataset["valid_time"].attrs)})
 
 
 def _without_single(dataset: xr.Dataset, moving: Sequence[str]) -> xr.Dataset:
@@ -147,13 +157,6 @@ def dates_of(time: xr.DataArray) -> np.ndarray:
     if time.dtype.kind != "M":
         raise CubeError(f"time holds {time.dtype} values, expected dates (CF 'days since ...')")
     return time.values
-
-
-def whole_days(times: np.ndarray) -> np.ndarray:
-    """The days (datetime64[ns]) of times, which are rounded to the second first: files keep rounding errors, and
-    23:59:59.9999 is the midnight after it."""
-    seconds = (np.asarray(times).astype("datetime64[ms]") + 500).astype("datetime64[s]")
-    return seconds.astype("datetime64[D]").astype("datetime64[ns]")
 
 
 def _mend_time(cube: xr.Dataset, missing_days: str | None) -> xr.Dataset:

@@ -25,6 +25,11 @@ def like(dims, coords):
 
 
 LAYOUTS = {
+    "cfgrib": like(
+        ("time", "latitude", "longitude"),
+        {"time": TIME - np.timedelta64(6, "h"), "latitude": LAT, "longitude": LON, "valid_time": ("time", TIME),
+         "step": np.timedelta64(6, "h"), "number": 0},
+    ),
     "CDS": like(
         ("valid_time", "latitude", "longitude"),
         {"valid_time": TIME, "latitude": LAT, "longitude": LON, "time": ("valid_time", TIME - np.timedelta64(1, "D"))},

@@ -8,8 +8,8 @@ import pytest
 import xarray as xr
 import zarr
 
-from sgdsm.axes import whole_days
 from sgdsm.cube import CubeError, as_cube, open_cube
+from sgdsm.days import whole_days
 from sgdsm.sources.files import open_product
 from sgdsm.sources.packed import unpacked
 from sgdsm.stores import open_dataset

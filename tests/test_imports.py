@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "sgdsm"
 # each may import from itself and from what stands before it
 ORDER = [
-    {"errors"},
+    {"errors", "days"},
     {"lazy", "units", "arguments"},
     {"decoding", "axes"},
     {"hdf5"},
@@ -51,6 +51,7 @@ CORE_PARTS = {
     "decoding",
     "matching",
     "arguments",
+    "days",
     "stores",
     "axes",
     "cube",

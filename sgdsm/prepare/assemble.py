@@ -19,6 +19,7 @@ from sgdsm.alone import alone
 from sgdsm.axes import DAY
 from sgdsm.cluster import cluster, results
 from sgdsm.cube import log
+from sgdsm.days import whole_days
 from sgdsm.prepare.kitchen import FEATURES, MAPS, Kitchen
 from sgdsm.prepare.processes import in_processes
 from sgdsm.prepare.quality import table
@@ -138,7 +139,7 @@ def _check_period(recipe: Recipe, files: dict[str, Files]) -> None:
             told = f"{str(times[0])[:10]} to {str(times[-1])[:10]}"
             raise SourceError(f"source '{name}': its files hold {told}, nothing from {recipe.start} to {recipe.end}")
         all_days = np.arange(days[0], end, DAY)
-        missing = all_days[~np.isin(all_days, within.astype("datetime64[D]").astype("datetime64[ns]"))]
+        missing = all_days[~np.isin(all_days, whole_days(within))]
         if missing.size:
             first = str(missing[0])[:10]
             log.info(

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sgdsm.cube import ConfigError
+from sgdsm.days import whole_days
 
 EARTH_RADIUS_M = 6_371_007.2  # of the sphere with the area of WGS84
 COMPOSITE, INTERPOLATED, HELD = 0, 1, 2
@@ -112,7 +113,7 @@ def composites(
 
     Raises ConfigError where times do not rise, or are not those of the values.
     """
-    at, wanted = (np.asarray(t, "datetime64[D]").astype(np.int64) for t in (times, days))
+    at, wanted = (whole_days(t).astype("datetime64[D]").astype(np.int64) for t in (times, days))
     if at.size != len(values) or not at.size or (np.diff(at) <= 0).any():
         raise ConfigError(f"{len(values)} composites with {at.size} times: expected as many, rising")
     values = np.asarray(values, np.float32)

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from sgdsm.axes import DAY
+from sgdsm.days import whole_days
 from sgdsm.prepare.features import (
     HELD,
     antecedent_precipitation,
@@ -116,7 +117,7 @@ class Kitchen:
     def _days(self, name: str, source: Source, days: np.ndarray, bad: list[str]) -> dict[str, np.ndarray]:
         found = _daily(self.files[name], days, self.on_bad_file, bad)
         at = np.searchsorted(days, found["time"].values)
-        expected = np.isin(days, self.files[name].times.astype("datetime64[D]").astype("datetime64[ns]"))
+        expected = np.isin(days, whole_days(self.files[name].times))
         skipped = np.setdiff1d(np.flatnonzero(expected), at)
         maps: dict[str, np.ndarray] = {}
         for variable, original in source.variables.items():
@@ -215,9 +216,9 @@ def _daily(files: Files, days: np.ndarray, on_bad_file: OnBadFile, bad: list[str
     if hasattr(module, "daily"):
         found: xr.Dataset = module.daily(files, days, on_bad_file, bad)
         return found
-    wanted = files.times[np.isin(files.times.astype("datetime64[D]"), days.astype("datetime64[D]"))]
+    wanted = files.times[np.isin(whole_days(files.times), whole_days(days))]
     maps = files.load(wanted, on_bad_file, bad)
-    dates = maps["time"].values.astype("datetime64[D]").astype("datetime64[ns]")
+    dates = whole_days(maps["time"].values)
     maps = maps.assign_coords(time=dates)
     if len(np.unique(dates)) == len(dates):
         return maps

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from sgdsm.days import whole_days
 from sgdsm.sources.files import Files, SourceError, dated
 from sgdsm.sources.packed import LOCK, opened, read_maps, times_in
 
@@ -40,7 +41,7 @@ def files(paths: Sequence[Path], overpass: str | None = None) -> Files:
     channels = sorted(set(names.values()))
 
     def read(path: Path, steps: slice) -> xr.Dataset:
-        days = times_in(path).astype("datetime64[D]").astype("datetime64[ns]")
+        days = whole_days(times_in(path))
         found = read_maps(path, {names[path]: "TB"}, days[steps], steps)
         own = found[names[path]]
         # the other channels are in other files of that day

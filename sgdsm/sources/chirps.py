@@ -10,6 +10,7 @@ from pathlib import Path
 
 import xarray as xr
 
+from sgdsm.days import whole_days
 from sgdsm.sources.files import File, Files
 from sgdsm.sources.gpm_imerg import PRECIPITATION
 from sgdsm.sources.packed import read_maps, times_in
@@ -19,7 +20,7 @@ PATTERNS = ("chirps-*.nc",)
 
 def files(paths: Sequence[Path]) -> Files:
     """The days of the files, told by their time axes."""
-    times = {path: times_in(path).astype("datetime64[D]").astype("datetime64[ns]") for path in paths}
+    times = {path: whole_days(times_in(path)) for path in paths}
 
     def read(path: Path, steps: slice) -> xr.Dataset:
         maps = read_maps(path, {"precipitation": "precip"}, times[path][steps], steps)

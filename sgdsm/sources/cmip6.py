@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from sgdsm.sources.files import File, Files, SourceError
+from sgdsm.days import to_the_second, whole_days
+from sgdsm.sources.broken import why
+from sgdsm.sources.files import File, Files, SourceError, Unfit
 from sgdsm.sources.names import M3, REASON_ATTRS, north_up, reasons
 
 PATTERNS = ("mrsos_*.nc",)
@@ -25,9 +27,12 @@ def files(paths: Sequence[Path]) -> Files:
         try:
             with _opened(path) as raw:
                 found.append(File(path, _times(path, raw)))
+        except Unfit as error:
+            raise SourceError(f"{path}: {error}") from error
         except (OSError, KeyError, ValueError) as error:
-            reason = " ".join(str(error).split())[:160]
-            raise SourceError(f"{path}: no time axis can be read (truncated, or no CMIP6 file): {reason}") from error
+            raise SourceError(
+                f"{path}: no time axis can be read (truncated, or no CMIP6 file): {why(path, error)}"
+            ) from error
     return Files("cmip6", found, read)
 
 
@@ -51,8 +56,12 @@ def _opened(path: Path) -> xr.Dataset:
 
 def _times(path: Path, raw: xr.Dataset) -> np.ndarray:
     axis = raw["time"]
+    if axis.dtype != object:
+        raise Unfit(
+            f"'time' has the units '{axis.attrs.get('units', '')}', expected times like 'days since 1850-01-01'"
+        )
     calendar = axis.dt.calendar
     if calendar == "360_day":
         raise SourceError(f"{path}: calendar '{calendar}' has days that do not exist, expected a real one or 'noleap'")
-    times = np.array([t.isoformat() for t in axis.values], "datetime64[ns]")
-    return times.astype("datetime64[D]").astype("datetime64[ns]") if raw.attrs.get("frequency") == "day" else times
+    times = to_the_second([t.isoformat() for t in axis.values])
+    return whole_days(times) if raw.attrs.get("frequency") == "day" else times

@@ -40,7 +40,18 @@ class EaseGrid:
 
         Raises ValueError where a point is no centre of a cell: then it is on another grid.
         """
-        row, column = self._places(lat, lon)
+        return self._on_centres(*self._places(lat, lon))
+
+    def lines(self, y: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rows with these centres y, and columns with these centres x, in m.
+
+        Raises ValueError where one is no centre of a line of cells: then it is on another grid.
+        """
+        return self._on_centres(
+            self.rows / 2 - 0.5 - y / self.cell_size_m, self.columns / 2 - 0.5 + x / self.cell_size_m
+        )
+
+    def _on_centres(self, row: np.ndarray, column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         for place, count in ((row, self.rows), (column, self.columns)):
             # coordinates are kept in float32, or with three decimals
             off = np.abs(place - np.round(place))

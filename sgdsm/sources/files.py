@@ -25,19 +25,25 @@ import xarray as xr
 
 from sgdsm.arguments import check_value, checked, hints_of
 from sgdsm.cube import CubeError, SgdsmError, log, suggest
+from sgdsm.sources.broken import why
 from sgdsm.values import check_values
 
 # what is no product: parts that the products share, and the built-in worlds
-SHARED = {"files", "names", "ease", "isea", "passes", "packed", "netcdf3", "raster", "stations"}
-SHARED |= {"reanalysis", "reanalysis_daily", "simulate", "emission", "biased", "orbit", "taught"}
+SHARED = {"files", "broken", "names", "ease", "isea", "passes", "packed", "netcdf3", "raster", "stations"}
+SHARED |= {"reanalysis", "reanalysis_daily", "reanalysis_layout", "simulate", "emission", "biased", "orbit", "taught"}
 OnBadFile = Literal["fail", "skip"]
-READING_ERRORS = (OSError, KeyError, ValueError, IndexError, RuntimeError, TypeError, AttributeError, CubeError)
+READING_ERRORS = (OSError, KeyError, ValueError, IndexError, RuntimeError, TypeError, AttributeError)
 # the NetCDF library may not be used by two threads at once: that ends the process
 ONE_READER = threading.RLock()
 
 
 class SourceError(SgdsmError):
     """A product's file, or folder of files, that cannot be used: the text names it."""
+
+
+class Unfit(ValueError):
+    """What a file holds and cannot be used as it is; the text says what was expected, and whoever knows the file puts
+    its name before it."""
 
 
 class _Together:
@@ -255,11 +261,12 @@ class Files:
                 raise SourceError(f"{file.path}: is empty")
             with ONE_READER:
                 return self.read(file.path, steps)
+        except (Unfit, CubeError) as error:
+            raise SourceError(f"{file.path}: {error}") from error
         except READING_ERRORS as error:
-            reason = " ".join(str(error).replace(str(file.path), "it").split())[:160] or type(error).__name__
             raise SourceError(
                 f"{file.path}: cannot be read as {self.product} (truncated, another layout, or an option that does not "
-                f"fit): {reason}"
+                f"fit): {why(file.path, error)}"
             ) from error
 
     def _refuse_duplicates(self) -> None:
@@ -316,21 +323,44 @@ def products() -> list[str]:
 def listed(paths: str | Path | Sequence[str | Path], patterns: Sequence[str]) -> list[Path]:
     """The files of paths that are files, folders or patterns; of a folder, those below it that match `patterns`.
 
-    Raises SourceError for a path that leads to no file.
+    Raises SourceError for a path that leads to no file, and for what is no regular file: to open a named pipe would
+    wait for ever.
     """
     found: list[Path] = []
     for path in [paths] if isinstance(paths, (str, Path)) else paths:
-        text = str(Path(path).expanduser())
-        if Path(text).is_dir():
-            here = sorted({file for pattern in patterns for file in Path(text).rglob(pattern) if file.is_file()})
-        elif has_magic(text):
-            here = _matching(Path(text))
+        whole = Path(path).expanduser()
+        if whole.is_dir():
+            here = _regular(sorted({file for pattern in patterns for file in whole.rglob(pattern)}))
+            told = f"a folder without files {' or '.join(patterns)}{_others(whole)}"
+        elif whole.exists() or not has_magic(str(whole)):
+            here, told = _regular([whole]), "no such file or folder"
         else:
-            here = [Path(text)] if Path(text).is_file() else []
+            here, told = _matching(whole), "no file matches this pattern"
         if not here:
-            raise SourceError(f"{path or repr(path)}: no such file, or a folder without {' or '.join(patterns)}")
+            raise SourceError(f"{path or repr(path)}: {told}")
         found += here
+    if not found:
+        raise SourceError(f"paths={paths}: expected at least one file, folder or pattern")
     return list(dict.fromkeys(found))
+
+
+def _regular(paths: list[Path]) -> list[Path]:
+    """The files among paths: folders are left out, and links that lead nowhere are kept, to be told of when they are
+    read. Raises SourceError for a pipe, a socket or a device."""
+    found = [path for path in paths if path.is_file() or (path.is_symlink() and not path.exists())]
+    for path in paths:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise SourceError(f"{path}: is a pipe, a socket or a device, expected a regular file")
+    return found
+
+
+def _others(folder: Path) -> str:
+    """What a folder holds instead, for a message."""
+    try:
+        names = sorted(path.name for path in folder.iterdir())[:3]
+    except OSError as error:
+        return f", it cannot be read: {error.strerror}"
+    return f", it holds {', '.join(names)}" if names else ", it is empty"
 
 
 def dated(paths: Sequence[Path], pattern: str, form: str = "%Y%m%d") -> list[File]:
@@ -358,7 +388,7 @@ def dated(paths: Sequence[Path], pattern: str, form: str = "%Y%m%d") -> list[Fil
 def _matching(pattern: Path) -> list[Path]:
     parts = pattern.parts
     first = next(k for k, part in enumerate(parts) if has_magic(part))
-    return sorted(file for file in Path(*parts[:first]).glob("/".join(parts[first:])) if file.is_file())
+    return _regular(sorted(Path(*parts[:first]).glob("/".join(parts[first:]))))
 
 
 def _same(a: xr.DataArray, b: xr.DataArray | None) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 import xarray as xr
 
 from sgdsm.cube import ConfigError
+from sgdsm.days import whole_days
 from sgdsm.sources.files import File, Files, SourceError
 from sgdsm.sources.packed import read_maps, times_in
 
@@ -50,4 +51,4 @@ def files(paths: Sequence[Path], variable: str = "Ep") -> Files:
 
 
 def _days(path: Path) -> Any:
-    return times_in(path).astype("datetime64[D]").astype("datetime64[ns]")
+    return whole_days(times_in(path))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import xarray as xr
 
+from sgdsm.days import whole_days
 from sgdsm.sources.files import Files, dated
 from sgdsm.sources.packed import LOCK, opened, read_maps, times_in
 
@@ -33,7 +34,7 @@ def read(path: Path, steps: slice) -> xr.Dataset:
     """`precipitation` of a day."""
     with opened(path) as file, LOCK:
         name = "precipitation" if "precipitation" in file.variables else "precipitationCal"
-    days = times_in(path).astype("datetime64[D]").astype("datetime64[ns]")
+    days = whole_days(times_in(path))
     maps = read_maps(path, {"precipitation": name}, days[steps], steps)
     maps["precipitation"] = maps["precipitation"].where(maps["precipitation"] >= 0)
     maps["precipitation"].attrs = PRECIPITATION

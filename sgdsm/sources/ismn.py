@@ -7,6 +7,7 @@ Nothing is written beside the data. Flags: 'G' is good (Dorigo et al., Vadose Zo
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +72,29 @@ def open_stations(
             if on_bad_file == "fail":
                 raise
             log.info("skipped: %s", error)
-    return gathered("ismn", found)
+    _tell_flags(paths[0], found, flags)
+    return gathered("ismn", [series for series, _ in found])
+
+
+def _tell_flags(path: Path, found: list[tuple[Series, Counter[str]]], flags: Sequence[str]) -> None:
+    """Says which flags there are at stations without a good reading, and the words that take the most frequent one.
+
+    Raises SourceError where no station has a good reading.
+    """
+    without = [(series, counts) for series, counts in found if not series.days.size]
+    if not without:
+        return
+    counts = sum((one for _, one in without), Counter())
+    there = ", ".join(f"{flag} {count}" for flag, count in counts.most_common(8)) or "no reading at all"
+    told = f"no reading has a flag of {list(flags)}, found {there}"
+    # C: beyond the possible range, D: questionable, M: missing
+    usable = [flag for flag, _ in counts.most_common() if flag[:1] not in ("C", "D", "M")]
+    if usable:
+        told += f": flags=[{usable[0]}] takes {'those that nobody checked' if usable[0] == 'U' else 'the first'}"
+    if len(without) == len(found):
+        raise SourceError(f"{path}: {told}")
+    first = without[0][0]
+    log.info("%d of %d stations, %s/%s first: %s", len(without), len(found), first.network, first.name, told)
 
 
 def _sensors(path: Path) -> list[Sensor]:
@@ -94,7 +117,8 @@ def _sensors(path: Path) -> list[Sensor]:
     return found
 
 
-def _series(sensor: Sensor, flags: Sequence[str]) -> Series:
+def _series(sensor: Sensor, flags: Sequence[str]) -> tuple[Series, Counter[str]]:
+    """Daily means of a sensor, and how often each flag occurs among its readings."""
     from ismn.base import IsmnRoot
     from ismn.const import IsmnFileError
     from ismn.filehandlers import DataFile
@@ -107,12 +131,14 @@ def _series(sensor: Sensor, flags: Sequence[str]) -> Series:
             table = file.read_data()
             lat, lon = (_number(file.metadata, name) for name in ("latitude", "longitude"))
             root.close()
-        good = table["soil_moisture_flag"].astype(str).str.strip().isin(list(flags))
+        flag = table["soil_moisture_flag"].astype(str).str.strip()
+        good = flag.isin(list(flags))
         days, values = daily_means(table.index[good].values, table["soil_moisture"][good].values)
     except (IsmnFileError, OSError, KeyError, ValueError, IndexError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())[:160]
         raise SourceError(f"{where}: cannot be read as a file of ISMN: {reason}") from error
-    return Series(sensor.station, sensor.network, lat, lon, (sensor.top + sensor.bottom) / 2, days, values)
+    series = Series(sensor.station, sensor.network, lat, lon, (sensor.top + sensor.bottom) / 2, days, values)
+    return series, Counter(flag[table["soil_moisture"].notna()].tolist())
 
 
 def _number(metadata: Any, name: str) -> float:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from sgdsm.sources.files import Files, SourceError, dated
+from sgdsm.sources.files import Files, SourceError, Unfit, dated
 from sgdsm.sources.names import M3, REASON_ATTRS, north_up, reasons
 from sgdsm.sources.passes import mean_of_passes, of_overpass
 
@@ -37,6 +37,8 @@ def read(path: Path, steps: slice, band: str = "c1") -> xr.Dataset:
     """`sm` and `sm_reason` of a pass, and where the file has them `sm_uncertainty` and `flag`."""
     name = f"soil_moisture_{band}"
     with xr.open_dataset(path, decode_times=False) as raw:
+        if not {"Latitude", "Longitude"} <= set(raw.dims):
+            raise Unfit(f"has the dimensions {[str(d) for d in raw.dims]}, expected Latitude and Longitude")
         raw = raw.transpose("Latitude", "Longitude", ...)
         if name not in raw:
             bands = sorted(str(n) for n in raw if str(n).startswith("soil_moisture_"))

@@ -91,7 +91,7 @@ def _hdf(path: Path, variables: Sequence[str] | None, tiles: dict[Path, tuple[in
         raw = {name: np.asarray(file.select(stored[name]).get()) for name in wanted}
         file.end()
     except HDF4Error as error:
-        raise OSError(f"HDF4: {error}") from error
+        raise OSError(f"it is no HDF4 file, or damaged: {error}") from error
     maps = {name: _scaled(name, values) for name, values in raw.items()}
     return _mosaic(path, maps, tiles) if tiles else _global(maps)
 

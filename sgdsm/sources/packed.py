@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,18 @@ import xarray as xr
 from xarray.backends.netCDF4_ import NETCDF4_PYTHON_LOCK
 
 from sgdsm.axes import AXES as AXES
-from sgdsm.axes import axis_names
+from sgdsm.axes import axis_names, axis_of
 from sgdsm.decoding import FILLS, numeric_attributes, only_within, valid_limits
 from sgdsm.errors import CubeError
-from sgdsm.sources.files import SourceError
+from sgdsm.sources.broken import why
+from sgdsm.sources.files import SourceError, Unfit
 from sgdsm.sources.names import north_up
 from sgdsm.sources.netcdf3 import whole
 
 LOCK = NETCDF4_PYTHON_LOCK
+# calendars whose dates are real ones. IMERG says julian, and means the usual one: both give the same dates in JULIAN
+CALENDARS = ("standard", "gregorian", "proleptic_gregorian")
+JULIAN = (np.datetime64("1900-03-01"), np.datetime64("2100-02-28"))
 
 
 def unpacked(raw: np.ndarray, attributes: Mapping[str, Any], name: str = "") -> np.ndarray:
@@ -80,7 +84,71 @@ def times_of(file: Any, axes: tuple[str, ...]) -> np.ndarray:
     axis = next((name for name in axes if name in file.variables and file[name].ndim == 1), None)
     if axis is None:
         raise KeyError(f"no time axis ({' or '.join(axes)}) among {list(file.variables)}")
-    return decoded(np.asarray(file[axis][:]), file[axis].units, getattr(file[axis], "calendar", "standard"))
+    return times_along(file[axis])
+
+
+def times_along(axis: Any) -> np.ndarray:
+    """Times (datetime64[ns], to the second) of a variable of an open file, in its shape.
+
+    Raises Unfit where it holds no times, or has a calendar of its own.
+    """
+    units, calendar = (str(getattr(axis, name, "")).strip() for name in ("units", "calendar"))
+    if " since " not in units:
+        raise Unfit(f"'{axis.name}' has the units '{units}', expected times like 'days since 1970-01-01'")
+    calendar = calendar.lower() or "standard"
+    numbers = np.asarray(axis[...])
+    try:
+        found = decoded(np.append(numbers.ravel(), 0), units)  # the last one is the date that it counts from
+    except (OverflowError, ValueError) as error:
+        raise Unfit(f"'{axis.name}' holds numbers that are no dates in '{units}': {error}") from error
+    julian = calendar == "julian" and bool(((found >= JULIAN[0]) & (found <= JULIAN[1])).all())
+    if calendar not in CALENDARS and not julian:
+        raise Unfit(
+            f"'{axis.name}' has the calendar '{calendar}', whose dates are not real ones, expected 'standard': convert "
+            "it with xarray's Dataset.convert_calendar('standard')"
+        )
+    return found[:-1].reshape(numbers.shape)
+
+
+def time_axis(file: Any, name: str) -> Any:
+    """Of a map in an open file, the variable with its times (1-D), which may lie in a group above; None without.
+
+    Raises Unfit where there is no such map.
+    """
+    if name not in (there := paths_in(file)):
+        raise Unfit(f"no variable '{name}', there are {listing(there)}")
+    variable = file[name]
+    for dim in variable.dimensions:
+        axis = _above(variable, dim)
+        if axis is None or axis_of(dim, attributes_of(axis)) != "time":
+            continue
+        valid = _above(variable, "valid_time")  # as cfgrib writes it: the time that maps are for, not of the forecast
+        return valid if valid is not None and valid.dimensions == (dim,) else axis
+    return None
+
+
+def _above(variable: Any, name: str) -> Any:
+    """A variable with this name in the group of a variable, or in the nearest one above; None without."""
+    group = variable.group()
+    while group is not None:
+        if name in group.variables:
+            return group.variables[name]
+        group = group.parent
+    return None
+
+
+def paths_in(file: Any, before: str = "") -> list[str]:
+    """Of an open file, the variables that may be maps, those in groups as 'group/name'."""
+    found = [before + name for name, variable in file.variables.items() if variable.ndim > 1]
+    for name, group in file.groups.items():
+        found += paths_in(group, f"{before}{name}/")
+    return found
+
+
+def listing(names: Sequence[str], most: int = 20) -> str:
+    """Names in a message, not more than `most`."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more if names else "none"
 
 
 @contextmanager
@@ -88,9 +156,12 @@ def named(path: Path) -> Iterator[None]:
     """Turns what goes wrong with a file into a SourceError that names it."""
     try:
         yield
-    except (OSError, KeyError, IndexError, ValueError, RuntimeError, AttributeError, CubeError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise SourceError(f"{path}: cannot be read (truncated, or not such a NetCDF file): {reason}") from error
+    except (Unfit, CubeError) as error:
+        raise SourceError(f"{path}: {error}") from error
+    except (OSError, KeyError, IndexError, ValueError, RuntimeError, AttributeError, TypeError) as error:
+        raise SourceError(
+            f"{path}: cannot be read (truncated, or not such a NetCDF file): {why(path, error)}"
+        ) from error
 
 
 def decoded(numbers: np.ndarray, units: str, calendar: str = "standard") -> np.ndarray:
@@ -128,24 +199,21 @@ def chunks(
 
 def read_maps(path: Path, variables: Mapping[str, str], times: np.ndarray, steps: slice) -> xr.Dataset:
     """Maps of a CF NetCDF file, unpacked: dims (time, lat, lon) or (time, y, x), whatever their order and names there;
-    without time where `times` is empty. variables: our name to the file's. times: of the maps `steps`.
+    without time where `times` is empty. variables: our name to the file's, in a group as 'group/name'. times: of the
+    maps `steps`. Other dims (band, depth, expver, number) may have the length 1.
 
-    Raises KeyError for a variable that is not there, and ValueError where a variable is no map.
+    Raises Unfit for a variable that is not there, or is no map.
     """
     whole(path)
-    options: dict[str, Any] = {"engine": "netcdf4", "decode_times": False, "mask_and_scale": False}
-    with xr.open_dataset(path, **options, drop_variables=["crs", "spatial_ref"]) as raw:
-        lacking = [its for its in variables.values() if its not in raw.variables]
-        if lacking:
-            raise KeyError(f"no variable '{lacking[0]}', there are {', '.join(map(str, raw.data_vars))}")
+    with _arrays(path, list(variables.values())) as raw:
         found = {}
         for ours, its in variables.items():
             array = with_axes(raw[its])
             attributes = dict(array.attrs)
-            array = array.isel(time=steps) if "time" in array.dims and len(times) else array.squeeze(drop=True)
-            extra = [str(d) for d in array.dims if d not in AXES]
-            if extra or not any({*array.dims} >= pair for pair in ({"lat", "lon"}, {"y", "x"})):
-                raise ValueError(f"{its} has dimensions {dict(array.sizes)}, expected maps (rows, columns)")
+            array = array.isel(time=steps) if "time" in array.dims and len(times) else array
+            kept = AXES if len(times) else AXES[1:]
+            array = array.isel({d: 0 for d in array.dims if d not in kept and array.sizes[d] == 1}, drop=True)
+            _refuse_more(its, array)
             array = array.transpose(*(axis for axis in AXES if axis in array.dims))
             values = unpacked(np.asarray(array.values), attributes, its)
             described = {k: attributes[k] for k in ("units", "long_name", "standard_name") if k in attributes}
@@ -153,6 +221,47 @@ def read_maps(path: Path, variables: Mapping[str, str], times: np.ndarray, steps
             time = {"time": times} if "time" in array.dims else {}
             found[ours] = xr.DataArray(values, {**time, **coords}, array.dims, attrs=described)
     return north_up(once_around(xr.Dataset(found)))
+
+
+def _refuse_more(its: str, array: xr.DataArray) -> None:
+    """Raises Unfit where an array is not one map for each time."""
+    told = f"{its} has dimensions { ({str(d): n for d, n in array.sizes.items()}) }, expected maps (rows, columns)"
+    extra = [str(d) for d in array.dims if d not in AXES]
+    if extra:
+        raise Unfit(f"{told}: write a file with one '{extra[0]}' alone, as xarray's isel({extra[0]}=0) takes it")
+    if not any({*array.dims} >= pair for pair in ({"lat", "lon"}, {"y", "x"})):
+        raise Unfit(f"{told}, told by names, units or standard names of their coordinates")
+
+
+@contextmanager
+def _arrays(path: Path, names: Sequence[str]) -> Iterator[dict[str, xr.DataArray]]:
+    """Variables of a file by their paths, packed; axes that lie in a group above are added.
+
+    Raises Unfit for a variable that is not there.
+    """
+    with opened(path) as file, LOCK:
+        there = [*file.variables, *paths_in(file)]
+        maps = paths_in(file)
+    lacking = [name for name in names if name not in there]
+    if lacking:
+        raise Unfit(f"no variable '{lacking[0]}', there are {listing(maps)}")
+    options: dict[str, Any] = {"engine": "netcdf4", "decode_times": False, "mask_and_scale": False}
+    with ExitStack() as stack:
+        groups: dict[str, xr.Dataset] = {}
+        found = {}
+        for name in names:
+            *above, last = name.split("/")
+            levels = ["/".join(above[:k]) for k in range(len(above), -1, -1)]
+            for level in levels:
+                if level not in groups:
+                    group = xr.open_dataset(path, group=level or None, drop_variables=["crs", "spatial_ref"], **options)
+                    groups[level] = stack.enter_context(group)
+            array = groups[levels[0]][last]
+            for dim in [dim for dim in array.dims if dim not in array.coords]:
+                axis = next((groups[level][dim] for level in levels if dim in groups[level].variables), None)
+                array = array if axis is None else array.assign_coords({dim: (dim, axis.values, axis.attrs)})
+            found[name] = array
+        yield found
 
 
 def once_around(dataset: xr.Dataset) -> xr.Dataset:

@@ -64,6 +64,8 @@ def _netcdf(path: Path, variable: str | None, bbox: Sequence[float] | None) -> x
     options: dict[str, Any] = {"engine": "netcdf4", "decode_times": False, "mask_and_scale": False}
     with xr.open_dataset(path, **options) as file:
         maps = [str(n) for n, v in file.data_vars.items() if sum(size > 1 for size in v.shape) == 2]
+        if variable is None and not maps:
+            raise ValueError(f"it has no map (rows, columns) among {list(map(str, file.variables))}")
         if variable is None and len(maps) != 1:
             raise ValueError(f"it has the maps {maps}: say which one is meant by `variable`")
         name = variable or maps[0]

@@ -1,9 +1,10 @@
 """ERA5 and ERA5-Land as the Climate Data Store gives them in NetCDF: hourly maps, and what is daily of them.
 
 Layouts: the old one (`time`, int16 packed, sometimes a dimension `expver`: 1 final, 5 preliminary) and the new one
-(`valid_time`, float32, `expver` a string for each time; amounts and states in files of their own). Longitudes may run
-from 0 to 359.75. The stamp of an amount is the END of its time: the one of 00 UTC belongs to the day before. ERA5 gives
-the amount of the hour; ERA5-Land what fell since 00 UTC, so that its 00 UTC stamp holds the whole day before.
+(`valid_time`, float32, `expver` a string for each time; amounts and states in files of their own), what cfgrib makes of
+GRIB, and daily statistics, see `reanalysis_layout`. Longitudes may run from 0 to 359.75. The stamp of an amount is the
+END of its time: the one of 00 UTC belongs to the day before. ERA5 gives the amount of the hour; ERA5-Land what fell
+since 00 UTC, so that its 00 UTC stamp holds the whole day before.
 
 Facts: ECMWF, "ERA5 family: conversion table for accumulated variables"; CDS pages of both data sets.
 """
@@ -13,18 +14,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from sgdsm.cube import ConfigError, suggest
+from sgdsm.days import whole_days
+from sgdsm.sources.broken import why
 from sgdsm.sources.files import File, Files, SourceError
 from sgdsm.sources.names import north_up
-from sgdsm.sources.packed import LOCK, attributes_of, chunks, named, opened, times_of, unpacked
+from sgdsm.sources.packed import LOCK, attributes_of, chunks, listing, opened, unpacked
+from sgdsm.sources.reanalysis_layout import Contents, Maps, contents_of, grid_of, refuse_mixed
 
 HOUR = np.timedelta64(1, "h")
-TIME = ("valid_time", "time")  # where both are there, the second is of something else
 SOIL = "volume_fraction_of_condensed_water_in_soil"
 # short name: ours, units, CF standard name
 STATES: dict[str, tuple[str, str, str | None]] = {
@@ -57,6 +60,8 @@ RADIATION = {
 }
 NEVER_NEGATIVE = ("tp", "sf", "ro", "ssrd", "strd")  # what is below zero there is rounding of the packing
 KNOWN = (*STATES, *WATER, *RADIATION)
+EXTREMES = {"min": "minimum", "max": "maximum"}  # of the states, as cell methods
+USABLE = (*KNOWN, *(f"{name}_{end}" for name in STATES for end in EXTREMES))
 
 
 @dataclass(frozen=True)
@@ -73,20 +78,11 @@ class Stamps:
         return at, self.times[at] == times
 
 
-class Contents(NamedTuple):
-    """Of a file: its variables that are known, their times, and the grid."""
-
-    names: set[str]
-    times: np.ndarray
-    lat: np.ndarray
-    lon: np.ndarray
-
-
 class Hours:
     """Reads the maps of several variables, wherever each of them lies among the files.
 
     since_midnight: amounts are counted from 00 UTC (ERA5-Land). extremes: `daily` gives the day's lowest and highest
-    air temperature too.
+    air temperature too. daily_statistics: whether the maps of the files are of whole days; None: each file tells.
 
     Raises SourceError where a variable is in no file, or twice at a time, or files have different grids.
     """
@@ -98,57 +94,103 @@ class Hours:
         variables: Sequence[str] | None,
         since_midnight: bool,
         extremes: bool,
+        daily_statistics: bool | None = None,
     ) -> None:
         for name in variables or ():
-            if name not in KNOWN:
-                raise ConfigError(f"{product}: variable '{name}'{suggest(name, KNOWN)}: expected {', '.join(KNOWN)}")
+            if name not in USABLE:
+                raise ConfigError(f"{product}: variable '{name}'{suggest(name, USABLE)}: expected {', '.join(KNOWN)}")
         self.product, self.paths = product, list(paths)
         self.since_midnight, self.extremes = since_midnight, extremes
-        contents = [_contents(path) for path in self.paths]
-        present = {name for one in contents for name in one.names}
-        self.variables = list(variables or [name for name in KNOWN if name in present])
+        # by key: the name, of the lowest and the highest of a day with an ending
+        self.places = [self._keyed(contents_of(path, KNOWN, daily_statistics)) for path in self.paths]
+        present = {key for one in self.places for key in one.places}
+        self.variables = list(variables or [key for key in USABLE if key in present])
         if not self.variables:
             raise SourceError(f"{self.paths[0]}: no variable of {product}, expected one of {', '.join(KNOWN)}")
         if extremes and "t2m" not in self.variables:
             raise ConfigError(f"{product}: extremes=true, but t2m is not among the variables {self.variables}")
-        used = [(p, one) for p, one in zip(self.paths, contents, strict=True) if one.names & set(self.variables)]
+        self.of_days = {key for key in self.variables if self._is_of_days(key)}
+        if extremes and "t2m" in self.of_days:
+            self.variables += [key for key in ("t2m_min", "t2m_max") if key not in self.variables]
+            self.of_days |= {"t2m_min", "t2m_max"}
+        self.grid = self._grid()
+        self.stamps = {key: self._stamps(key) for key in self.variables}
+
+    def _keyed(self, contents: Contents) -> Contents:
+        return contents._replace(
+            places={key_of(n, place.statistic, self.since_midnight): place for n, place in contents.places.items()}
+        )
+
+    def _is_of_days(self, key: str) -> bool:
+        """Whether the maps of a variable are daily statistics."""
+        of = [(one.places[key], path) for one, path in zip(self.places, self.paths, strict=True) if key in one.places]
+        kinds = {place.statistic is not None: path for place, path in of}
+        refuse_mixed(key, kinds)
+        return True in kinds
+
+    def _present(self) -> str:
+        return listing(sorted({key for one in self.places for key in one.places}))
+
+    def _grid(self) -> tuple[np.ndarray, np.ndarray]:
+        """Latitudes and longitudes as they are in the files."""
+        pairs = zip(self.paths, self.places, strict=True)
+        used = [(path, one) for path, one in pairs if one.places.keys() & set(self.variables)]
         if not used:
-            raise SourceError(f"{self.paths[0]}: none of {len(self.paths)} files has a variable of {self.variables}")
-        # latitudes and longitudes as they are in the files
-        self.grid = (used[0][1].lat, used[0][1].lon)
+            raise SourceError(
+                f"{self.paths[0]}: none of {len(self.paths)} files has a variable of {self.variables}, there are "
+                f"{self._present()}"
+            )
+        grid = (used[0][1].lat, used[0][1].lon)
         for path, one in used:
-            pairs = zip(self.grid, (one.lat, one.lon), strict=True)
-            if not all(a.shape == b.shape and np.allclose(a, b, atol=1e-4) for a, b in pairs):
+            if not all(
+                a.shape == b.shape and np.allclose(a, b, atol=1e-4)
+                for a, b in zip(grid, (one.lat, one.lon), strict=True)
+            ):
                 raise SourceError(f"{path}: another grid than that of {used[0][0]}, expected one region")
-        self.stamps = {name: self._stamps(name, contents) for name in self.variables}
+        return grid
 
     def files(self) -> Files:
         """The files with the first variable, whose times are those of all maps; reading finds the others."""
-        first = self.stamps[self.variables[0]]
-        main = _files(self.paths, first)
+        main = _files(self.paths, self.stamps[self._main()])
         named = {file.path for file in main}
         others = {f.path: f for stamps in self.stamps.values() for f in _files(self.paths, stamps)}
         return Files(self.product, main, self, also=[f for path, f in others.items() if path not in named])
 
+    def _main(self) -> str:
+        """The variable whose times are those of all: hours, where there are any."""
+        return next((key for key in self.variables if key not in self.of_days), self.variables[0])
+
     def __call__(self, path: Path, steps: slice) -> xr.Dataset:
         """Maps of the hours `steps` of a file: states at the stamp, amounts of the hour that ends there (NaN where
-        ERA5-Land lacks the stamp before)."""
-        first = self.stamps[self.variables[0]]
+        ERA5-Land lacks the stamp before), statistics of the day that it belongs to."""
+        first = self.stamps[self._main()]
         times = np.sort(first.times[first.file == self.paths.index(path)])[steps]
         found = {}
-        for name in self.variables:
-            if self.since_midnight and name not in STATES:
-                later = times[hour_of(times) != 1]
-                asked = np.unique(np.concatenate([times, later - HOUR]))
-                raw = self._hours(name, asked, optional=np.setdiff1d(asked, times))
-                values = raw[np.searchsorted(asked, times)]
-                values[hour_of(times) != 1] -= raw[np.searchsorted(asked, later - HOUR)]
+        for key in self.variables:
+            ours, attrs = described(key)
+            if key in self.of_days:
+                values = converted(key, self._hours(key, whole_days(times)), 86400.0)
+            elif self.since_midnight and key not in STATES:
+                values = converted(key, self._differences(key, times), 3600.0)
             else:
-                values = self._hours(name, times)
-            ours, attrs = described(name)
-            found[ours] = (("time", "lat", "lon"), converted(name, values, 3600.0), attrs)
+                values = converted(key, self._hours(key, times), 3600.0)
+            found[ours] = (("time", "lat", "lon"), values, attrs)
+            if key == "t2m" and self.extremes and key not in self.of_days:
+                # of one hour they are its value
+                found |= {
+                    described(f"t2m_{end}")[0]: (*found[ours][:2], described(f"t2m_{end}")[1]) for end in EXTREMES
+                }
         lat, lon = self.grid
         return north_up(xr.Dataset(found, {"time": times, "lat": lat, "lon": lon}))
+
+    def _differences(self, name: str, times: np.ndarray) -> np.ndarray:
+        """Amounts of the hours that end at these times, of amounts since 00 UTC."""
+        later = times[hour_of(times) != 1]
+        asked = np.unique(np.concatenate([times, later - HOUR]))
+        raw = self._hours(name, asked, optional=np.setdiff1d(asked, times))
+        values: np.ndarray = raw[np.searchsorted(asked, times)]
+        values[hour_of(times) != 1] -= raw[np.searchsorted(asked, later - HOUR)]
+        return values
 
     def by_file(self, name: str, times: np.ndarray) -> list[tuple[int, np.ndarray]]:
         """Numbers of the files that hold a variable at these times, and which of the times each holds."""
@@ -168,24 +210,23 @@ class Hours:
         stamps = self.stamps[name]
         steps = stamps.step[stamps.find(times)[0]]
         order = np.argsort(steps)
+        # the mean of the 24 amounts of a day
+        hours = 24 if name not in STATES and self.places[number].places[name].statistic == "mean" else 1
         try:
             with opened(self.paths[number]) as file:
                 with LOCK:
-                    variable = file[name]
-                    attributes = attributes_of(variable)
-                    shape = dict(zip(variable.dimensions, variable.shape, strict=True))
-                if tuple(shape.values())[-2:] != size or tuple(shape)[1:-2] not in ((), ("expver",)):
-                    raise ValueError(f"{name} is {shape}, expected maps of {size[0]} x {size[1]}")
-                for which, rows, columns, raw in chunks(variable, steps[order], size):
+                    maps = Maps(file[split(name)[0]], *grid_of(file))
+                    attributes = attributes_of(maps.variable)
+                if tuple(maps.sizes.values())[-2:] != size:
+                    raise ValueError(f"{name} is {maps.sizes}, expected maps of {size[0]} x {size[1]}")
+                for which, rows, columns, raw in chunks(maps, steps[order], size):
                     values = unpacked(raw, attributes)
                     if values.ndim == 4:  # by expver: the final ones, and where there are none the preliminary
                         values = np.where(np.isnan(values[:, 0]), values[:, -1], values[:, 0])
-                    yield order[which], rows, columns, values
+                    yield order[which], rows, columns, values * np.float32(hours) if hours > 1 else values
         except (OSError, RuntimeError, IndexError, ValueError) as error:
-            reason = " ".join(str(error).split())[:160]
-            raise SourceError(
-                f"{self.paths[number]}: cannot be read as {self.product} (truncated?): {reason}"
-            ) from error
+            path = self.paths[number]
+            raise SourceError(f"{path}: cannot be read as {self.product} (truncated?): {why(path, error)}") from error
 
     def _hours(self, name: str, times: np.ndarray, optional: np.ndarray | None = None) -> np.ndarray:
         lat, lon = self.grid
@@ -201,13 +242,19 @@ class Hours:
                 found[at[which], rows, columns] = values
         return found
 
-    def _stamps(self, name: str, contents: list[Contents]) -> Stamps:
-        numbers = [k for k, one in enumerate(contents) if name in one.names]
-        if not numbers:
-            raise SourceError(f"{self.product}: no file of {len(self.paths)} has the variable {name}")
-        times = np.concatenate([contents[k].times for k in numbers])
-        file = np.concatenate([np.full(len(contents[k].times), k) for k in numbers])
-        step = np.concatenate([np.arange(len(contents[k].times)) for k in numbers])
+    def _stamps(self, name: str) -> Stamps:
+        places = {k: one.places[name] for k, one in enumerate(self.places) if name in one.places}
+        if not places:
+            raise SourceError(
+                f"{self.product}: no file of {len(self.paths)} has the variable {name}, there are {self._present()}; "
+                f"files: {self.paths[0].parent}"
+            )
+        there = {k: np.flatnonzero(place.there) for k, place in places.items()}
+        times = np.concatenate([places[k].times[step] for k, step in there.items()])
+        file = np.concatenate([np.full(len(step), k) for k, step in there.items()])
+        step = np.concatenate(list(there.values()))
+        if not times.size:
+            raise SourceError(f"{self.paths[next(iter(places))]}: no map of {name} has a value")
         order = np.argsort(times, kind="stable")
         times, file, step = times[order], file[order], step[order]
         twice = np.flatnonzero(times[1:] == times[:-1])
@@ -222,11 +269,26 @@ def _files(paths: Sequence[Path], stamps: Stamps) -> list[File]:
     return [File(paths[k], np.sort(stamps.times[stamps.file == k])) for k in np.unique(stamps.file)]
 
 
-def described(name: str) -> tuple[str, dict[str, Any]]:
+def split(key: str) -> tuple[str, str]:
+    """Short name of a variable, and 'min' or 'max' where the day's lowest or highest is meant, else ''."""
+    name, _, end = key.rpartition("_")
+    return (name, end) if end in EXTREMES and name in STATES else (key, "")
+
+
+def key_of(name: str, statistic: str | None, since_midnight: bool) -> str:
+    """What a variable is called among others: amounts of a day are their sum (or the mean of ERA5's hours), states
+    their mean. Other statistics have keys of their own; of them the lowest and the highest of states are used."""
+    usual = {"mean"} if name in STATES else {"sum"} if since_midnight else {"sum", "mean"}
+    return f"{name}_{statistic}" if statistic and statistic not in usual else name
+
+
+def described(key: str) -> tuple[str, dict[str, Any]]:
     """Our name of a variable, and its attributes."""
+    name, end = split(key)
     if name in STATES:
         ours, units, standard = STATES[name]
-        more = {}
+        more = {"cell_methods": f"time: {EXTREMES[end]}"} if end else {}
+        ours = f"{ours}_{end}" if end else ours
     elif name in WATER:
         ours, _, standard = WATER[name]
         units, more = "mm", {"kind": "amount", "cell_methods": "time: sum"}
@@ -246,15 +308,6 @@ def converted(name: str, values: np.ndarray, seconds: float) -> np.ndarray:
     if name in NEVER_NEGATIVE:
         np.maximum(values, 0, out=values)
     return values
-
-
-def _contents(path: Path) -> Contents:
-    with named(path), opened(path) as file, LOCK:
-        times = times_of(file, TIME)
-        axis = next(name for name in TIME if name in file.variables)
-        names = {name for name in KNOWN if name in file.variables and file[name].dimensions[0] == axis}
-        lat, lon = (np.asarray(file[name][:], np.float64) for name in ("latitude", "longitude"))
-    return Contents(names, times, lat, lon)
 
 
 def hour_of(times: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from sgdsm.cube import ConfigError, log
+from sgdsm.days import whole_days
 from sgdsm.sources.files import Files, OnBadFile, SourceError
 from sgdsm.sources.names import north_up
 from sgdsm.sources.reanalysis import HOUR, STATES, Hours, converted, described
@@ -16,7 +17,8 @@ Reducer = Callable[..., np.ndarray]
 
 
 def daily(files: Files, days: np.ndarray, on_bad_file: OnBadFile = "fail", bad: list[str] | None = None) -> xr.Dataset:
-    """Maps of whole UTC days: means of states over the stamps 00 to 23, sums of water (mm), means of radiation.
+    """Maps of whole UTC days: means of states over the stamps 00 to 23, sums of water (mm), means of radiation. Daily
+    statistics are taken as they are.
 
     files: of the products era5 or era5_land. Amounts are what the stamps 01 to 24 hold, of ERA5-Land the 00 UTC stamp
     of the next day alone. Where the files were asked for `extremes`, `air_temperature_min` and `air_temperature_max`
@@ -30,12 +32,17 @@ def daily(files: Files, days: np.ndarray, on_bad_file: OnBadFile = "fail", bad: 
     hours = files.read
     if not isinstance(hours, Hours):
         raise ConfigError(f"daily: files of product '{files.product}', expected era5 or era5_land")
-    days = np.asarray(days).astype("datetime64[D]").astype("datetime64[ns]")
+    days = whole_days(days)
     notes: list[str] = []
     grid = hours.grid
     found = {}
     for name in hours.variables:
         ours, attrs = described(name)
+        if name in hours.of_days:
+            values = converted(name, _statistics(hours, name, days, on_bad_file, notes), 86400.0)
+            _north_up(values, *grid)
+            found[ours] = (("time", "lat", "lon"), values, {"cell_methods": "time: mean", **attrs})
+            continue
         taken: dict[str, Reducer] = {ours: np.add}
         if name == "t2m" and hours.extremes:
             taken |= {f"{ours}_min": np.minimum, f"{ours}_max": np.maximum}
@@ -70,7 +77,10 @@ def _reduced(
             f"{str(lacking[0])[:16]}"
         )
         if on_bad_file == "fail":
-            raise SourceError(f"{note}; files: {hours.paths[0].parent}")
+            # of one stamp a day a mean of hours cannot be made
+            single = len(np.unique(whole_days(hours.stamps[name].times))) == len(hours.stamps[name].times)
+            cure = "; if its maps are of whole days, say so by the option daily_statistics=true" if single else ""
+            raise SourceError(f"{note}; files: {hours.paths[0].parent}{cure}")
         notes.append(note)
     day = np.repeat(np.flatnonzero(~spoilt), count)
     times = stamps[~spoilt].ravel()
@@ -93,6 +103,30 @@ def _reduced(
             spoilt[day[here]] = True
     for maps in found:
         maps[spoilt] = np.nan
+    return found
+
+
+def _statistics(hours: Hours, name: str, days: np.ndarray, on_bad_file: OnBadFile, notes: list[str]) -> np.ndarray:
+    """Maps (day, row, column) of a variable that the files have for whole days; NaN where there is none."""
+    there = hours.stamps[name].find(days)[1]
+    for day in days[~there]:
+        note = f"{hours.product}: no daily {name} of {str(day)[:10]}"
+        if on_bad_file == "fail":
+            raise SourceError(f"{note}; files: {hours.paths[0].parent}")
+        notes.append(note)
+    size = (len(hours.grid[0]), len(hours.grid[1]))
+    found = np.full((len(days), *size), np.nan, np.float32)
+    where = np.flatnonzero(there)
+    for number, here in hours.by_file(name, days[where]):
+        at = where[here]
+        try:
+            for which, rows, columns, values in hours.blocks(name, number, days[at], size):
+                found[at[which], rows, columns] = values
+        except SourceError as error:
+            if on_bad_file == "fail":
+                raise
+            notes.append(str(error))
+            found[at] = np.nan
     return found
 
 

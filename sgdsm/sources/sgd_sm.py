@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from sgdsm.sources.files import Files, dated
+from sgdsm.sources.files import Files, Unfit, dated
 from sgdsm.sources.names import M3, REASON_ATTRS, Reason, north_up, reasons
 
 PATTERNS = ("LPRM_AMSR2_*.nc",)
@@ -29,6 +29,8 @@ def files(paths: Sequence[Path], filled: bool = True) -> Files:
 def read(path: Path, steps: slice, filled: bool = True) -> xr.Dataset:
     """`sm`, which is the original value where there is one, and `sm_reason` of a day."""
     with xr.open_dataset(path) as raw:
+        if not {"Latitude", "Longitude"} <= set(raw.dims):
+            raise Unfit(f"has the dimensions {[str(d) for d in raw.dims]}, expected Latitude and Longitude")
         raw = raw.transpose("Latitude", "Longitude")
         original, reconstructed = (_volumetric(raw[n]) for n in ("original_sm_c1", "reconstructed_sm_c1"))
         coords = {"time": dated([path], DATE)[0].times, "lat": raw["Latitude"].values, "lon": raw["Longitude"].values}

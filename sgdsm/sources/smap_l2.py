@@ -13,11 +13,12 @@ import h5py
 import xarray as xr
 
 from sgdsm.sources.ease import M09, M36
-from sgdsm.sources.files import Files, dated
+from sgdsm.sources.files import Files, Unfit, dated
 from sgdsm.sources.passes import mean_of_passes, mean_of_points, of_overpass
 from sgdsm.sources.smap_l3 import release, retrieved
 
 PATTERNS = ("SMAP_L2_SM_P_*.h5",)
+GROUP = "Soil_Moisture_Retrieval_Data"
 # the half orbit belongs to the day on which it starts
 DATE = r"_[AD]_(\d{8})T\d{6}_"
 PASS = r"_(\d+)_([AD])_(\d{8}T\d{6})_"
@@ -33,7 +34,9 @@ def read(path: Path, steps: slice) -> xr.Dataset:
     """`sm`, `sm_reason` and `flag` (retrieval_qual_flag) of a half orbit, on the whole grid."""
     grid = M09 if "_P_E_" in path.name else M36
     with h5py.File(path) as file:
-        group = file["Soil_Moisture_Retrieval_Data"]
+        if GROUP not in file:
+            raise Unfit(f"no group '{GROUP}', found {sorted(file)}, expected a file of SPL2SMP")
+        group = file[GROUP]
         row, column = group["EASE_row_index"][:], group["EASE_column_index"][:]
         points = retrieved(group)
     # fill values of rows and columns are off the grid

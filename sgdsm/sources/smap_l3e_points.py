@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from sgdsm.sources.broken import why
 from sgdsm.sources.ease import M09, Variables
 from sgdsm.sources.files import Files, SourceError, dated
 from sgdsm.sources.names import M3, REASON_ATTRS, reasons
@@ -51,16 +52,18 @@ def _cells(file: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
 
 def _box(paths: Sequence[Path]) -> Box:
     rows, columns = [], []
+    first = ""
     for path in paths:
         try:
             with xr.open_dataset(path) as file:
                 row, column = _cells(file)
-        except (OSError, KeyError, ValueError):
+        except (OSError, KeyError, ValueError, TypeError) as error:
+            first = first or f"{path}: {why(path, error)}"
             continue  # a broken file is told of when its map is read
         rows += [row.min(initial=M09.rows), row.max(initial=0)]
         columns += [column.min(initial=M09.columns), column.max(initial=0)]
     if not rows or min(rows) > max(rows):
         raise SourceError(
-            f"smap_l3e_points: no points of the 9 km EASE-Grid 2.0 in any of {len(paths)} files: {paths[0]}"
+            f"smap_l3e_points: no points of the 9 km EASE-Grid 2.0 in any of {len(paths)} files: {first or paths[0]}"
         )
     return slice(min(rows), max(rows) + 1), slice(min(columns), max(columns) + 1)

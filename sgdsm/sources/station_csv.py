@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
-from sgdsm.cube import log
-from sgdsm.sources.files import OnBadFile, SourceError
+from sgdsm.cube import ConfigError, log
+from sgdsm.sources.broken import kind_of
+from sgdsm.sources.files import OnBadFile, SourceError, Unfit
 from sgdsm.sources.stations import Series, Stations, daily_means, gathered
 
 PATTERNS = ("*.csv", "*.txt")
+SEPARATORS = (",", ";", "\t", "|")
+# of Excel in western Europe; latin-1 knows every byte
+FALLBACKS = ("cp1252", "latin-1")
+UTF16 = (b"\xff\xfe", b"\xfe\xff")
+NUMBERS = ("lat", "lon", "sm")
+
+
+@dataclass(frozen=True)
+class Form:
+    """How tables are written; None: each table tells."""
+
+    separator: str | None = None
+    decimal: str | None = None
+    encoding: str | None = None
 
 
 def files(
@@ -24,14 +40,21 @@ def files(
     sm: str = "sm",
     network: str = "csv",
     depth_m: float = 0.05,
-    separator: str = ",",
+    separator: str | None = None,
+    decimal: str | None = None,
+    encoding: str | None = None,
 ) -> Stations:
     """The stations of the tables. station, lat, lon, time, sm: names of the columns (degrees; ISO 8601, UTC; m3 m-3,
-    empty = none). network, depth_m: of all of them."""
+    empty = none). network, depth_m: of all of them. separator: of columns; None: the one of , ; tab | that parts the
+    names of the columns. decimal: '.' or ','; None: the one that the numbers have. encoding: None: UTF-8, and cp1252
+    or latin-1 where a table is none, which is said."""
     columns = {"station": station, "lat": lat, "lon": lon, "time": time, "sm": sm}
+    if decimal not in (None, ".", ","):
+        raise ConfigError(f"station_csv: decimal='{decimal}', expected '.' or ','")
+    form = Form(separator, decimal, encoding)
 
     def gather(on_bad_file: OnBadFile) -> xr.Dataset:
-        return open_stations(paths, columns, network, depth_m, separator, on_bad_file)
+        return open_stations(paths, columns, network, depth_m, form, on_bad_file)
 
     return Stations("station_csv", gather)
 
@@ -41,7 +64,7 @@ def open_stations(
     columns: dict[str, str],
     network: str,
     depth_m: float,
-    separator: str = ",",
+    form: Form | None = None,
     on_bad_file: OnBadFile = "fail",
 ) -> xr.Dataset:
     """Daily means of the readings, dims (time, station); a station may go on in several tables.
@@ -53,7 +76,7 @@ def open_stations(
     tables = []
     for path in paths:
         try:
-            tables.append(_table(path, columns, separator))
+            tables.append(_table(path, columns, form or Form()))
         except SourceError as error:
             if on_bad_file == "fail":
                 raise
@@ -73,21 +96,115 @@ def open_stations(
     return gathered("station_csv", found)
 
 
-def _table(path: Path, columns: dict[str, str], separator: str) -> Any:
+def _table(path: Path, columns: dict[str, str], form: Form) -> Any:
     import pandas as pd
 
     try:
-        table = pd.read_csv(path, sep=separator, skipinitialspace=True, dtype={columns["station"]: str})
-        lacking = [name for name in columns.values() if name not in table]
-        if lacking:
-            raise SourceError(f"{path}: no column {lacking}, there are {list(table)}")
-        table = table[list(columns.values())].set_axis(list(columns), axis=1)
+        raw = path.read_bytes()
+        if not raw.strip():
+            raise SourceError(f"{path}: is empty")
+        if b"\0" in raw and not raw.startswith(UTF16) and form.encoding is None:
+            raise Unfit(f"{kind_of(path) or 'holds bytes that are no text'}, expected a table (CSV)")
+        text = _text(path, raw, form.encoding)
+        table = _parted(text, columns, form.separator)
         table["time"] = pd.to_datetime(table["time"], format="ISO8601", utc=True).dt.tz_localize(None)
-        table = table.astype({"lat": float, "lon": float, "sm": float})
-    except (OSError, ValueError, UnicodeDecodeError) as error:
+        decimal = form.decimal or _decimal(table)
+        for name in NUMBERS:
+            table[name] = _numbers(table[name], columns[name], decimal)
+    except Unfit as error:
+        raise SourceError(f"{path}: {error}") from error
+    except (OSError, ValueError, LookupError) as error:
         reason = " ".join(str(error).split())[:160]
         raise SourceError(f"{path}: cannot be read as a table of stations: {reason}") from error
+    unknown = table[["lat", "lon"]].isna().any(axis=1) & table["sm"].notna()
+    if unknown.any():
+        raise SourceError(f"{path}: station {table['station'][unknown].iloc[0]} has readings without a place")
     beyond = table[(table["sm"] < 0) | (table["sm"] > 1)]
     if len(beyond):
         raise SourceError(f"{path}: {columns['sm']}={beyond['sm'].iloc[0]:g}, expected m3 m-3 from 0 to 1, or nothing")
     return table
+
+
+def _text(path: Path, raw: bytes, encoding: str | None) -> str:
+    """What a table says. Raises ValueError where it is not written in the encoding that was given."""
+    if encoding is not None:
+        return raw.decode(encoding)
+    if raw.startswith(UTF16):
+        return raw.decode("utf-16")
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        for fallback in FALLBACKS:
+            try:
+                text = raw.decode(fallback)
+            except UnicodeDecodeError:
+                continue
+            log.info("%s is not in UTF-8: read as %s; if names look wrong, say encoding=", path.name, fallback)
+            return text
+        raise
+
+
+def _parted(text: str, columns: dict[str, str], separator: str | None) -> Any:
+    """The columns under our names, as text."""
+    from io import StringIO
+
+    import pandas as pd
+
+    found: dict[str, list[str]] = {}
+    for mark in (separator,) if separator else SEPARATORS:
+        head = pd.read_csv(StringIO(text), sep=mark, skipinitialspace=True, nrows=0)
+        found[mark] = [str(name).strip() for name in head]
+        if set(columns.values()) <= set(found[mark]):
+            table = _rows(text, mark)
+            table.columns = pd.Index(found[mark])
+            return table[list(columns.values())].set_axis(list(columns), axis=1)
+    # the separator that parts most tells best what there is
+    mark, names = max(found.items(), key=lambda one: len(one[1]))
+    lacking = [name for name in columns.values() if name not in names]
+    raise Unfit(f"no column {lacking}, there are {names} with the separator '{mark}': name yours by the options")
+
+
+def _rows(text: str, mark: str) -> Any:
+    """A table of text. Raises Unfit where rows have more fields than there are names: which is which is not known."""
+    from io import StringIO
+    from warnings import catch_warnings, simplefilter
+
+    import pandas as pd
+    from pandas.errors import ParserError, ParserWarning
+
+    try:
+        with catch_warnings():
+            simplefilter("error", ParserWarning)
+            return pd.read_csv(StringIO(text), sep=mark, skipinitialspace=True, dtype=str, index_col=False)
+    except (ParserError, ParserWarning) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise Unfit(
+            f"rows with more fields than names of columns ({reason}): with decimal commas, part the columns by ';' or "
+            "quote the numbers"
+        ) from error
+
+
+def _decimal(table: Any) -> str:
+    """The sign before the fraction of numbers; whole numbers have none."""
+    text = [str(value) for name in NUMBERS for value in table[name].dropna().unique()]
+    commas, points = (next((value for value in text if sign in value), None) for sign in ",.")
+    if commas and points:
+        raise Unfit(f"numbers with commas and with points, as {commas} and {points}: say decimal=',' or decimal='.'")
+    return "," if commas else "."
+
+
+def _numbers(column: Any, name: str, decimal: str) -> Any:
+    """Numbers of a column of text."""
+    import pandas as pd
+
+    text = column.str.strip()
+    if decimal == ",":
+        wrong = text[text.str.contains(".", regex=False, na=False)]
+        if len(wrong):
+            raise Unfit(f"{name}={wrong.iloc[0]}, expected a number with a decimal comma: say decimal='.'")
+        text = text.str.replace(",", ".", regex=False)
+    found = pd.to_numeric(text, errors="coerce")
+    wrong = column[found.isna() & text.notna() & (text != "")]
+    if len(wrong):
+        raise Unfit(f"{name}={wrong.iloc[0]}, expected a number with a decimal '{decimal}', or nothing")
+    return found.astype(float)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from sgdsm.days import whole_days
 from sgdsm.sources.files import OnBadFile, SourceError
 from sgdsm.sources.names import M3
 
@@ -42,7 +43,7 @@ def daily_means(times: Any, values: Any) -> tuple[np.ndarray, np.ndarray]:
     """Days (rising) and the means of the readings of each UTC day; NaN readings are left out."""
     times, values = np.asarray(times, "datetime64[ns]"), np.asarray(values, np.float64)
     good = np.isfinite(values) & ~np.isnat(times)
-    days, which = np.unique(times[good].astype("datetime64[D]"), return_inverse=True)
+    days, which = np.unique(whole_days(times[good]).astype("datetime64[D]"), return_inverse=True)
     return days, np.bincount(which, values[good], len(days)) / np.bincount(which, minlength=len(days))
 
 

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 import xarray as xr
 from conftest import ROOT
-from sources import make, make_cov
+from sources import make, make_cov, make_layouts, make_sm
 
 from sgdsm.alone import alone
 from sgdsm.cube import ConfigError, CubeError, by_role
 from sgdsm.prepare.assemble import assemble
 from sgdsm.prepare.prepared import open_prepared
-from sgdsm.prepare.recipe import Feature, Recipe, Screening, Source, regular_grid
+from sgdsm.prepare.recipe import Feature, Recipe, Screening, Source, projected_grid, regular_grid
 from sgdsm.sources.files import SourceError
 from sgdsm.sources.names import Reason
 
@@ -143,6 +143,64 @@ def test_weather_becomes_daily(cci):
     assert by_role(cube, "uncertainty") == ["sm_uncertainty"]
     assert not by_role(open_prepared(str(cci / "cube.zarr"), made, uncertainty="none"), "uncertainty")
     np.testing.assert_allclose(cube["sm_uncertainty"], 0.1 * cube["sm"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["hours", "told", "said"])
+def test_daily_statistics_are_daily_maps(cci, kind):
+    """Temperature and its extremes and rain of days: as hours, as daily statistics that say so, and that do not."""
+    (cci / "era").mkdir()
+    days = np.datetime64("2016-01-01") + np.arange(10)
+    shape = (len(make_cov.LAT), len(make_cov.LON))
+    hourly = (270.0 + np.arange(240 + 1) % 24)[:, None, None] + np.zeros(shape)
+    rain = (1e-3 * (1 + (np.arange(240 + 1) - 1) // 24))[:, None, None] + np.zeros(shape)
+    names = {"temperature": "air_temperature", "rain": "precipitation"}
+    if kind != "said":
+        names |= {"coldest": "air_temperature_min", "warmest": "air_temperature_max"}
+    if kind == "hours":
+        times = days[0] + np.arange(241) * np.timedelta64(1, "h")
+        make_cov.era5(cci / "era" / "hours.nc", times, {"t2m": hourly, "tp": rain})
+    else:
+        by_day = hourly[:240].reshape(10, 24, *shape)
+        for how in ("mean", "min", "max") if kind == "told" else ("mean",):
+            maps = {"t2m": getattr(np, how)(by_day, 1)}
+            make_layouts.daily_statistic(cci / "era", "2m_temperature", how, days, maps, kind == "told")
+        total = {"tp": rain[1:].reshape(10, 24, *shape).sum(1)}
+        make_layouts.daily_statistic(cci / "era", "total_precipitation", "sum", days, total, kind == "told")
+    options = {"extremes": kind != "said", **({"daily_statistics": True} if kind == "said" else {})}
+    weather = Source("era5", "era", names, method="nearest", options=options)
+    target = Source("esa_cci", "cci", {"sm": "sm"}, role="target", method="nearest")
+    made = recipe(cci, sources={"cci": target, "weather": weather}, grid=regular_grid(1.0, (0.0, -2.0, 4.0, 2.0)))
+    assemble(made, cci / "cube.zarr", workers=1, block_days=4)
+    cube = xr.open_zarr(cci / "cube.zarr")
+    np.testing.assert_allclose(cube["temperature"][:, 2, 1], 281.5, rtol=1e-6)
+    np.testing.assert_allclose(cube["rain"][:, 2, 1], 24.0 * np.arange(1, 11), rtol=1e-5)
+    assert cube["rain"].attrs["units"] == "mm d-1"
+    if kind != "said":
+        np.testing.assert_allclose(cube["coldest"][:, 2, 1], 270.0)
+        np.testing.assert_allclose(cube["warmest"][:, 2, 1], 293.0)
+
+
+def test_three_hourly_model_becomes_daily(cci):
+    """SMAP L4, cut to a part of its grid, on that grid."""
+    (cci / "l4").mkdir()
+    for day in days_of(2):
+        for k in range(8):
+            maps = {"sm_surface": np.full((4, 5), 0.02 * k), "precipitation_total_surface_flux": np.full((4, 5), 1e-5)}
+            make_sm.smap_l4(cci / "l4", f"{day}T{1 + 3 * k:02d}3000", maps)
+    names = {"soil_water": "soil_water_surface", "rain": "precipitation"}
+    options = {"variables": ["sm_surface", "precipitation_total_surface_flux"]}
+    model = Source("smap_l4", "l4", names, options=options)
+    target = Source("esa_cci", "cci", {"sm": "sm"}, role="target", method="nearest")
+    size = 9008.055210146
+    left, top = (1000 - 1928) * size, (812 - 600) * size
+    grid = projected_grid("EPSG:6933", size, (left, top - 4 * size, left + 5 * size, top))
+    assemble(recipe(cci, "2016-01-03", sources={"cci": target, "l4": model}, grid=grid), cci / "cube.zarr", workers=1)
+    cube = xr.open_zarr(cci / "cube.zarr")
+    assert cube["soil_water"].shape == (3, 4, 5)
+    np.testing.assert_allclose(cube["soil_water"][:2], 0.07, rtol=1e-5)
+    np.testing.assert_allclose(cube["rain"][:2], 0.864, rtol=1e-5)
+    assert np.isnan(cube["rain"][2].values).all()
+    assert cube["rain"].attrs["units"] == "mm d-1"
 
 
 def test_screening_by_soil_temperature(cci):

@@ -90,11 +90,15 @@ def days_since(day: str, epoch: str) -> int:
     return int((np.datetime64(day) - np.datetime64(epoch)) / np.timedelta64(1, "D"))
 
 
-def imerg(folder: Path, day: str, rain: np.ndarray, version: str = "07B") -> Path:
-    """rain: (4, 5) of mm, NaN = none; the file has (time, lon, lat), south first."""
+def imerg(folder: Path, day: str, rain: np.ndarray, version: str = "07B", units: str = "days") -> Path:
+    """rain: (4, 5) of mm, NaN = none; the file has (time, lon, lat), south first. units: of the time: days, or seconds;
+    the calendar is called julian, and the dates are the usual ones."""
     path = folder / f"3B-DAY.MS.MRG.3IMERG.{day.replace('-', '')}-S000000-E235959.V{version}.nc4"
     with netCDF4.Dataset(path, "w") as file:
-        _axes(file, [days_since(day, "1970-01-01")], "days since 1970-01-01 00:00:00Z", LAT[::-1], LON - 180, True)
+        number = days_since(day, "1970-01-01") * (86400 if units == "seconds" else 1)
+        since = f"{units} since 1970-01-01 00:00:00{' UTC' if units == 'seconds' else 'Z'}"
+        _axes(file, [number], since, LAT[::-1], LON - 180, True)
+        file["time"].calendar = "julian"
         name = "precipitation" if version > "07" else "precipitationCal"
         fill = np.float32(-9999.9)
         variable = file.createVariable(name, "f4", ("time", "lon", "lat"), zlib=True, fill_value=fill)

@@ -61,6 +61,38 @@ def smap_l2(folder: Path, name: str, points: list[tuple[int, int, float, int, in
     return path
 
 
+def smap_l4(
+    folder: Path,
+    when: str,
+    maps: dict[str, np.ndarray],
+    rows: slice = slice(600, 604),
+    columns: slice = slice(1000, 1005),
+    version: str = "Vv7032",
+) -> Path:
+    """A time (20150331T013000) of SPL4SMGP, cut to a part of the grid; maps: (rows, columns), NaN = fill."""
+    size = 9008.055210146
+    path = folder / f"SMAP_L4_SM_gph_{when}_{version}_001.h5"
+    limits = {"sm_surface": (0.0, 0.9), "sm_rootzone": (0.0, 0.9), "precipitation_total_surface_flux": (0.0, 0.05)}
+    with h5py.File(path, "w") as file:
+        for name, numbers in (
+            ("y", (811.5 - np.arange(1624)[rows]) * size),
+            ("x", (np.arange(3856)[columns] - 1927.5) * size),
+        ):
+            file.create_dataset(name, data=numbers)
+        file.create_dataset("time", data=np.array([4.8e8]))
+        file["time"].attrs["units"] = np.bytes_("seconds since 2000-01-01 11:58:55.816")
+        for name in ("cell_lat", "cell_lon"):
+            file.create_dataset(name, data=np.zeros((len(file["y"]), len(file["x"])), np.float32))
+        for name, values in maps.items():
+            stored = np.where(np.isnan(values), -9999, values).astype(np.float32)
+            data = file.create_dataset(f"Geophysical_Data/{name}", data=stored, compression="gzip", shuffle=True)
+            low, high = limits.get(name, (150.0, 350.0))
+            data.attrs["_FillValue"] = data.attrs["missing_value"] = np.float32(-9999)
+            data.attrs["valid_min"], data.attrs["valid_max"] = np.float32(low), np.array([high], np.float32)
+            data.attrs["units"] = np.bytes_({"sm_surface": "m3 m-3"}.get(name, "K"))
+    return path
+
+
 def c3s(folder: Path, day: str, sm: np.ndarray, flag: np.ndarray, kind: str = "COMBINED", every: str = "DAILY") -> Path:
     """A file of C3S; sm, flag: (rows, columns), NaN = none. every: DAILY, DEKADAL or MONTHLY (without flags)."""
     group = "SSMS" if kind == "ACTIVE" else "SSMV"

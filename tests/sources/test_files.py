@@ -18,7 +18,7 @@ def test_products_and_their_misspelling(tmp_path):
 
 
 def test_no_files(tmp_path):
-    with pytest.raises(SourceError, match="no such file, or a folder without ESACCI"):
+    with pytest.raises(SourceError, match="nothing: no such file or folder"):
         open_product("esa_cci", tmp_path / "nothing")
 
 

@@ -24,6 +24,14 @@ def test_both_versions(tmp_path, version):
     assert (rain.attrs["units"], rain.attrs["kind"]) == ("mm", "amount")
 
 
+@pytest.mark.parametrize("units", ["days", "seconds"])
+def test_days_of_the_calendar_that_imerg_calls_julian(tmp_path, units):
+    make_cov.imerg(tmp_path, "2020-02-29", RAIN, units=units)
+    day = np.array(["2020-02-29"], "datetime64[ns]").tolist()
+    assert open_product("gpm_imerg", tmp_path)["time"].values.tolist() == day
+    assert open_product("netcdf_grid", tmp_path, variables={"rain": "precipitation"})["time"].values.tolist() == day
+
+
 def test_versions_are_not_mixed(tmp_path):
     make_cov.imerg(tmp_path, "2020-06-01", RAIN, "06")
     make_cov.imerg(tmp_path, "2020-06-02", RAIN, "07B")

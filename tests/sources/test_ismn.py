@@ -51,6 +51,34 @@ def test_archive_leaves_nothing_behind_and_bad_files_are_named(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["Data.zip"]
 
 
+UNCHECKED = [("2017/03/01 00:00", 0.10, "U"), ("2017/03/01 12:00", 0.30, "U"), ("2017/03/01 13:00", 0.90, "D05")]
+
+
+def test_flags_that_are_there_are_told(tmp_path, caplog):
+    make_cov.ismn_stm(tmp_path, "Alpha", (0.0, 0.05), UNCHECKED)
+    with pytest.raises(SourceError, match=r"has a flag of \['G'\], found U 2, D05 1: flags=\[U\] takes"):
+        open_product("ismn", tmp_path)
+    assert open_product("ismn", tmp_path, flags=["U"])["sm"].values.item() == pytest.approx(0.2)
+    make_cov.ismn_stm(tmp_path, "Beta", (0.0, 0.05), DAY)
+    with caplog.at_level("INFO", "sgdsm"):
+        cube = open_product("ismn", tmp_path)
+    assert cube["station"].values.tolist() == ["NET/Beta"]
+    assert "1 of 2 stations, NET/Alpha first: no reading has a flag of ['G'], found U 2, D05 1" in caplog.text
+
+
+def test_doubtful_flags_are_not_proposed(tmp_path):
+    make_cov.ismn_stm(tmp_path, "Alpha", (0.0, 0.05), DAY[2:])
+    with pytest.raises(SourceError, match=r"found D05 1$"):
+        open_product("ismn", tmp_path)
+
+
+@pytest.mark.shared_data
+def test_real_archive_without_good_flags():
+    path = next((shared_data() / "products" / "ismn" / "format_header_values").glob("*.zip"))
+    with pytest.raises(SourceError, match=r"found U 736, D05 5: flags=\[U\] takes"):
+        open_product("ismn", path)
+
+
 def daily_of_the_text(text, flag):
     """Independently of the package: value and flag follow the time, in CEOP after twelve words."""
     days = {}

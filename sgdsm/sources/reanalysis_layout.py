@@ -1,0 +1,197 @@
+"""Where the maps of ERA5 and ERA5-Land lie in a NetCDF file: axes of time, and what was done to the hours.
+
+Layouts: `time` or `valid_time` of the Climate Data Store; what cfgrib makes of GRIB: `time` (of the forecast) with
+`step`, or `time` alone, and `valid_time` along them, beside scalars (`number`, `surface`, `heightAboveGround`, ...). In
+`time` x `step` not every pair has a map: those that are empty do not count. Daily statistics of the store
+(derived-era5-..-daily-statistics) have a map a day; name and history of a file tell which statistic.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sgdsm.cube import log
+from sgdsm.days import whole_days
+from sgdsm.sources.files import SourceError, Unfit
+from sgdsm.sources.packed import LOCK, attributes_of, chunks, named, opened, times_along, unpacked
+
+ALONG = ("valid_time", "time", "step")
+VERSIONS = "expver"  # 1 final, 5 preliminary
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+STATISTICS = {"mean": "mean", "sum": "sum", "min": "min", "minimum": "min", "max": "max", "maximum": "max"}
+WORDS = "|".join(sorted(STATISTICS, key=len, reverse=True))
+NAME = re.compile(rf"daily[-_ ]?({WORDS})(?![a-z])", re.IGNORECASE)
+# of earthkit, which the store uses, and of cdo
+HISTORY = re.compile(rf"daily_reduce\([^\n]*how=['\"]?({WORDS})|daily_({WORDS})\(|\bday({WORDS})\b")
+SHIFT = re.compile(r"time_shift'?: \{'hours': (-?\d+)\}")
+
+
+@dataclass(frozen=True)
+class Place:
+    """The maps of a variable in a file, counted through: the time of each, and whether it is there. statistic: of a
+    day, 'mean', 'sum', 'min' or 'max', whose times are days; '' where a file of days does not tell; None: hours."""
+
+    times: np.ndarray
+    there: np.ndarray
+    statistic: str | None = None
+
+
+class Contents(NamedTuple):
+    """Of a file: where the maps of each variable are, and the grid."""
+
+    places: dict[str, Place]
+    lat: np.ndarray
+    lon: np.ndarray
+
+
+class Maps:
+    """The maps of an open variable, counted through, as `chunks` reads them: (map, [version,] rows, columns).
+
+    Raises Unfit for dims that are no times and longer than 1.
+    """
+
+    def __init__(self, variable: Any, rows: str, columns: str) -> None:
+        self.variable = variable
+        self.sizes = dict(zip(variable.dimensions, variable.shape, strict=True))
+        self.along = [dim for dim in self.sizes if dim in ALONG]
+        order = [dim for dim in self.sizes if dim in ALONG or self.sizes[dim] > 1 or dim in (rows, columns)]
+        versions = [VERSIONS] if self.sizes.get(VERSIONS, 1) > 1 else []
+        if order != [*self.along, *versions, rows, columns] or len(self.along) > 2:
+            raise Unfit(f"{variable.name} has dimensions {self.sizes}, expected maps ({rows}, {columns}) of times")
+        self.kept = (*versions, rows, columns)
+        self.inner = self.sizes[self.along[-1]] if len(self.along) > 1 else 1
+
+    def chunking(self) -> Any:
+        """Chunks of (map, rows, columns), as netCDF4 tells them."""
+        found = self.variable.chunking()
+        if not isinstance(found, list):
+            return found
+        depth = [n for dim, n in zip(self.sizes, found, strict=True) if dim in self.along] or [1]
+        return [1 if max(depth) == 1 else depth[0] * self.inner, *found[-2:]]
+
+    def __getitem__(self, key: tuple[Any, ...]) -> np.ndarray:
+        maps, _, rows, columns = key
+        top, bottom = maps.start // self.inner, (maps.stop - 1) // self.inner + 1
+        # of one row of `time` x `step` the steps, of several all steps
+        steps = slice(maps.start - top * self.inner, maps.stop - top * self.inner) if bottom == top + 1 else slice(None)
+        at: dict[str, Any] = dict.fromkeys(self.sizes, 0)
+        at |= dict(zip(self.along, (slice(top, bottom), steps), strict=False))
+        at |= dict.fromkeys(self.kept, slice(None)) | dict(zip(self.kept[-2:], (rows, columns), strict=True))
+        raw = np.asarray(self.variable[tuple(at.values())])
+        raw = raw.reshape(-1, *raw.shape[-len(self.kept) :])
+        return raw if bottom == top + 1 else raw[maps.start - top * self.inner : maps.stop - top * self.inner]
+
+
+def contents_of(path: Path, known: tuple[str, ...], days: bool | None) -> Contents:
+    """The variables of a file that are `known`. days: whether the maps are of whole days; None: the file tells.
+
+    Raises SourceError naming the file that cannot be read, or has no times.
+    """
+    with named(path), opened(path) as file:
+        with LOCK:
+            rows, columns = grid_of(file)
+            lat, lon = (np.asarray(file[name][:], np.float64) for name in (rows, columns))
+            dims = {name: file[name].dimensions for name in known if name in file.variables}
+            times = {name: _times(file, of) for name, of in dims.items() if {rows, columns} <= set(of)}
+            if times and all(found is None for found in times.values()):
+                raise Unfit(f"no time axis (valid_time or time) of {next(iter(times))} among {list(file.variables)}")
+            history = str(getattr(file, "history", ""))
+        places = {}
+        for name, found in times.items():
+            if found is None:
+                continue
+            statistic = _of_days(found, statistic_of(path, history), days, name)
+            pairs = sum(dim in ALONG for dim in dims[name]) > 1
+            there = _there(file[name], rows, columns) if pairs else np.ones(found.size, bool)
+            places[name] = Place(found if statistic is None else whole_days(found), there, statistic)
+    if any(place.statistic is not None for place in places.values()):
+        _tell_time_zone(path, history)
+    return Contents(places, lat, lon)
+
+
+def grid_of(file: Any) -> tuple[str, str]:
+    """Names of the latitudes and longitudes of an open file."""
+    for pair in (("latitude", "longitude"), ("lat", "lon")):
+        if all(name in file.variables and file[name].ndim == 1 for name in pair):
+            return pair
+    raise Unfit(f"no 'latitude' and 'longitude' with one number for each row and column among {list(file.variables)}")
+
+
+def statistic_of(path: Path, history: str) -> str | None:
+    """Which statistic of the day a file holds by its name, or by the last line of its history that tells one."""
+    found = NAME.search(path.name)
+    if found is None:
+        lines = [match for line in history.splitlines() if (match := HISTORY.search(line))]
+        found = lines[-1] if lines else None
+    return STATISTICS[next(word for word in found.groups() if word).lower()] if found else None
+
+
+def _tell_time_zone(path: Path, history: str) -> None:
+    """Says where the days of a file are those of another time zone; amounts of UTC days are shifted by an hour."""
+    found = SHIFT.findall(history)
+    if found and int(found[-1]) not in (0, -1):
+        log.info("%s: its days begin %s hours off 00 UTC; expected UTC+00:00 in the request", path.name, found[-1])
+
+
+def _of_days(times: np.ndarray, told: str | None, days: bool | None, name: str) -> str | None:
+    """The statistic of a variable: None where its maps are of hours."""
+    single = len(np.unique(whole_days(times))) == times.size
+    if days and not single:
+        raise Unfit(f"{name} has {times.size} maps on {len(np.unique(whole_days(times)))} days, expected one a day")
+    if days:
+        return told or ""
+    return told if days is None and single else None
+
+
+def _times(file: Any, dims: tuple[str, ...]) -> np.ndarray | None:
+    """Times of the maps of a variable, counted through; None where it has none."""
+    along = [dim for dim in dims if dim in ALONG]
+    valid, time, step = (file.variables.get(name) for name in ("valid_time", "time", "step"))
+    if valid is not None and set(valid.dimensions) == set(along):
+        return times_along(valid).transpose([valid.dimensions.index(dim) for dim in along]).ravel()
+    lacking = set(along) - set(time.dimensions if time is not None else ())
+    if time is None or not along or not lacking <= set(step.dimensions if step is not None else ()):
+        return None
+    found = _lying(times_along(time), time.dimensions, along)
+    return (found if step is None else found + _lying(_step(step), step.dimensions, along)).ravel()
+
+
+def _lying(values: np.ndarray, dims: tuple[str, ...], along: list[str]) -> np.ndarray:
+    """Values of one dim, or of none, along others."""
+    return values.reshape([-1 if dim in dims else 1 for dim in along])
+
+
+def _step(step: Any) -> np.ndarray:
+    """Time since the beginning of the forecast."""
+    units = str(getattr(step, "units", "nanoseconds"))
+    seconds = 1e-9 if units.startswith("nano") else SECONDS.get(units[:1])
+    if seconds is None:
+        raise Unfit(f"'step' has the units '{units}', expected hours")
+    found: np.ndarray = np.round(np.asarray(step[...], np.float64) * seconds)
+    return found.astype("timedelta64[s]").astype("timedelta64[ns]")
+
+
+def _there(variable: Any, rows: str, columns: str) -> np.ndarray:
+    """Which of the maps have a value."""
+    with LOCK:
+        maps, attributes = Maps(variable, rows, columns), attributes_of(variable)
+        size = (maps.sizes[rows], maps.sizes[columns])
+        count = int(np.prod([maps.sizes[dim] for dim in maps.along]))
+    found = np.zeros(count, bool)
+    for which, _, _, raw in chunks(maps, np.arange(count), size):
+        found[which] |= np.isfinite(unpacked(raw, attributes)).any(tuple(range(1, raw.ndim)))
+    return found
+
+
+def refuse_mixed(name: str, kinds: dict[bool, Path]) -> None:
+    """Raises SourceError where a variable is of hours in one file and of days in another. kinds: a file of each."""
+    if len(kinds) > 1:
+        raise SourceError(
+            f"{kinds[True]}: {name} is of whole days there, and of hours in {kinds[False]}: expected one kind, put the "
+            "other files elsewhere or say daily_statistics=false"
+        )
