@@ -55,8 +55,8 @@ def axis_names(dataset: xr.Dataset, dims: Iterable[Hashable]) -> dict[Hashable, 
 
 
 def axis_of(dim: Hashable, attributes: Mapping[str, Any]) -> str | None:
-    """Which of our axes a dimension is, by its name where that leaves no doubt, else by the attributes of its coordinate,
-    else by names like x and y; None for another."""
+    """Which of our axes a dimension is: by its name where that leaves no doubt, else by the attributes of its
+    coordinate, else by names like x and y; None for another."""
     name = str(dim).lower()
     name = SYNONYMS.get(name, name)
     if name in ("time", "lat", "lon"):
@@ -116,7 +116,8 @@ def _at_valid_time(dataset: xr.Dataset, renames: Mapping[Hashable, str], dims: S
     if axis in (None, "valid_time") or "valid_time" not in dataset.coords or dataset["valid_time"].dims != (axis,):
         return dataset
     log.info("'valid_time' is taken for the time, not '%s'", axis)
-    return dataset.assign_coords({axis: (axis, dataset["valid_time"].values, dataset["valid_time"].attrs)})
+    valid = dataset["valid_time"]
+    return dataset.drop_vars("valid_time").assign_coords({axis: (axis, valid.values, valid.attrs)})
 
 
 def _without_single(dataset: xr.Dataset, moving: Sequence[str]) -> xr.Dataset:
