@@ -10,6 +10,7 @@ import yaml
 
 from sgdsm.build import TARGET, build, check_spec, describe, fits
 from sgdsm.cube import ConfigError, suggest
+from sgdsm.safety import refuse_irregular
 
 GROUPS = ("data", "model", "gaps", "splits", "trainer", "uncertainty")
 OF_A_RUN = ("predict", "recalibrate")
@@ -160,6 +161,7 @@ def load_config(path: Path) -> dict[str, Any]:
 
     Raises ConfigError where it is missing or not such a file.
     """
+    refuse_irregular(path, ConfigError)
     if not path.is_file():
         raise ConfigError(f"{path}: no such file; expected the folder of a run")
     try:

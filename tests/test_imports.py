@@ -10,7 +10,9 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "sgdsm"
 # each may import from itself and from what stands before it
 ORDER = [
-    {"hdf5", "errors"},
+    {"errors"},
+    {"hdf5", "safety"},
+    {"zarr_reading"},
     {"stores", "axes"},
     {"cube"},
     {"box", "alone", "values", "cluster", "side_by_side"},
@@ -41,6 +43,7 @@ ORDER = [
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 CORE_PARTS = {
     "hdf5",
+    "safety",
     "errors",
     "stores",
     "axes",
