@@ -21,6 +21,7 @@ import xarray as xr
 from sgdsm.decoding import decode, zero_filled
 from sgdsm.errors import ConfigError, CubeError, SgdsmError
 from sgdsm.hdf5 import open_hdf5
+from sgdsm.safety import refuse_unsafe
 
 log = logging.getLogger("sgdsm")
 
@@ -40,8 +41,8 @@ def open_dataset(path: str | Path, group: str | None = None, zero_is_value: bool
     group: of the file, whose variables are taken. zero_is_value: whether zeros are values where a Zarr v2 store has the
     fill value 0, which xarray reads as missing.
 
-    Raises CubeError where the file is missing, not finished, truncated or of another kind, ConfigError for a URL that
-    cannot be read here.
+    Raises CubeError where the file is missing, not finished, truncated, of another kind or not safe to open (see
+    `sgdsm.safety`), ConfigError for a URL that cannot be read here.
     """
     raw = _open_remote(str(path), group) if is_remote(path) else _open_local(Path(path), group)
     zeros = [] if zero_is_value or not str(path).rstrip("/").endswith(".zarr") else zero_filled(raw)
@@ -66,8 +67,12 @@ def _open_local(path: Path, group: str | None) -> xr.Dataset:
     if suffix not in {".nc", ".nc4", ".cdf", ".zarr", ".h5", ".hdf5"}:
         raise CubeError(f"{path}: expected a file ending in .nc, .nc4, .zarr, .h5 or .hdf5, found '{suffix}'")
     with _unreadable(path):
+        refuse_unsafe(path)
         if suffix == ".zarr":
-            return xr.open_zarr(path, chunks=None, consolidated=False, decode_cf=False, group=group)
+            # here: a cube in another format needs no zarr
+            from sgdsm.zarr_reading import open_store
+
+            return open_store(path, group=group)
         if suffix in {".h5", ".hdf5"} or group is not None or find_spec("netCDF4") is None:
             return open_hdf5(path, group)
         found = xr.open_dataset(path, decode_cf=False)
@@ -98,7 +103,9 @@ def _open_remote(path: str, group: str | None) -> xr.Dataset:
             # of stores without consolidated metadata, which are slower to open
             warnings.simplefilter("ignore", RuntimeWarning)
             # a web server cannot list what it has: there the metadata must be in one place
-            return xr.open_zarr(store, chunks=None, consolidated=None if lists else True, decode_cf=False, group=group)
+            from sgdsm.zarr_reading import open_store
+
+            return open_store(path, store, group, consolidated=None if lists else True)
     except CubeError as error:
         if lists or not isinstance(error.__cause__, (FileNotFoundError, KeyError, ValueError)):
             raise

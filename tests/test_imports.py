@@ -13,7 +13,8 @@ ORDER = [
     {"errors", "days"},
     {"lazy", "units", "arguments"},
     {"decoding", "axes"},
-    {"hdf5"},
+    {"hdf5", "safety"},
+    {"zarr_reading"},
     {"stores"},
     {"cube"},
     {"box", "alone", "values", "cluster", "side_by_side", "canvas", "filled", "memory"},
@@ -45,6 +46,7 @@ ORDER = [
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 CORE_PARTS = {
     "hdf5",
+    "safety",
     "errors",
     "lazy",
     "units",

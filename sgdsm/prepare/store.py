@@ -136,7 +136,7 @@ class Store:
     def note(self, stage: str, block: int) -> dict[str, Any] | None:
         """What was noted when a block was finished; None where it is not."""
         path = self._note(stage, block)
-        return json.loads(path.read_text()) if path.exists() else None
+        return json.loads(path.read_text()) if path.is_file() else None
 
     def write(self, block: int, values: Mapping[str, np.ndarray]) -> None:
         """Store a block of the variables, (days, rows, columns)."""

@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from sgdsm.days import to_the_second, whole_days
+from sgdsm.safety import refuse_unsafe
 from sgdsm.sources.broken import why
 from sgdsm.sources.files import File, Files, SourceError, Unfit
 from sgdsm.sources.names import M3, REASON_ATTRS, north_up, reasons
@@ -51,6 +52,7 @@ def read(path: Path, steps: slice) -> xr.Dataset:
 
 
 def _opened(path: Path) -> xr.Dataset:
+    refuse_unsafe(path)
     return xr.open_dataset(path, decode_times=xr.coders.CFDatetimeCoder(use_cftime=True))
 
 

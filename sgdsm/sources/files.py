@@ -25,6 +25,7 @@ import xarray as xr
 
 from sgdsm.arguments import check_value, checked, hints_of
 from sgdsm.cube import CubeError, SgdsmError, log, suggest
+from sgdsm.safety import refuse_unsafe
 from sgdsm.sources.broken import why
 from sgdsm.values import check_values
 
@@ -259,10 +260,11 @@ class Files:
         try:
             if file.path.stat().st_size == 0:
                 raise SourceError(f"{file.path}: is empty")
+            refuse_unsafe(file.path)
             with ONE_READER:
                 return self.read(file.path, steps)
         except (Unfit, CubeError) as error:
-            raise SourceError(f"{file.path}: {error}") from error
+            raise SourceError(headed(file.path, error)) from error
         except READING_ERRORS as error:
             raise SourceError(
                 f"{file.path}: cannot be read as {self.product} (truncated, another layout, or an option that does not "
@@ -312,6 +314,11 @@ def find_files(name: str, paths: str | Path | Sequence[str | Path], **options: A
             check_value(f"product '{name}': {option}", value, hints.get(option, Any))
     found: Files = module.files(listed(paths, module.PATTERNS), **options)
     return found
+
+
+def headed(path: Path, error: Exception) -> str:
+    """The text of an error, headed by the file that it is about."""
+    return str(error) if str(error).startswith(str(path)) else f"{path}: {error}"
 
 
 def products() -> list[str]:

@@ -15,8 +15,9 @@ from sgdsm.axes import AXES as AXES
 from sgdsm.axes import axis_names, axis_of
 from sgdsm.decoding import FILLS, numeric_attributes, only_within, valid_limits
 from sgdsm.errors import CubeError
+from sgdsm.safety import refuse_unsafe
 from sgdsm.sources.broken import why
-from sgdsm.sources.files import SourceError, Unfit
+from sgdsm.sources.files import SourceError, Unfit, headed
 from sgdsm.sources.names import north_up
 from sgdsm.sources.netcdf3 import whole
 
@@ -54,6 +55,7 @@ def opened(path: Path) -> Iterator[Any]:
     `LOCK`, which is xarray's own, so that neither meets the other."""
     import netCDF4
 
+    refuse_unsafe(path)
     whole(path)
     with LOCK:
         file = netCDF4.Dataset(path)
@@ -157,7 +159,7 @@ def named(path: Path) -> Iterator[None]:
     try:
         yield
     except (Unfit, CubeError) as error:
-        raise SourceError(f"{path}: {error}") from error
+        raise SourceError(headed(path, error)) from error
     except (OSError, KeyError, IndexError, ValueError, RuntimeError, AttributeError, TypeError) as error:
         raise SourceError(
             f"{path}: cannot be read (truncated, or not such a NetCDF file): {why(path, error)}"
