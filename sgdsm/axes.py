@@ -8,6 +8,8 @@ from collections.abc import Hashable
 import numpy as np
 import xarray as xr
 
+from sgdsm.coordinates import check_axes
+from sgdsm.days import whole_days
 from sgdsm.errors import CubeError
 
 log = logging.getLogger("sgdsm")
@@ -33,7 +35,9 @@ def with_standard_axes(dataset: xr.Dataset, target: str, missing_days: str | Non
 
     Raises CubeError for axes that cannot be mended so.
     """
-    return _north_up(_mend_time(_in_metres(_rename_dims(dataset, target)), missing_days))
+    renamed = _rename_dims(dataset, target)
+    check_axes(renamed, [dim for dim in renamed[target].dims if dim != "time"])
+    return _north_up(_mend_time(_in_metres(renamed), missing_days))
 
 
 def _rename_dims(dataset: xr.Dataset, target: str) -> xr.Dataset:
@@ -79,7 +83,7 @@ def _mend_time(cube: xr.Dataset, missing_days: str | None) -> xr.Dataset:
         )
     if time.dtype.kind != "M":
         raise CubeError(f"time holds {time.dtype} values, expected dates (CF 'days since ...')")
-    days = time.values.astype("datetime64[D]").astype("datetime64[ns]")
+    days = whole_days(time.values)
     if np.isnat(days).any():
         raise CubeError("time has missing values")
     if (days != time.values).any():

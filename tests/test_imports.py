@@ -10,7 +10,8 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "sgdsm"
 # each may import from itself and from what stands before it
 ORDER = [
-    {"hdf5", "errors"},
+    {"hdf5", "errors", "days"},
+    {"coordinates"},
     {"stores", "axes", "arguments"},
     {"cube"},
     {"box", "alone", "values", "cluster", "side_by_side", "canvas", "filled", "memory"},
@@ -41,6 +42,8 @@ ORDER = [
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 CORE_PARTS = {
     "hdf5",
+    "days",
+    "coordinates",
     "errors",
     "arguments",
     "stores",

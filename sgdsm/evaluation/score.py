@@ -15,9 +15,10 @@ import numpy as np
 import xarray as xr
 
 from sgdsm.arguments import checked
-from sgdsm.axes import SYNONYMS
-from sgdsm.cube import PER_DAY, CubeError, ever_observed, open_dataset, suggest
+from sgdsm.axes import SPACE_DIMS
+from sgdsm.cube import PER_DAY, CubeError, ever_observed, open_dataset
 from sgdsm.evaluation.calibration import Calibration
+from sgdsm.evaluation.scored_files import Named, aligned
 from sgdsm.evaluation.zones import (
     ARIDITY,
     TEMPERATURE,
@@ -96,6 +97,11 @@ class Scores:
     def load(cls, path: str | Path) -> Scores:
         """Read what `save` wrote."""
         with open_dataset(path) as dataset:
+            lacking = [
+                n for n in ("statistic", "sum", "weight", "pit", "spread", "class") if n not in dataset.variables
+            ]
+            if lacking:
+                raise CubeError(f"{path}: no variable '{lacking[0]}', expected the scores of a run: score it again")
             if dataset["statistic"].values.tolist() != list(STATISTICS):
                 raise CubeError(f"{path}: holds other statistics than this version uses: score the run again")
             state = State(dataset["sum"].values, dataset["weight"].values)
@@ -122,12 +128,12 @@ def score(
     Raises CubeError where a file lacks a variable, the grids differ, a hidden value has no truth or is not filled, or
     a visible value was changed.
     """
-    product, question, shown = (_Named.of(source) for source in (filled, hidden, visible))
+    product, question, shown = (Named.of(source) for source in (filled, hidden, visible))
     truth, masks = _hidden(question)
-    seen = _aligned(shown.variable(str(truth.attrs["target"])), truth, shown.name)
-    values = _aligned(product.variable("sm_filled"), truth, product.name)
+    seen = aligned(shown.variable(str(truth.attrs["target"])), truth, shown.name)
+    values = aligned(product.variable("sm_filled"), truth, product.name)
     bounds = [
-        _aligned(product.dataset[b], truth, product.name) if b in product.dataset else None
+        aligned(product.dataset[b], truth, product.name) if b in product.dataset else None
         for b in ("sm_lower", "sm_upper", "sm_std")
     ]
     level = None if bounds[0] is None else bounds[0].attrs.get("level")
@@ -203,63 +209,29 @@ def gap_lengths(seen: np.ndarray) -> np.ndarray:
     return length
 
 
-@dataclass
-class _Named:
-    """A Dataset and the name that messages give it."""
-
-    dataset: xr.Dataset
-    name: str
-
-    @classmethod
-    def of(cls, source: str | Path | xr.Dataset) -> _Named:
-        dataset = source if isinstance(source, xr.Dataset) else open_dataset(source)
-        renames = {d: SYNONYMS[str(d).lower()] for d in dataset.dims if str(d).lower() in SYNONYMS}
-        return cls(dataset.rename(renames), "the Dataset" if isinstance(source, xr.Dataset) else str(source))
-
-    def variable(self, name: str) -> xr.DataArray:
-        if name not in self.dataset:
-            names = [str(n) for n in self.dataset.data_vars]
-            raise CubeError(f"{self.name}: no variable '{name}'{suggest(name, names)}; there are {', '.join(names)}")
-        return self.dataset[name]
-
-
-def _hidden(question: _Named) -> tuple[xr.DataArray, dict[str, xr.DataArray]]:
+def _hidden(question: Named) -> tuple[xr.DataArray, dict[str, xr.DataArray]]:
     dataset = question.dataset
     if "target" not in dataset.attrs:
         raise CubeError(f"{question.name}: lacks the attribute 'target', the name of the variable that was hidden")
     truth = question.variable("truth").assign_attrs(target=dataset.attrs["target"])
+    space = next((s for s in SPACE_DIMS if set(s) < set(truth.dims)), None)
+    if space is None or set(truth.dims) != {"time", *space}:
+        raise CubeError(
+            f"{question.name}: 'truth' has dims {truth.dims}, expected time and lat, lon (or time and y, x)"
+        )
+    if 0 in truth.shape:
+        raise CubeError(f"{question.name}: 'truth' is empty: {dict(truth.sizes)}")
+    truth = truth.transpose("time", *space)
     masks = {
-        str(n): v
+        str(n): v.transpose(*truth.dims)
         for n, v in dataset.data_vars.items()
-        if n != "truth" and v.dims == truth.dims and v.dtype.kind in "biu"
+        if n != "truth" and set(v.dims) == set(truth.dims) and v.dtype.kind in "biu"
     }
     if not masks:
         raise CubeError(
             f"{question.name}: has no boolean variable with the dims {truth.dims} that says what was hidden"
         )
-    return truth.assign_coords(time=truth["time"].dt.floor("D")), masks
-
-
-def _aligned(array: xr.DataArray, like: xr.DataArray, path: str) -> xr.DataArray:
-    """Put a variable on the order of another's coordinates, lazily; CubeError where they do not hold the same."""
-    if set(array.dims) != set(like.dims):
-        raise CubeError(f"{path}: '{array.name}' has dims {array.dims}, expected {like.dims}")
-    array = array.transpose(*like.dims)
-    if "time" in array.dims:
-        array = array.assign_coords(time=array["time"].dt.floor("D"))
-    chosen = {}
-    for dim in like.dims:
-        tolerance = None if dim == "time" else 1e-3 if dim in ("lat", "lon") else 1.0
-        index = array.indexes[dim].get_indexer(
-            like.indexes[dim], method=None if tolerance is None else "nearest", tolerance=tolerance
-        )
-        if (index < 0).any():
-            lacking = like[dim].values[index < 0][0]
-            raise CubeError(f"{path}: '{array.name}' lacks {(index < 0).sum()} values of {dim}, the first {lacking}")
-        chosen[dim] = index
-    if all(np.array_equal(i, np.arange(array.sizes[d])) for d, i in chosen.items()):
-        return array
-    return array.isel(chosen)
+    return truth, masks
 
 
 def _check(
@@ -289,14 +261,14 @@ def _check_bounds(low: np.ndarray | None, high: np.ndarray | None, std: np.ndarr
         raise CubeError(f"{path}: sm_lower lies above sm_upper at {(low > high).sum()} hidden values")
 
 
-def _rain(shown: _Named, name: str | None, like: xr.DataArray) -> tuple[xr.DataArray, float] | None:
+def _rain(shown: Named, name: str | None, like: xr.DataArray) -> tuple[xr.DataArray, float] | None:
     """Precipitation, and the factor that makes it mm a day."""
     if name is None:
         told = (n for n, v in shown.dataset.data_vars.items() if "time" in v.dims and _is_rain(v))
         name = next((str(n) for n in told), None)
         if name is None:
             return None
-    rain = _aligned(shown.variable(name), like, shown.name)
+    rain = aligned(shown.variable(name), like, shown.name)
     units = str(rain.attrs.get("units", ""))
     if units not in PER_DAY:
         raise CubeError(f"{shown.name}: precipitation '{name}' is in '{units}', expected one of {', '.join(PER_DAY)}")
@@ -309,7 +281,7 @@ def _is_rain(variable: xr.DataArray) -> bool:
 
 
 def _zones(
-    shown: _Named,
+    shown: Named,
     rain: tuple[xr.DataArray, float] | None,
     temperature: str | None,
     truth: xr.DataArray,
@@ -319,11 +291,11 @@ def _zones(
     dataset, place = shown.dataset, truth.isel(time=0, drop=True)
 
     def mean(name: str) -> np.ndarray:
-        found: np.ndarray = _aligned(mean_map(dataset[name]), place, shown.name).values
+        found: np.ndarray = aligned(mean_map(dataset[name]), place, shown.name).values
         return found
 
     if temperature is not None:
-        units = str(_aligned(shown.variable(temperature), truth, shown.name).attrs.get("units", ""))
+        units = str(aligned(shown.variable(temperature), truth, shown.name).attrs.get("units", ""))
         if units not in ZERO:
             raise CubeError(
                 f"{shown.name}: temperature '{temperature}' is in '{units}', expected one of {', '.join(ZERO)}"
@@ -345,7 +317,7 @@ def _zones(
 def _land(dataset: xr.Dataset, place: xr.DataArray, path: str) -> np.ndarray | None:
     if "land" not in dataset or set(dataset["land"].dims) != set(place.dims):
         return None
-    found: np.ndarray = np.nan_to_num(_aligned(dataset["land"], place, path).values) != 0
+    found: np.ndarray = np.nan_to_num(aligned(dataset["land"], place, path).values) != 0
     return found
 
 
