@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import inspect
-import math
 import os
+import re
 import reprlib
+import sys
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -19,8 +20,41 @@ from sgdsm.errors import ConfigError, CubeError
 
 TARGET = "_target_"
 SEEDS = 2**32  # Lightning takes those below
-LARGEST = 2**63
 NAMES = {"Sequence": "list", "Mapping": "dict"}
+LARGEST, MOST = 2**63, sys.float_info.max
+# of arguments with these names, whosever they are: what is beyond fails late, in other programs' words, or never ends
+RANGES: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(("rounds", "trees", "passes", "samples", "iterations", "max_epochs", "accumulate"), (1, 10**6)),
+    **dict.fromkeys(("batch_size", "window_days", "window_cells", "check_every"), (1, 10**6)),
+    **dict.fromkeys(("width", "channels"), (1, 2**14)),
+    **dict.fromkeys(("layers", "blocks"), (0, 1000)),
+    **dict.fromkeys(("subsample", "column_share"), (1e-6, 1)),
+    **dict.fromkeys(("threads", "workers", "halo_days", "halo_cells"), (0, 10**4)),
+    **dict.fromkeys(("dropout", "head_dropout"), (0, 0.99)),
+    **dict.fromkeys(("learning_rate", "muon_rate"), (1e-12, 10)),
+    "weight_decay": (0, 100),
+    "global_weight": (0, 1e6),
+    "beta": (0, 1),
+    "levels": (0, 6),
+    "memory_days": (1, 10**4),
+    "gradient_clip": (1e-12, 1e12),
+    "max_rows": (1, 2**31 - 1),
+    "max_depth": (1, 64),
+    "min_child_weight": (0, 1e9),
+    "memory_gib": (1e-6, 2**20),
+    "neighbours": (1, 1000),
+    "num_nodes": (1, 10**4),
+    "members": (1, 1000),
+    "number": (1, 10**4),
+    "bins": (2, 10**4),
+    "values_per_bin": (2, 10**9),
+    "least_values": (2, 10**9),
+    "block_days": (1, 10**6),
+    "days": (1, 10**6),
+    "rows": (1, 10**6),
+    "columns": (1, 10**6),
+    "half_life_days": (1e-3, 1e9),
+}
 VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 SHORT = reprlib.Repr()
 SHORT.maxstring = SHORT.maxother = 80
@@ -37,9 +71,9 @@ def fits(value: Any, hint: Any) -> bool:
     if origin is typing.Literal:
         return isinstance(value, (str, int)) and value in arguments
     if hint is float:
-        return math.isfinite(value) if isinstance(value, (float, np.floating)) else fits(value, int)
+        return _is_a(value, (int, float, np.integer, np.floating)) and abs(value) <= MOST
     if hint is int:
-        return _is_int(value) and -LARGEST <= value < LARGEST
+        return _is_a(value, (int, np.integer)) and abs(int(value)) < LARGEST
     if hint is bool:
         return isinstance(value, (bool, np.bool_))
     if origin is tuple and arguments and arguments[-1] is not Ellipsis:
@@ -52,6 +86,8 @@ def fits(value: Any, hint: Any) -> bool:
         return isinstance(value, (list, tuple)) and all(fits(v, arguments[0]) for v in value)
     if origin in (dict, Mapping):
         return isinstance(value, Mapping) and all(fits(v, arguments[1]) for v in value.values())
+    if origin is not None and inspect.isclass(origin):
+        return isinstance(value, origin)
     return not inspect.isclass(hint) or hint is Any or isinstance(value, hint)
 
 
@@ -88,12 +124,18 @@ def check_value(name: str, value: Any, hint: Any) -> None:
     """
     if not fits(value, hint):
         expected = describe(hint)
-        if isinstance(value, (float, np.floating)) and not math.isfinite(value):
-            expected = "a finite number"
-        elif _is_int(value) and not -LARGEST <= value < LARGEST:
+        if _is_a(value, (int, np.integer)) and abs(int(value)) >= LARGEST:
             expected += " below 2**63"
+        elif _is_a(value, (float, np.floating)) and not abs(value) <= MOST:
+            expected = "a finite number"
         error = CubeError if hint is xr.Dataset else ConfigError
         raise error(f"{name}={shown(value)}: expected {expected}")
+    argument = re.split(r"[ .=]", name)[-1]
+    if argument in RANGES and _is_a(value, (int, float, np.integer, np.floating)):
+        least, most = RANGES[argument]
+        if not least <= value <= most:
+            low = f"at least {least}" if least >= 1e-5 or not least else "more than 0"
+            raise ConfigError(f"{name}={shown(value)}: expected {low if value < least else f'at most {most}'}")
     if name.endswith("seed") and hint is int and not 0 <= value < SEEDS:
         raise ConfigError(f"{name}={value}: expected a whole number from 0 to {SEEDS - 1}")
 
@@ -192,5 +234,5 @@ def _given(
     return found
 
 
-def _is_int(value: Any) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+def _is_a(value: Any, kinds: tuple[type, ...]) -> bool:
+    return isinstance(value, kinds) and not isinstance(value, bool)

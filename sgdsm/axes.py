@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from sgdsm.coordinates import check_axes, dates_of
 from sgdsm.days import whole_days
 from sgdsm.errors import ConfigError, CubeError
 
@@ -30,7 +31,6 @@ SYNONYMS = {
     "i": "x",
 }
 CF_AXES = {"latitude": "lat", "longitude": "lon", "T": "time", "Y": "y", "X": "x"}  # names of cf_xarray, and ours
-GREGORIAN = ("standard", "gregorian", "proleptic_gregorian")
 DAY = np.timedelta64(1, "D")
 
 
@@ -44,8 +44,9 @@ def with_standard_axes(
 
     Raises CubeError for axes that cannot be mended so.
     """
-    named = _rename_dims(dataset, target, [target, *moving])
-    return _north_up(_mend_time(_in_metres(named), missing_days))
+    renamed = _rename_dims(dataset, target, [target, *moving])
+    check_axes(renamed, [dim for dim in renamed[target].dims if dim != "time"])
+    return _north_up(_mend_time(_in_metres(renamed), missing_days))
 
 
 def axis_names(dataset: xr.Dataset, dims: Iterable[Hashable]) -> dict[Hashable, str]:
@@ -139,25 +140,6 @@ def _in_metres(cube: xr.Dataset) -> xr.Dataset:
         if dim in cube.dims and cube[dim].attrs.get("units") in ("km", "kilometer", "kilometre"):
             cube = cube.assign_coords({dim: (dim, cube[dim].values * 1000.0, {**cube[dim].attrs, "units": "m"})})
     return cube
-
-
-def dates_of(time: xr.DataArray) -> np.ndarray:
-    """The dates of a time axis, datetime64; dates of cftime too, where their calendar is the Gregorian one.
-
-    Raises CubeError for another calendar, and for what is no date.
-    """
-    if time.dtype == object and time.size:
-        calendar = getattr(time.values.flat[0], "calendar", None)
-        if calendar in GREGORIAN:
-            return np.array([date.isoformat() for date in time.values.flat], "datetime64[us]").reshape(time.shape)
-        if calendar is not None:
-            raise CubeError(
-                f"time has the calendar '{calendar}', expected a standard (Gregorian) one: "
-                "convert it with xarray's Dataset.convert_calendar('standard')"
-            )
-    if time.dtype.kind != "M":
-        raise CubeError(f"time holds {time.dtype} values, expected dates (CF 'days since ...')")
-    return time.values
 
 
 def _mend_time(cube: xr.Dataset, missing_days: str | None) -> xr.Dataset:

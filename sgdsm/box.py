@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -9,6 +10,8 @@ import numpy as np
 import xarray as xr
 
 from sgdsm.cube import ConfigError, CubeError, space_dims, target_of
+
+DATE = re.compile(r"(\d{4}(-\d\d?(-\d\d?([T ][\d:.]+)?)?)?)?")  # or a month, a year, nothing
 
 
 class Box(NamedTuple):
@@ -24,9 +27,16 @@ def period_of(words: str | None) -> tuple[str, str] | None:
     if words is None:
         return None
     first, colon, last = str(words).partition(":")
-    if not colon:
+    if not colon or not (DATE.fullmatch(first) and DATE.fullmatch(last)):
         raise ConfigError(f"time={words}: expected START:END, like 2015-04-01:2015-06-30")
     return first, last
+
+
+def check_bbox(bbox: Sequence[float]) -> None:
+    """Raise ConfigError for what cannot be [west, south, east, north] in degrees."""
+    west, south, east, north = bbox
+    if not (-90 <= south <= north <= 90 and all(-360 <= lon <= 720 for lon in (west, east))):
+        raise ConfigError(f"bbox={list(bbox)}: expected [west, south, east, north] in degrees, south below north")
 
 
 def box_of(cube: xr.Dataset, time: tuple[str, str] | None = None, bbox: Sequence[float] | None = None) -> Box:

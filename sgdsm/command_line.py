@@ -19,7 +19,7 @@ from sgdsm.commands import COMMANDS, announce, shown, train_in
 from sgdsm.config import check_config, config_folder, config_name, renamed
 from sgdsm.cube import ConfigError, log
 from sgdsm.sweeping import TUNE_EXTRA, RunFailed, Sweep, goes_on, swept, words_of_run
-from sgdsm.words import first_of_two, log_to_screen, one_line, quoted, unknown_setting
+from sgdsm.words import check_words, first_of_two, log_to_screen, one_line, quoted, unknown_setting
 
 ON_RESUME = ("accelerator", "devices", "num_nodes", "workers", "progress")
 USAGE = """usage: python -m sgdsm COMMAND key=value ...
@@ -61,12 +61,14 @@ def main(command: str | None = None) -> None:
     # without it, Hydra prints errors itself, several lines long, and exits
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    with _errors_as_lines(wants_traceback):
+    # what an earlier command of this process has left
+    HydraConfig.instance().cfg = None
+    with _errors_as_lines(command, wants_traceback):
         _dispatch(command, words, wants_traceback)
 
 
 @contextmanager
-def _errors_as_lines(wants_traceback: bool) -> Iterator[None]:
+def _errors_as_lines(command: str, wants_traceback: bool) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as stop:
@@ -80,7 +82,7 @@ def _errors_as_lines(wants_traceback: bool) -> Iterator[None]:
         if wants_traceback:
             raise
         where = f"run {HydraConfig.get().job.num} ({words_of_run()}): " if swept() else ""
-        print(f"error: {where}{one_line(error)}", file=sys.stderr)
+        print(f"error: {where}{one_line(error, command)}", file=sys.stderr)
         if swept() and goes_on():
             raise RunFailed from error
         sys.exit(1)
@@ -99,12 +101,16 @@ def _no_empty_folder() -> Iterator[None]:
 
 
 def _check_processes(config: dict[str, Any], command: str) -> None:
-    """Raise ConfigError where several processes would each do all the runs of a sweep, or of an experiment."""
+    """Raise ConfigError where devices are not there, or several processes would each do all the runs of a sweep, or of
+    an experiment."""
     from sgdsm.build import build
     from sgdsm.training import TrainerOptions
 
-    many = swept() or command in ("compare", "chain")
-    if many and config.get("trainer") and build(config["trainer"], TrainerOptions).several:
+    if not config.get("trainer"):
+        return
+    options = build(config["trainer"], TrainerOptions)
+    options.check_there()
+    if (swept() or command in ("compare", "chain")) and options.several:
         raise ConfigError(f"trainer.devices={config['trainer']['devices']}: for single runs of train.py, one at a time")
 
 
@@ -123,13 +129,15 @@ def _dispatch(command: str, words: list[str], wants_traceback: bool) -> None:
             words.append(f"runs=[{names}]")
     if command in ("describe", "export"):
         words = [w if "=" in w or w.startswith("-") else "cube='" + w.replace("'", "\\'") + "'" for w in words]
+    check_words(words)
     # Hydra wants its own flags first
     words = sorted((quoted(word) for word in renamed(command, words)), key=lambda word: not word.startswith("-"))
     given, sys.argv = sys.argv, [sys.argv[0], *words]
     task, sweep = COMMANDS[command], Sweep()
 
     def run(cfg: DictConfig) -> float | None:
-        with _errors_as_lines(wants_traceback), _no_empty_folder():  # here too: Hydra would print lines of its own
+        # lines here too: Hydra would print its own
+        with _errors_as_lines(command, wants_traceback), _no_empty_folder():
             config = OmegaConf.to_container(cfg, resolve=True)
             assert isinstance(config, dict)
             plain = {str(k): v for k, v in config.items()}
@@ -177,6 +185,7 @@ def _resume(words: list[str]) -> None:
     config = run.config()
     config["trainer"] |= changes
     check_config(config, "train")
+    _check_processes(config, "train")
     only_open(config["data"])
     if run.finished():
         log.info("the run is finished already")

@@ -8,7 +8,9 @@ from typing import Any
 
 import yaml
 
-from sgdsm.build import TARGET, build, check_spec, describe, fits
+from sgdsm.arguments import check_value, shown
+from sgdsm.box import check_bbox, period_of
+from sgdsm.build import TARGET, build, check_spec
 from sgdsm.cube import ConfigError, suggest
 from sgdsm.safety import refuse_irregular
 
@@ -45,6 +47,18 @@ TYPES: dict[str, Any] = {
     "days": int,
     "half_life_days": float,
     "number": int,
+    "runs": list[str],
+    "run": str | None,
+    "filled": str | None,
+    "truth": str | None,
+    "visible": str | None,
+    "precipitation": str | None,
+    "temperature": str | None,
+    "figure": str | None,
+    "layout": str | None,
+    "cube": str | None,
+    "block_days": int | None,
+    "on_bad_file": str,
     "output": str | None,
     "reference": str | None,
     "zone": str | None,
@@ -79,6 +93,31 @@ TYPES: dict[str, Any] = {
     "trees": dict[str, Any],
     "reasons": str | None,
 }
+# what a command cannot do without, though null is a value that its settings may have
+NEEDED = {
+    "predict": ("run", "output"),
+    "members": ("filled", "output"),
+    "recalibrate": ("run", "output"),
+    "correct fit": ("output",),
+    "correct apply": ("output",),
+    "describe": ("cube",),
+    "explain": ("run", "block_days"),
+    "select": ("output",),
+    "export": ("output",),
+}
+FILES = (
+    "run",
+    "output",
+    "filled",
+    "truth",
+    "visible",
+    "cube",
+    "correction",
+    "source_cube",
+    "figure",
+    "reasons",
+    "links",
+)
 
 
 def config_folder() -> Path:
@@ -110,8 +149,9 @@ def check_config(config: Mapping[str, Any], command: str) -> None:
     config = {k: v for k, v in config.items() if k != "data" or command not in OF_A_RUN}
     _no_missing(config)
     for key, hint in TYPES.items():
-        if key in config and not fits(config[key], hint):
-            raise ConfigError(f"{key}={config[key]!r}: expected {describe(hint)}")
+        if key in config:
+            check_value(_typed(key), config[key], hint)
+    _check_given(config, command)
     if command == "correct fit":
         # here: a config can be looked at without it
         from sgdsm.correct.fitting import settings_of
@@ -135,7 +175,7 @@ def check_config(config: Mapping[str, Any], command: str) -> None:
     if command == "predict":
         _check_predict(config, made["trainer"])
     for part, keys in PARTS.items():
-        _check_part(part, config.get(part) or {}, keys)
+        _check_part(part, config.get(part), keys)
 
 
 def kinds() -> dict[str, Any]:
@@ -166,13 +206,35 @@ def load_config(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ConfigError(f"{path}: no such file; expected the folder of a run")
     try:
-        config = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: not a YAML file: {' '.join(str(error).split())[:150]}") from error
     if not isinstance(config, dict):
         raise ConfigError(f"{path}: expected keys and values")
     _refuse_resolvers(config, str(path))
+    for group in GROUPS:
+        if not isinstance(config.get(group), dict):
+            raise ConfigError(f"{path}: {group} is {shown(config.get(group))}, expected settings with {TARGET}")
+    if "seed" not in config:
+        raise ConfigError(f"{path}: seed is not there, expected a whole number")
     return config
+
+
+def _check_given(config: Mapping[str, Any], command: str) -> None:
+    if config.get("bbox") is not None and command != "download":
+        check_bbox(config["bbox"])
+    period_of(config.get("time"))
+    for key in NEEDED.get(command, ()):
+        if config[key] is None:
+            raise ConfigError(f"{_typed(key)}=null: pass {_typed(key)}=...")
+    for key in FILES:
+        if config.get(key) == "":
+            raise ConfigError(f"{_typed(key)}= is empty: expected the name of a file or a folder")
+
+
+def _typed(key: str) -> str:
+    """A setting as it is typed, see `renamed`."""
+    return "source" if key == "source_cube" else key
 
 
 def _no_missing(value: Any, where: str = "") -> None:
@@ -180,8 +242,7 @@ def _no_missing(value: Any, where: str = "") -> None:
         for key, item in value.items():
             _no_missing(item, f"{where}.{key}" if where else str(key))
     elif value == "???":
-        where = "source" if where == "source_cube" else where  # as it is typed, see `renamed`
-        raise ConfigError(f"{where} is not given: pass {where}=...")
+        raise ConfigError(f"{_typed(where)} is not given: pass {_typed(where)}=...")
 
 
 def _refuse_resolvers(value: Any, where: str) -> None:
@@ -195,12 +256,18 @@ def _refuse_resolvers(value: Any, where: str) -> None:
         raise ConfigError(f"{where}: '{value}': a run's configuration holds plain values, no interpolation")
 
 
-def _check_part(part: str, given: Mapping[str, Any], known: Mapping[str, type]) -> None:
+def _check_part(part: str, given: Any, known: Mapping[str, type]) -> None:
+    if given is None:
+        return
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"{part}={shown(given)}: expected {', '.join(f'{part}.{key}' for key in known)}")
     for key, value in given.items():
         if key not in known:
-            raise ConfigError(f"{part}: unknown key '{key}'{suggest(key, list(known))}; known are {', '.join(known)}")
-        if not isinstance(value, known[key]):
-            raise ConfigError(f"{part}.{key}={value!r}: expected {known[key].__name__}")
+            raise ConfigError(
+                f"{part}: unknown key '{key}'{suggest(str(key), list(known))}; known are {', '.join(known)}"
+            )
+        if value is not None and not isinstance(value, known[key]):
+            raise ConfigError(f"{part}.{key}={shown(value)}: expected {known[key].__name__}")
 
 
 def _check_uncertainty(spec: Mapping[str, Any]) -> None:
@@ -222,8 +289,7 @@ def _check_predict(config: Mapping[str, Any], options: Any) -> None:
             )
     inference = config["inference"]
     for key, kind in INFERENCE.items():
-        if not fits(inference.get(key), kind):
-            raise ConfigError(f"inference.{key}={inference.get(key)!r}: expected {describe(kind)}")
+        check_value(f"inference.{key}", inference.get(key), kind)
     for key in inference:
         if key not in INFERENCE:
             raise ConfigError(f"inference: unknown key '{key}'; known are {', '.join(INFERENCE)}")

@@ -19,6 +19,7 @@ import xarray as xr
 
 from sgdsm.arguments import checked
 from sgdsm.axes import DAY, SPACE_DIMS, with_standard_axes
+from sgdsm.coordinates import check_axes, check_text
 from sgdsm.decoding import only_valid, within
 from sgdsm.errors import ConfigError as ConfigError
 from sgdsm.errors import CubeError as CubeError
@@ -123,6 +124,7 @@ def as_cube(
     uncertainty = None if refused else uncertainty
     named = [target, *dynamic, *static, *flag, *(name for name in (land, uncertainty) if name)]
     _check_named(dataset, named, precipitation)
+    check_text(dataset, [*named, *dataset.coords])
     if precipitation is not None and precipitation not in dynamic:
         raise CubeError(f"precipitation '{precipitation}' must be one of the dynamic variables {list(dynamic)}")
 
@@ -188,6 +190,7 @@ def repeat_cycle(cube: xr.Dataset) -> int:
 @checked
 def check_cube(cube: xr.Dataset) -> None:
     """Raise CubeError unless the Dataset keeps the rules at the head of this module."""
+    check_text(cube)
     names = by_role(cube, "target")
     if len(names) != 1:
         raise CubeError(f"expected one variable with the attribute role='target', found {names or 'none'}")
@@ -210,6 +213,7 @@ def check_cube(cube: xr.Dataset) -> None:
     if 0 in target.shape:
         raise CubeError(f"target '{target.name}' is empty: {dict(target.sizes)}")
     _check_time(cube["time"])
+    check_axes(cube, space)
     rows, columns = cube[space[0]].values, cube[space[1]].values
     if len(rows) > 1 and not (np.diff(rows) < 0).all():
         raise CubeError(f"coordinate '{space[0]}' must fall strictly from north to south")
@@ -268,7 +272,8 @@ def _check_uncertainty(cube: xr.Dataset, target: xr.DataArray) -> None:
 
 def by_role(cube: xr.Dataset, role: str) -> list[str]:
     """Names of the variables with a role, in the order of the cube."""
-    return [str(name) for name, variable in cube.data_vars.items() if variable.attrs.get("role") == role]
+    told = {str(name): variable.attrs.get("role") for name, variable in cube.data_vars.items()}
+    return [name for name, found in told.items() if isinstance(found, str) and found == role]
 
 
 def target_of(cube: xr.Dataset) -> xr.DataArray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,7 +48,7 @@ def recalibrate(config: dict[str, Any]) -> None:
         raise ConfigError(
             f"run={run.folder}: {type(filler).__name__} has no intervals; expected a run with uncertainty=conformal"
         )
-    origin = json.loads((run.folder / PROVENANCE).read_text())
+    origin = run.provenance()
     learned = origin["data"].get("last_day")
     if learned is None:
         raise ConfigError(

@@ -7,7 +7,7 @@ import json
 import platform
 import subprocess
 import sys
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import torch
 import xarray as xr
 import yaml
 
-from sgdsm.arguments import checked
+from sgdsm.arguments import checked, shown
 from sgdsm.build import TARGET
 from sgdsm.config import load_config
 from sgdsm.cube import ConfigError, by_role, open_dataset, target_of
@@ -44,6 +44,9 @@ PACKAGES = (
     "zarr",
     "hydra-core",
 )
+
+
+METRICS_KEYS: dict[str, type] = {"protocol": dict, "units": str}
 
 
 class Run:
@@ -81,11 +84,14 @@ class Run:
         path = self.folder / METRICS
         if not path.is_file():
             raise ConfigError(f"{path}: no such file: the run is not finished (go on with: train.py run={self.folder})")
-        try:
-            found: dict[str, Any] = json.loads(path.read_text())
-        except json.JSONDecodeError as error:
-            raise ConfigError(f"{path}: not a JSON file: {error}") from error
-        return found
+        return _from_json(path, METRICS_KEYS)
+
+    def provenance(self) -> dict[str, Any]:
+        """Where the run came from; ConfigError where its folder does not tell."""
+        path = self.folder / PROVENANCE
+        if not path.is_file():
+            raise ConfigError(f"{path}: no such file; expected the folder of a run")
+        return _from_json(path, {"data": dict})
 
     def write(self, name: str, content: dict[str, Any]) -> None:
         """Write a file of the run (YAML or JSON by its ending), whole or not at all."""
@@ -98,10 +104,10 @@ class Run:
     def check_data(self, cube: xr.Dataset) -> None:
         """Raise ConfigError where the run was begun on other data."""
         path = self.folder / PROVENANCE
-        if not path.is_file():
+        if not path.exists():
             return
-        begun = json.loads(path.read_text())["data"]
-        if begun["fingerprint"] != fingerprint(cube):
+        begun = self.provenance()["data"]
+        if begun.get("fingerprint") != fingerprint(cube):
             raise ConfigError(f"{path}: the run was begun on other data than are there now: train a new one")
         for name, units in begun.get("units", {}).items():
             if units != (now := units_of(cube[name])):
@@ -219,6 +225,19 @@ def content_digest(path: str | Path) -> str:
     if plan is not None:
         return str(plan)
     return file_digest(Path(path)) if Path(path).is_file() else file_stamp(path)
+
+
+def _from_json(path: Path, keys: Mapping[str, type]) -> dict[str, Any]:
+    """What a JSON file of a run holds; ConfigError where that is something else, or `keys` are not of their types."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: not a JSON file: {' '.join(str(error).split())[:150]}") from error
+    for key, kind in keys.items():
+        value = found.get(key) if isinstance(found, dict) else found
+        if not isinstance(value, kind):
+            raise ConfigError(f"{path}: '{key}' is {shown(value)}, expected what train.py writes: train the run again")
+    return dict(found)
 
 
 def _starts(model: Any) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -27,6 +28,9 @@ from sgdsm.models.network import compile_blocks
 from sgdsm.models.uncertainty import wrap
 from sgdsm.sources.orbit import Orbit
 
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
+PRECISIONS = ("32-true", "16-mixed", "bf16-mixed", "bf16-true", "16-true", "64-true", "bf16")
+OVER = 4  # processes to a core, at most
 HOLD, TRIED = 19, 40  # first word of the seed of the parts that are held, and how many are tried
 
 
@@ -56,6 +60,11 @@ class TrainerOptions(Recorded):
     progress: bool = True
 
     def __post_init__(self) -> None:
+        for name, known in (("accelerator", ACCELERATORS), ("precision", PRECISIONS)):
+            if getattr(self, name) not in known:
+                raise ConfigError(f"trainer.{name}={getattr(self, name)}: expected one of {', '.join(known)}")
+        if isinstance(self.devices, list) and (min(self.devices, default=0) < 0 or len({*self.devices}) < self.count):
+            raise ConfigError(f"trainer.devices={self.devices}: expected their numbers, from 0, each once")
         if self.max_epochs is not None and self.max_epochs < 1:
             raise ConfigError(f"trainer.max_epochs={self.max_epochs}: expected at least 1")
         if not self.devices or (isinstance(self.devices, int) and self.devices < 1):
@@ -71,10 +80,30 @@ class TrainerOptions(Recorded):
             raise ConfigError(f"trainer.memory_gib={self.memory_gib}: expected more than 0")
 
     @property
+    def count(self) -> int:
+        """Devices on each node."""
+        return len(self.devices) if isinstance(self.devices, list) else self.devices
+
+    @property
     def several(self) -> bool:
         """Whether more than one process is asked for."""
-        count = len(self.devices) if isinstance(self.devices, list) else self.devices
-        return count * self.num_nodes > 1
+        return self.count * self.num_nodes > 1
+
+    def check_there(self) -> None:
+        """Raise ConfigError where this machine has no such accelerator or devices."""
+        there = {"gpu": torch.accelerator.is_available(), "cuda": torch.cuda.is_available()}
+        there["mps"] = torch.backends.mps.is_available()
+        if not there.get(self.accelerator, True):
+            raise ConfigError(f"trainer.accelerator={self.accelerator}: this machine has none: expected auto or cpu")
+        if self.accelerator == "cpu" or not torch.accelerator.is_available():
+            if isinstance(self.devices, list):
+                raise ConfigError(f"trainer.devices={self.devices}: numbers are for GPUs: on the CPU say how many")
+            if self.count > (cores := os.cpu_count() or 1) * OVER:
+                raise ConfigError(f"trainer.devices={self.devices}: this machine has {cores} cores")
+            return
+        found = torch.accelerator.device_count()
+        if (self.devices if isinstance(self.devices, int) else max(self.devices) + 1) > found:
+            raise ConfigError(f"trainer.devices={self.devices}: this machine has {found}, numbered from 0")
 
     def one_by_one(self) -> list[TrainerOptions]:
         """For each device the options of a trainer that has it alone."""

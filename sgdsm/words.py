@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -13,6 +14,15 @@ from omegaconf import OmegaConf
 
 from sgdsm.config import KEYS, config_folder, config_name
 from sgdsm.cube import ConfigError, SgdsmError, log, suggest
+
+FLAGS = (
+    *("--help", "-h", "--hydra-help", "--version", "--cfg", "--resolve", "--multirun", "-m", "--run", "-r", "--info"),
+    *("--config-dir", "--package", "--shell-completion"),
+)
+SHOWN = ("job", "hydra", "all")
+FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")
+# of a file of a group, or several of them in a sweep
+NAMES = re.compile(r"(?!(null|true|false|[\d.]+)$)[\w./-]+|(?![\[{]).*[,(].*", re.IGNORECASE)
 
 
 def first_of_two(command: str, words: list[str]) -> tuple[str, list[str]]:
@@ -30,6 +40,36 @@ def quoted(word: str) -> str:
     name, _, value = word.partition("=")
     special = (name in ("time", "period") and ":" in value) or (name == "output" and "{" in value)
     return f"{name}='{value}'" if special and not value.startswith(("'", '"')) else word
+
+
+def check_words(words: list[str]) -> None:
+    """Raise ConfigError for words that Hydra would take for something else, or answer in words of its own."""
+    for word in words:
+        name, equals, value = word.partition("=")
+        if word.startswith("-"):
+            _check_flag(word, words)
+        elif not name:
+            raise ConfigError(f"'{word}': expected key=value")
+        elif name in FOLDERS and value.strip("'\"") in ("", "null"):
+            raise ConfigError(f"{word}: expected the name of a folder")
+        elif equals and name.lstrip("+") in (known := _groups()) and not NAMES.fullmatch(value):
+            raise ConfigError(f"{word}: expected one of {', '.join(known[name.lstrip('+')])}")
+
+
+def _check_flag(word: str, words: list[str]) -> None:
+    name, equals, value = word.partition("=")
+    if name not in FLAGS:
+        raise ConfigError(f"unknown word '{word}'{suggest(name, FLAGS)}; settings are key=value, --help lists them")
+    if name == "--cfg" and (value if equals else next(iter(words[words.index(word) + 1 :]), "")) not in SHOWN:
+        raise ConfigError(f"{word}: expected --cfg={' or --cfg='.join(SHOWN)}")
+    if name == "--config-dir" and not Path(value).is_dir():
+        raise ConfigError(f"{word}: there is no such folder")
+
+
+def _groups() -> dict[str, list[str]]:
+    """The groups of settings, and the names of each."""
+    folders = [path for path in config_folder().iterdir() if path.is_dir() and path.name != "hydra"]
+    return {folder.name: sorted(path.stem for path in folder.glob("*.yaml")) for folder in folders}
 
 
 def unknown_setting(error: Exception, command: str, words: list[str]) -> str | None:
@@ -53,8 +93,8 @@ def _flat(value: Any, name: str = "") -> Iterator[str]:
         yield from _flat(item, f"{name}{key}.")
 
 
-def one_line(error: Exception) -> str:
-    """What to print of an error."""
+def one_line(error: Exception, step: str) -> str:
+    """What to print of an error. step: the command that met it."""
     if isinstance(error, SgdsmError):
         return str(error)
     if isinstance(error, OSError) and error.strerror:
@@ -63,10 +103,14 @@ def one_line(error: Exception) -> str:
     if isinstance(error, OverrideParseException):
         key, _, value = error.override.partition("=")
         return f"cannot read '{error.override}'; a value with special characters goes in quotes: \"{key}='{value}'\""
+    if isinstance(error, MemoryError) or "allocate memory" in text or "out of memory" in text:
+        return f"{step}: the memory of this machine does not suffice: ask for less at once ({text[:150]})"
     if type(error).__module__.startswith(("hydra.", "omegaconf.")):
+        text = re.sub(r"^\w+Error raised while resolving interpolation: ", "", text).partition(" full_key:")[0]
         cause = f" ({' '.join(str(error.__cause__).split())})" if error.__cause__ is not None else ""
         return text.partition(" Config search path")[0] + cause
-    return f"{type(error).__name__}: {text} (HYDRA_FULL_ERROR=1 shows where)"
+    told = text or type(error).__name__
+    return f"unexpected error while running {step}: {told}; please report it; HYDRA_FULL_ERROR=1 shows where"
 
 
 def log_to_screen() -> None:

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "sgdsm"
 # each may import from itself and from what stands before it
 ORDER = [
     {"errors", "days"},
-    {"lazy", "units", "arguments"},
+    {"lazy", "units", "arguments", "coordinates"},
     {"decoding", "axes"},
     {"hdf5", "safety"},
     {"zarr_reading"},
@@ -47,6 +47,7 @@ RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 CORE_PARTS = {
     "hdf5",
     "safety",
+    "coordinates",
     "errors",
     "lazy",
     "units",

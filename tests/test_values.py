@@ -70,7 +70,14 @@ def made(tmp_path_factory):
         xr.Dataset({"truth": truth.assign_attrs(units="m3 m-3"), "hidden": mask}, attrs={"target": "sm"}).to_netcdf(
             folder / f"hidden_{name}.nc", encoding={"truth": {"_FillValue": None}}
         )
-    world.assign(sm=world["sm"].where(~mask).assign_attrs(units="m3 m-3")).to_netcdf(folder / "visible.nc")
+    shown = world["sm"].where(~mask).assign_attrs(units="m3 m-3")
+    world.assign(sm=shown).to_netcdf(folder / "visible.nc")
+    estimate = shown.fillna(0.2).assign_attrs(units="m3 m-3")
+    xr.Dataset({"sm_filled": estimate}).to_netcdf(folder / "filled.nc")
+    # a third of the estimates are missing
+    broken = estimate.where(np.isfinite(shown) | (np.random.default_rng(2).random(shown.shape) > 0.3), -999.9)
+    broken.encoding = plain
+    xr.Dataset({"sm_filled": broken.assign_attrs(units="m3 m-3")}).to_netcdf(folder / "filled_undeclared.nc")
     return folder
 
 
@@ -100,14 +107,14 @@ WAYS = {
     f"{FITTING} period=2015-04-01:",
     "fit, reference": "correct fit source={good} variable=sm reference={file} reference_variable=sm output=c.nc "
     f"{FITTING}",
-    "evaluate, visible": "evaluate filled={filled} truth={hidden} visible={file}",
-    "evaluate, truth": "evaluate filled={filled} truth={file} visible={visible}",
-    "evaluate, filled": "evaluate filled={file} truth={hidden} visible={visible}",
+    "evaluate": "evaluate filled={filled} truth={hidden} visible={file}",
 }
 
 
 def _typed(way, file, made, run):
-    words = WAYS[way].format(file=made / f"{file}.nc", good=made / "good.nc", run=run, hidden=made / "hidden_good.nc")
+    words = WAYS[way].format(file=made / f"{file}.nc", good=made / "good.nc", run=run, hidden=made / "hidden_good.nc",
+        filled=made / "filled.nc",
+    )  # fmt: skip
     command, *others = shlex.split(words)
     return command, others
 
@@ -127,6 +134,24 @@ def test_an_undeclared_fill_value_of_the_target_is_refused(way, made, run, run_c
         assert "target  sm -999.9 to 0." in out
         assert "% outside 0 to 1" in out
     assert not list(tmp_path.glob("x.nc")) + list(tmp_path.glob("c.nc"))
+
+
+@pytest.mark.parametrize(
+    ("filled", "truth", "message"),
+    [
+        ("filled_undeclared", "hidden_good", r"filled_undeclared.nc: variable 'sm_filled' holds -999.9"),
+        ("filled", "hidden_undeclared", r"hidden_undeclared.nc: variable 'truth' holds -999.9"),
+    ],
+)
+def test_evaluate_refuses_fill_values_of_every_file(made, run_command, filled, truth, message):
+    words = f"filled={made}/{filled}.nc truth={made}/{truth}.nc visible={made}/visible.nc".split()
+    code, _, err = run_command("evaluate", *words)
+    assert code == 1
+    assert message in err
+    code, _, err = run_command(
+        "evaluate", *(word.replace("_undeclared", "").replace("hidden.", "hidden_good.") for word in words)
+    )
+    assert code == 0, err
 
 
 def test_an_undeclared_fill_value_is_refused_from_python(made, run):

@@ -136,9 +136,9 @@ def test_terciles_are_those_of_land_and_of_all_days_of_the_visible_file(question
 
 def test_what_is_wrong_with_a_named_temperature_is_an_error(question):
     filled, hidden, visible = question
-    shown = visible.assign(t=daily(AIR, units="F"), still=(("lat", "lon"), AIR, {"units": "K"}))
+    shown = visible.assign(t=daily(AIR, units="mm"), still=(("lat", "lon"), AIR, {"units": "K"}))
     for name, message in {
-        "t": r"temperature 't' is in 'F', expected one of K,",
+        "t": r"temperature 't' is in 'mm', expected K or degC",
         "absent": "no variable 'absent'",
         "still": "has dims",
     }.items():

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_type_hints
 
 import numpy as np
 
+from sgdsm.arguments import check_value
 from sgdsm.cube import ConfigError
 from sgdsm.data.record import Names, Record
 
@@ -259,11 +260,21 @@ class Inputs:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Inputs:
-        """The inverse of `to_dict`."""
+        """The inverse of `to_dict`. Raises ConfigError for values that it has not made."""
         plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        plain["scalers"] = {name: Scaler(**fields) for name, fields in values["scalers"].items()}
-        plain["ranges"] = {name: (low, high) for name, (low, high) in values.get("ranges", {}).items()}
-        return cls(**plain)
+        try:
+            plain["scalers"] = {name: Scaler(**fields) for name, fields in values["scalers"].items()}
+            plain["ranges"] = {name: (low, high) for name, (low, high) in values.get("ranges", {}).items()}
+            made = cls(**plain)
+        except (TypeError, KeyError, AttributeError, ValueError) as error:
+            raise ConfigError(f"inputs: not those of a filler: {error}") from error
+        for part, of in ((made, cls), *((scaler, Scaler) for scaler in made.scalers.values())):
+            for name, hint in get_type_hints(of).items():
+                check_value(f"inputs.{name}", getattr(part, name), hint)
+        lacking = [name for name in (*made.dynamic, *made.static) if name not in made.scalers]
+        if lacking:
+            raise ConfigError(f"inputs.scalers: no scaler of '{lacking[0]}'")
+        return made
 
 
 def _range(name: str, values: np.ndarray) -> dict[str, tuple[float, float]]:

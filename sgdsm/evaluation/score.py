@@ -15,21 +15,23 @@ import numpy as np
 import xarray as xr
 
 from sgdsm.arguments import checked
-from sgdsm.axes import SYNONYMS
-from sgdsm.cube import ConfigError, CubeError, ever_observed, open_dataset, suggest
+from sgdsm.axes import SPACE_DIMS
+from sgdsm.cube import ConfigError, CubeError, ever_observed, open_dataset
 from sgdsm.evaluation.calibration import Calibration
+from sgdsm.evaluation.scored_files import Named, aligned
 from sgdsm.evaluation.zones import (
     ARIDITY,
     TEMPERATURE,
-    ZERO,
     air_temperature_of,
     aridity,
+    in_celsius,
     mean_map,
     potential_evaporation_of,
     thirds,
 )
 from sgdsm.statistics import STATISTICS, State, bin_statistics, error_statistics, metrics
-from sgdsm.units import PER_DAY
+from sgdsm.units import PER_DAY, per_day
+from sgdsm.values import check_values
 
 GAP_LENGTHS = {
     "gap_1_day": (1, 1),
@@ -97,6 +99,11 @@ class Scores:
     def load(cls, path: str | Path) -> Scores:
         """Read what `save` wrote."""
         with open_dataset(path) as dataset:
+            lacking = [
+                n for n in ("statistic", "sum", "weight", "pit", "spread", "class") if n not in dataset.variables
+            ]
+            if lacking:
+                raise CubeError(f"{path}: no variable '{lacking[0]}', expected the scores of a run: score it again")
             if dataset["statistic"].values.tolist() != list(STATISTICS):
                 raise CubeError(f"{path}: holds other statistics than this version uses: score the run again")
             state = State(dataset["sum"].values, dataset["weight"].values)
@@ -125,12 +132,12 @@ def score(
     """
     if rows_at_once is not None and rows_at_once < 1:
         raise ConfigError(f"score: rows_at_once={rows_at_once}: expected at least 1")
-    product, question, shown = (_Named.of(source) for source in (filled, hidden, visible))
+    product, question, shown = (Named.of(source) for source in (filled, hidden, visible))
     truth, masks = _hidden(question)
-    seen = _aligned(shown.variable(str(truth.attrs["target"])), truth, shown.name)
-    values = _aligned(product.variable("sm_filled"), truth, product.name)
+    seen = aligned(shown.variable(str(truth.attrs["target"])), truth, shown.name)
+    values = aligned(product.variable("sm_filled"), truth, product.name)
     bounds = [
-        _aligned(product.dataset[b], truth, product.name) if b in product.dataset else None
+        aligned(product.dataset[b], truth, product.name) if b in product.dataset else None
         for b in ("sm_lower", "sm_upper", "sm_std")
     ]
     level = None if bounds[0] is None else bounds[0].attrs.get("level")
@@ -147,6 +154,8 @@ def score(
         kinds = {name: mask[part].values.astype(bool) for name, mask in masks.items()}
         anywhere = np.logical_or.reduce(list(kinds.values()))
         t, q, v = truth[part].values, values[part].values, seen[part].values
+        for variable, found, path in ((truth, t, question.name), (values, q, product.name), (seen, v, shown.name)):
+            _check_values(variable, found, path)
         _check(t, q, v, anywhere, product.name, question.name)
         kinds["all"] = anywhere
         length = gap_lengths(np.isfinite(v))
@@ -206,63 +215,29 @@ def gap_lengths(seen: np.ndarray) -> np.ndarray:
     return length
 
 
-@dataclass
-class _Named:
-    """A Dataset and the name that messages give it."""
-
-    dataset: xr.Dataset
-    name: str
-
-    @classmethod
-    def of(cls, source: str | Path | xr.Dataset) -> _Named:
-        dataset = source if isinstance(source, xr.Dataset) else open_dataset(source)
-        renames = {d: SYNONYMS[str(d).lower()] for d in dataset.dims if str(d).lower() in SYNONYMS}
-        return cls(dataset.rename(renames), "the Dataset" if isinstance(source, xr.Dataset) else str(source))
-
-    def variable(self, name: str) -> xr.DataArray:
-        if name not in self.dataset:
-            names = [str(n) for n in self.dataset.data_vars]
-            raise CubeError(f"{self.name}: no variable '{name}'{suggest(name, names)}; there are {', '.join(names)}")
-        return self.dataset[name]
-
-
-def _hidden(question: _Named) -> tuple[xr.DataArray, dict[str, xr.DataArray]]:
+def _hidden(question: Named) -> tuple[xr.DataArray, dict[str, xr.DataArray]]:
     dataset = question.dataset
     if "target" not in dataset.attrs:
         raise CubeError(f"{question.name}: lacks the attribute 'target', the name of the variable that was hidden")
     truth = question.variable("truth").assign_attrs(target=dataset.attrs["target"])
+    space = next((s for s in SPACE_DIMS if set(s) < set(truth.dims)), None)
+    if space is None or set(truth.dims) != {"time", *space}:
+        raise CubeError(
+            f"{question.name}: 'truth' has dims {truth.dims}, expected time and lat, lon (or time and y, x)"
+        )
+    if 0 in truth.shape:
+        raise CubeError(f"{question.name}: 'truth' is empty: {dict(truth.sizes)}")
+    truth = truth.transpose("time", *space)
     masks = {
-        str(n): v
+        str(n): v.transpose(*truth.dims)
         for n, v in dataset.data_vars.items()
-        if n != "truth" and v.dims == truth.dims and v.dtype.kind in "biu"
+        if n != "truth" and set(v.dims) == set(truth.dims) and v.dtype.kind in "biu"
     }
     if not masks:
         raise CubeError(
             f"{question.name}: has no boolean variable with the dims {truth.dims} that says what was hidden"
         )
-    return truth.assign_coords(time=truth["time"].dt.floor("D")), masks
-
-
-def _aligned(array: xr.DataArray, like: xr.DataArray, path: str) -> xr.DataArray:
-    """Put a variable on the order of another's coordinates, lazily; CubeError where they do not hold the same."""
-    if set(array.dims) != set(like.dims):
-        raise CubeError(f"{path}: '{array.name}' has dims {array.dims}, expected {like.dims}")
-    array = array.transpose(*like.dims)
-    if "time" in array.dims:
-        array = array.assign_coords(time=array["time"].dt.floor("D"))
-    chosen = {}
-    for dim in like.dims:
-        tolerance = None if dim == "time" else 1e-3 if dim in ("lat", "lon") else 1.0
-        index = array.indexes[dim].get_indexer(
-            like.indexes[dim], method=None if tolerance is None else "nearest", tolerance=tolerance
-        )
-        if (index < 0).any():
-            lacking = like[dim].values[index < 0][0]
-            raise CubeError(f"{path}: '{array.name}' lacks {(index < 0).sum()} values of {dim}, the first {lacking}")
-        chosen[dim] = index
-    if all(np.array_equal(i, np.arange(array.sizes[d])) for d, i in chosen.items()):
-        return array
-    return array.isel(chosen)
+    return truth, masks
 
 
 def _check(
@@ -281,6 +256,16 @@ def _check(
         raise CubeError(f"{path}: {changed} of {seen.sum()} visible values were changed or left out")
 
 
+def _check_values(variable: xr.DataArray, values: np.ndarray, path: str) -> None:
+    """Raise CubeError for undeclared fill values, and for soil moisture of a satellite beyond what its units can mean;
+    an estimate may be as wrong as it likes."""
+    role = {} if variable.name == "sm_filled" else {"role": "target"}
+    try:
+        check_values(variable.assign_attrs(role), values)
+    except CubeError as error:
+        raise error if str(error).startswith(path) else CubeError(f"{path}: {error}") from error
+
+
 def _check_bounds(low: np.ndarray | None, high: np.ndarray | None, std: np.ndarray | None, path: str) -> None:
     if std is not None and not (std >= 0).all():
         raise CubeError(f"{path}: {(~(std >= 0)).sum()} hidden values have no sm_std, or a negative one")
@@ -292,18 +277,19 @@ def _check_bounds(low: np.ndarray | None, high: np.ndarray | None, std: np.ndarr
         raise CubeError(f"{path}: sm_lower lies above sm_upper at {(low > high).sum()} hidden values")
 
 
-def _rain(shown: _Named, name: str | None, like: xr.DataArray) -> tuple[xr.DataArray, float] | None:
+def _rain(shown: Named, name: str | None, like: xr.DataArray) -> tuple[xr.DataArray, float] | None:
     """Precipitation, and the factor that makes it mm a day."""
     if name is None:
         told = (n for n, v in shown.dataset.data_vars.items() if "time" in v.dims and _is_rain(v))
         name = next((str(n) for n in told), None)
         if name is None:
             return None
-    rain = _aligned(shown.variable(name), like, shown.name)
+    rain = aligned(shown.variable(name), like, shown.name)
     units = str(rain.attrs.get("units", ""))
-    if units not in PER_DAY:
+    factor = per_day(units)
+    if factor is None:
         raise CubeError(f"{shown.name}: precipitation '{name}' is in '{units}', expected one of {', '.join(PER_DAY)}")
-    return rain, PER_DAY[units]
+    return rain, factor
 
 
 def _is_rain(variable: xr.DataArray) -> bool:
@@ -312,7 +298,7 @@ def _is_rain(variable: xr.DataArray) -> bool:
 
 
 def _zones(
-    shown: _Named,
+    shown: Named,
     rain: tuple[xr.DataArray, float] | None,
     temperature: str | None,
     truth: xr.DataArray,
@@ -322,33 +308,36 @@ def _zones(
     dataset, place = shown.dataset, truth.isel(time=0, drop=True)
 
     def mean(name: str) -> np.ndarray:
-        found: np.ndarray = _aligned(mean_map(dataset[name]), place, shown.name).values
+        found: np.ndarray = aligned(mean_map(dataset[name]), place, shown.name).values
         return found
 
     if temperature is not None:
-        units = str(_aligned(shown.variable(temperature), truth, shown.name).attrs.get("units", ""))
-        if units not in ZERO:
-            raise CubeError(
-                f"{shown.name}: temperature '{temperature}' is in '{units}', expected one of {', '.join(ZERO)}"
-            )
+        units = str(aligned(shown.variable(temperature), truth, shown.name).attrs.get("units", ""))
+        if in_celsius(units) is None:
+            raise CubeError(f"{shown.name}: temperature '{temperature}' is in '{units}', expected K or degC")
     name, demand = temperature or air_temperature_of(dataset), potential_evaporation_of(dataset)
     if name is None and (rain is None or demand is None):
         return {}
-    air = None if name is None else mean(name) - ZERO[str(dataset[name].attrs["units"])]
+    air = None if name is None else _converted(mean(name), in_celsius(dataset[name].attrs["units"]))
     index = None
     if rain is not None:
-        per_day = None if demand is None else mean(demand) * PER_DAY[str(dataset[demand].attrs["units"])]
-        index = aridity(mean(str(rain[0].name)) * rain[1], per_day, air)
+        evaporation = None if demand is None else mean(demand) * (per_day(dataset[demand].attrs["units"]) or np.nan)
+        index = aridity(mean(str(rain[0].name)) * rain[1], evaporation, air)
     land = _land(dataset, place, shown.name)
     land = ever_observed(seen) if land is None else land
     zones = {} if index is None else thirds(index, land, ARIDITY)
     return zones if air is None else zones | thirds(air, land, TEMPERATURE)
 
 
+def _converted(values: np.ndarray, conversion: tuple[float, float] | None) -> np.ndarray:
+    factor, offset = conversion or (np.nan, np.nan)
+    return values * factor + offset
+
+
 def _land(dataset: xr.Dataset, place: xr.DataArray, path: str) -> np.ndarray | None:
     if "land" not in dataset or set(dataset["land"].dims) != set(place.dims):
         return None
-    found: np.ndarray = np.nan_to_num(_aligned(dataset["land"], place, path).values) != 0
+    found: np.ndarray = np.nan_to_num(aligned(dataset["land"], place, path).values) != 0
     return found
 
 

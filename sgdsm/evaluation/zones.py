@@ -6,20 +6,17 @@ Aridity is mean precipitation over mean potential evaporation where that is know
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import numpy as np
 import xarray as xr
 
-from sgdsm.cube import time_chunks
-from sgdsm.units import PER_DAY
+from sgdsm.cube import CubeError, time_chunks
+from sgdsm.units import conversion, per_day
 from sgdsm.values import read_values
 
 ARIDITY = ("dry_zone", "moist_zone", "wet_zone")
 TEMPERATURE = ("cold_zone", "mild_zone", "warm_zone")
-# units of air temperature, and what is taken away to make it degC
-ZERO = dict.fromkeys(("K", "kelvin", "Kelvin"), 273.15)
-ZERO |= dict.fromkeys(("degC", "deg_C", "°C", "C", "celsius", "Celsius", "degree_Celsius", "degrees_celsius"), 0.0)
 AIR_NAMES = ("air_temperature", "t2m", "2m_temperature", "temperature_2m", "tas", "tair")
 DEMAND_NAMES = ("potential_evaporation", "potential_evapotranspiration", "pet", "pev", "evspsblpot")
 DEMAND_STANDARD = ("water_potential_evaporation_flux", "water_potential_evaporation_amount")
@@ -28,12 +25,12 @@ DAYS_PER_YEAR = 365.25
 
 def air_temperature_of(dataset: xr.Dataset) -> str | None:
     """Name of the daily air temperature, if one is told by its name or its `standard_name` and has known units."""
-    return _told(dataset, AIR_NAMES, ("air_temperature",), ZERO)
+    return _told(dataset, AIR_NAMES, ("air_temperature",), in_celsius)
 
 
 def potential_evaporation_of(dataset: xr.Dataset) -> str | None:
     """Name of the daily potential evaporation, if one is told by its name or its `standard_name`, in known units."""
-    return _told(dataset, DEMAND_NAMES, DEMAND_STANDARD, PER_DAY)
+    return _told(dataset, DEMAND_NAMES, DEMAND_STANDARD, per_day)
 
 
 def mean_map(variable: xr.DataArray) -> xr.DataArray:
@@ -82,11 +79,21 @@ def thirds(index: np.ndarray, land: np.ndarray, names: tuple[str, str, str]) -> 
     return dict(zip(names, (below, known & ~below & ~above, above), strict=True))
 
 
-def _told(dataset: xr.Dataset, names: Collection[str], standard: Collection[str], units: Collection[str]) -> str | None:
+def in_celsius(units: object) -> tuple[float, float] | None:
+    """Factor and offset that make degC of a temperature; None for other units."""
+    try:
+        return conversion(units, "degC")
+    except CubeError:
+        return None
+
+
+def _told(
+    dataset: xr.Dataset, names: Collection[str], standard: Collection[str], known: Callable[[object], object]
+) -> str | None:
     daily = {
         str(n): v
         for n, v in dataset.data_vars.items()
-        if "time" in v.dims and v.ndim == 3 and v.attrs.get("units") in units
+        if "time" in v.dims and v.ndim == 3 and "units" in v.attrs and known(v.attrs["units"]) is not None
     }
     # by name first: the day's lowest and highest temperature may have the standard name too
     named = [n for n in daily if n.lower() in names]

@@ -57,15 +57,24 @@ def load_filler(path: str | Path) -> GapFiller:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         found = content.get("format", "no format") if isinstance(content, dict) else type(content).__name__
         raise ConfigError(f"{path}: expected a checkpoint of the format '{FORMAT}', found {found}")
-    filler: GapFiller = build(content["spec"], GapFiller)
-    filler.configure(Inputs.from_dict(content["inputs"]))
+    lacking = [key for key in ("spec", "inputs", "state") if not isinstance(content.get(key), dict)]
+    if lacking:
+        raise ConfigError(
+            f"{path}: '{lacking[0]}' is {content.get(lacking[0])!r:.60}, expected a checkpoint of a filler"
+        )
+    try:
+        filler: GapFiller = build(content["spec"], GapFiller)
+        inputs = Inputs.from_dict(content["inputs"])
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    filler.configure(inputs)
     try:
         filler.load_state_dict(content["state"])
-    except (RuntimeError, ValueError, TypeError, AttributeError) as error:  # XGBoost's own is a ValueError
+    except (RuntimeError, ValueError, TypeError, AttributeError, KeyError) as error:  # XGBoost's own is a ValueError
         raise ConfigError(f"{path}: weights do not fit the model: {first_line(error)}") from error
     return filler.eval()
 
 
 def first_line(error: Exception) -> str:
     """The first line of an error's text, short."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
+    return next(iter(str(error).strip().splitlines()), "it ends too early")[:200]

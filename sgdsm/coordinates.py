@@ -1,0 +1,101 @@
+"""Checks of what a file says of itself: coordinates that are places and days, attributes that are text."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from sgdsm.days import whole_days
+from sgdsm.errors import CubeError
+
+# what each coordinate may reach; a hair more, for rounding
+LIMITS = {
+    "lat": (-90.0, 90.0, "degrees north; those of a projection are called y and x"),
+    "lon": (-360.0, 720.0, "degrees east; those of a projection are called y and x"),
+    "y": (-1e8, 1e8, "metres"),
+    "x": (-1e8, 1e8, "metres"),
+}
+GREGORIAN = ("standard", "gregorian", "proleptic_gregorian")
+HAIR = 1e-3  # degrees
+TEXT = ("units", "standard_name", "role", "quantity", "calendar", "grid_mapping", "ancillary_variables")
+
+
+def check_text(dataset: xr.Dataset, names: Iterable[Hashable] | None = None) -> None:
+    """Raise CubeError where an attribute of a variable (by default of any) that must be text holds several values."""
+    for name in dataset.variables if names is None else names:
+        for key in TEXT:
+            value = dataset[name].attrs.get(key, "")
+            if isinstance(value, dict) or np.ndim(value):
+                raise CubeError(f"the attribute {key} of '{name}' is {_short(value)}: expected text")
+
+
+def check_axes(dataset: xr.Dataset, dims: Iterable[Hashable]) -> None:
+    """Raise CubeError where one of these dims has no coordinate, or none of different numbers within its LIMITS."""
+    for dim in dims:
+        if dim not in dataset.coords:
+            raise CubeError(f"dimension '{dim}' has no coordinate values")
+        values = dataset[dim].values
+        if values.dtype.kind not in "fiu":
+            found = f"{values.dtype} values, like {_short(values[0])}" if values.size else f"{values.dtype} values"
+            raise CubeError(f"coordinate '{dim}' holds {found}: expected numbers")
+        lacking = int((~np.isfinite(values)).sum())
+        if lacking:
+            raise CubeError(f"coordinate '{dim}' has {lacking} values that are missing or infinite: expected numbers")
+        _check_reach(str(dim), values)
+        once, count = np.unique(values, return_counts=True)
+        if once.size < values.size:
+            raise CubeError(f"coordinate '{dim}' holds {once[count > 1][0]:g} more than once: expected each place once")
+
+
+def days_along(dataset: xr.Dataset) -> np.ndarray:
+    """The days (datetime64[ns]) of a time axis, to which times are rounded.
+
+    Raises CubeError where it has none, dates of another calendar, or a day twice.
+    """
+    if "time" not in dataset.coords:
+        raise CubeError("dimension 'time' has no coordinate values: expected dates (CF 'days since ...')")
+    days = whole_days(dates_of(dataset["time"]))
+    if np.isnat(days).any():
+        raise CubeError(f"time has {np.isnat(days).sum()} missing values: expected dates")
+    once, count = np.unique(days, return_counts=True)
+    if once.size < days.size:
+        first = str(once[count > 1][0])[:10]
+        raise CubeError(f"time has {days.size - once.size} duplicated days, the first is {first}: expected a map a day")
+    return days
+
+
+def dates_of(time: xr.DataArray) -> np.ndarray:
+    """The dates of a time axis, datetime64; dates of cftime too, where their calendar is the Gregorian one.
+
+    Raises CubeError for another calendar, and for what is no date.
+    """
+    if time.dtype == object and time.size:
+        calendar = getattr(time.values.flat[0], "calendar", None)
+        if calendar in GREGORIAN:
+            return np.array([date.isoformat() for date in time.values.flat], "datetime64[us]").reshape(time.shape)
+        if calendar is not None:
+            raise CubeError(
+                f"time has the calendar '{calendar}', expected a standard (Gregorian) one: "
+                "convert it with xarray's Dataset.convert_calendar('standard')"
+            )
+    if time.dtype.kind != "M":
+        raise CubeError(f"time holds {time.dtype} values, expected dates (CF 'days since ...')")
+    return time.values
+
+
+def _check_reach(dim: str, values: np.ndarray) -> None:
+    if dim not in LIMITS or not values.size:
+        return
+    least, most, what = LIMITS[dim]
+    low, high = float(values.min()), float(values.max())
+    if low < least - HAIR or high > most + HAIR:
+        raise CubeError(f"coordinate '{dim}' goes from {low:g} to {high:g}: expected {least:g} to {most:g} {what}")
+    if dim == "lon" and high - low > 360 + HAIR:
+        raise CubeError(f"coordinate 'lon' goes from {low:g} to {high:g}: expected at most once round the globe")
+
+
+def _short(value: Any) -> str:
+    return " ".join(str(value).split())[:60]

@@ -1,0 +1,103 @@
+"""The files that scores are taken from: names, days and order of their axes, and values on the same places."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from sgdsm.axes import axis_names
+from sgdsm.coordinates import check_axes, check_text, days_along
+from sgdsm.cube import CubeError, open_dataset, suggest
+from sgdsm.decoding import only_valid
+
+DEGREES, METRES = 1e-3, 1.0  # within which two coordinates are the same
+
+
+@dataclass
+class Named:
+    """A Dataset and the name that messages give it."""
+
+    dataset: xr.Dataset
+    name: str
+
+    @classmethod
+    def of(cls, source: str | Path | xr.Dataset) -> Named:
+        """With the dims of a cube and whole days, in the order of time."""
+        dataset = source if isinstance(source, xr.Dataset) else open_dataset(source)
+        name = "the Dataset" if isinstance(source, xr.Dataset) else str(source)
+        try:
+            return cls(_with_days(_renamed(dataset)), name)
+        except CubeError as error:
+            raise CubeError(f"{name}: {error}") from error
+
+    def variable(self, name: str) -> xr.DataArray:
+        """A variable of numbers, NaN outside its valid range; CubeError where there is none."""
+        if name not in self.dataset:
+            names = [str(n) for n in self.dataset.data_vars]
+            raise CubeError(
+                f"{self.name}: no variable '{name}'{suggest(name, names)}; there are {', '.join(names) or 'none'}"
+            )
+        found = self.dataset[name]
+        if found.dtype.kind not in "fiub":
+            raise CubeError(f"{self.name}: variable '{name}' is of type {found.dtype}, expected numbers")
+        return only_valid(found)
+
+
+def _renamed(dataset: xr.Dataset) -> xr.Dataset:
+    renames = {dim: new for dim, new in axis_names(dataset, dataset.dims).items() if dim != new}
+    # what has the name that a dim gets is a coordinate of another kind
+    return dataset.drop_vars([new for new in renames.values() if new in dataset.variables]).rename(renames)
+
+
+def _with_days(dataset: xr.Dataset) -> xr.Dataset:
+    check_text(dataset)
+    if "time" in dataset.dims:
+        dataset = dataset.assign_coords(time=("time", days_along(dataset), dataset["time"].attrs))
+        if not dataset.indexes["time"].is_monotonic_increasing:
+            dataset = dataset.isel(time=np.argsort(dataset["time"].values))
+    check_axes(dataset, [dim for dim in dataset.dims if dim in ("lat", "lon", "y", "x")])
+    return dataset
+
+
+def aligned(array: xr.DataArray, like: xr.DataArray, path: str) -> xr.DataArray:
+    """Put a variable on the order of another's coordinates, lazily; longitudes are the same 360 degrees apart.
+
+    Raises CubeError where they do not hold the same.
+    """
+    if set(array.dims) != set(like.dims):
+        raise CubeError(f"{path}: '{array.name}' has dims {array.dims}, expected {like.dims}")
+    array = array.transpose(*like.dims)
+    chosen = {}
+    for dim in like.dims:
+        index = _places(array[dim].values, like[dim].values, str(dim))
+        if (index < 0).any():
+            lacking = like[dim].values[index < 0][0]
+            told = str(lacking)[:10] if dim == "time" else f"{lacking:g}"
+            raise CubeError(f"{path}: '{array.name}' lacks {(index < 0).sum()} values of {dim}, the first {told}")
+        chosen[dim] = index
+    if all(np.array_equal(i, np.arange(array.sizes[d])) for d, i in chosen.items()):
+        return array
+    return array.isel(chosen)
+
+
+def _places(found: np.ndarray, wanted: np.ndarray, dim: str) -> np.ndarray:
+    """Where each wanted value of a coordinate stands among those found; -1 where none is near."""
+    tolerance = {"time": 0.0, "lat": DEGREES, "lon": DEGREES}.get(dim, METRES)
+    if not found.size:
+        return np.full(wanted.size, -1)
+    if dim == "time":
+        found, wanted = (v.astype("datetime64[D]").astype(np.int64) for v in (found, wanted))
+    elif dim == "lon":
+        # a turn that begins a hair before the first, so that rounding does not send it round the globe
+        start = float(wanted.min()) - DEGREES
+        found, wanted = ((v.astype(np.float64) - start) % 360 for v in (found, wanted))
+    order = np.argsort(found, kind="stable")
+    ranks = found[order]
+    after = np.searchsorted(ranks, wanted).clip(0, len(ranks) - 1)
+    before = (after - 1).clip(0)
+    nearest = np.where(abs(ranks[before] - wanted) < abs(ranks[after] - wanted), before, after)
+    index: np.ndarray = np.where(abs(ranks[nearest] - wanted) <= tolerance, order[nearest], -1)
+    return index
