@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
+from sgdsm.alone import alone
 from sgdsm.build import TARGET, build, check_spec, fits
-from sgdsm.cube import ConfigError, CubeError, by_role, log, open_cube, open_dataset
+from sgdsm.coordinates import LIMITS, check_axes, check_text, days_along
+from sgdsm.cube import ConfigError, CubeError, by_role, check_cube, log, open_cube, open_dataset
+from sgdsm.runs import file_stamp
 from sgdsm.stores import check_url, is_remote, is_there, local_only
 
+PICTURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".eps", ".ps")
 PREPARED = "sgdsm.prepare.prepared.open_prepared"
 
 
@@ -51,6 +56,8 @@ def describe(config: dict[str, Any]) -> None:
     from sgdsm.prepare.describe import describe as lines
 
     path = str(config["cube"])
+    # of a cube elsewhere, the figure lies here
+    picture = _picture(config["figure"] or f"{path.rstrip('/').rpartition('/')[2] if is_remote(path) else path}.png")
     # of a file of the user's own, its soil moisture alone
     own = config["target"] is not None
     cube = open_cube(path, config["target"], missing_days="insert") if own else open_dataset(path)
@@ -60,6 +67,11 @@ def describe(config: dict[str, Any]) -> None:
                 f"{path}: expected a cube, with one variable of the attribute role='{role}', as prepare writes it; "
                 "of a file of your own say target=NAME"
             )
+    if not own:
+        try:
+            check_cube(cube)
+        except CubeError as error:
+            raise CubeError(f"{path}: {error}") from error
     if own and not cube["land"].values.any():
         raise CubeError(f"{path}: '{config['target']}' has no value anywhere")
     told, problem = ranges(cube)
@@ -68,14 +80,22 @@ def describe(config: dict[str, Any]) -> None:
         raise CubeError(f"{path}: {problem}") from problem
     found = coverage(cube)
     print(lines(cube, found))
-    # of a cube elsewhere, the figure lies here
-    picture = Path(config["figure"] or f"{path.rstrip('/').rpartition('/')[2] if is_remote(path) else path}.png")
     print(f"figure: {figure(cube, found, picture)}")
+
+
+def _picture(named: str) -> Path:
+    """Where a figure is drawn; ConfigError where matplotlib cannot, or there is no such folder."""
+    path = Path(named)
+    if path.suffix.lower() not in PICTURES:
+        raise ConfigError(f"figure={path}: expected a name ending in {', '.join(PICTURES)}")
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise ConfigError(f"figure={path}: a folder, or one that is not there; expected the name of a file")
+    return path
 
 
 def export(config: dict[str, Any]) -> None:
     """Write a cube or a filled file in another layout, or the network of a run for other programs."""
-    from sgdsm.prepare.layouts import LAYOUTS, layout_of
+    from sgdsm.prepare.layouts import DAILY, LAYOUTS, layout_of
 
     named, run, reasons = str(config["output"]), config["run"], config["reasons"]
     if (config["cube"] is None) == (run is None):
@@ -93,13 +113,41 @@ def export(config: dict[str, Any]) -> None:
     if reasons is not None and layout != "cci_gapfilled":
         raise ConfigError(f"reasons={reasons}: only layout=cci_gapfilled has a use for it, found layout={layout}")
     output: Any = _output(named, layout)
-    dataset = open_dataset(str(config["cube"]))
-    if reasons is not None:
-        dataset["sm_reason"] = _reasons(Path(str(reasons)), dataset)
-    LAYOUTS[layout](dataset, output)
+    path = str(config["cube"])
+    dataset = open_dataset(path)
+    more = {}
+    try:
+        _check_exported(dataset)
+        if reasons is not None:
+            dataset["sm_reason"] = _reasons(Path(str(reasons)), dataset)
+        if layout in DAILY:
+            # not the time of the files alone: they may be copies
+            more["plan"] = json.dumps([layout, path, file_stamp(path), reasons, file_stamp(reasons)])
+        with alone(output):
+            LAYOUTS[layout](dataset, output, **more)
+    except CubeError as error:
+        raise error if str(error).startswith(("reasons=", path)) else CubeError(f"{path}: {error}") from error
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt("the same words go on") from stop
     if layout == "sgd_sm":
         log.info("rounded to whole percent, with the names of SGD-SM's files and variables")
     print(f"written: {named}")
+
+
+def _check_exported(dataset: xr.Dataset) -> None:
+    """Raise CubeError for what no layout can hold."""
+    if not any(variable.dtype.kind in "fiub" for variable in dataset.data_vars.values()):
+        raise CubeError(f"no variable of numbers to write, there are {', '.join(map(str, dataset)) or 'none'}")
+    check_text(dataset)
+    check_axes(dataset, [dim for dim in dataset.dims if dim in LIMITS and dim in dataset.coords])
+    for dim, size in dataset.sizes.items():
+        if not size:
+            raise CubeError(f"dimension '{dim}' is empty: {dict(dataset.sizes)}")
+        kind = dataset[dim].dtype
+        if kind.kind == "O" and dim == "time":
+            days_along(dataset)
+        if kind.kind not in "fiubM":
+            raise CubeError(f"coordinate '{dim}' holds {kind} values: expected numbers or dates")
 
 
 def _output(named: str, layout: str) -> str | Path:

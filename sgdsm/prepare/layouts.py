@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ import h5py
 import numpy as np
 import xarray as xr
 
+from sgdsm.coordinates import check_axes, days_along
 from sgdsm.cube import ConfigError, CubeError, by_role, row_bands, target_of, time_chunks
 from sgdsm.filled import OBSERVED
 from sgdsm.hdf5 import NetcdfWriter, require_space, with_places
+from sgdsm.prepare.daily import DailyFiles
 from sgdsm.sources.names import Reason
 from sgdsm.stores import UNFINISHED, chunks, is_remote, told, zarr_store
 
@@ -113,12 +116,12 @@ def is_begun(path: str) -> bool:
         return found.attrs.get(UNFINISHED) == EXPORT
 
 
-def write_sgd_sm(dataset: xr.Dataset, folder: Path) -> int:
+def write_sgd_sm(dataset: xr.Dataset, folder: Path, plan: str = "") -> int:
     """Daily files in the layout of the SGD-SM product, for its users: `original_sm_c1` and `reconstructed_sm_c1` in
     whole percent, rounded (that product cuts off), (Latitude, Longitude), fill -32767. Returns the number of files.
 
-    dataset: a filled file, or a cube, of which both are the same. Raises CubeError for one that is neither, for other
-    units than m3 m-3 and for projected grids.
+    dataset: a filled file, or a cube, of which both are the same. plan: an interrupted folder goes on where it is the
+    same. Raises CubeError for one that is neither, for other units than m3 m-3 and for projected grids.
     """
     if "sm_filled" in dataset:
         filled = dataset["sm_filled"]
@@ -128,7 +131,7 @@ def write_sgd_sm(dataset: xr.Dataset, folder: Path) -> int:
         filled = target = target_of(dataset)
     else:
         raise CubeError("neither a filled file (no 'sm_filled') nor a cube (no variable with the role of the target)")
-    dates = _daily(target, folder, FILE, "SGD-SM")
+    files = _daily(target, folder, FILE, "SGD-SM", plan)
     coords = {
         "Latitude": (target["lat"].values, {"units": "degrees_north"}),
         "Longitude": (target["lon"].values, {"units": "degrees_east"}),
@@ -136,20 +139,20 @@ def write_sgd_sm(dataset: xr.Dataset, folder: Path) -> int:
     attrs = {"units": "percent", "_FillValue": SGD_SM_FILL}
     dims = ("Latitude", "Longitude")
     variables = dict.fromkeys(("original_sm_c1", "reconstructed_sm_c1"), (dims, "int16", attrs))
-    for day, date in enumerate(dates):
-        path = folder / FILE.format(date)
+    for day, partial in files.missing():
+        date = files.dates[day]
         about = {"Conventions": "CF-1.10", "date": date, "source": str(target.attrs.get("source", ""))}
-        writer = NetcdfWriter(f"{path}.partial", coords, variables, {**about, "comment": COMMENT})
+        writer = NetcdfWriter(partial, coords, variables, {**about, "comment": COMMENT})
         try:
             for name, source in zip(variables, (target, filled), strict=True):
                 writer.write(name, _percent(source[day].values), (slice(None), slice(None)))
         finally:
             writer.close()
-        Path(f"{path}.partial").replace(path)
+    files.end()
     return target.shape[0]
 
 
-def write_cci_gapfilled(dataset: xr.Dataset, folder: Path) -> int:
+def write_cci_gapfilled(dataset: xr.Dataset, folder: Path, plan: str = "") -> int:
     """Daily files in the layout of ESA CCI COMBINED_GAPFILLED (Preimesberger et al., ESSD 17, 4305, 2025): `sm`,
     `gapmask` (0: not observed), `frozenmask` (1: frozen) and, where the file has it, `sm_uncertainty` of what has
     an `sm_std`. Returns the number of files.
@@ -162,7 +165,7 @@ def write_cci_gapfilled(dataset: xr.Dataset, folder: Path) -> int:
     if "sm_filled" not in dataset:
         raise CubeError("the layout cci_gapfilled needs a filled file, with 'sm_filled'")
     sm = dataset["sm_filled"]
-    dates = _daily(sm, folder, CCI_FILE, "cci_gapfilled")
+    files = _daily(sm, folder, CCI_FILE, "cci_gapfilled", plan)
     lines = _lines(sm, dataset["sm_reason"], dataset["sm_source"]) if "sm_reason" in dataset else None
     coords = {
         "lat": (sm["lat"].values, {"units": "degrees_north"}),
@@ -184,8 +187,7 @@ def write_cci_gapfilled(dataset: xr.Dataset, folder: Path) -> int:
         variables["sm_uncertainty"] = (dims, "float32", {**value, "long_name": told})
     about = {"Conventions": "CF-1.10", "source": str(dataset.attrs.get("source", "")), "product_version": "sgdsm"}
     about["comment"] = f"{CCI_COMMENT}. {NO_REASONS if lines is None else LINES}"
-    for day, date in enumerate(dates):
-        path = folder / CCI_FILE.format(date)
+    for day, partial in files.missing():
         number = (sm["time"].values[day] - np.datetime64("1970-01-01")) // np.timedelta64(1, "D")
         time = np.array([number], np.int32), {"units": "days since 1970-01-01", "calendar": "standard"}
         line = np.full(sm.shape[1:], np.nan, np.float32) if lines is None else lines[day]
@@ -197,18 +199,19 @@ def write_cci_gapfilled(dataset: xr.Dataset, folder: Path) -> int:
         }
         if "sm_std" in dataset:
             values["sm_uncertainty"] = np.where(frozen, np.nan, dataset["sm_std"][day].values)
-        writer = NetcdfWriter(f"{path}.partial", {"time": time, **coords}, variables, {**about, "date": date})
+        attrs = {**about, "date": files.dates[day]}
+        writer = NetcdfWriter(partial, {"time": time, **coords}, variables, attrs)
         try:
             for name, found in values.items():
                 found = np.where(np.isnan(found), CCI_FILL, found) if found.dtype.kind == "f" else found
                 writer.write(name, found[None], (slice(None),) * 3)
         finally:
             writer.close()
-        Path(f"{path}.partial").replace(path)
-    return len(dates)
+    files.end()
+    return len(files.dates)
 
 
-LAYOUTS = {
+LAYOUTS: dict[str, Callable[..., Any]] = {
     "zarr": write_zarr,
     "netcdf": write_netcdf,
     "hdf5": write_hdf5,
@@ -231,19 +234,18 @@ def layout_of(output: str, layout: str | None) -> str:
     return str(chosen)
 
 
-def _daily(target: xr.DataArray, folder: Path, name: str, layout: str) -> list[str]:
-    """Make the folder; the dates of the files to come, like 20150401."""
+def _daily(target: xr.DataArray, folder: Path, name: str, layout: str, plan: str) -> DailyFiles:
+    """Begin the files of the days, or go on with them."""
     if target.attrs.get("units") != "m3 m-3":
         units = target.attrs.get("units", "1")
         raise CubeError(f"'{target.name}' is in '{units}', the layout of {layout} needs m3 m-3")
-    if "lat" not in target.dims:
-        raise CubeError(f"the layout of {layout} needs dims lat and lon")
-    folder.mkdir(parents=True, exist_ok=True)
-    dates = [str(day)[:10].replace("-", "") for day in target["time"].values]
-    there = [date for date in dates if (folder / name.format(date)).exists()]
-    if there:
-        raise ConfigError(f"{folder / name.format(there[0])} exists: remove it, or choose another folder")
-    return dates
+    if target.dims != ("time", "lat", "lon"):
+        raise CubeError(f"'{target.name}' has dims {target.dims}, the layout of {layout} needs time, lat and lon")
+    check_axes(target.to_dataset(), ("lat", "lon"))
+    dates = [str(day)[:10].replace("-", "") for day in days_along(target.to_dataset())]
+    files = DailyFiles(folder, name, dates, plan)
+    files.begin()
+    return files
 
 
 def _lines(sm: xr.DataArray, reason: xr.DataArray, source: xr.DataArray) -> np.ndarray:

@@ -19,13 +19,15 @@ from sgdsm.stores import UNFINISHED, chunks
 PLAN = "sgdsm_recipe"
 BLOCK = "sgdsm_block_days"
 FIRST_STAGE = "maps"
+NOTES = "sgdsm_notes"  # group of a finished store, and its attribute: its notes
 
 
 @dataclass
 class Store:
     """A cube in the making at `path`, in blocks of `block_days` maps.
 
-    A note for each finished block is kept in `PATH.notes/`, so that an interrupted or a longer one goes on.
+    A note for each finished block is kept in `PATH.notes/`, so that an interrupted one goes on; when all are there, in
+    the store itself, so that a longer one goes on.
     """
 
     path: Path
@@ -76,6 +78,7 @@ class Store:
                 f"{self.path} exists and was made otherwise ({', '.join(other)} differ): "
                 "remove it, or choose another output"
             )
+        self._unpack()
         if before["end"] < plan["end"]:
             self._append(template, plan, redo_days)
 
@@ -136,6 +139,9 @@ class Store:
     def note(self, stage: str, block: int) -> dict[str, Any] | None:
         """What was noted when a block was finished; None where it is not."""
         path = self._note(stage, block)
+        if not self.notes.exists():
+            found: dict[str, Any] | None = self._packed().get(path.stem)
+            return found
         return json.loads(path.read_text()) if path.is_file() else None
 
     def write(self, block: int, values: Mapping[str, np.ndarray]) -> None:
@@ -170,12 +176,35 @@ class Store:
         for name, values in static.items():
             group[name][:] = values
         group.attrs.update(attrs)
+        notes = {path.stem: json.loads(path.read_text()) for path in sorted(self.notes.glob("*.json"))}
+        group.require_group(NOTES).attrs[NOTES] = notes
         # not there, where a finished one is finished again
         group.attrs.pop(UNFINISHED, None)
         with warnings.catch_warnings():
             # not in the specification yet, but what xarray looks for first
             warnings.filterwarnings("ignore", message="Consolidated metadata")
             zarr.consolidate_metadata(self.path)
+        # by one renaming: a folder with half of them would tell of blocks that are not there
+        gone = Path(f"{self.notes}.partial")
+        shutil.rmtree(gone, ignore_errors=True)
+        self.notes.replace(gone)
+        shutil.rmtree(gone)
+
+    def _packed(self) -> dict[str, Any]:
+        """The notes of a finished store, by the names of their files."""
+        found: dict[str, Any] = _attrs(self.path / NOTES).get(NOTES, {})
+        return found
+
+    def _unpack(self) -> None:
+        """Put the notes of a finished store beside it, where those of one in the making are."""
+        if self.notes.exists():
+            return
+        partial = Path(f"{self.notes}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        for name, note in self._packed().items():
+            (partial / f"{name}.json").write_text(json.dumps(note))
+        partial.replace(self.notes)
 
     def _note(self, stage: str, block: int) -> Path:
         return self.notes / f"{stage}-{block:05d}.json"
