@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "sgdsm"
 # each may import from itself and from what stands before it
 ORDER = [
-    {"errors"},
+    {"errors", "stopping"},
     {"hdf5", "safety"},
     {"zarr_reading"},
     {"stores", "axes"},
@@ -36,6 +36,7 @@ ORDER = [
     {"recalibrating"},
     {"words", "sweeping"},
     {"commands"},
+    {"dispatching"},
     {"command_line"},
     {"accessor"},
     {"__init__", "__main__"},
