@@ -41,12 +41,7 @@ def prepare(config: dict[str, Any]) -> None:
         raise ConfigError(f"data.path={output}: expected a name ending in .zarr; `export` writes it as .nc or .h5")
     if not output.absolute().parent.is_dir():
         raise ConfigError(f"data.path={output}: there is no folder {output.absolute().parent}")
-    try:
-        told = assemble(
-            recipe, output, config["workers"], config["on_bad_file"], config["block_days"], config["cluster"]
-        )
-    except KeyboardInterrupt as stop:
-        raise KeyboardInterrupt("go on with the same words") from stop
+    told = assemble(recipe, output, config["workers"], config["on_bad_file"], config["block_days"], config["cluster"])
     print(f"{told}\ncube: {output}")
 
 

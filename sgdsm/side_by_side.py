@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+import signal
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing import active_children, get_context, parent_process
 from threading import Thread
 
@@ -29,7 +31,9 @@ def side_by_side(function: Callable[..., None], calls: Sequence[tuple[object, ..
     formatter = log.handlers[0].formatter if log.handlers else None
     with ProcessPoolExecutor(len(calls), get_context("spawn"), _begin, (threads, log.level, formatter)) as pool:
         try:
-            for done in as_completed([pool.submit(function, *call) for call in calls]):
+            with _deaf():
+                begun = [pool.submit(function, *call) for call in calls]
+            for done in as_completed(begun):
                 done.result()
         except BaseException as error:
             _end_children()
@@ -37,6 +41,19 @@ def side_by_side(function: Callable[..., None], calls: Sequence[tuple[object, ..
                 told = "a process died (killed, or out of memory): `train.py run=...` goes on with what is done"
                 raise SgdsmError(told) from error
             raise
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Processes that begin within never hear of Ctrl-C, or that a terminal is gone: this one hears, and ends them."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _begin(threads: int, level: int, formatter: logging.Formatter | None) -> None:

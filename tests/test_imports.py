@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "sgdsm"
 # each may import from itself and from what stands before it
 ORDER = [
-    {"errors", "days"},
+    {"errors", "days", "stopping"},
     {"lazy", "units", "arguments", "coordinates"},
     {"decoding", "axes"},
     {"hdf5", "safety"},
@@ -39,6 +39,7 @@ ORDER = [
     {"recalibrating"},
     {"words", "sweeping"},
     {"commands"},
+    {"dispatching"},
     {"command_line"},
     {"accessor"},
     {"__init__", "__main__"},

@@ -1,0 +1,137 @@
+"""train.py and predict.py sent SIGINT, SIGTERM and SIGHUP at ten moments each, from import to the end.
+
+    python benchmarks/signals.py FOLDER [MOMENTS]
+
+For each: the exit code, the last line, whether a process of the group is left, and whether the words that it says go on
+to the end. Prints a table; ends with 1 where one of them fails.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+ROOT = Path(__file__).resolve().parent.parent
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+MODEL = ["model=pconv3d", "model.channels=8", "model.layers=1", "model.window_days=32", "model.passes=20"]
+WORLD = ["data.rows=10", "data.columns=14", "data.days=150"]
+QUIET = ["trainer.progress=false", "trainer.accelerator=cpu"]
+FIRST_SECONDS = 0.3  # before it, Python itself is starting
+END_SECONDS = 60
+
+
+def start(folder: Path, script: str, *words: str) -> subprocess.Popen[str]:
+    """A command in a group of its own, of which nothing may be left."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment.pop("HYDRA_FULL_ERROR", None)
+    command, pipe = [sys.executable, str(ROOT / script), *words, *QUIET], subprocess.PIPE
+    return subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+    )
+
+
+def finish(folder: Path, script: str, *words: str) -> float:
+    """Run a command to its end; the seconds that it took."""
+    begin = time.monotonic()
+    process = start(folder, script, *words)
+    _, err = process.communicate(timeout=600)
+    assert process.returncode == 0, err
+    return time.monotonic() - begin
+
+
+def left(process: subprocess.Popen[str]) -> bool:
+    """Whether a process of the group is there half a second after the first has ended."""
+    time.sleep(0.5)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, 0)
+        os.killpg(process.pid, signal.SIGKILL)
+        return True
+    return False
+
+
+def stopped(process: subprocess.Popen[str], number: int, whole: bool) -> tuple[int, list[str]]:
+    """Exit code and lines of a command that a signal is sent to, or to its whole group."""
+    with suppress(ProcessLookupError):
+        (os.killpg if whole else os.kill)(process.pid, number)
+    _, err = process.communicate(timeout=END_SECONDS)
+    return process.returncode, err.splitlines()
+
+
+def judge(code: int, lines: list[str], number: int, expected: str | None) -> str:
+    """What is wrong, '' for nothing. expected: words of the last line; None: nothing had been begun."""
+    if code == 0:
+        return ""  # it was over before
+    told = {signal.SIGINT: "interrupted", signal.SIGTERM: "ended by SIGTERM", signal.SIGHUP: "ended by SIGHUP"}[number]
+    if code != 128 + number:
+        return f"exit code {code}"
+    line = told if expected is None else f"{told}: {expected}"
+    others = [found for found in lines[:-1] if not found.startswith("note: ")]
+    if others:
+        return f"more than notes: {others[0]}"
+    return "" if lines and lines[-1] == line else f"expected '{line}'"
+
+
+def train_at(folder: Path, number: int, seconds: float, count: int) -> tuple[str, str, bool]:
+    name = f"run_{count}"
+    process = start(folder, "train.py", *MODEL, *WORLD, f"hydra.run.dir={name}")
+    time.sleep(seconds)
+    code, lines = stopped(process, number, count % 2 == 0)
+    begun = (folder / name / "config.yaml").is_file()
+    wrong = judge(code, lines, number, f"go on with: python train.py run={name}" if begun else None)
+    remains = left(process)
+    if not begun and (folder / name).exists():
+        wrong = wrong or "an empty folder is left"
+    if begun:
+        finish(folder, "train.py", f"run={name}")
+        same = (folder / name / "training.csv").read_text().count("\n") == (
+            folder / "whole/training.csv"
+        ).read_text().count("\n")
+        wrong = wrong or ("" if same else "another course after going on")
+    return f"{code} {lines[-1] if lines else ''}", wrong, remains
+
+
+def predict_at(folder: Path, number: int, seconds: float, count: int) -> tuple[str, str, bool]:
+    name = f"filled_{count}.{'zarr' if count % 3 == 0 else 'nc'}"
+    words = ["run=whole", "inference.memory_gib=0.0005", f"output={name}"]
+    process = start(folder, "predict.py", *words)
+    time.sleep(seconds)
+    code, lines = stopped(process, number, count % 2 == 0)
+    begun = bool(lines) and "go on" in lines[-1]
+    wrong = judge(code, lines, number, "the same words go on" if begun else None)
+    if any(folder.glob(f"{name}*")) and not begun and code:
+        wrong = wrong or "something was begun, and the line does not say how to go on"
+    remains = left(process)
+    finish(folder, "predict.py", *words)
+    with xr.open_dataset(folder / "whole.nc") as whole, xr.open_dataset(folder / name) as again:
+        for variable in whole:
+            np.testing.assert_allclose(again[variable], whole[variable], atol=1e-6, err_msg=f"{name} {variable}")
+    return f"{code} {lines[-1] if lines else ''}", wrong, remains
+
+
+def main(folder: Path, moments: int) -> int:
+    folder.mkdir(parents=True)
+    train_seconds = finish(folder, "train.py", *MODEL, *WORLD, "hydra.run.dir=whole")
+    predict_seconds = finish(folder, "predict.py", "run=whole", "inference.memory_gib=0.0005", "output=whole.nc")
+    print(f"whole: train {train_seconds:.1f} s, predict {predict_seconds:.1f} s")
+    failed = 0
+    for what, at, seconds in (("train", train_at, train_seconds), ("predict", predict_at, predict_seconds)):
+        for count, moment in enumerate(np.linspace(FIRST_SECONDS, seconds, moments)):
+            number = SIGNALS[count % len(SIGNALS)]
+            told, wrong, remains = at(folder, number, float(moment), count)
+            failed += bool(wrong) or remains
+            verdict = wrong or ("a process is left" if remains else "ok")
+            print(f"{what:8}{moment:6.1f} s  {number.name:8} {told:60} {verdict}", flush=True)
+    print(f"{failed} of {2 * moments} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 10))
