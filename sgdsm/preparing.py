@@ -72,7 +72,8 @@ def describe(config: dict[str, Any]) -> None:
     told, problem = ranges(cube)
     print(told)
     if problem is not None:
-        raise CubeError(f"{path}: {problem}") from problem
+        # the values of a file know its name
+        raise problem if Path(path).name in str(problem) else CubeError(f"{path}: {problem}")
     found = coverage(cube)
     print(lines(cube, found))
     print(f"figure: {figure(cube, found, picture)}")
