@@ -1,6 +1,7 @@
-"""train.py and predict.py sent SIGINT, SIGTERM and SIGHUP at ten moments each, from import to the end.
+"""train.py and predict.py sent SIGINT, SIGTERM and SIGHUP at ten moments each, from import to the end; then a training in
+two processes, and one of two members.
 
-    python benchmarks/signals.py FOLDER [MOMENTS]
+    python benchmarks/signals.py FOLDER [MOMENTS [train|two|members|predict ...]]
 
 For each: the exit code, the last line, whether a process of the group is left, and whether the words that it says go on
 to the end. Prints a table; ends with 1 where one of them fails.
@@ -21,7 +22,11 @@ import xarray as xr
 
 ROOT = Path(__file__).resolve().parent.parent
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-MODEL = ["model=pconv3d", "model.channels=8", "model.layers=1", "model.window_days=32", "model.passes=20"]
+PCONV = ["model=pconv3d", "model.channels=8", "model.layers=1", "model.window_days=32", "model.passes=20"]
+MEMBER = ("width=8", "blocks=1", "window_days=60", "window_cells=6", "passes=20")
+ENSEMBLE = ["model=ensemble", "model.members=2", *(f"model.filler.{word}" for word in MEMBER)]
+TWO = "trainer.devices=2"
+MODELS = {"train": PCONV, "two": [*PCONV, TWO], "members": [*ENSEMBLE, TWO]}
 WORLD = ["data.rows=10", "data.columns=14", "data.days=150"]
 QUIET = ["trainer.progress=false", "trainer.accelerator=cpu"]
 FIRST_SECONDS = 0.3  # before it, Python itself is starting
@@ -79,9 +84,9 @@ def judge(code: int, lines: list[str], number: int, expected: str | None) -> str
     return "" if lines and lines[-1] == line else f"expected '{line}'"
 
 
-def train_at(folder: Path, number: int, seconds: float, count: int) -> tuple[str, str, bool]:
-    name = f"run_{count}"
-    process = start(folder, "train.py", *MODEL, *WORLD, f"hydra.run.dir={name}")
+def train_at(folder: Path, kind: str, number: int, seconds: float, count: int) -> tuple[str, str, bool]:
+    name = f"{kind}_{count}"
+    process = start(folder, "train.py", *MODELS[kind], *WORLD, f"hydra.run.dir={name}")
     time.sleep(seconds)
     code, lines = stopped(process, number, count % 2 == 0)
     begun = (folder / name / "config.yaml").is_file()
@@ -91,16 +96,15 @@ def train_at(folder: Path, number: int, seconds: float, count: int) -> tuple[str
         wrong = wrong or "an empty folder is left"
     if begun:
         finish(folder, "train.py", f"run={name}")
-        same = (folder / name / "training.csv").read_text().count("\n") == (
-            folder / "whole/training.csv"
-        ).read_text().count("\n")
-        wrong = wrong or ("" if same else "another course after going on")
+        curves = [sorted((folder / run).rglob("training.csv")) for run in (name, kind)]
+        lengths = [[path.read_text().count("\n") for path in found] for found in curves]
+        wrong = wrong or ("" if lengths[0] == lengths[1] else "another course after going on")
     return f"{code} {lines[-1] if lines else ''}", wrong, remains
 
 
-def predict_at(folder: Path, number: int, seconds: float, count: int) -> tuple[str, str, bool]:
+def predict_at(folder: Path, kind: str, number: int, seconds: float, count: int) -> tuple[str, str, bool]:
     name = f"filled_{count}.{'zarr' if count % 3 == 0 else 'nc'}"
-    words = ["run=whole", "inference.memory_gib=0.0005", f"output={name}"]
+    words = ["run=train", "inference.memory_gib=0.0005", f"output={name}"]
     process = start(folder, "predict.py", *words)
     time.sleep(seconds)
     code, lines = stopped(process, number, count % 2 == 0)
@@ -116,22 +120,25 @@ def predict_at(folder: Path, number: int, seconds: float, count: int) -> tuple[s
     return f"{code} {lines[-1] if lines else ''}", wrong, remains
 
 
-def main(folder: Path, moments: int) -> int:
+def main(folder: Path, moments: int, kinds: list[str]) -> int:
     folder.mkdir(parents=True)
-    train_seconds = finish(folder, "train.py", *MODEL, *WORLD, "hydra.run.dir=whole")
-    predict_seconds = finish(folder, "predict.py", "run=whole", "inference.memory_gib=0.0005", "output=whole.nc")
-    print(f"whole: train {train_seconds:.1f} s, predict {predict_seconds:.1f} s")
+    took = {name: finish(folder, "train.py", *words, *WORLD, f"hydra.run.dir={name}") for name, words in MODELS.items()}
+    words = ["run=train", "inference.memory_gib=0.0005", "output=whole.nc"]
+    took["predict"] = finish(folder, "predict.py", *words)
+    print("undisturbed:", ", ".join(f"{name} {seconds:.1f} s" for name, seconds in took.items()), flush=True)
     failed = 0
-    for what, at, seconds in (("train", train_at, train_seconds), ("predict", predict_at, predict_seconds)):
-        for count, moment in enumerate(np.linspace(FIRST_SECONDS, seconds, moments)):
+    for kind in kinds:
+        for count, moment in enumerate(np.linspace(FIRST_SECONDS, took[kind], moments)):
             number = SIGNALS[count % len(SIGNALS)]
-            told, wrong, remains = at(folder, number, float(moment), count)
+            at = predict_at if kind == "predict" else train_at
+            told, wrong, remains = at(folder, kind, number, float(moment), count)
             failed += bool(wrong) or remains
             verdict = wrong or ("a process is left" if remains else "ok")
-            print(f"{what:8}{moment:6.1f} s  {number.name:8} {told:60} {verdict}", flush=True)
-    print(f"{failed} of {2 * moments} failed")
+            print(f"{kind:8}{moment:6.1f} s  {number.name:8} {told:64} {verdict}", flush=True)
+    print(f"{failed} of {len(kinds) * moments} failed")
     return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 10))
+    given = sys.argv[2:]
+    sys.exit(main(Path(sys.argv[1]), int(given[0]) if given else 10, given[1:] or [*MODELS, "predict"]))
