@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from multiprocessing import active_children, get_context, parent_process
 from threading import Thread
 
 import torch
 
 from sgdsm.cube import SgdsmError, log
+from sgdsm.stopping import deaf
 
 GRACE_SECONDS = 5
 
@@ -29,7 +28,7 @@ def side_by_side(function: Callable[..., None], calls: Sequence[tuple[object, ..
     """
     threads = max(1, torch.get_num_threads() // len(calls))
     formatter = log.handlers[0].formatter if log.handlers else None
-    with _deaf():
+    with deaf():
         made = ProcessPoolExecutor(len(calls), get_context("spawn"), _begin, (threads, log.level, formatter))
         begun = [made.submit(function, *call) for call in calls]
     with made:
@@ -42,19 +41,6 @@ def side_by_side(function: Callable[..., None], calls: Sequence[tuple[object, ..
                 told = "a process died (killed, or out of memory): `train.py run=...` goes on with what is done"
                 raise SgdsmError(told) from error
             raise
-
-
-@contextmanager
-def _deaf() -> Iterator[None]:
-    """Processes that begin within never hear of Ctrl-C, or that a terminal is gone: this one hears, and ends them."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _begin(threads: int, level: int, formatter: logging.Formatter | None) -> None:

@@ -88,6 +88,19 @@ def going_on(words: Callable[[], str]) -> Iterator[None]:
         _Stop.words.pop()
 
 
+@contextmanager
+def deaf() -> Iterator[None]:
+    """Processes that begin within never hear of Ctrl-C, or that a terminal is gone: this one hears, and ends them."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def has_stopped(error: BaseException) -> bool:
     """Whether an error comes of a signal; a library may have made another of it."""
     return isinstance(error, KeyboardInterrupt) or _Stop.number is not None
@@ -103,6 +116,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
     if hasattr(signal, "setitimer"):
         signal.signal(signal.SIGALRM, lambda number, frame: _end_at_last())
         signal.setitimer(signal.ITIMER_REAL, TIDY_SECONDS)
+    end_children(signal.SIGTERM)  # who waits for one of them need not wait
     raise KeyboardInterrupt
 
 
@@ -124,7 +138,7 @@ def _end(error: BaseException) -> NoReturn:
     if not any(os.environ.get(name, "0") != "0" for name in RANKS):  # the first process of a run tells
         with suppress(OSError, ValueError):  # of a terminal that is gone
             print(_line(number, words), file=sys.stderr, flush=True)
-    end_children()
+    end_children(signal.SIGKILL)
     sys.exit(128 + number)
 
 
@@ -140,7 +154,7 @@ def _end_at_last() -> NoReturn:
 def _end_now(number: int, words: list[str]) -> NoReturn:
     with suppress(OSError):
         os.write(2, f"{_line(number, words)}\n".encode())  # print may be under way
-    end_children()
+    end_children(signal.SIGKILL)
     os._exit(128 + number)
 
 
@@ -152,13 +166,13 @@ def _line(number: int, words: list[str]) -> str:
     return "".join([SIGNALS[signal.Signals(number)], *(f": {word}" for word in words)])
 
 
-def end_children() -> None:
-    """End every process that came of this one and is still there (where /proc tells)."""
+def end_children(number: int) -> None:
+    """Send a signal to every process that came of this one and is still there (where /proc tells)."""
     for process in _descendants(os.getpid()):
         with suppress(OSError):
             # it watches over what processes share, and ends with the last of them
             if b"resource_tracker" not in Path(f"/proc/{process}/cmdline").read_bytes():
-                os.kill(process, signal.SIGKILL)
+                os.kill(process, number)
 
 
 def _descendants(process: int) -> Iterator[int]:
