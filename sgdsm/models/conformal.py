@@ -26,7 +26,7 @@ UNITS, STEPS, RATE, DECAY = 16, 100, 0.02, 0.3
 FARTHEST = 4.0  # scaled features beyond are taken for as far
 RIDGE = 3.0  # values' worth of evidence that a class is like all others
 FEWEST = 100
-ENOUGH_DAYS = 40.0  # independent days of calibration from which on nothing is widened
+ENOUGH_DAYS = 30.0  # independent days of calibration from which on nothing is widened
 STEADY = [[0.0, -math.inf]] * 2  # no growth of interval and standard deviation
 FLOOR = 1e-4  # of the anomalies' spread: no standard deviation is less
 
