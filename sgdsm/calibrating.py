@@ -36,7 +36,7 @@ def add_uncertainty(task: Task, spec: dict[str, Any]) -> GapFiller:
             for split in ("validation", "calibration")
         )
         wrapper.learn_scale(validated)
-        wrapper.calibrate(judged)
+        wrapper.calibrate(judged, validated)
         with torch.no_grad():
             wrapper.correlate(validated, judged)
         known = [replace(part.data.scene, wanted=_some(part.split.base)) for part in task.parts]

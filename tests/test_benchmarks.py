@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -32,3 +33,12 @@ def test_the_benchmark_for_gpus_runs_on_a_bare_machine(tmp_path):
     for row in found["rows"]:
         assert (row["floor"] > 0) == (row["part"] in ("layer", "network", "step")), row
     assert all(row["what"] in (tmp_path / "gpu.md").read_text() for row in found["rows"])
+
+
+def test_intervals_of_a_short_record_of_a_small_area_cover():
+    run = runpy.run_path(str(ROOT / "benchmarks" / "short_records.py"))["run"]
+    before, after = run("near", 46, 0, "linear_time")
+    assert before["rmse"] == after["rmse"]
+    assert before["all"] < 0.8
+    assert 0.85 < after["all"] < 0.97
+    assert after["width"] < 2 * before["width"]

@@ -18,7 +18,8 @@ from sgdsm.inference.stream import fill_cube
 from sgdsm.inference.writers import MemoryOutput
 from sgdsm.models.base import GapFiller
 from sgdsm.models.checkpoint import load_filler, save_filler
-from sgdsm.models.conformal import Conformal, Judged
+from sgdsm.models.conformal import ENOUGH_DAYS, Conformal, Judged
+from sgdsm.models.evidence import effective_days, student
 from sgdsm.models.uncertainty import wrap
 from sgdsm.training import Task, prepare
 
@@ -50,7 +51,7 @@ def judged(batch, errors) -> Judged:
 
 def batches_of(task: Task, split: str, size) -> list:
     """Batches of a split with errors of a known size, (batch) -> (N,), and no standard deviation."""
-    scene = task.data.scene_of(task.split.scenarios[split])
+    scene = task.data.scene_of(task.split.scenarios["calibration" if split == "test" else split])
     found = []
     rng = torch.Generator().manual_seed(len(split))
     whole = [replace(axis, size=axis.length, margin=0) for axis in task.data.axes]
@@ -111,7 +112,78 @@ def test_a_handful_of_values_gives_the_largest_error(task):
     wrapper.learn_scale([judged(small, errors[:5])])
     wrapper.calibrate([judged(small, errors[:5])])
     half = (wrapper.fill(batch).upper - wrapper.fill(batch).mean)[batch.wanted]
-    torch.testing.assert_close(half, torch.full_like(half, float(errors[:5].abs().max())), rtol=1e-4, atol=1e-7)
+    # all five are of one day or two: as wide as with the fewest degrees of freedom
+    largest = float(errors[:5].abs().max()) * student(0.9, 3)
+    torch.testing.assert_close(half, torch.full_like(half, largest), rtol=1e-4, atol=1e-7)
+
+
+def test_effective_days_of_independent_days_are_their_number():
+    rng = np.random.default_rng(0)
+    days = np.repeat(np.arange(60), 50)
+    # a day's errors share their size, days do not
+    sizes = np.exp(rng.normal(size=60))[days]
+    assert 45 < effective_days(sizes * rng.normal(size=len(days)), days) <= 60
+    # independent values are worth no more than their days
+    assert effective_days(rng.normal(size=len(days)), days) == pytest.approx(60)
+    # a day that holds most of the values counts for little more than itself
+    uneven = np.concatenate([np.zeros(5000, int), days])
+    assert effective_days(rng.normal(size=len(uneven)), uneven) < 3
+
+
+def test_effective_days_of_errors_that_are_alike_are_few():
+    rng = np.random.default_rng(1)
+    days = np.repeat(np.arange(60), 50)
+    halves = np.where(days < 30, 0.1, 10.0) * rng.normal(size=len(days))
+    assert effective_days(halves, days) < 12
+    assert effective_days(np.ones(len(days)), days) == 1
+    assert effective_days(rng.normal(size=50), np.zeros(50, int)) == 1
+    assert effective_days(np.zeros(0), np.zeros(0, int)) == 1
+
+
+@pytest.mark.parametrize("freedom", [3, 5, 14, 40])
+def test_the_widening_is_that_of_students_t(freedom):
+    stats = pytest.importorskip("scipy.stats")
+    for level in (0.5, 0.8, 0.9, 0.95):
+        exact = stats.t.ppf(0.5 + level / 2, freedom) / stats.norm.ppf(0.5 + level / 2)
+        assert student(level, freedom) == pytest.approx(exact, rel=0.01)
+
+
+def only_days(one: Judged, count: int) -> Judged:
+    """What is judged on the first days."""
+    kept = one.batch.wanted & (torch.arange(one.batch.sm.shape[2]) < count)[:, None, None]
+    inside = kept[one.batch.wanted]
+    return Judged(one.batch._replace(wanted=kept), one.errors[inside], None, one.days[inside], one.places[inside])
+
+
+def test_with_days_enough_the_validation_draw_changes_nothing(task, caplog):
+    calibration, validation = (batches_of(task, split, by_age_and_season) for split in ("calibration", "validation"))
+    assert effective_days(calibration[0].errors.numpy(), calibration[0].days) > ENOUGH_DAYS
+    one, other = conformal(task), conformal(task)
+    with caplog.at_level("INFO"):
+        one.calibrate(calibration)
+        other.calibrate(calibration, validation)
+    assert not caplog.records
+    assert torch.equal(one.quantile, other.quantile)
+    assert torch.equal(one.log_variance, other.log_variance)
+
+
+def test_few_days_are_said_and_widen(task, caplog, monkeypatch):
+    few = [only_days(one, 12) for one in batches_of(task, "calibration", by_age_and_season)]
+    more = [only_days(one, 12) for one in batches_of(task, "validation", by_age_and_season)]
+    # the days of the calibration draw happen to be better than those to come
+    few = [one._replace(errors=one.errors * 0.8) for one in few]
+    wrapper, before = conformal(task), conformal(task)
+    with caplog.at_level("INFO"):
+        wrapper.calibrate(few, more)
+    assert "hides values on 12 days, worth 1" in caplog.text
+    monkeypatch.setattr("sgdsm.models.conformal.ENOUGH_DAYS", 0.0)
+    before.calibrate(few, more)
+    new = only_days(batches_of(task, "test", by_age_and_season)[0], 12)
+    halves, stds = zip(*(w.widths(new.batch, None) for w in (before, wrapper)), strict=True)
+    covered = [float((new.errors.abs() <= half).float().mean()) for half in halves]
+    assert covered[0] < 0.86
+    assert 0.88 < covered[1] < 0.97
+    assert float((stds[1] / stds[0]).detach().mean()) > 1.1
 
 
 def test_a_wrapper_that_wraps_a_wrapper_is_built_from_its_settings(task):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from sgdsm.correlation import COMPONENTS, Correlation, pair_products
-from sgdsm.cube import ConfigError
+from sgdsm.cube import ConfigError, log
 from sgdsm.data.batch import Batch, Filled
 from sgdsm.models.applicability import Applicability
 from sgdsm.models.base import GapFiller
+from sgdsm.models.evidence import FEWEST_DAYS, effective_days, student
 from sgdsm.models.uncertainty import Wrapper
 
 AGES = (1, 2, 3, 4, 8)
@@ -25,6 +26,7 @@ UNITS, STEPS, RATE, DECAY = 16, 100, 0.02, 0.3
 FARTHEST = 4.0  # scaled features beyond are taken for as far
 RIDGE = 3.0  # values' worth of evidence that a class is like all others
 FEWEST = 100
+ENOUGH_DAYS = 30.0  # independent days of calibration from which on nothing is widened
 STEADY = [[0.0, -math.inf]] * 2  # no growth of interval and standard deviation
 FLOOR = 1e-4  # of the anomalies' spread: no standard deviation is less
 
@@ -57,7 +59,8 @@ class Conformal(Wrapper):
     scale is regressed on classes (age of the gap 1, 2, 3, 4-7, 8 and more days; rain; season; terciles of the
     cells' mean and spread) and on the scale itself, so that the interval covers in each of them. The variance is
     regressed alike, for the standard deviation. The interval's half-width gets the margin that split conformal
-    prediction asks for of so many values. All describe the value that the satellite would have reported. Epistemic
+    prediction asks for of so many values; where the calibration draw is worth few independent days, that of few (see
+    `calibrate`). All describe the value that the satellite would have reported. Epistemic
     and aleatoric parts of the filler keep their shares. How the errors hang together in space and time is fitted on
     the calibration draw as well, and where the covariates are like those of the training values (`Applicability`).
 
@@ -177,15 +180,36 @@ class Conformal(Wrapper):
                 (log_scale + sizes * torch.exp(-log_scale)).mean().backward()
                 optimizer.step()
 
-    def calibrate(self, judged: list[Judged]) -> None:
-        """Fit quantile and variance to the calibration draw."""
+    def calibrate(self, judged: list[Judged], more: Sequence[Judged] = ()) -> None:
+        """Fit quantile and variance to the calibration draw.
+
+        Where its errors are worth fewer than ENOUGH_DAYS independent days (`effective_days`), as in records of a few
+        months, these say less than the number of values promises. Then `more`, the validation draw, whose gaps are
+        whole as the real ones are, serves too; a class needs as much evidence in days as else in values to differ from
+        the others; and interval and standard deviation are as wide as those of Student's t with so many degrees of
+        freedom are beside the normal distribution's. Nothing of this touches longer records.
+        """
         with torch.no_grad():
-            self._set_classes([one.batch for one in judged])
             scales = [self.log_scale(one.batch, one.std) for one in judged]
+            there = np.concatenate([one.days for one in judged])
+            days = effective_days(_scaled(judged, scales).numpy(), there)
+            few = days < ENOUGH_DAYS
+            if few:
+                judged, scales = [*more, *judged], [*(self.log_scale(one.batch, one.std) for one in more), *scales]
+            self._set_classes([one.batch for one in judged])
             self.centre.copy_(torch.cat(scales).mean())
             design = torch.cat([self._design(o.batch, s) for o, s in zip(judged, scales, strict=True)]).double()
-            scaled = torch.cat([one.errors for one in judged]).double() / torch.cat(scales).double().exp()
-            ratios = torch.log(scaled.abs().clamp(min=1e-6))
+            ratios = torch.log(_scaled(judged, scales).abs().clamp(min=1e-6))
+        ridge = RIDGE / len(ratios)
+        if few:
+            ridge += RIDGE / days
+        self._fit(design, ratios, ridge)
+        if few:
+            self._widen(days, len(np.unique(there)))
+        self.oldest_gap.fill_(max(float(o.batch.gap_age[o.batch.wanted].max()) for o in judged))
+
+    def _fit(self, design: Tensor, ratios: Tensor, ridge: float) -> None:
+        """Regress quantile and variance. design: (N, columns). ratios: logs of the scaled errors, (N,)."""
         rank = min(1.0, math.ceil((len(ratios) + 1) * self.level) / len(ratios))
         if rank >= 1:  # so few values: the largest error is all that can be said
             design = design * (torch.arange(design.shape[1]) == 0)
@@ -193,7 +217,7 @@ class Conformal(Wrapper):
         start[0] = _quantile(ratios, rank)
         if rank < 1:
             width = 0.05  # of the smoothing at the corner, in units of the log
-            found = _minimise(lambda w: _pinball(ratios - design @ w, rank, width).mean(), start, RIDGE / len(ratios))
+            found = _minimise(lambda w: _pinball(ratios - design @ w, rank, width).mean(), start, ridge)
             # smoothing and ridge leave a little: the whole covers exactly what it should
             found[0] += _quantile(ratios - design @ found, rank)
             self.quantile.copy_(found)
@@ -202,9 +226,18 @@ class Conformal(Wrapper):
         squares = torch.exp(2 * ratios)
         begin = design.new_zeros(design.shape[1])
         begin[0] = torch.log(squares.mean())
-        found = _minimise(lambda w: (squares * torch.exp(-design @ w) + design @ w).mean(), begin, RIDGE / len(ratios))
+        found = _minimise(lambda w: (squares * torch.exp(-design @ w) + design @ w).mean(), begin, ridge)
         self.log_variance.copy_(found)
-        self.oldest_gap.fill_(max(float(o.batch.gap_age[o.batch.wanted].max()) for o in judged))
+
+    def _widen(self, days: float, there: int) -> None:
+        """Make interval and standard deviation as wide as so few independent days ask for. there: days with errors."""
+        freedom = max(days, FEWEST_DAYS)
+        wider = student(self.level, freedom)
+        self.quantile[0] += math.log(wider)
+        self.log_variance[0] += math.log(freedom / (freedom - 2))
+        told = "the calibration draw hides values on %d days, worth %.0f independent ones; expected at least %.0f: "
+        cure = "the intervals are %.2f times as wide for that, and rest on the validation draw too"
+        log.info(told + cure, there, days, ENOUGH_DAYS, wider)
 
     def follow(self, judged: list[Judged]) -> None:
         """Let interval and standard deviation grow or shrink as the errors of more recent values ask for.
@@ -278,6 +311,11 @@ class Conformal(Wrapper):
             kinds.append((torch.bucketize(_map(batch, k), self.get_buffer(f"{name}_edges")), len(TERCILES) + 1))
         classes = [nn.functional.one_hot(kind, count).to(log_scale.dtype) for kind, count in kinds]
         return torch.cat([torch.ones_like(log_scale)[:, None], (log_scale - self.centre)[:, None], *classes], 1)
+
+
+def _scaled(judged: Sequence[Judged], log_scales: list[Tensor]) -> Tensor:
+    """Errors over the size that is expected of them, (N,) float64."""
+    return torch.cat([one.errors for one in judged]).double() / torch.cat(log_scales).double().exp()
 
 
 def _map(batch: Batch, channel: int) -> Tensor:
