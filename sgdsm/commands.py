@@ -173,8 +173,11 @@ def evaluate(config: dict[str, Any]) -> None:
     """Score a filled file, or a run again by its own protocol."""
     files = {k: config[k] for k in ("filled", "truth", "visible")}
     if config["run"] is not None:
-        if any(files.values()):
-            raise ConfigError("evaluate: give run=PATH, or filled=, truth= and visible=, not both")
+        others = [k for k, v in config.items() if k != "run" and v is not None]
+        if others:
+            raise ConfigError(
+                f"evaluate: give run=PATH, or filled=, truth= and visible=, not both: {others[0]}= is given"
+            )
         _evaluate_run(config["run"])
         return
     missing = [k for k, v in files.items() if v is None]

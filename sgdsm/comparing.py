@@ -28,6 +28,9 @@ def train_experiment(
     models = (config.get("compare") or {}).get("models") or {}
     if not models:
         raise ConfigError("compare.models is empty: name models by overrides, such as 'xgboost: model=xgboost'")
+    for label, words in models.items():
+        if not isinstance(words, str):
+            raise ConfigError(f"compare.models.{label}={words!r}: expected words, such as 'model=xgboost'")
     planned = [
         (Run(output / str(label)), settings_of(f"compare.models.{label}", "train", [*overrides, *words.split()]))
         for label, words in models.items()

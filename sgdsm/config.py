@@ -145,6 +145,8 @@ def check_config(config: Mapping[str, Any], command: str) -> None:
         if key not in KEYS[command]:
             known = sorted(KEYS[command])
             raise ConfigError(f"unknown key '{key}'{suggest(str(key), known)}; known are {', '.join(known)}")
+    if command in OF_A_RUN and config.get("data") is not None and TARGET not in config["data"]:
+        raise ConfigError(f"data={shown(dict(config['data']))}: say what kind of data too, like data=netcdf")
     # what these leave out of their data settings comes from the run
     config = {k: v for k, v in config.items() if k != "data" or command not in OF_A_RUN}
     _no_missing(config)
@@ -221,6 +223,9 @@ def load_config(path: Path) -> dict[str, Any]:
 
 
 def _check_given(config: Mapping[str, Any], command: str) -> None:
+    lacking = sorted(KEYS[command] - {*config, *PARTS, "data"})
+    if lacking:
+        raise ConfigError(f"{_typed(lacking[0])} is not given: pass {_typed(lacking[0])}=...")
     if config.get("bbox") is not None and command != "download":
         check_bbox(config["bbox"])
     period_of(config.get("time"))

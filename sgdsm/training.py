@@ -28,7 +28,7 @@ from sgdsm.models.network import compile_blocks
 from sgdsm.models.uncertainty import wrap
 from sgdsm.sources.orbit import Orbit
 
-ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed", "bf16-true", "16-true", "64-true", "bf16")
 OVER = 4  # processes to a core, at most
 HOLD, TRIED = 19, 40  # first word of the seed of the parts that are held, and how many are tried

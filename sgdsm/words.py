@@ -50,6 +50,8 @@ def check_words(words: list[str]) -> None:
             _check_flag(word, words)
         elif not name:
             raise ConfigError(f"'{word}': expected key=value")
+        elif name == "hydra":
+            raise ConfigError(f"{word}: expected one of its settings, like hydra.run.dir=FOLDER")
         elif name in FOLDERS and value.strip("'\"") in ("", "null"):
             raise ConfigError(f"{word}: expected the name of a folder")
         elif equals and name.lstrip("+") in (known := _groups()) and not NAMES.fullmatch(value):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -173,3 +175,86 @@ def test_a_std_of_the_filled_file_is_scored_and_kept(files):
     missing = noisy.assign(sm_std=noisy["sm_std"].where(~question["swath"]))
     with pytest.raises(CubeError, match="have no sm_std"):
         score(missing, question, shown)
+
+
+def turned(dataset: xr.Dataset) -> xr.Dataset:
+    return dataset.assign_coords(lon=dataset["lon"] % 360)
+
+
+LAYOUTS = {
+    "0..360": turned,
+    "0..360, sorted": lambda d: turned(d).sortby("lon"),
+    "dims of another name": lambda d: d.rename(lat="latitude", lon="longitude", time="valid_time"),
+    "dims in capitals": lambda d: d.rename(lat="Latitude", lon="LON", time="Time"),
+    "an auxiliary lat": lambda d: d.rename(lat="latitude").assign_coords(lat=("latitude", d["lat"].values)),
+    "south to north": lambda d: d.isel(lat=slice(None, None, -1)),
+    "no order": lambda d: d.isel(lat=[3, 1, 0, 2, *range(4, 10)], time=[*range(75, 150), *range(75)]),
+    "times of day": lambda d: d.assign_coords(time=d["time"] + np.timedelta64(12, "h")),
+    "just below midnight": lambda d: d.assign_coords(time=d["time"] - np.timedelta64(86, "us")),
+    "order of dims": lambda d: d.transpose("lon", "lat", "time"),
+    "more than is asked": lambda d: xr.concat(
+        [d, d.isel(time=[-1]).assign_coords(time=d["time"][[-1]] + np.timedelta64(1, "D"))], "time"
+    ),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=list(LAYOUTS))
+@pytest.mark.parametrize("which", ["filled", "hidden", "visible"])
+def test_files_of_other_layouts_score_the_same(files, layout, which):
+    _, question, shown, answer = files
+    given = {"hidden": question, "visible": shown, "filled": answer}
+    expected = score(given["filled"], given["hidden"], given["visible"]).table()
+    if layout is LAYOUTS["more than is asked"] and which == "hidden":
+        which = "filled"  # who asks more gets another answer
+    given[which] = layout(given[which])
+    found = score(given["filled"], given["hidden"], given["visible"]).table()
+    for name in expected:
+        # blocks and regions are others then, sums are in another order
+        assert found[name] == pytest.approx(expected[name], rel=1e-5, abs=1e-6, nan_ok=True), name
+
+
+def test_the_globe_may_be_cut_elsewhere():
+    """-180 to 180 against 0 to 360, also with the rounding of single precision at the seam."""
+    lon = np.arange(-180, 180, 30.0)
+    rng = np.random.default_rng(1)
+    values = rng.random((3, 2, 12))
+    dims, coords = ("time", "lat", "lon"), {"time": xr.date_range("2020", periods=3), "lat": [1.0, 0.0], "lon": lon}
+    hidden = rng.random(values.shape) < 0.3
+    question = xr.Dataset({"gap": (dims, hidden), "truth": (dims, values)}, coords, {"target": "sm"})
+    shown = xr.Dataset({"sm": (dims, np.where(hidden, np.nan, values))}, coords)
+    answer = xr.Dataset({"sm_filled": (dims, values)}, coords)
+    moved = turned(answer).sortby("lon")
+    moved = moved.assign_coords(lon=moved["lon"].astype("f4") - np.float32(1e-5))
+    assert score(moved, question, shown).table()["all"]["rmse"] == 0
+
+
+BROKEN = {
+    "no lat": (lambda d: d.drop_vars("lat"), "dimension 'lat' has no coordinate values"),
+    "no time": (lambda d: d.drop_vars("time"), "dimension 'time' has no coordinate values: expected dates"),
+    "text": (lambda d: d.assign_coords(lat=list("abcdefghij")), "'lat' holds <U1 values, like a: expected numbers"),
+    "twice": (lambda d: d.assign_coords(lon=[-125, -125, *range(-123, -111)]), "'lon' holds -125 more than once"),
+    "nan": (lambda d: d.assign_coords(lat=[np.nan, *range(9)]), "'lat' has 1 values that are missing or infinite"),
+    "beyond": (lambda d: d.assign_coords(lat=d["lat"] * 10), "'lat' goes from 410 to 500: expected -90 to 90"),
+    "a day twice": (lambda d: d.isel(time=[0, *range(149)]), "time has 1 duplicated days, the first is 20"),
+    "noleap": (lambda d: d.convert_calendar("noleap"), "calendar 'noleap', expected a standard"),
+    "360_day": (lambda d: d.convert_calendar("360_day", align_on="date"), "calendar '360_day', expected a standard"),
+    "numbers": (lambda d: d.assign_coords(time=np.arange(150)), "time holds int64 values, expected dates"),
+    "elsewhere": (lambda d: d.assign_coords(lon=d["lon"] + 0.5), "lacks 14 values of lon, the first -124.5"),
+    "fewer days": (lambda d: d.isel(time=slice(10, None)), "lacks 10 values of time, the first 20"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "message"), BROKEN.values(), ids=list(BROKEN))
+def test_a_file_that_cannot_be_scored_is_named(files, change, message):
+    folder, question, shown, answer = files
+    path = folder / "broken.nc"
+    change(answer).drop_encoding().to_netcdf(path)
+    with pytest.raises(CubeError, match="broken.nc: .*" + re.escape(message)):
+        score(path, question, shown)
+
+
+def test_an_attribute_of_several_values_is_named(files):
+    _, question, shown, answer = files
+    shown["sm"].attrs["units"] = np.array([1.0, 2.0])
+    with pytest.raises(CubeError, match="the attribute units of 'sm' is"):
+        score(answer, question, shown)
