@@ -121,7 +121,8 @@ def check_value(name: str, value: Any, hint: Any) -> None:
         number = _is_a(value, (int, float, np.integer, np.floating))
         finite = number and not abs(value) <= (LARGEST if isinstance(value, int) else MOST)
         error = CubeError if hint is xr.Dataset else ConfigError
-        raise error(f"{name}={shown(value)}: expected {'a finite number' if finite else describe(hint)}")
+        told = "a finite number" if isinstance(value, float) else "a number below 2**63"
+        raise error(f"{name}={shown(value)}: expected {told if finite else describe(hint)}")
     argument = re.split(r"[ .=]", name)[-1]
     if argument in RANGES and _is_a(value, (int, float, np.integer, np.floating)):
         least, most = RANGES[argument]

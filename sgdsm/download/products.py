@@ -142,7 +142,10 @@ def links(links: str, output: str, workers: int = 4) -> None:
     path = Path(links).expanduser()
     if not path.is_file():
         raise ConfigError(f"links={links}: no such file; expected a text file with an address on each line")
-    lines = [line.strip() for line in path.read_text().splitlines()]
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"links={links}: no text file; expected one with an address on each line") from error
     urls = list(dict.fromkeys(line for line in lines if line and not line.startswith("#")))
     for url in urls:
         if not re.match(r"https?://[^/]+/.*[^/]$", url):
