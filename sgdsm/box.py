@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 
+from sgdsm.arguments import fits, shown
 from sgdsm.cube import ConfigError, CubeError, space_dims, target_of
 
 DATE = re.compile(r"(\d{4}(-\d\d?(-\d\d?([T ][\d:.]+)?)?)?)?")  # or a month, a year, nothing
@@ -32,11 +33,14 @@ def period_of(words: str | None) -> tuple[str, str] | None:
     return first, last
 
 
-def check_bbox(bbox: Sequence[float]) -> None:
+def check_bbox(bbox: Any) -> None:
     """Raise ConfigError for what cannot be [west, south, east, north] in degrees."""
+    words = f"bbox={shown(bbox)}: expected [west, south, east, north] in degrees, south below north"
+    if not fits(bbox, tuple[float, float, float, float]):
+        raise ConfigError(words)
     west, south, east, north = bbox
     if not (-90 <= south <= north <= 90 and all(-360 <= lon <= 720 for lon in (west, east))):
-        raise ConfigError(f"bbox={list(bbox)}: expected [west, south, east, north] in degrees, south below north")
+        raise ConfigError(words)
 
 
 def box_of(cube: xr.Dataset, time: tuple[str, str] | None = None, bbox: Sequence[float] | None = None) -> Box:

@@ -246,6 +246,8 @@ def compare(config: dict[str, Any]) -> None:
 def _output_folder(config: dict[str, Any], label: str) -> Path:
     if any(word.lstrip("+").startswith("hydra.run.dir=") for word in HydraConfig.get().overrides.hydra):
         raise ConfigError("give output=FOLDER in place of hydra.run.dir=FOLDER")
+    if Path(config["output"] or ".").is_file():
+        raise ConfigError(f"output={config['output']}: a file; expected a folder")
     return Path(config["output"] or Path("runs") / f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{label}")
 
 

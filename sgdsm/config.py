@@ -63,7 +63,6 @@ TYPES: dict[str, Any] = {
     "reference": str | None,
     "zone": str | None,
     "time": str | None,
-    "bbox": tuple[float, float, float, float] | None,
     "max_gap_days": int | None,
     "inference": dict[str, Any],
     "cluster": bool,
@@ -78,8 +77,8 @@ TYPES: dict[str, Any] = {
     "base_url": str | None,
     "deadline_minutes": float | None,
     "target": str | None,
-    "correction": str,
-    "source_cube": str,
+    "correction": str | None,
+    "source_cube": str | None,
     "variable": str | None,
     "reference_variable": str | None,
     "method": str,
@@ -98,25 +97,16 @@ NEEDED = {
     "predict": ("run", "output"),
     "members": ("filled", "output"),
     "recalibrate": ("run", "output"),
-    "correct fit": ("output",),
-    "correct apply": ("output",),
+    "correct fit": ("source_cube", "reference", "output"),
+    "correct apply": ("source_cube", "correction", "output"),
     "describe": ("cube",),
     "explain": ("run", "block_days"),
     "select": ("output",),
     "export": ("output",),
 }
 FILES = (
-    "run",
-    "output",
-    "filled",
-    "truth",
-    "visible",
-    "cube",
-    "correction",
-    "source_cube",
-    "figure",
-    "reasons",
-    "links",
+    *("run", "output", "filled", "truth", "visible", "cube", "correction", "source_cube", "reference", "figure"),
+    *("reasons", "links", "data.path"),
 )
 
 
@@ -226,15 +216,20 @@ def _check_given(config: Mapping[str, Any], command: str) -> None:
     lacking = sorted(KEYS[command] - {*config, *PARTS, "data"})
     if lacking:
         raise ConfigError(f"{_typed(lacking[0])} is not given: pass {_typed(lacking[0])}=...")
-    if config.get("bbox") is not None and command != "download":
+    if config.get("bbox") is not None:
         check_bbox(config["bbox"])
     period_of(config.get("time"))
     for key in NEEDED.get(command, ()):
         if config[key] is None:
             raise ConfigError(f"{_typed(key)}=null: pass {_typed(key)}=...")
+    data = config.get("data")
+    given = {**config, **({"data.path": data.get("path")} if isinstance(data, Mapping) else {})}
     for key in FILES:
-        if config.get(key) == "":
+        if given.get(key) == "":
             raise ConfigError(f"{_typed(key)}= is empty: expected the name of a file or a folder")
+    url = config.get("base_url")
+    if url is not None and not url.startswith(("http://", "https://")):
+        raise ConfigError(f"base_url={url}: expected an address that begins with https:// or http://")
 
 
 def _typed(key: str) -> str:

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from sgdsm.commands import COMMANDS, announce, shown, train_in
 from sgdsm.config import check_config, config_folder, config_name, renamed
-from sgdsm.cube import ConfigError, log
+from sgdsm.cube import ConfigError, log, suggest
 from sgdsm.stopping import going_on, has_stopped
 from sgdsm.sweeping import TUNE_EXTRA, RunFailed, Sweep, goes_on, swept, words_of_run
 from sgdsm.words import check_words, first_of_two, log_to_screen, one_line, quoted, unknown_setting
@@ -52,12 +52,14 @@ def run(command: str | None = None) -> None:
     if command is None:
         known = {name.partition(" ")[0] for name in COMMANDS}
         if not words or words[0] not in known:
-            unknown = words and not words[0].startswith("-")
-            print(
-                f"unknown command '{words[0]}'\n{USAGE}" if unknown else USAGE,
-                file=sys.stderr if unknown else sys.stdout,
-            )
-            sys.exit(2 if unknown else 0)
+            if words and not words[0].startswith("-"):
+                close = suggest(words[0], sorted(known))
+                print(
+                    f"error: unknown command '{words[0]}'{close}; expected {', '.join(sorted(known))}", file=sys.stderr
+                )
+                sys.exit(2)
+            print(USAGE)
+            sys.exit(0)
         command, words = words[0], words[1:]
     log_to_screen()
     # without it, Hydra prints errors itself, several lines long, and exits
@@ -130,9 +132,10 @@ def _dispatch(command: str, words: list[str], wants_traceback: bool) -> None:
             words.append(f"runs=[{names}]")
     if command in ("describe", "export"):
         words = [w if "=" in w or w.startswith("-") else "cube='" + w.replace("'", "\\'") + "'" for w in words]
+    words = renamed(command, words)
     check_words(words)
     # Hydra wants its own flags first
-    words = sorted((quoted(word) for word in renamed(command, words)), key=lambda word: not word.startswith("-"))
+    words = sorted(map(quoted, words), key=lambda word: not word.startswith("-"))
     given, sys.argv = sys.argv, [sys.argv[0], *words]
     task, sweep = COMMANDS[command], Sweep()
 
@@ -174,7 +177,9 @@ def _resume(words: list[str]) -> None:
     from sgdsm.runs import Run, only_open
 
     given = dict(word.partition("=")[::2] for word in words)
-    run = Run(given.pop("run"))
+    run = Run(named := given.pop("run"))
+    if not named:
+        raise ConfigError("run= is empty: expected the name of a folder")
     changes = {}
     for key, value in given.items():
         group, _, name = key.partition(".")

@@ -26,7 +26,7 @@ def settings_of(place: str, command: str, words: Sequence[str]) -> dict[str, Any
         plain = OmegaConf.to_container(compose(config_name(command), renamed(command, words)), resolve=True)
     except (HydraException, OmegaConfBaseException) as error:
         unknown = re.search(r"Could not override '([^']+)'", str(error))
-        text = " ".join(str(error).split()).partition(" Config search path")[0]
+        text = " ".join(str(error).split()).partition(" Config search path")[0].partition(" See https")[0]
         raise ConfigError(f"{place}: {f'there is no setting {unknown[1]!r} here' if unknown else text}") from error
     assert isinstance(plain, dict)
     settings = {str(k): v for k, v in plain.items() if k not in ("compare", "chain")}

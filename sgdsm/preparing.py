@@ -111,18 +111,18 @@ def export(config: dict[str, Any]) -> None:
     output: Any = _output(named, layout)
     path = str(config["cube"])
     dataset = open_dataset(path)
+    if reasons is not None:
+        dataset["sm_reason"] = _reasons(Path(str(reasons)), dataset)
     more = {}
     try:
         _check_exported(dataset)
-        if reasons is not None:
-            dataset["sm_reason"] = _reasons(Path(str(reasons)), dataset)
         if layout in DAILY:
             # not the time of the files alone: they may be copies
             more["plan"] = json.dumps([layout, path, file_stamp(path), reasons, file_stamp(reasons)])
         with alone(output):
             LAYOUTS[layout](dataset, output, **more)
     except CubeError as error:
-        raise error if str(error).startswith(("reasons=", path)) else CubeError(f"{path}: {error}") from error
+        raise CubeError(f"{path}: {error}") from error
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt("the same words go on") from stop
     if layout == "sgd_sm":

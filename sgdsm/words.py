@@ -22,7 +22,7 @@ FLAGS = (
 SHOWN = ("job", "hydra", "all")
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")
 # of a file of a group, or several of them in a sweep
-NAMES = re.compile(r"(?!(null|true|false|[\d.]+)$)[\w./-]+|(?![\[{]).*[,(].*", re.IGNORECASE)
+NAMES = re.compile(r"(?!\.|(null|true|false|[\d.]+)$)[\w./-]+|(?![\[{]).*[,(].*", re.IGNORECASE)
 
 
 def first_of_two(command: str, words: list[str]) -> tuple[str, list[str]]:
@@ -100,7 +100,8 @@ def one_line(error: Exception, step: str) -> str:
     if isinstance(error, SgdsmError):
         return str(error)
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        cure = ": expected the name of a folder" if isinstance(error, FileExistsError | NotADirectoryError) else ""
+        return f"{error.filename}: {error.strerror}{cure}" if error.filename else error.strerror
     text = " ".join(str(error).split())
     if isinstance(error, OverrideParseException):
         key, _, value = error.override.partition("=")
@@ -109,6 +110,8 @@ def one_line(error: Exception, step: str) -> str:
         return f"{step}: the memory of this machine does not suffice: ask for less at once ({text[:150]})"
     if type(error).__module__.startswith(("hydra.", "omegaconf.")):
         text = re.sub(r"^\w+Error raised while resolving interpolation: ", "", text).partition(" full_key:")[0]
+        key = str(getattr(error, "full_key", None) or "")
+        text = f"{key}: {text}" if key and not text.startswith(key) else text
         cause = f" ({' '.join(str(error.__cause__).split())})" if error.__cause__ is not None else ""
         return text.partition(" Config search path")[0] + cause
     told = text or type(error).__name__

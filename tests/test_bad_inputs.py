@@ -1,11 +1,11 @@
 """Bad files, settings and runs, through every command: one line that names what is wrong, and nothing is lost.
 
-A line of a table is the words of a command, and after each :: what its error must say. {d} stands for the settings of
-the good file.
+A line of a table is the words of a command, or the name of what they get, and after each :: what its error must say.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import xarray as xr
 from bad_inputs import make_files, make_runs
+from hydra._internal.hydra import Hydra
 
 from sgdsm import command_line
 
@@ -35,7 +36,7 @@ READERS = {
 }
 # what the error says of a file, and the readers that have a use for it
 FILES = """
-novars :: no variable 'sm' :: but train: there are none
+novars :: no variable 'sm'; there are none
 nothing :: no variable 'sm'
 onedim :: has dims :: expected
 fourdims :: has dims :: expected :: not evaluate
@@ -86,6 +87,13 @@ USERS = {
     "recalibrate": "recalibrate run={} output=new",
     "export": "export run={} output=new.pt2",
     "compare": "compare run {} output=new",
+}
+# in the table of settings
+SHORT = {
+    "{t}": f"train {DATA.format('good.nc')} {QUICK} hydra.run.dir=new",
+    "{D}": DATA.format("good.nc"),
+    "{f}": "correct fit source=good.nc variable=sm reference=good.nc reference_variable=sm output=new.nc",
+    "{p}": "predict run=run trainer.progress=false",
 }
 CONFIG, SCORES = "predict evaluate explain recalibrate", "evaluate recalibrate compare"
 CHECKPOINT = "predict evaluate explain recalibrate export"
@@ -153,26 +161,27 @@ good.nc :: {CONFIG} :: run=good.nc: no such folder
 
 
 def expanded() -> Iterator[tuple[str, list[str]]]:
-    """Every line of the tables: the words, and what must be said."""
-    for line in FILES.strip().splitlines():
+    """Every line of the tables: the words, and what must be said. A file goes to some of its readers, in turn."""
+    for k, line in enumerate(FILES.strip().splitlines()):
         name, *said = line.split(" :: ")
-        without = [word.removeprefix("not ") for word in said if word.startswith("not ")]
-        said = [word for word in said if not word.startswith(("not ", "but "))]
-        for reader in [r for r in READERS if r not in without]:
+        readers = [r for r in READERS if f"not {r}" not in said]
+        said = [word for word in said if not word.startswith("not ")]
+        for reader in {readers[j % len(readers)]: None for j in range(k, k + 9, 3)}:
             yield READERS[reader].format(f"bad/{name}.nc"), [f"bad/{name}.nc", *said]
     for k, line in enumerate(OTHER_FILES.strip().splitlines()):
         name, said = line.split(" :: ")
-        for reader in list(READERS)[k % 2 :: 2]:
+        for reader in list(READERS)[k % 2 :: 3]:
             yield READERS[reader].format(f"bad/{name}"), [f"bad/{name}", said]
-    for line in RUNS.strip().splitlines():
+    for k, line in enumerate(RUNS.strip().splitlines()):
         name, users, *said = line.split(" :: ")
-        for user in users.split():
+        for user in users.split()[k % 2 :: 2] or users.split():
             yield USERS[user].format(name), said
-    for path in sorted(Path(__file__).parent.glob("bad_inputs_*.txt")):
-        for line in path.read_text().splitlines():
-            if line and not line.startswith("#"):
-                words, *said = line.split(" :: ")
-                yield words.replace("{d}", f"{DATA.format('good.nc')} {QUICK} hydra.run.dir=new"), said
+    for line in (Path(__file__).parent / "bad_inputs_settings.txt").read_text().splitlines():
+        if line and not line.startswith("#"):
+            words, *said = line.split(" :: ")
+            for short, long in SHORT.items():
+                words = words.replace(short, long)
+            yield words, said
 
 
 CASES = list(expanded())
@@ -191,7 +200,9 @@ def tmp_path(kitchen: Path) -> Path:
 
 
 @pytest.fixture
-def stage(kitchen, plain, run_command) -> Path:
+def stage(kitchen, plain, run_command, monkeypatch) -> Path:
+    # Hydra makes the settings once to ask for a sweep, and once more; no word here asks
+    monkeypatch.setattr(Hydra, "get_mode", lambda *_, **__: None)
     if not (kitchen / "bad").exists():
         plain(days=60).to_netcdf(kitchen / "good.nc")
         for words in (
@@ -209,27 +220,40 @@ def stage(kitchen, plain, run_command) -> Path:
     return kitchen
 
 
-def state(folder: Path) -> dict[Path, tuple[int, int]]:
-    found = {path: path.stat() for path in folder.rglob("*")}
-    return {
-        path: (told.st_size if path.is_file() else 0, told.st_mtime_ns if path.is_file() else 0)
-        for path, told in found.items()
-    }
+def state(folder: Path) -> dict[str, tuple[int, int]]:
+    """Size and time of change of all files, of folders their names."""
+    found = {}
+    for root, folders, files in os.walk(folder):
+        found |= {f"{root}/{name}": (0, 0) for name in folders}
+        for name in files:
+            told = Path(root, name).stat()
+            found[f"{root}/{name}"] = told.st_size, told.st_mtime_ns
+    return found
+
+
+KNOWN = {name.partition(" ")[0] for name in command_line.COMMANDS}
 
 
 def test_there_are_many():
-    assert len({words for words, _ in CASES}) >= 600
-    commands = {words.partition(" ")[0] for words, _ in CASES}
-    assert commands >= {name.partition(" ")[0] for name in command_line.COMMANDS}
+    assert len({words for words, _ in CASES}) > 500
+    assert {words.partition(" ")[0] for words, _ in CASES} >= KNOWN
 
 
-@pytest.mark.parametrize(("words", "said"), CASES, ids=[re.sub(r"\s+", " ", words)[-70:] for words, _ in CASES])
+def short(words: str) -> str:
+    for brief, long in SHORT.items():
+        words = words.replace(long, brief)
+    return words.replace("trainer.progress=false", "").replace("  ", " ")
+
+
+@pytest.mark.parametrize(("words", "said"), CASES, ids=[short(words) for words, _ in CASES])
 def test_one_line_names_it_and_nothing_is_lost(stage, run_command, words, said):
     before = state(stage)
-    code, _, err = run_command(*shlex.split(words))
+    command, *others = shlex.split(words)
+    # what is no command reaches the one that tells them
+    code, _, err = run_command(command if command in KNOWN else None, *([] if command in KNOWN else [command]), *others)
     after = state(stage)
     new = sorted(after.keys() - before.keys())
-    for path in new:
+    for path in map(Path, new):
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     lines = [line for line in err.splitlines() if not line.startswith("note: ")]
     assert code in (1, 2), err

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
-from sgdsm.build import build
+from sgdsm.build import build, check_spec
 from sgdsm.correct.bias import (
     CHOSEN,
     Folds,
@@ -62,6 +62,7 @@ def settings_of(config: Mapping[str, Any]) -> Settings:
     if config["memory_gib"] <= 0:
         raise ConfigError(f"memory_gib={config['memory_gib']!r}: expected more than 0")
     period_of(config["period"])
+    check_spec(config["trees"], ResidualTrees, "trees")
     names = ("method", "bins", "values_per_bin", "least_values", "memory_gib")
     return Settings(trees=build(config["trees"], ResidualTrees), **{n: config[n] for n in names})
 
@@ -73,7 +74,7 @@ def period_of(period: str | None) -> tuple[str | None, str | None]:
     first, colon, last = period.partition(":")
     try:
         for day in filter(None, (first, last)):
-            np.datetime64(day, "D")
+            colon = "" if np.isnat(np.datetime64(day, "D")) else colon
     except ValueError:
         colon = ""
     if not colon:

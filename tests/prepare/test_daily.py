@@ -1,0 +1,107 @@
+"""Folders of daily files that were broken off go on with the same words, to the same bytes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import xarray as xr
+from conftest import ROOT
+
+from sgdsm.hdf5 import NetcdfWriter
+from sgdsm.prepare.daily import BEGUN
+
+LAYOUTS = ["sgd_sm", "cci_gapfilled"]
+# slow enough to be killed in the middle
+SLOW = """
+import sys, time
+from sgdsm import command_line
+from sgdsm.hdf5 import NetcdfWriter
+close = NetcdfWriter.close
+def slow(self):
+    print("written", flush=True)
+    time.sleep(0.2)
+    close(self)
+NetcdfWriter.close = slow
+sys.argv[0] = "export"
+command_line.main("export")
+"""
+
+
+@pytest.fixture
+def product(tmp_path, filled) -> Path:
+    filled(days=12).to_netcdf(tmp_path / "filled.nc")
+    return tmp_path
+
+
+def bytes_in(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def stop_at(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Break off in the middle of a file."""
+    write, calls = NetcdfWriter.write, iter(range(1000))
+
+    def wrapped(self, *args, **kwargs):
+        if next(calls) == number:
+            raise KeyboardInterrupt
+        write(self, *args, **kwargs)
+
+    monkeypatch.setattr(NetcdfWriter, "write", wrapped)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("number", [0, 1, 9, 22])
+def test_what_was_broken_off_goes_on(run_command, product, monkeypatch, layout, number):
+    words = ["filled.nc", f"layout={layout}"]
+    assert run_command("export", *words, "output=whole")[0] == 0
+    with monkeypatch.context() as patched:
+        stop_at(patched, number)
+        code, _, err = run_command("export", *words, "output=days")
+    assert (code, "the same words go on" in err) == (130, True), err
+    kept = {path: path.stat().st_mtime_ns for path in (product / "days").glob("*.nc")}
+    code, _, err = run_command("export", *words, "output=days")
+    assert code == 0, err
+    assert bytes_in(product / "days") == bytes_in(product / "whole")
+    assert len(bytes_in(product / "days")) == 12
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept, "a finished file was made again"
+    assert not (product / "days" / BEGUN).exists()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_other_words_do_not_go_on(run_command, product, monkeypatch, layout):
+    with monkeypatch.context() as patched:
+        stop_at(patched, 9)
+        run_command("export", "filled.nc", f"layout={layout}", "output=days")
+    before = bytes_in(product / "days")
+    with xr.open_dataset(product / "filled.nc") as filled:
+        (filled + 0).to_netcdf(product / "other.nc")
+    other = next(name for name in LAYOUTS if name != layout)
+    for words in (["other.nc", f"layout={layout}"], ["filled.nc", f"layout={other}"]):
+        code, _, err = run_command("export", *words, "output=days")
+        assert (code, "days was begun with other words or another file: remove it" in err) == (1, True), err
+    assert bytes_in(product / "days") == before
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_killed_in_the_middle_goes_on(run_command, product, layout):
+    words = ["filled.nc", f"layout={layout}"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOW, *words, "output=days"],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        cwd=product,
+    )
+    assert process.stdout is not None
+    for _ in range(3):
+        assert process.stdout.readline() == b"written\n"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert len(list((product / "days").glob("*.nc"))) == 2
+    assert run_command("export", *words, "output=days")[0] == 0
+    assert run_command("export", *words, "output=whole")[0] == 0
+    assert bytes_in(product / "days") == bytes_in(product / "whole")
