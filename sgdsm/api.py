@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import xarray as xr
 
 from sgdsm.arguments import checked
 from sgdsm.build import TARGET
-from sgdsm.cube import NO_UNCERTAINTY, ConfigError, CubeError, as_cube, by_role, check_cube
+from sgdsm.cube import NO_UNCERTAINTY, ConfigError, CubeError, as_cube, by_role, check_cube, suggest
 from sgdsm.data.scaling import Inputs
 from sgdsm.inference.stream import fill_cube
 from sgdsm.inference.writers import MemoryOutput
@@ -27,9 +28,13 @@ def fill(dataset: xr.Dataset, run: str | Path, max_gap_days: int | None = None, 
 
     Raises CubeError where the Dataset lacks what the run needs, ConfigError where the folder is no run or the cap none.
     """
+    known = [name for name in inspect.signature(as_cube).parameters if name != "dataset"]
+    for name in roles:
+        if name not in known:
+            raise ConfigError(f"fill: unknown argument '{name}'{suggest(name, known)}; known are {', '.join(known)}")
+    trained = Run(run).config()["data"]
     filler = load_filler(Run(run).model)
     if roles or not (by_role(dataset, "target") and by_role(dataset, "land")):
-        trained = Run(run).config()["data"]
         dataset = as_cube(dataset, **{**_roles(filler.inputs, trained, dataset), **roles})
     check_cube(dataset)
     output = MemoryOutput()

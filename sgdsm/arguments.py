@@ -7,7 +7,6 @@ import inspect
 import os
 import re
 import reprlib
-import sys
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -19,8 +18,8 @@ import xarray as xr
 from sgdsm.errors import ConfigError, CubeError
 
 TARGET = "_target_"
-SEEDS = 2**32  # Lightning takes those below
-LARGEST, MOST = 2**63, sys.float_info.max
+LARGEST = 2**63
+NAMES = {"Sequence": "list", "Mapping": "dict"}
 # of arguments with these names, whosever they are: what is beyond fails late, in other programs' words, or never ends
 RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("rounds", "trees", "passes", "samples", "iterations", "max_epochs", "accumulate"), (1, 10**6)),
@@ -70,9 +69,9 @@ def fits(value: Any, hint: Any) -> bool:
     if origin is typing.Literal:
         return isinstance(value, (str, int)) and value in arguments
     if hint is float:
-        return _is_a(value, (int, float, np.integer, np.floating)) and abs(value) <= MOST
+        return math.isfinite(value) if isinstance(value, (float, np.floating)) else fits(value, int)
     if hint is int:
-        return _is_a(value, (int, np.integer)) and abs(int(value)) < LARGEST
+        return _is_int(value) and -LARGEST <= value < LARGEST
     if hint is bool:
         return isinstance(value, (bool, np.bool_))
     if origin is tuple and arguments and arguments[-1] is not Ellipsis:
@@ -100,7 +99,11 @@ def describe(hint: Any) -> str:
         return "None" if hint is type(None) else "xarray.Dataset"
     if inspect.isclass(hint) and not typing.get_args(hint):
         return hint.__name__
-    return str(hint).replace("typing.", "").replace("collections.abc.", "")
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if inspect.isclass(origin):
+        name = NAMES.get(origin.__name__, origin.__name__)
+        return f"{name}[{', '.join('...' if a is Ellipsis else describe(a) for a in arguments)}]"
+    return str(hint).replace("typing.", "")
 
 
 def shown(value: Any) -> str:
@@ -118,19 +121,21 @@ def check_value(name: str, value: Any, hint: Any) -> None:
     name: of the argument, after whose it is: 'Gaps: fraction', 'model.passes'.
     """
     if not fits(value, hint):
-        number = _is_a(value, (int, float, np.integer, np.floating))
-        finite = number and not abs(value) <= (LARGEST if isinstance(value, int) else MOST)
+        expected = describe(hint)
+        if isinstance(value, (float, np.floating)) and not math.isfinite(value):
+            expected = "a finite number"
+        elif _is_int(value) and not -LARGEST <= value < LARGEST:
+            expected += " below 2**63"
         error = CubeError if hint is xr.Dataset else ConfigError
-        told = "a finite number" if isinstance(value, float) else "a number below 2**63"
-        raise error(f"{name}={shown(value)}: expected {told if finite else describe(hint)}")
+        raise error(f"{name}={shown(value)}: expected {expected}")
     argument = re.split(r"[ .=]", name)[-1]
-    if argument in RANGES and _is_a(value, (int, float, np.integer, np.floating)):
+    if argument in RANGES and fits(value, float):
         least, most = RANGES[argument]
         if not least <= value <= most:
             low = f"at least {least}" if least >= 1e-5 or not least else "more than 0"
             raise ConfigError(f"{name}={shown(value)}: expected {low if value < least else f'at most {most}'}")
-    if name.endswith("seed") and hint is int and not 0 <= value < SEEDS:
-        raise ConfigError(f"{name}={value}: expected a whole number from 0 to {SEEDS - 1}")
+    if name.endswith("seed") and hint is int and value < 0:
+        raise ConfigError(f"{name}={value}: expected 0 or more")
 
 
 def checked(function: Callable[P, R]) -> Callable[P, R]:
@@ -140,7 +145,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         hints = hints_of(function)
-        for name, value in _given(function, args, kwargs).items():
+        for name, value in _given(function, args, kwargs, whose).items():
             check_value(f"{whose}: {name}", value, hints.get(name, Any))
         return function(*args, **kwargs)
 
@@ -173,7 +178,7 @@ class Recorded:
     def _arguments(cls, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         hints, found = hints_of(cls), {}
         whose = cls.__name__
-        for name, value in _given(cls.__init__, (None, *args), kwargs, whose).items():
+        for name, value in _given(cls.__init__, (None, *args), kwargs, whose, alone=True).items():
             check_value(f"{whose}: {name}", value, hints.get(name, Any))
             found[name] = plain(value, f"{whose}: {name}")
         return found
@@ -202,27 +207,30 @@ def plain(value: Any, name: str) -> Any:
 
 
 def _given(
-    function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], whose: str | None = None
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], whose: str, alone: bool = False
 ) -> dict[str, Any]:
-    """The arguments of a call by name, without the object itself; none where Python will refuse it.
+    """The arguments of a call by name, without the object itself.
 
-    whose: class that takes no others than those with a name.
+    whose: they are, in messages. alone: whether those without a name of their own in the signature are refused.
+
+    Raises ConfigError for arguments that are unknown or too many.
     """
     signature = inspect.signature(function)
     try:
-        bound = signature.bind(*args, **kwargs)
-    except TypeError:
-        return {}
+        bound = signature.bind_partial(*args, **kwargs)  # what is missing Python says itself; a copy is made of nothing
+    except TypeError as error:
+        known = [name for name in signature.parameters if name != "self"]
+        raise ConfigError(f"{whose}: {error}; known are {', '.join(known)}") from error
     bound.apply_defaults()
     found = {}
     for name, value in bound.arguments.items():
         if signature.parameters[name].kind not in VARIADIC:
             found[name] = value
-        elif whose and value:
+        elif alone and value:
             raise ConfigError(f"{whose}: {shown(value)}: expected no argument")
     found.pop("self", None)
     return found
 
 
-def _is_a(value: Any, kinds: tuple[type, ...]) -> bool:
-    return isinstance(value, kinds) and not isinstance(value, bool)
+def _is_int(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)

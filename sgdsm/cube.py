@@ -150,8 +150,8 @@ def repeat_cycle(cube: xr.Dataset) -> int:
     if "repeat_cycle_days" not in cube.attrs:
         return 0
     days, step = int(cube.attrs["repeat_cycle_days"]), step_days(cube["time"])
-    if days < 1 or days % step:
-        raise CubeError(f"repeat_cycle_days={days}: expected a multiple of the {step} days between maps")
+    if not 1 <= days <= 366 or days % step:
+        raise CubeError(f"repeat_cycle_days={days}: expected a multiple of the {step} days between maps, at most 366")
     return days // step
 
 

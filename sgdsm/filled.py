@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import xarray as xr
 
 from sgdsm.cube import CubeError, space_dims, suggest
@@ -25,6 +26,9 @@ def maps_of(dataset: xr.Dataset) -> xr.DataArray:
         )
     if 0 in filled.shape:
         raise CubeError(f"sm_filled is empty: {dict(filled.sizes)}; latitudes go from north to south")
+    for dim in space_dims(filled):
+        if dim not in filled.coords or filled[dim].dtype.kind not in "fiu" or not np.isfinite(filled[dim].values).all():
+            raise CubeError(f"sm_filled has no numbers as coordinate '{dim}': expected those that predict.py writes")
     if filled["time"].dtype.kind != "M":
         raise CubeError(f"time holds {filled['time'].dtype} values, expected dates")
     return filled

@@ -90,7 +90,8 @@ def _fit_members(task: Task, stack: Stack, folder: Path) -> float:
     if len(devices) > 1:
         log.info("%d members in %d processes, one a device", len(left), len(devices))
         quiet = [replace(one, progress=False) for one in devices]
-        side_by_side(_fit_share, [(task.config, one, left[k :: len(quiet)], own) for k, one in enumerate(quiet)])
+        config = {**task.config, "model": stack.spec}  # it may have been made in Python
+        side_by_side(_fit_share, [(config, one, left[k :: len(quiet)], own) for k, one in enumerate(quiet)])
     else:
         _fit_some(replace(task, options=devices[0]), left, own)
     for name, member in stack.members.items():

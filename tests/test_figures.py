@@ -141,11 +141,11 @@ def test_days_that_cannot_be_drawn(filled, day, message):
         ({"lat": 48}, "place: expected lat= and lon=, found lat="),
         ({"latitude": 48, "longitude": 7}, "found latitude=, longitude="),
         ({"y": 0, "x": 0}, "found y=, x="),
-        ({"lat": 48, "lon": "7"}, "lon='7': expected a number"),
-        ({"lat": None, "lon": 7}, "lat=None: expected a number"),
-        ({"lat": np.nan, "lon": 7}, "lat=nan lies outside the Dataset"),
+        ({"lat": 48, "lon": "7"}, "lon='7': expected a finite number"),
+        ({"lat": None, "lon": 7}, "lat=None: expected a finite number"),
+        ({"lat": np.nan, "lon": 7}, "lat=nan: expected a finite number"),
         ({"lat": 4800, "lon": 7}, "lat=4800 lies outside the Dataset"),
-        ({"lat": np.inf, "lon": 7}, "lat=inf lies outside"),
+        ({"lat": np.inf, "lon": 7}, "lat=inf: expected a finite number"),
     ],
 )
 def test_places_that_cannot_be_drawn(filled, place, message):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from sgdsm.arguments import shown
+from sgdsm.arguments import fits, shown
 from sgdsm.canvas import subplots
 from sgdsm.cube import CubeError, space_dims
 from sgdsm.evaluation.figures import STATES, draw_series, extent_of, name_axes
@@ -119,8 +118,8 @@ def _cell_of(filled: xr.DataArray, place: Mapping[str, Any]) -> dict[str, int]:
         raise CubeError(f"place: expected {dims[0]}= and {dims[1]}=, found {found}")
     at = {}
     for dim, value in place.items():
-        if not isinstance(value, Real) or isinstance(value, bool):
-            raise CubeError(f"{dim}={shown(value)}: expected a number")
+        if not fits(value, float):
+            raise CubeError(f"{dim}={shown(value)}: expected a finite number")
         values = filled[dim].values
         reach = abs(values[-1] - values[0]) / max(1, len(values) - 1) or 1.0
         if not values.min() - reach <= value <= values.max() + reach:

@@ -16,7 +16,7 @@ import xarray as xr
 
 from sgdsm.arguments import checked
 from sgdsm.axes import SPACE_DIMS
-from sgdsm.cube import PER_DAY, CubeError, ever_observed, open_dataset
+from sgdsm.cube import PER_DAY, ConfigError, CubeError, ever_observed, open_dataset
 from sgdsm.evaluation.calibration import Calibration
 from sgdsm.evaluation.scored_files import Named, aligned
 from sgdsm.evaluation.zones import (
@@ -128,12 +128,14 @@ def score(
     Raises CubeError where a file lacks a variable, the grids differ, a hidden value has no truth or is not filled, or
     a visible value was changed.
     """
+    if rows_at_once is not None and rows_at_once < 1:
+        raise ConfigError(f"score: rows_at_once={rows_at_once}: expected at least 1")
     product, question, shown = (Named.of(source) for source in (filled, hidden, visible))
     truth, masks = _hidden(question)
     seen = aligned(shown.variable(str(truth.attrs["target"])), truth, shown.name)
     values = aligned(product.variable("sm_filled"), truth, product.name)
     bounds = [
-        aligned(product.dataset[b], truth, product.name) if b in product.dataset else None
+        aligned(product.variable(b), truth, product.name) if b in product.dataset else None
         for b in ("sm_lower", "sm_upper", "sm_std")
     ]
     level = None if bounds[0] is None else bounds[0].attrs.get("level")

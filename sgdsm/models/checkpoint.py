@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from sgdsm.build import build
+from sgdsm.build import build, check_spec
 from sgdsm.cube import ConfigError
 from sgdsm.data.scaling import Inputs
 from sgdsm.models.base import GapFiller
@@ -17,7 +17,13 @@ FORMAT = "sgdsm filler 1"
 
 
 def save_filler(filler: GapFiller, path: str | Path) -> None:
-    """Write a filler, whole or not at all."""
+    """Write a filler, whole or not at all.
+
+    Raises ConfigError for one that knows no variables yet, and for one that `load_filler` would not make again.
+    """
+    check_spec(filler.spec, GapFiller, type(filler).__name__)
+    if not hasattr(filler, "inputs"):
+        raise ConfigError(f"{path}: {type(filler).__name__} knows no variables yet: call configure(inputs) before")
     content = {
         "format": FORMAT,
         "spec": filler.spec,

@@ -23,7 +23,7 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
-from sgdsm.arguments import checked
+from sgdsm.arguments import check_value, checked, hints_of
 from sgdsm.cube import SgdsmError, log, suggest
 
 # what is no product: parts that the products share, and the built-in worlds
@@ -288,6 +288,10 @@ def find_files(name: str, paths: str | Path | Sequence[str | Path], **options: A
     for option, parameter in parameters.items():
         if parameter.default is parameter.empty and option not in options:
             raise SourceError(f"product '{name}': needs the option '{option}'; {told}")
+    hints = hints_of(module.files)
+    for option, value in options.items():
+        if not isinstance(value, float):  # NaN may be what a product has for 'missing'
+            check_value(f"product '{name}': {option}", value, hints.get(option, Any))
     found: Files = module.files(listed(paths, module.PATTERNS), **options)
     return found
 
@@ -313,7 +317,7 @@ def listed(paths: str | Path | Sequence[str | Path], patterns: Sequence[str]) ->
         else:
             here = [Path(text)] if Path(text).is_file() else []
         if not here:
-            raise SourceError(f"{path}: no such file, or a folder without {' or '.join(patterns)}")
+            raise SourceError(f"{path or repr(path)}: no such file, or a folder without {' or '.join(patterns)}")
         found += here
     return list(dict.fromkeys(found))
 

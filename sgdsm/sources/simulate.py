@@ -17,7 +17,9 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
+from sgdsm.arguments import checked
 from sgdsm.cube import ConfigError, as_cube, open_cube, open_dataset
+from sgdsm.memory import check_fits
 from sgdsm.sources.emission import AMSR, SMOS, Sensors, described
 from sgdsm.sources.orbit import Orbit
 from sgdsm.stores import local_only
@@ -25,6 +27,7 @@ from sgdsm.stores import local_only
 KM_PER_DEGREE = 111.2
 SPIN_UP_DAYS = 120
 CHUNK_ROWS = 24  # of a store: objects of two MB
+HELD = 14  # maps of a day that are in memory while a world is made: seven, and once more when they are put together
 SURFACE_MM, ROOT_MM = 80.0, 600.0
 FROST_K = 276.5  # of the daily mean: the night pass meets soil that is colder
 DYNAMIC = ("precipitation", "air_temperature", "shortwave_down", "surface_temperature")
@@ -50,6 +53,7 @@ DESCRIBED = {
 }
 
 
+@checked
 def simulate(
     rows: int = 24,
     columns: int = 48,
@@ -77,6 +81,8 @@ def simulate(
     world = World(rows, columns, resolution, north, west, land_fraction, seed)
     if not 1 <= step_days <= days:
         raise ConfigError(f"data.step_days={step_days}: expected 1 to the {days} days of the world")
+    size = f"data: rows={rows}, columns={columns}, days={days}"
+    check_fits(size, HELD * rows * columns * days, "data=simulate_store makes worlds of any size")
     maps = list(world.run(days, start, sensors))
     time = xr.date_range(start, periods=days // step_days, freq=f"{step_days}D")
     fields = {name: _steps(np.stack([day[name] for day in maps]), step_days) for name in maps[0]}
