@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sgdsm.accessor import SgdsmAccessor as SgdsmAccessor
+from sgdsm.stopping import at_start
+
+at_start()  # of a command, before anything that takes long
+
+from sgdsm.accessor import SgdsmAccessor as SgdsmAccessor  # noqa: E402
 
 if TYPE_CHECKING:
     from sgdsm.api import fill

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,7 +35,8 @@ def alone(output: str | Path) -> Iterator[None]:
         yield
         return
     path = Path(f"{output}.lock")
-    with path.open("w") as file:
+    # neither a link nor a named pipe of that name is followed, or waited for
+    with open(path, "w", opener=_itself) as file:
         told = f"{output}: another program is writing there ({path}): wait for it"
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -47,3 +49,12 @@ def alone(output: str | Path) -> Iterator[None]:
             yield
         finally:
             path.unlink(missing_ok=True)
+
+
+def _itself(path: str, flags: int) -> int:
+    try:
+        return os.open(path, flags & ~os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            raise ConfigError(f"{path}: is a link or a named pipe, expected no such file: remove it") from error
+        raise

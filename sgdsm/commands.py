@@ -21,6 +21,7 @@ from sgdsm.explaining import explain
 from sgdsm.preparing import describe, export, prepare
 from sgdsm.recalibrating import recalibrate
 from sgdsm.selecting import select
+from sgdsm.stopping import going_on
 
 FEW = 200  # values: of fewer, even if independent, an RMSE is known no better than by a twentieth
 
@@ -39,8 +40,13 @@ def train(config: dict[str, Any]) -> float:
 
 def train_in(config: dict[str, Any], folder: Path) -> Path:
     """Fit and score in a folder, or go on with an interrupted run there."""
+    from sgdsm.runs import CONFIG
+
+    def words() -> str:
+        return f"go on with: python train.py run={shown(folder)}" if (folder / CONFIG).is_file() else ""
+
     folder.mkdir(parents=True, exist_ok=True)
-    with alone(folder):
+    with going_on(words), alone(folder):
         return _train_in(config, folder)
 
 
@@ -65,10 +71,7 @@ def _train_in(config: dict[str, Any], folder: Path) -> Path:
     protocol = protocol_of(task.whole, [part.split for part in task.parts], config, learned_from(config))
     run.write(CONFIG, config)
     run.write(PROVENANCE, provenance(config, task.whole))
-    try:
-        fitted = fit(task, folder)
-    except KeyboardInterrupt as stop:
-        raise KeyboardInterrupt(f"go on with: python train.py run={shown(folder)}") from stop
+    fitted = fit(task, folder)
     filler = add_uncertainty(task, config["uncertainty"])
     save_filler(filler, folder / MODEL)
     scores = _score(task, filler, protocol, run)
@@ -157,14 +160,11 @@ def predict(config: dict[str, Any]) -> None:
         "max_gap_days": config["max_gap_days"],
         **inference,
     }
-    try:
-        with alone(config["output"]):
-            if config["inference"]["cluster"]:
-                fill_on_cluster(cube, filler, output, partial(build, data, xr.Dataset), **settings)
-            else:
-                fill_cube(cube, filler, output, trainer=options.predicting(several=True), **settings)
-    except KeyboardInterrupt as stop:
-        raise KeyboardInterrupt("the same words go on") from stop
+    with alone(config["output"]):
+        if config["inference"]["cluster"]:
+            fill_on_cluster(cube, filler, output, partial(build, data, xr.Dataset), **settings)
+        else:
+            fill_cube(cube, filler, output, trainer=options.predicting(several=True), **settings)
     if is_first():
         print(f"filled: {config['output']}")
 
@@ -222,10 +222,8 @@ def chain(config: dict[str, Any]) -> None:
     overrides = [o for o in HydraConfig.get().overrides.task if not o.startswith(("output=", "chain"))]
     folder = _output_folder(config, experiment)
     others = {"predict": predict, "correct fit": correct_fit, "correct apply": correct_apply}
-    try:
+    with going_on(lambda: f"go on with the same words and output={shown(folder)}"):
         print(run_chain(config, overrides, folder, train_in, others))
-    except KeyboardInterrupt as stop:
-        raise KeyboardInterrupt(f"go on with the same words and output={shown(folder)}") from stop
 
 
 def compare(config: dict[str, Any]) -> None:

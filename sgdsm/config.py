@@ -12,12 +12,13 @@ from sgdsm.arguments import check_value, shown
 from sgdsm.box import check_bbox, period_of
 from sgdsm.build import TARGET, build, check_spec
 from sgdsm.cube import ConfigError, suggest
+from sgdsm.safety import refuse_irregular
 
 GROUPS = ("data", "model", "gaps", "splits", "trainer", "uncertainty")
 OF_A_RUN = ("predict", "recalibrate")
 PREDICT_IGNORES = ("max_epochs", "gradient_clip", "check_every", "accumulate", "memory_gib")
 INFERENCE = {"memory_gib": float, "window_cells": int | None, "cluster": bool}
-PRODUCT_OPTIONS = ("kind", "version", "variables", "bbox", "links", "base_url")
+PRODUCT_OPTIONS = ("kind", "version", "variables", "bbox", "links", "base_url", "deadline_minutes")
 SENSORS = ("source_cube", "variable", "reference", "reference_variable", "dynamic", "static")
 FITTING = ("method", "period", "bins", "values_per_bin", "least_values")
 KEYS = {
@@ -74,6 +75,7 @@ TYPES: dict[str, Any] = {
     "variables": list[str] | None,
     "links": str | None,
     "base_url": str | None,
+    "deadline_minutes": float | None,
     "target": str | None,
     "correction": str | None,
     "source_cube": str | None,
@@ -192,6 +194,7 @@ def load_config(path: Path) -> dict[str, Any]:
 
     Raises ConfigError where it is missing or not such a file.
     """
+    refuse_irregular(path, ConfigError)
     if not path.is_file():
         raise ConfigError(f"{path}: no such file; expected the folder of a run")
     try:

@@ -242,11 +242,19 @@ def time_chunks(array: xr.DataArray, values: int = 2**24) -> Iterator[slice]:
     return (slice(start, min(start + step, array.shape[0])) for start in range(0, array.shape[0], step))
 
 
+def row_bands(array: xr.DataArray, values: int = 2**26) -> Iterator[slice]:
+    """Slices along the rows, all of them at once but where a single map has more than about `values` values."""
+    per_row = int(np.prod(array.shape[2:]))
+    step = max(1, values // max(1, per_row))
+    return (slice(start, min(start + step, array.shape[1])) for start in range(0, array.shape[1], step))
+
+
 def ever_observed(target: xr.DataArray) -> np.ndarray:
     """Boolean map of the cells with at least one finite value, read in chunks of days."""
     seen = np.zeros(target.shape[1:], bool)
-    for days in time_chunks(target):
-        seen |= np.isfinite(target[days].values).any(0)
+    for rows in row_bands(target):
+        for days in time_chunks(target[:, rows]):
+            seen[rows] |= np.isfinite(target[days, rows].values).any(0)
     return seen
 
 

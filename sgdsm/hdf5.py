@@ -23,6 +23,8 @@ import xarray as xr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
+from sgdsm.errors import CubeError
+
 HDF5_OWN = 8 * 2**20
 log = logging.getLogger("sgdsm")
 COORDINATES = ("time", "lat", "lon", "latitude", "longitude", "y", "x")
@@ -198,7 +200,11 @@ class _LazyArray(BackendArray):
             else:
                 forward.append(int(index))
         with self.lock:
-            values = self.node[tuple(forward)]
+            try:
+                values = self.node[tuple(forward)]
+            except OSError as error:
+                where = f"{self.node.file.filename}: array '{self.node.name}' at {tuple(forward)}"
+                raise CubeError(f"{where} cannot be read ({error}): copy the file anew") from error
         return values[tuple(turn)]
 
 

@@ -41,12 +41,7 @@ def prepare(config: dict[str, Any]) -> None:
         raise ConfigError(f"data.path={output}: expected a name ending in .zarr; `export` writes it as .nc or .h5")
     if not output.absolute().parent.is_dir():
         raise ConfigError(f"data.path={output}: there is no folder {output.absolute().parent}")
-    try:
-        told = assemble(
-            recipe, output, config["workers"], config["on_bad_file"], config["block_days"], config["cluster"]
-        )
-    except KeyboardInterrupt as stop:
-        raise KeyboardInterrupt("go on with the same words") from stop
+    told = assemble(recipe, output, config["workers"], config["on_bad_file"], config["block_days"], config["cluster"])
     print(f"{told}\ncube: {output}")
 
 
@@ -123,8 +118,6 @@ def export(config: dict[str, Any]) -> None:
             LAYOUTS[layout](dataset, output, **more)
     except CubeError as error:
         raise CubeError(f"{path}: {error}") from error
-    except KeyboardInterrupt as stop:
-        raise KeyboardInterrupt("the same words go on") from stop
     if layout == "sgd_sm":
         log.info("rounded to whole percent, with the names of SGD-SM's files and variables")
     print(f"written: {named}")

@@ -24,6 +24,7 @@ from sgdsm.cube import ConfigError, by_role, open_dataset, target_of
 from sgdsm.data.splits import Split
 from sgdsm.evaluation.protocol import protocol_record, scored_split
 from sgdsm.inference.writers import PLAN
+from sgdsm.safety import refuse_irregular
 from sgdsm.stores import is_remote, stamp
 
 SCORED = ("target", "land")  # the roles that a score depends on
@@ -72,6 +73,8 @@ class Run:
         """The run's configuration; ConfigError where the folder is no run."""
         if not self.folder.is_dir():
             raise ConfigError(f"run={self.folder}: no such folder")
+        for file in (*self.folder.iterdir(), *self.folder.glob("members/*/*")):
+            refuse_irregular(file, ConfigError)
         return load_config(self.folder / CONFIG)
 
     def metrics(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from threading import Thread
 import torch
 
 from sgdsm.cube import SgdsmError, log
+from sgdsm.stopping import deaf
 
 GRACE_SECONDS = 5
 
@@ -27,9 +28,12 @@ def side_by_side(function: Callable[..., None], calls: Sequence[tuple[object, ..
     """
     threads = max(1, torch.get_num_threads() // len(calls))
     formatter = log.handlers[0].formatter if log.handlers else None
-    with ProcessPoolExecutor(len(calls), get_context("spawn"), _begin, (threads, log.level, formatter)) as pool:
+    with deaf():
+        made = ProcessPoolExecutor(len(calls), get_context("spawn"), _begin, (threads, log.level, formatter))
+        begun = [made.submit(function, *call) for call in calls]
+    with made:
         try:
-            for done in as_completed([pool.submit(function, *call) for call in calls]):
+            for done in as_completed(begun):
                 done.result()
         except BaseException as error:
             _end_children()

@@ -18,6 +18,7 @@ import xarray as xr
 
 from sgdsm.errors import ConfigError, CubeError, SgdsmError
 from sgdsm.hdf5 import open_hdf5
+from sgdsm.safety import refuse_unsafe
 
 UNFINISHED = "sgdsm_unfinished"  # attribute of a store that is being made
 EXTRAS = {"s3": "s3", "gs": "gcs", "https": "https", "http": "https"}  # what `pip install` must add for each
@@ -32,8 +33,8 @@ LEAST_VALUES, MOST_VALUES = 2**20, 2**22  # in a chunk: 4 to 16 MiB of float32 b
 def open_dataset(path: str | Path) -> xr.Dataset:
     """Open a NetCDF (.nc, .nc4), Zarr (.zarr) or HDF5 (.h5, .hdf5) file, or a Zarr store at a URL, lazily.
 
-    Raises CubeError where the file is missing, not finished, truncated or of another kind, ConfigError for a URL that
-    cannot be read here.
+    Raises CubeError where the file is missing, not finished, truncated, of another kind or not safe to open (see
+    `sgdsm.safety`), ConfigError for a URL that cannot be read here.
     """
     dataset = _open_remote(str(path)) if is_remote(path) else _open_local(Path(path))
     if UNFINISHED in dataset.attrs:
@@ -50,8 +51,12 @@ def _open_local(path: Path) -> xr.Dataset:
     if suffix not in {".nc", ".nc4", ".cdf", ".zarr", ".h5", ".hdf5"}:
         raise CubeError(f"{path}: expected a file ending in .nc, .nc4, .zarr, .h5 or .hdf5, found '{suffix}'")
     try:
+        refuse_unsafe(path)
         if suffix == ".zarr":
-            return xr.open_zarr(path, chunks=None, consolidated=False)
+            # here: a cube in another format needs no zarr
+            from sgdsm.zarr_reading import open_store
+
+            return open_store(path)
         if suffix in {".h5", ".hdf5"} or find_spec("netCDF4") is None:
             return open_hdf5(path)
         return xr.open_dataset(path)
@@ -70,7 +75,9 @@ def _open_remote(path: str) -> xr.Dataset:
             # of stores without consolidated metadata, which are slower to open
             warnings.simplefilter("ignore", RuntimeWarning)
             # a web server cannot list what it has: there the metadata must be in one place
-            return xr.open_zarr(store, chunks=None, consolidated=None if lists else True)
+            from sgdsm.zarr_reading import open_store
+
+            return open_store(path, store, consolidated=None if lists else True)
     except CubeError as error:
         if lists or not isinstance(error.__cause__, (FileNotFoundError, KeyError, ValueError)):
             raise

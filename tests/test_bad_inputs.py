@@ -17,7 +17,7 @@ import xarray as xr
 from bad_inputs import make_files, make_runs
 from hydra._internal.hydra import Hydra
 
-from sgdsm import command_line
+from sgdsm.commands import COMMANDS
 
 DATA = "data=netcdf data.path={} data.target=sm data.dynamic=[rain] data.static=[clay] data.precipitation=rain"
 QUICK = "model=climatology trainer.progress=false"
@@ -231,7 +231,7 @@ def state(folder: Path) -> dict[str, tuple[int, int]]:
     return found
 
 
-KNOWN = {name.partition(" ")[0] for name in command_line.COMMANDS}
+KNOWN = {name.partition(" ")[0] for name in COMMANDS}
 
 
 def test_there_are_many():

@@ -411,8 +411,8 @@ def test_two_files_of_one_name(archive, tmp_path):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
-def test_a_full_disk_is_told_in_a_line(archive, tmp_path):
-    (tmp_path / "a.nc.part").symlink_to("/dev/full")
+def test_a_full_disk_is_told_in_a_line(archive, tmp_path, monkeypatch):
+    monkeypatch.setattr(fetch, "own", lambda path, flags=0: Path("/dev/full").open("wb"))  # noqa: SIM115
     with pytest.raises(HopelessError, match=f"{tmp_path}: the disk is full; make room"):
         fetch_all([Job(archive.url(), "a.nc")], tmp_path)
     assert not (tmp_path / "a.nc").exists()
@@ -424,12 +424,12 @@ def test_ctrl_c_leaves_parts_that_the_next_call_goes_on_with(archive, tmp_path, 
     archive.drop_after = [200_000] * 3
     broken = threading.Event()
 
-    def press(waiting, timeout):
+    def press(ended, seconds):
         assert broken.wait(10)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(fetch, "wait", press)
+        patch.setattr(fetch, "_wait", press)
         patch.setattr(fetch, "FIRST_WAIT_S", 60.0)
         watch = threading.Thread(target=lambda: (wait_for(archive, 600_000), broken.set()))
         watch.start()
@@ -503,7 +503,7 @@ def test_links(archive, tmp_path):
     [
         ("file:///etc/passwd", "expected the http or https address"),
         ("http://host/", "expected the http or https address"),
-        ("http://127.0.0.1/%2e%2e%2fa.nc", "outside"),
+        ("http://127.0.0.1/%2e%2e%2fa.nc", "found a path"),
     ],
 )
 def test_links_that_are_no_files(tmp_path, text, message):

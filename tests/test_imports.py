@@ -10,8 +10,9 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "sgdsm"
 # each may import from itself and from what stands before it
 ORDER = [
-    {"hdf5", "errors", "days"},
-    {"coordinates"},
+    {"errors", "stopping", "days"},
+    {"hdf5", "safety", "coordinates"},
+    {"zarr_reading"},
     {"stores", "axes", "arguments"},
     {"cube"},
     {"box", "alone", "values", "cluster", "side_by_side", "canvas", "filled", "memory"},
@@ -35,6 +36,7 @@ ORDER = [
     {"recalibrating"},
     {"words", "sweeping"},
     {"commands"},
+    {"dispatching"},
     {"command_line"},
     {"accessor"},
     {"__init__", "__main__"},
@@ -44,6 +46,7 @@ CORE_PARTS = {
     "hdf5",
     "days",
     "coordinates",
+    "safety",
     "errors",
     "arguments",
     "stores",

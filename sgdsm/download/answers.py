@@ -36,7 +36,7 @@ def check_answer(url: str, answer: requests.Response) -> None:
         raise DownloadError(f"{shown(url)}: {what}: the archive has no such day, version or file")
     if code in (408, 429) or code >= 500:
         after = answer.headers.get("Retry-After", "")
-        raise PassingError(what, float(after) if after.isdigit() else 0.0)
+        raise PassingError(what, float(after) if after.isdecimal() else 0.0)
     if code not in (200, 206, 416):
         raise DownloadError(f"{shown(url)}: {what}, expected a file")
     if answer.headers.get("Content-Encoding", "identity") != "identity":

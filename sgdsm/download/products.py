@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 from sgdsm.cube import ConfigError, log, suggest
 from sgdsm.download.elsewhere import ELSEWHERE
 from sgdsm.download.errors import LOGINS, DownloadError
-from sgdsm.download.fetch import Job, fetch_all, library
+from sgdsm.download.fetch import DEADLINE_MINUTES, Job, fetch_all, library, write_own
 
 CEDA = "https://dap.ceda.ac.uk/neodc/esacci/soil_moisture/data/daily_files"
 CHC = "https://data.chc.ucsb.edu/products/CHIRPS-2.0/global_daily/netcdf"
@@ -58,6 +58,7 @@ def esa_cci(
     version: str | float = "v09.1",
     base_url: str = CEDA,
     workers: int = 4,
+    deadline_minutes: float = DEADLINE_MINUTES,
 ) -> None:
     """ESA CCI soil moisture, one file a day, from the open archive of CEDA; kind: COMBINED, PASSIVE or ACTIVE."""
     if kind not in CCI_GROUPS:
@@ -70,16 +71,25 @@ def esa_cci(
     for day in _days(start, end):
         name = f"ESACCI-SOILMOISTURE-L3S-{CCI_GROUPS[kind]}-{kind}-{day:%Y%m%d}000000-f{version}.nc"
         jobs.append(Job(f"{base_url.rstrip('/')}/{kind}/{version}/{day:%Y}/{name}", f"{day:%Y}/{name}"))
-    _fetched(jobs, output, workers)
+    _fetched(jobs, output, workers, deadline_minutes)
 
 
-def chirps(start: str, end: str, output: str, kind: str = "p25", base_url: str = CHC, workers: int = 2) -> None:
+def chirps(
+    start: str,
+    end: str,
+    output: str,
+    kind: str = "p25",
+    base_url: str = CHC,
+    workers: int = 2,
+    deadline_minutes: float = DEADLINE_MINUTES,
+) -> None:
     """CHIRPS 2.0 daily precipitation, one file a year; kind: p25 (0.25 degree) or p05 (0.05 degree, 1 GB a year)."""
     if kind not in ("p25", "p05"):
         raise ConfigError(f"kind={kind}: expected p25 or p05")
     years = sorted({day.year for day in _days(start, end)})
     names = [f"chirps-v2.0.{year}.days_{kind}.nc" for year in years]
-    _fetched([Job(f"{base_url.rstrip('/')}/{kind}/{name}", name) for name in names], output, workers)
+    jobs = [Job(f"{base_url.rstrip('/')}/{kind}/{name}", name) for name in names]
+    _fetched(jobs, output, workers, deadline_minutes)
 
 
 def smap(
@@ -127,17 +137,18 @@ def era5_land(
             continue
         log.info("%s: month %d of %d; a request may wait for hours in the queue", target.name, number + 1, len(months))
         part = target.with_name(f"{target.name}.part")
+        part.unlink(missing_ok=True)  # the library would follow a link
         with _errors_of("cdsapi", f"{month:%Y-%m}: {CDS_KEY}"):
             cdsapi.Client().retrieve("reanalysis-era5-land", request, str(part))
         with part.open("rb") as file:
             if file.read(2) == b"PK":
                 raise DownloadError(f"{part}: a zip archive came, expected NetCDF: unpack it by hand")
-        _request_file(target).write_text(json.dumps(request))
+        write_own(_request_file(target), json.dumps(request))
         part.replace(target)
     print(f"{len(months)} files in {output}")
 
 
-def links(links: str, output: str, workers: int = 4) -> None:
+def links(links: str, output: str, workers: int = 4, deadline_minutes: float = DEADLINE_MINUTES) -> None:
     """Any files: a text file with an address on each line, where one ending in .md5 or .sha256 checks its neighbour."""
     path = Path(links).expanduser()
     if not path.is_file():
@@ -145,18 +156,23 @@ def links(links: str, output: str, workers: int = 4) -> None:
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
     except UnicodeDecodeError as error:
-        raise ConfigError(f"links={links}: no text file; expected one with an address on each line") from error
+        raise ConfigError(f"links={links}: is no text; expected a text file with an address on each line") from error
     urls = list(dict.fromkeys(line for line in lines if line and not line.startswith("#")))
     for url in urls:
-        if not re.match(r"https?://[^/]+/.*[^/]$", url):
-            raise ConfigError(f"{links}: '{url[:80]}': expected the http or https address of a file")
+        # what is printed must not move the cursor, or hide what stands there
+        if not re.fullmatch(r"https?://[^/\s]+/\S*[^/\s]", url) or not url.isprintable():
+            raise ConfigError(f"{links}: {url[:80]!r}: expected the http or https address of a file")
     sidecars = {url.rpartition(".")[0]: url for url in urls if url.endswith((".md5", ".sha256"))}
-    jobs = [
-        Job(url, unquote(urlsplit(url).path.rpartition("/")[2]), sidecar=sidecars.get(url))
-        for url in urls
-        if url not in sidecars.values()
-    ]
-    _fetched(jobs, output, workers)
+    jobs = [Job(url, _name_in(url), sidecar=sidecars.get(url)) for url in urls if url not in sidecars.values()]
+    _fetched(jobs, output, workers, deadline_minutes)
+
+
+def _name_in(url: str) -> str:
+    """Name of the file at an address. Raises DownloadError for a path."""
+    name = unquote(urlsplit(url).path.rpartition("/")[2])
+    if "/" in name:
+        raise DownloadError(f"{name!r}: expected the name of a file, found a path, in {url[:80]}")
+    return name
 
 
 PRODUCTS: dict[str, Callable[..., None]] = {
@@ -168,10 +184,12 @@ PRODUCTS: dict[str, Callable[..., None]] = {
 }
 
 
-def _fetched(jobs: Sequence[Job], output: str, workers: int) -> None:
+def _fetched(jobs: Sequence[Job], output: str, workers: int, deadline_minutes: float) -> None:
     if workers < 1:
         raise ConfigError(f"workers={workers}: expected at least 1")
-    new = fetch_all(jobs, output, workers)
+    if not 0 < deadline_minutes < 1e6:
+        raise ConfigError(f"deadline_minutes={deadline_minutes}: expected minutes, more than 0")
+    new = fetch_all(jobs, output, workers, deadline_minutes)
     print(f"{len(jobs)} files in {output}, {new} of them new")
 
 

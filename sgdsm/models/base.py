@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import signal
+import threading
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -12,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.trainer.connectors.signal_connector import _SignalConnector
 from torch import Tensor
 
 from sgdsm.arguments import Recorded
@@ -129,3 +132,16 @@ def quiet_lightning() -> None:
     for name in ("pytorch_lightning", "lightning", "lightning_fabric", "pytorch_lightning.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
+    _SignalConnector.register_signal_handlers = _leave_signals  # type: ignore[method-assign, assignment]
+
+
+_register = _SignalConnector.register_signal_handlers
+
+
+def _leave_signals(connector: _SignalConnector) -> None:
+    """SIGTERM stays with who listens to it already: on it, Lightning would first tell the other processes, which wait
+    for something else."""
+    ours = signal.getsignal(signal.SIGTERM)
+    _register(connector)
+    if callable(ours) and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, ours)

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from sgdsm.cube import ROLES, by_role, is_circular, space_dims, step_days, target_of, time_chunks
+from sgdsm.cube import ROLES, by_role, is_circular, log, row_bands, space_dims, step_days, target_of, time_chunks
+from sgdsm.safety import GIB, size_of
 
 SEASONS = ("DJF", "MAM", "JJA", "SON")
 LENGTHS = ((1, 1, "1"), (2, 3, "2-3"), (4, 7, "4-7"), (8, 30, "8-30"), (31, None, "more than 30"))
@@ -37,16 +38,20 @@ def coverage(cube: xr.Dataset) -> Coverage:
     numbers = months.astype(int) % 12
     total = np.zeros(land.shape, np.int64)
     daily = np.zeros(target.shape[0])
-    run = np.zeros(int(land.sum()), np.int64)
     gaps: Counter[int] = Counter()
-    for days in time_chunks(target):
-        seen = np.isfinite(target[days].values)
-        total += seen.sum(0)
-        daily[days] = seen[:, land].mean(1)
-        for day in seen[:, land]:
-            gaps.update(run[day & (run > 0)].tolist())
-            run = np.where(day, 0, run + 1)
-    gaps.update(run[run > 0].tolist())
+    if target.nbytes > GIB:
+        log.info("%s: %s unpacked, read a part at a time", target.name, size_of(target.nbytes))
+    for rows in row_bands(target):
+        run = np.zeros(int(land[rows].sum()), np.int64)
+        for days in time_chunks(target[:, rows]):
+            seen = np.isfinite(target[days, rows].values)
+            total[rows] += seen.sum(0)
+            daily[days] += seen[:, land[rows]].sum(1)
+            for day in seen[:, land[rows]]:
+                gaps.update(run[day & (run > 0)].tolist())
+                run = np.where(day, 0, run + 1)
+        gaps.update(run[run > 0].tolist())
+    daily /= max(1, land.sum())
     share = np.where(land, total / target.shape[0], np.nan)
     seasons = np.array(SEASONS)[(numbers + 1) % 12 // 3]
     return Coverage(

@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 
 from sgdsm.coordinates import check_axes, days_along
-from sgdsm.cube import ConfigError, CubeError, by_role, target_of, time_chunks
+from sgdsm.cube import ConfigError, CubeError, by_role, row_bands, target_of, time_chunks
 from sgdsm.filled import OBSERVED
 from sgdsm.hdf5 import NetcdfWriter, require_space, with_places
 from sgdsm.prepare.daily import DailyFiles
@@ -315,5 +315,9 @@ def _blocks(variable: xr.DataArray) -> Any:
     if variable.dims[:1] != ("time",):
         yield (slice(None),) * variable.ndim if variable.ndim else (), variable.values
         return
-    for days in time_chunks(variable):
-        yield (days, *[slice(None)] * (variable.ndim - 1)), variable[days].values
+    if variable.ndim == 1:
+        yield (slice(None),), variable.values
+        return
+    for rows in row_bands(variable):
+        for days in time_chunks(variable[:, rows]):
+            yield (days, rows, *[slice(None)] * (variable.ndim - 2)), variable[days, rows].values

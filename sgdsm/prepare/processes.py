@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
+from multiprocessing import resource_tracker
 from typing import Any
 
 from sgdsm.prepare.store import Store
+from sgdsm.stopping import deaf
 
 
 def in_processes(
@@ -21,6 +23,8 @@ def in_processes(
     from dask.delayed import delayed
     from dask.diagnostics.progress import ProgressBar
 
+    with deaf():
+        resource_tracker.ensure_running()  # a terminal that is gone would end it, loudly
     how: dict[str, Any] = {"scheduler": "processes", "num_workers": workers, "chunksize": 1}
     with ProgressBar(minimum=2.0, dt=0.5, out=sys.stderr) if sys.stderr.isatty() else nullcontext():
         # in few parcels: each carries the lists of all files

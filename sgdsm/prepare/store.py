@@ -142,7 +142,7 @@ class Store:
         if not self.notes.exists():
             found: dict[str, Any] | None = self._packed().get(path.stem)
             return found
-        return json.loads(path.read_text()) if path.exists() else None
+        return json.loads(path.read_text()) if path.is_file() else None
 
     def write(self, block: int, values: Mapping[str, np.ndarray]) -> None:
         """Store a block of the variables, (days, rows, columns)."""

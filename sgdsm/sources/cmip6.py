@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from sgdsm.safety import refuse_unsafe
 from sgdsm.sources.files import File, Files, SourceError
 from sgdsm.sources.names import M3, REASON_ATTRS, north_up, reasons
 
@@ -46,6 +47,7 @@ def read(path: Path, steps: slice) -> xr.Dataset:
 
 
 def _opened(path: Path) -> xr.Dataset:
+    refuse_unsafe(path)
     return xr.open_dataset(path, decode_times=xr.coders.CFDatetimeCoder(use_cftime=True))
 
 

@@ -24,7 +24,8 @@ import numpy as np
 import xarray as xr
 
 from sgdsm.arguments import check_value, checked, hints_of
-from sgdsm.cube import SgdsmError, log, suggest
+from sgdsm.cube import CubeError, SgdsmError, log, suggest
+from sgdsm.safety import refuse_unsafe
 
 # what is no product: parts that the products share, and the built-in worlds
 SHARED = {"files", "names", "ease", "isea", "passes", "packed", "netcdf3", "raster", "stations"}
@@ -242,8 +243,11 @@ class Files:
         try:
             if file.path.stat().st_size == 0:
                 raise SourceError(f"{file.path}: is empty")
+            refuse_unsafe(file.path)
             with ONE_READER:
                 return self.read(file.path, steps)
+        except CubeError as error:
+            raise SourceError(str(error)) from error
         except (OSError, KeyError, ValueError, IndexError, RuntimeError, TypeError, AttributeError) as error:
             reason = " ".join(str(error).replace(str(file.path), "it").split())[:160] or type(error).__name__
             raise SourceError(

@@ -16,6 +16,7 @@ import xarray as xr
 
 from sgdsm.sources.files import Files, SourceError, dated
 from sgdsm.sources.names import M3, PERCENT, REASON_ATTRS, north_up, reasons
+from sgdsm.sources.raster import driver
 
 PATTERNS = ("*.tif", "*.tiff", "*.TIF")
 UNITS = {"m3 m-3": (M3, 1.0), "percent": (PERCENT, 100.0)}
@@ -52,7 +53,7 @@ def read(path: Path, variable: str, units: str, band: int, scale: float, nodata:
     """
     import rasterio
 
-    with rasterio.open(path) as file:
+    with rasterio.open(path, driver=driver(path)) as file:
         if file.crs is None or file.transform.b or file.transform.d:
             raise SourceError(f"{path}: no CRS, or a rotated grid ({file.crs}), expected a georeferenced map")
         if not 1 <= band <= file.count:

@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 from xarray.backends.netCDF4_ import NETCDF4_PYTHON_LOCK
 
+from sgdsm.safety import refuse_unsafe
 from sgdsm.sources.files import SourceError
 from sgdsm.sources.names import north_up
 from sgdsm.sources.netcdf3 import whole
@@ -54,6 +55,7 @@ def opened(path: Path) -> Iterator[Any]:
     `LOCK`, which is xarray's own, so that neither meets the other."""
     import netCDF4
 
+    refuse_unsafe(path)
     whole(path)
     with LOCK:
         file = netCDF4.Dataset(path)

@@ -14,6 +14,7 @@ from sgdsm.sources.netcdf3 import whole
 from sgdsm.sources.packed import once_around, with_axes
 
 IMAGES = (".tif", ".tiff", ".jp2", ".vrt", ".bil", ".img")
+DRIVERS = {".tif": "GTiff", ".tiff": "GTiff", ".jp2": "JP2OpenJPEG", ".bil": "EHdr", ".vrt": "VRT"}
 PATTERNS = tuple(f"*{end}" for end in (".nc", ".nc4", ".cdf", ".tif", ".tiff", ".jp2"))
 
 
@@ -31,11 +32,21 @@ def layer(path: Path, variable: str | None = None, bbox: Sequence[float] | None 
     return north_up(once_around(found.to_dataset(name=name)))[name]
 
 
+def driver(path: Path) -> str | None:
+    """What GDAL reads an image as. Left alone, it goes by what is inside, which may be a list of other files and of
+    addresses; such a list with the ending .vrt is one that the user means."""
+    suffix = path.suffix.lower()
+    if suffix == ".img":
+        with path.open("rb") as stream:
+            return "HFA" if stream.read(4) == b"EHFA" else "ENVI"
+    return DRIVERS.get(suffix)
+
+
 def _image(path: Path, bbox: Sequence[float] | None) -> xr.DataArray:
     import rasterio
     from rasterio.windows import Window
 
-    with rasterio.open(path) as file:
+    with rasterio.open(path, driver=driver(path)) as file:
         move = file.transform
         if move.b or move.d:
             raise ValueError(f"its grid is turned: {tuple(move)[:6]}")

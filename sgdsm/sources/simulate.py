@@ -168,8 +168,7 @@ def simulate_store(
                     )
                 block = []
         Path(f"{path}.partial").rename(path)
-    opened = xr.open_zarr(path, chunks=None, consolidated=False)
-    return as_cube(opened, "sm", DYNAMIC, STATIC, ("sm_reason",), "land")
+    return as_cube(open_dataset(path), "sm", DYNAMIC, STATIC, ("sm_reason",), "land")
 
 
 @dataclass

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from sgdsm.safety import refuse_unsafe
 from sgdsm.sources.ease import M09, Variables
 from sgdsm.sources.files import Files, SourceError, dated
 from sgdsm.sources.names import M3, REASON_ATTRS, reasons
@@ -53,6 +54,7 @@ def _box(paths: Sequence[Path]) -> Box:
     rows, columns = [], []
     for path in paths:
         try:
+            refuse_unsafe(path)
             with xr.open_dataset(path) as file:
                 row, column = _cells(file)
         except (OSError, KeyError, ValueError):

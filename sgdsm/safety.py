@@ -1,0 +1,221 @@
+"""What is looked at before a file is opened: files come from strangers, and opening one must not run code, read other
+files, wait for ever or fill the memory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import h5py
+from xarray.backends.locks import HDF5_LOCK
+
+from sgdsm.errors import CubeError, SgdsmError
+
+GIB = 2**30
+LARGEST_CHUNK = GIB  # bytes: it is in memory as a whole, whatever part of it is asked for
+LONGEST_AXIS = 2**24  # values: coordinates are in memory as a whole
+# an array may be larger than memory, but no honest file is so much smaller than what is in it
+BOMB_BYTES, BOMB_RATIO = 4 * GIB, 10_000
+LEADS_OUT = "has its values in other files, which a file from elsewhere may not read: copy them into it"
+AXES = ("time", "lat", "lon", "latitude", "longitude", "y", "x")
+# of Zarr, without "numcodecs.": numbers and texts, none runs what it finds. `pickle` does
+CODECS = {"bytes", "endian", "transpose", "sharding_indexed", "vlen-utf8"}
+CODECS |= {"blosc", "gzip", "zlib", "zstd", "bz2", "lzma", "lz4", "zfpy", "pcodec"}
+CODECS |= {"crc32c", "crc32", "adler32", "fletcher32", "jenkins_lookup3"}
+CODECS |= {"delta", "shuffle", "bitround", "fixedscaleoffset", "quantize", "packbits", "astype", "base64"}
+CODECS |= {"scale_offset", "cast_value"}
+
+
+def refuse_unsafe(path: str | Path) -> None:
+    """Raise CubeError for a file or store that must not be opened; whoever opens files of others calls it first.
+
+    That is: a named pipe, socket or device; HDF5 (netCDF-4 is HDF5) whose values lie in other files; a Zarr store
+    with a codec that may run code; chunks, coordinates or whole files that unpack to more than the limits above.
+    What is missing, and what is of another kind, passes. Raises OSError where a file is damaged.
+    """
+    path = Path(path)
+    refuse_irregular(path)
+    if path.is_dir():
+        for name, described in _zarr_arrays(path):
+            check_codecs(f"{path}: array '{name}'", described)
+    elif path.exists():
+        state = path.stat()
+        _check_file(path, state.st_size, state.st_mtime_ns)
+
+
+def refuse_irregular(path: str | Path, error: type[SgdsmError] = CubeError) -> None:
+    """Raise `error` for what is there, but is no file and no folder: to open a named pipe waits for ever."""
+    try:
+        mode = Path(path).stat().st_mode
+    except (OSError, ValueError):
+        return  # whoever opens it says so
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        kinds = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+        raise error(f"{path}: is {kinds.get(stat.S_IFMT(mode), 'a device')}, expected a file: copy it into one")
+
+
+def check_codecs(where: str, described: Mapping[str, Any]) -> None:
+    """Raise CubeError where the metadata of a Zarr array (of version 2 or 3) name a codec that is not in `CODECS`."""
+    listed = [described.get("compressor"), described.get("filters"), described.get("codecs")]
+    for codec in _codecs(listed):
+        if codec.removeprefix("numcodecs.") not in CODECS:
+            why = "runs code that is in the data" if codec.endswith("pickle") else "is not one of those that are known"
+            raise CubeError(f"{where} is packed by '{codec}', which {why}: write it again with zstd, blosc or gzip")
+
+
+def check_array(where: str, dims: Mapping[str, int], chunk: int, is_axis: bool) -> None:
+    """Raise CubeError for an array that cannot be read piece by piece.
+
+    where: file and array, for messages. dims: name -> length. chunk: bytes of one, unpacked. is_axis: whether it is a
+    coordinate.
+    """
+    if chunk > LARGEST_CHUNK:
+        raise CubeError(
+            f"{where} has chunks of {size_of(chunk)}, expected at most {size_of(LARGEST_CHUNK)}: write it again in "
+            f"smaller ones"
+        )
+    for name, length in dims.items():
+        if is_axis and length > LONGEST_AXIS:
+            raise CubeError(f"{where}: '{name}' is {length:,} long, expected a coordinate of at most {LONGEST_AXIS:,}")
+
+
+def check_total(path: str | Path, unpacked: int, stored: int) -> None:
+    """Raise CubeError where a file or store unpacks to so much more (bytes) than it has that it must be empty."""
+    if unpacked > BOMB_BYTES and unpacked > BOMB_RATIO * stored:
+        raise CubeError(
+            f"{path}: unpacks to {size_of(unpacked)}, expected at most {BOMB_RATIO:,} times its {size_of(stored)}: "
+            "nearly nothing is in it; cut it to the days and cells that have values"
+        )
+
+
+def stored_bytes(folder: Path, enough: int) -> int:
+    """Bytes of the files of a store; it stops to count at `enough`, for there may be millions."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            total += os.lstat(os.path.join(place, name)).st_size  # noqa: PTH118, a Path for each would take long
+        if total >= enough:
+            break
+    return total
+
+
+def size_of(count: int) -> str:
+    """Bytes in words."""
+    for power, unit in ((4, "TiB"), (3, "GiB"), (2, "MiB"), (1, "KiB")):
+        if count >= 2 ** (10 * power):
+            return f"{count / 2 ** (10 * power):,.1f} {unit}"
+    return f"{count} bytes"
+
+
+@lru_cache(4096)
+def _check_file(path: Path, size: int, changed: int) -> None:
+    """The arguments besides `path` tell one state of the file from another: product files are opened many times."""
+    with HDF5_LOCK:  # the netCDF library may be at work with the HDF5 library of ours
+        if h5py.is_hdf5(path):
+            _check_hdf5(path, size)
+            return
+    with path.open("rb") as stream:
+        classic = stream.read(3) == b"CDF"
+    if classic and find_spec("netCDF4") is not None:
+        _check_netcdf3(path)
+
+
+def _check_hdf5(path: Path, size: int) -> None:
+    total = 0
+    with h5py.File(path, "r") as file:
+        for name, array in _hdf5_arrays(path, file.id):
+            where = f"{path}: array '{name}'"
+            made = array.get_create_plist()
+            layout, item = made.get_layout(), array.get_type().get_size()
+            if made.get_external_count() or layout == h5py.h5d.VIRTUAL:
+                # a virtual array of the same file may name itself, which ends the process
+                raise CubeError(f"{where} {LEADS_OUT}")
+            shape: tuple[int, ...] = array.shape or ()
+            count = 1
+            for length in made.get_chunk() if layout == h5py.h5d.CHUNKED else ():
+                count *= length
+            short = name.rpartition("/")[2]
+            is_axis = len(shape) == 1 and (h5py.h5ds.is_scale(array) or short in AXES)
+            check_array(where, {short: shape[0]} if is_axis else {}, count * item, is_axis)
+            for length in shape:
+                item *= length
+            total += item
+    check_total(path, total, size)
+
+
+def _hdf5_arrays(path: Path, root: Any) -> Iterator[tuple[str, Any]]:
+    """Names and low-level identifiers of all arrays, each once. Raises CubeError for a link out of the file; one to a
+    name within it leads nowhere else."""
+    waiting, seen = [("", root)], set()
+    while waiting:
+        above, group = waiting.pop()
+        for short in group:
+            name = f"{above}/{short.decode('utf-8', 'replace')}"
+            kind = group.links.get_info(short).type
+            if kind == h5py.h5l.TYPE_SOFT:
+                continue
+            if kind != h5py.h5l.TYPE_HARD:
+                raise CubeError(f"{path}: '{name}' {LEADS_OUT}")
+            address = h5py.h5o.get_info(group, short).addr
+            if address in seen:
+                continue
+            seen.add(address)
+            node = h5py.h5o.open(group, short)
+            if isinstance(node, h5py.h5g.GroupID):
+                waiting.append((name, node))
+            elif isinstance(node, h5py.h5d.DatasetID):
+                yield name, node
+
+
+def _check_netcdf3(path: Path) -> None:
+    import netCDF4
+    from xarray.backends.netCDF4_ import NETCDF4_PYTHON_LOCK
+
+    with NETCDF4_PYTHON_LOCK, netCDF4.Dataset(path) as file:
+        for name, dimension in file.dimensions.items():
+            check_array(f"{path}: array '{name}'", {name: len(dimension)}, 0, name in file.variables)
+
+
+def _zarr_arrays(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Names and metadata of the arrays of a Zarr store here, those of all groups; nothing is decoded."""
+    waiting = [(folder, "")]
+    while waiting:
+        here, name = waiting.pop()
+        found = [_json(here / file) for file in (".zarray", "zarr.json")]
+        arrays = [one for one in found if one is not None and one.get("node_type", "array") == "array"]
+        if arrays:
+            yield from ((name, one) for one in arrays)
+            continue  # its chunks may be many
+        with os.scandir(here) as entries:
+            inner = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+        waiting += [(here / one, f"{name}/{one}") for one in inner]
+
+
+def _json(path: Path) -> dict[str, Any] | None:
+    refuse_irregular(path)
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None  # not there, or damaged: whoever opens the store says so
+    return found if isinstance(found, dict) else None
+
+
+def _codecs(value: Any) -> Iterator[str]:
+    """Names of codecs, those inside others too."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        for one in value:
+            yield from _codecs(one)
+    elif isinstance(value, Mapping):
+        yield str(value.get("id", value.get("name")))
+        inner = value.get("configuration")
+        if isinstance(inner, Mapping):
+            yield from _codecs([inner.get("codecs"), inner.get("index_codecs")])
