@@ -72,6 +72,10 @@ def make_files(good: xr.Dataset, folder: Path) -> None:
     for name, damaged in {"cut.zarr": "zarr.json", "variable.zarr": "sm/zarr.json"}.items():
         good.to_zarr(folder / name, consolidated=False)
         (folder / name / damaged).write_text("{")
+    good.to_zarr(folder / "chunk.zarr", consolidated=False)
+    for chunk in (folder / "chunk.zarr" / "sm" / "c").rglob("*"):
+        if chunk.is_file():
+            chunk.write_bytes(b"rubbish" * 10)
 
 
 def text(name: str, content: str | bytes) -> Callable[[Path], None]:
