@@ -53,10 +53,8 @@ def run(command: str | None = None) -> None:
         known = {name.partition(" ")[0] for name in COMMANDS}
         if not words or words[0] not in known:
             if words and not words[0].startswith("-"):
-                close = suggest(words[0], sorted(known))
-                print(
-                    f"error: unknown command '{words[0]}'{close}; expected {', '.join(sorted(known))}", file=sys.stderr
-                )
+                told = f"{suggest(words[0], sorted(known))}; expected {', '.join(sorted(known))}"
+                print(f"error: unknown command '{words[0]}'{told}", file=sys.stderr)
                 sys.exit(2)
             print(USAGE)
             sys.exit(0)

@@ -123,8 +123,6 @@ def export(config: dict[str, Any]) -> None:
             LAYOUTS[layout](dataset, output, **more)
     except CubeError as error:
         raise CubeError(f"{path}: {error}") from error
-    except KeyboardInterrupt as stop:
-        raise KeyboardInterrupt("the same words go on") from stop
     if layout == "sgd_sm":
         log.info("rounded to whole percent, with the names of SGD-SM's files and variables")
     print(f"written: {named}")

@@ -43,7 +43,7 @@ FILES: dict[str, Callable[[xr.Dataset], xr.Dataset]] = {
     "text": lambda d: d.assign(sm=d["sm"].astype(str)),
     "units": lambda d: d.assign(sm=d["sm"].assign_attrs(units=np.array([1.0, 2.0]))),
     "name": lambda d: d.assign(sm=d["sm"].assign_attrs(standard_name=np.array([1.0, 2.0]))),
-    "parsec": lambda d: d.assign(rain=d["rain"].assign_attrs(units="parsec")),
+    "parsec": lambda d: d.assign(rain=d["rain"].assign_attrs(units="W m-2")),
 }
 
 
@@ -72,6 +72,10 @@ def make_files(good: xr.Dataset, folder: Path) -> None:
     for name, damaged in {"cut.zarr": "zarr.json", "variable.zarr": "sm/zarr.json"}.items():
         good.to_zarr(folder / name, consolidated=False)
         (folder / name / damaged).write_text("{")
+    good.to_zarr(folder / "chunk.zarr", consolidated=False)
+    for chunk in (folder / "chunk.zarr" / "sm" / "c").rglob("*"):
+        if chunk.is_file():
+            chunk.write_bytes(b"rubbish" * 10)
 
 
 def text(name: str, content: str | bytes) -> Callable[[Path], None]:

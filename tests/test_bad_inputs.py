@@ -77,6 +77,7 @@ words.h5 :: cannot be read as .h5
 file.zarr :: cannot be read as .zarr
 empty.zarr :: cannot be read as .zarr
 cut.zarr :: cannot be read as .zarr
+chunk.zarr :: sm
 """
 # the commands that read a run, and what they need of it
 USERS = {

@@ -173,7 +173,7 @@ class Mine(Climatology):
         (lambda: Seamless(width="8"), "Seamless: width='8': expected int"),
         (lambda: Seamless(8.5), "Seamless: window_days=8.5: expected int"),
         (lambda: Seamless(learning_rate=np.nan), "Seamless: learning_rate=nan: expected a finite number"),
-        (lambda: Seamless(seed=-1), "Seamless: seed=-1: expected a whole number from 0"),
+        (lambda: Seamless(seed=-1), "Seamless: seed=-1: expected 0 or more"),
         (lambda: Seamless(widht=8), "Seamless: got an unexpected keyword argument 'widht'; known are window_days"),
         (lambda: Climatology(5), r"Climatology: \(5,\): expected no argument"),
         (lambda: Climatology(depth=5), "Climatology: {'depth': 5}: expected no argument"),

@@ -171,7 +171,7 @@ def test_members_that_were_interrupted_go_on(run_command, tmp_path, monkeypatch)
         (["filled=filled.nc", "output=m.txt"], "output=m.txt: expected a name ending in .nc or .zarr"),
         (["filled=filled.nc", "output=m.nc", "number=0"], "number=0: expected at least 1"),
         (["filled=filled.nc", "output=m.nc", "number=many"], "number='many': expected int"),
-        (["filled=filled.nc", "output=m.nc", "seed=-1"], "seed=-1: expected a whole number from 0"),
+        (["filled=filled.nc", "output=m.nc", "seed=-1"], "seed=-1: expected 0 or more"),
         (["filled=filled.nc", "output=m.nc", "time=2020-01-01"], "expected START:END"),
         (["filled=filled.nc", "output=m.nc", "time=2031-01-01:"], "holds no day"),
         (["filled=bare.nc", "output=m.nc"], "filled=bare.nc: the Dataset has no sm_std"),

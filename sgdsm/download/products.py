@@ -156,7 +156,7 @@ def links(links: str, output: str, workers: int = 4, deadline_minutes: float = D
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
     except UnicodeDecodeError as error:
-        raise ConfigError(f"links={links}: no text file; expected one with an address on each line") from error
+        raise ConfigError(f"links={links}: is no text; expected a text file with an address on each line") from error
     urls = list(dict.fromkeys(line for line in lines if line and not line.startswith("#")))
     for url in urls:
         # what is printed must not move the cursor, or hide what stands there

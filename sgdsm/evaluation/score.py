@@ -137,7 +137,7 @@ def score(
     seen = aligned(shown.variable(str(truth.attrs["target"])), truth, shown.name)
     values = aligned(product.variable("sm_filled"), truth, product.name)
     bounds = [
-        aligned(product.dataset[b], truth, product.name) if b in product.dataset else None
+        aligned(product.variable(b), truth, product.name) if b in product.dataset else None
         for b in ("sm_lower", "sm_upper", "sm_std")
     ]
     level = None if bounds[0] is None else bounds[0].attrs.get("level")
