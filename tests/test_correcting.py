@@ -178,8 +178,8 @@ def test_what_cannot_work_is_one_line(run_command, here, given, message):
         (lambda d: d.drop_vars("ndvi"), "no variable 'ndvi'"),
         (lambda d: d.assign(ndvi=d["ndvi"] / 0), "variable 'ndvi' has"),
         (
-            lambda d: d.assign(sm=d["sm"].assign_attrs(units="%")),
-            "'sm' is in '%', the correction was fitted to 'm3 m-3'",
+            lambda d: d.assign(sm=d["sm"].assign_attrs(units="mm")),
+            "'sm' is in 'mm', expected 'm3 m-3' as in the fit of the correction",
         ),
     ],
 )

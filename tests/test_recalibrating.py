@@ -32,7 +32,7 @@ def world() -> xr.Dataset:
     cube = simulate(rows=10, columns=14, days=980, seed=1)
     noise = np.random.default_rng(2).standard_normal(cube["sm"].shape) * 0.06
     noise[:LEARNED] = 0
-    values = (cube["sm"].values + noise).astype(np.float32)
+    values = np.clip(cube["sm"].values + noise, 0, 1).astype(np.float32)
     return cube[["precipitation", "air_temperature", "land"]].assign(sm=(cube["sm"].dims, values, cube["sm"].attrs))
 
 
@@ -105,7 +105,7 @@ def test_what_is_hidden_is_not_seen(run, monkeypatch):
     assert not (shown[0].seen & hidden).any()
     assert not hidden[:LEARNED].any()
     # the climatology does not know them either
-    other = cube.assign(sm=cube["sm"].copy(data=np.where(hidden, 9.0, cube["sm"].values)))
+    other = cube.assign(sm=cube["sm"].copy(data=np.where(hidden, 0.9, cube["sm"].values)))
     other["sm"].attrs["role"] = "target"
     with pytest.raises(StopIteration):
         refit(other, *arguments)
