@@ -200,16 +200,17 @@ class Conformal(Wrapper):
             self.centre.copy_(torch.cat(scales).mean())
             design = torch.cat([self._design(o.batch, s) for o, s in zip(judged, scales, strict=True)]).double()
             ratios = torch.log(_scaled(judged, scales).abs().clamp(min=1e-6))
-        ridge = RIDGE / len(ratios)
-        if few:
-            ridge += RIDGE / days
-        self._fit(design, ratios, ridge)
+        self._fit(design, ratios, RIDGE / days if few else 0.0)
         if few:
             self._widen(days, len(np.unique(there)))
         self.oldest_gap.fill_(max(float(o.batch.gap_age[o.batch.wanted].max()) for o in judged))
 
-    def _fit(self, design: Tensor, ratios: Tensor, ridge: float) -> None:
-        """Regress quantile and variance. design: (N, columns). ratios: logs of the scaled errors, (N,)."""
+    def _fit(self, design: Tensor, ratios: Tensor, more: float) -> None:
+        """Regress quantile and variance.
+
+        design: (N, columns). ratios: logs of the scaled errors, (N,). more: ridge on the classes beyond that on all.
+        """
+        ridge = RIDGE / len(ratios), more
         rank = min(1.0, math.ceil((len(ratios) + 1) * self.level) / len(ratios))
         if rank >= 1:  # so few values: the largest error is all that can be said
             design = design * (torch.arange(design.shape[1]) == 0)
@@ -217,7 +218,7 @@ class Conformal(Wrapper):
         start[0] = _quantile(ratios, rank)
         if rank < 1:
             width = 0.05  # of the smoothing at the corner, in units of the log
-            found = _minimise(lambda w: _pinball(ratios - design @ w, rank, width).mean(), start, ridge)
+            found = _minimise(lambda w: _pinball(ratios - design @ w, rank, width).mean(), start, *ridge)
             # smoothing and ridge leave a little: the whole covers exactly what it should
             found[0] += _quantile(ratios - design @ found, rank)
             self.quantile.copy_(found)
@@ -226,7 +227,7 @@ class Conformal(Wrapper):
         squares = torch.exp(2 * ratios)
         begin = design.new_zeros(design.shape[1])
         begin[0] = torch.log(squares.mean())
-        found = _minimise(lambda w: (squares * torch.exp(-design @ w) + design @ w).mean(), begin, ridge)
+        found = _minimise(lambda w: (squares * torch.exp(-design @ w) + design @ w).mean(), begin, *ridge)
         self.log_variance.copy_(found)
 
     def _widen(self, days: float, there: int) -> None:
@@ -338,14 +339,17 @@ def _grown(log_size: Tensor, growth: Tensor) -> Tensor:
     return 0.5 * torch.logaddexp(2 * (log_size + growth[0]), 2 * growth[1])
 
 
-def _minimise(loss: Callable[[Tensor], Tensor], start: Tensor, ridge: float = 0.0) -> Tensor:
-    """The minimum of a loss with a ridge on all but the first weight, by L-BFGS; (columns,)."""
+def _minimise(loss: Callable[[Tensor], Tensor], start: Tensor, ridge: float = 0.0, more: float = 0.0) -> Tensor:
+    """The minimum of a loss with a ridge on all but the first weight, by L-BFGS; (columns,).
+
+    more: a further ridge on all but the first two.
+    """
     weights = start.clone().requires_grad_(True)
     optimizer = torch.optim.LBFGS([weights], max_iter=200, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        total = loss(weights) + ridge * weights[1:].square().sum()
+        total = loss(weights) + ridge * weights[1:].square().sum() + more * weights[2:].square().sum()
         total.backward()
         return total
 
