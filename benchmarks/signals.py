@@ -127,7 +127,11 @@ def predict_at(folder: Path, kind: str, number: int, seconds: float, count: int)
 
 def main(folder: Path, moments: int, kinds: list[str]) -> int:
     folder.mkdir(parents=True)
-    took = {name: finish(folder, "train.py", *words, *WORLD, f"hydra.run.dir={name}") for name, words in MODELS.items()}
+    took = {
+        name: finish(folder, "train.py", *words, *WORLD, f"hydra.run.dir={name}")
+        for name, words in MODELS.items()
+        if name in ("train", *kinds)
+    }
     words = ["run=train", "inference.memory_gib=0.0005", "output=whole.nc"]
     took["predict"] = finish(folder, "predict.py", *words)
     print("undisturbed:", ", ".join(f"{name} {seconds:.1f} s" for name, seconds in took.items()), flush=True)

@@ -6,6 +6,7 @@ imported here: a command is ready before anything else is.
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -50,6 +51,8 @@ def listening() -> Iterator[None]:
         yield
         return
     program = _is_command()
+    if program:
+        atexit.register(_ignore)
     before: dict[int, Any] = {number: signal.getsignal(number) for number in SIGNALS}
     for number, handler in before.items():
         if handler != signal.SIG_IGN:
@@ -125,6 +128,12 @@ def _at_the_end(code: Any) -> Callable[[int, FrameType | None], None]:
     with suppress(OSError, ValueError):
         sys.stdout.flush()
     return lambda number, frame: os._exit(code if isinstance(code, int) else int(code is not None))
+
+
+def _ignore() -> None:
+    """Python takes its handlers away and then seconds to end: a signal would change the exit code of what is done."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _forget_alarm() -> None:
