@@ -26,15 +26,17 @@ def main() -> int:
     product().to_netcdf(folder / "filled.nc")
     failed = 0
     for layout in LAYOUTS:
-        export(folder, layout, f"{layout}_whole").wait()
+        export(folder, layout, f"{layout}_whole").communicate()
         expected = bytes_in(folder / f"{layout}_whole")
         for k in range(moments):
             name = f"{layout}_{k}"
             there = killed(folder, layout, name, round((k + 0.5) / moments * DAYS))
-            ended = export(folder, layout, name).wait()
-            same = ended == 0 and bytes_in(folder / name) == expected
+            again = export(folder, layout, name)
+            said = again.communicate()[1].decode().strip()
+            same = again.returncode == 0 and bytes_in(folder / name) == expected
             failed += not same
-            print(f"{layout}: killed with {there} of {DAYS} files, then {'the same bytes' if same else 'OTHER BYTES'}")
+            told = "the same bytes" if same else f"OTHER BYTES ({again.returncode}: {said})"
+            print(f"{layout}: killed with {there} of {DAYS} files, then {told}", flush=True)
     return int(failed > 0)
 
 
@@ -54,7 +56,7 @@ def product() -> xr.Dataset:
 
 def export(folder: Path, layout: str, output: str) -> subprocess.Popen[bytes]:
     words = [sys.executable, "-m", "sgdsm", "export", "filled.nc", f"layout={layout}", f"output={output}"]
-    return subprocess.Popen(words, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(words, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
 def killed(folder: Path, layout: str, output: str, files: int) -> int:
@@ -63,7 +65,7 @@ def killed(folder: Path, layout: str, output: str, files: int) -> int:
     while process.poll() is None and len(list((folder / output).glob("*.nc"))) < files:
         time.sleep(0.001)
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.communicate()
     return len(list((folder / output).glob("*.nc")))
 
 
