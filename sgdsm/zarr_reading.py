@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+import zarr
 from xarray.backends import BackendArray, ZarrStore
 from xarray.core import indexing
 from zarr.storage import LocalStore
@@ -37,7 +38,7 @@ def open_store(
         _Within(path) if store is None else store, mode="r", consolidated=consolidated, group=group
     )
     opened.shown = str(path)
-    arrays = list(opened.members.values())
+    arrays = [member for member in opened.members.values() if isinstance(member, zarr.Array)]
     for array in arrays:
         name = array.path.rpartition("/")[2]
         where = f"{path}: array '{name}'"

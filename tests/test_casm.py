@@ -298,7 +298,7 @@ def test_a_place_is_absolute():
     [
         ({"layers": 0}, "model.layers=0: expected at least 1"),
         ({"harmonics": 4}, "expected 1, 2 or 3"),
-        ({"dropout": 1.0}, "below 1"),
+        ({"dropout": 1.0}, "at most 0.99"),
         ({"frozen": 1}, "of a run model.start_from"),
     ],
 )
@@ -382,7 +382,7 @@ def test_a_pupil_learns_from_the_teacher_alone(tmp_path):
 
 def test_the_settings_of_the_chain_are_checked():
     with pytest.raises(ConfigError, match="chain: unknown key 'stepps'"):
-        check_config({"chain": {"stepps": {}}, **_all_groups()}, "chain")
+        check_config({"chain": {"stepps": {}}, "output": "new", **_all_groups()}, "chain")
 
 
 def _all_groups() -> dict:

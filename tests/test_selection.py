@@ -105,7 +105,7 @@ def world(seed: int = 0, days: int = 240) -> xr.Dataset:
     place = np.kron(rng.standard_normal((6, 6)), np.ones((2, 3)))
     rain = rng.standard_normal(shape)
     clay, noise_map = rng.standard_normal(shape[1:]), np.kron(rng.standard_normal((6, 6)), np.ones((2, 3)))
-    sm = 0.2 + 0.02 * rain + 0.03 * clay + 0.03 * month + 0.04 * place + 0.01 * rng.standard_normal(shape)
+    sm = 0.3 + 0.02 * rain + 0.03 * clay + 0.03 * month + 0.04 * place + 0.01 * rng.standard_normal(shape)
     sm[rng.random(shape) < 0.4] = np.nan
     noise_months = np.repeat(rng.standard_normal((days // 30 + 1, 1, 1)), 30, 0)[:days]
     dynamic = {
