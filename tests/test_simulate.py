@@ -95,7 +95,7 @@ def test_global_world_is_circular():
 
 @pytest.mark.parametrize("bad", [{"rows": 0}, {"days": 0}, {"land_fraction": 0.0}, {"columns": 400}, {"north": 100.0}])
 def test_sizes_that_are_not_possible(bad):
-    with pytest.raises(ConfigError, match="data|simulate"):
+    with pytest.raises(ConfigError, match=r"data|simulate"):
         simulate(**{"rows": 4, "columns": 4, "days": 2, **bad})
 
 
