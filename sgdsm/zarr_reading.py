@@ -14,6 +14,7 @@ import numpy as np
 import xarray as xr
 from xarray.backends import BackendArray, ZarrStore
 from xarray.core import indexing
+from zarr import Array
 from zarr.storage import LocalStore
 
 from sgdsm.errors import CubeError
@@ -34,7 +35,7 @@ def open_store(path: str | Path, store: Any = None, consolidated: bool | None = 
     """
     opened = _Store.open_group(_Within(path) if store is None else store, mode="r", consolidated=consolidated)
     opened.shown = str(path)
-    arrays = list(opened.members.values())
+    arrays = [member for member in opened.members.values() if isinstance(member, Array)]  # others are groups
     for array in arrays:
         name = array.path.rpartition("/")[2]
         where = f"{path}: array '{name}'"

@@ -337,7 +337,7 @@ def test_explain_writes_a_table_and_a_figure(run_command, tmp_path):
     assert rows["covariate", "season"]["permutation"] == ""
     assert (tmp_path / "told" / "importances.png").stat().st_size > 10_000
     code, _, err = run_command("explain", "run=run", "block_days=0")
-    assert (code, err.strip()) == (1, "error: block_days=0: expected a whole number of at least 1")
+    assert (code, err.strip()) == (1, "error: block_days=0: expected at least 1")
     code, _, err = run_command("explain", "run=run", "block_days=150")
     assert code == 1
     assert err.strip().endswith("error: block_days=150: the record has 150 days, expected two blocks or more")
