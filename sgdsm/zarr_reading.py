@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-import zarr
 from xarray.backends import BackendArray, ZarrStore
 from xarray.core import indexing
+from zarr import Array
 from zarr.storage import LocalStore
 
 from sgdsm.errors import CubeError
@@ -38,7 +38,7 @@ def open_store(
         _Within(path) if store is None else store, mode="r", consolidated=consolidated, group=group
     )
     opened.shown = str(path)
-    arrays = [member for member in opened.members.values() if isinstance(member, zarr.Array)]
+    arrays = [member for member in opened.members.values() if isinstance(member, Array)]  # others are groups
     for array in arrays:
         name = array.path.rpartition("/")[2]
         where = f"{path}: array '{name}'"

@@ -175,7 +175,7 @@ def expanded() -> Iterator[tuple[str, list[str]]]:
             yield READERS[reader].format(f"bad/{name}"), [f"bad/{name}", said]
     for k, line in enumerate(RUNS.strip().splitlines()):
         name, users, *said = line.split(" :: ")
-        for user in users.split()[k % 2 :: 2] or users.split():
+        for user in users.split()[k % 3 :: 3] or users.split()[:1]:
             yield USERS[user].format(name), said
     for line in (Path(__file__).parent / "bad_inputs_settings.txt").read_text().splitlines():
         if line and not line.startswith("#"):
