@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
 import yaml
@@ -86,7 +86,18 @@ def _errors_as_lines(command: str, wants_traceback: bool) -> Iterator[None]:
         print(f"error: {where}{one_line(error, command)}", file=sys.stderr)
         if swept() and goes_on():
             raise RunFailed from error
-        sys.exit(1)
+        _end_in_failure()
+
+
+def _end_in_failure() -> NoReturn:
+    """Exit with code 1; at once where several processes share a run: gloo's threads abort one that is slow to end."""
+    from torch import distributed
+
+    if distributed.is_available() and distributed.is_initialized():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1)
+    sys.exit(1)
 
 
 @contextmanager
