@@ -1,1 +1,0 @@
-"""Regressions inside small windows around the gaps, many at once: what `sgdsm.models.window_forest` is made of."""

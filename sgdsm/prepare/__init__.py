@@ -1,1 +1,0 @@
-"""From products to a cube: one grid, features, and what quality maps reject."""
