@@ -1,6 +1,6 @@
 """Fill the gaps of a cube: python predict.py run=PATH output=filled.nc"""
 
-from sgdsm.command_line import main
+from sgdsm.cli.console import main
 
 if __name__ == "__main__":
     main("predict")

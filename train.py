@@ -1,6 +1,6 @@
 """Train a gap-filler: python train.py model=pconv3d data=simulate"""
 
-from sgdsm.command_line import main
+from sgdsm.cli.console import main
 
 if __name__ == "__main__":
     main("train")

@@ -14,7 +14,7 @@ import warnings
 import numpy as np
 from pytesmo.cdf_matching import CDFMatching
 
-from sgdsm.correct.cdf import fit_cdf
+from sgdsm.preprocessing.bias_correction.cdf import fit_cdf
 
 CHUNK = 1000  # cells in memory at once
 

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from pytesmo.interpolate.dctpls import calc_init_guess, smoothn
 
-from sgdsm.models.nets.cosine import Cosine
-from sgdsm.models.nets.smooth import guess, smooth
+from sgdsm.models.classical.cosine import Cosine
+from sgdsm.models.classical.smooth import guess, smooth
 
 SHAPE = (365, 121, 116)
 S, TOLERANCE, ITERATIONS = 0.1, 1e-6, 30

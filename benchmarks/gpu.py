@@ -37,23 +37,23 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
-from sgdsm.build import build
-from sgdsm.cube import as_cube
+from sgdsm.core.cube import as_cube
+from sgdsm.core.specification import build
 from sgdsm.data.batch import Batch
+from sgdsm.data.datamodule import GapData
 from sgdsm.data.gaps import Gaps
-from sgdsm.data.module import GapData
+from sgdsm.data.normalization import Inputs
 from sgdsm.data.record import Names, read_record
-from sgdsm.data.scaling import Inputs
 from sgdsm.data.splits import All
-from sgdsm.inference.stream import fill_cube
+from sgdsm.inference.fill import fill_cube
 from sgdsm.inference.writers import NetcdfOutput
 from sgdsm.models.base import GapFiller, quiet_lightning
-from sgdsm.models.nets.partial import PartialConv3d
-from sgdsm.models.network import Network, compile_blocks
+from sgdsm.models.networks.base import Network, compile_blocks
+from sgdsm.models.networks.layers.partial import PartialConv3d
 
 PARTS = ("limits", "layer", "network", "step", "stream", "train")
 SHAPES = ((2, 32, 9, 64, 64), (1, 16, 16, 128, 128))
-NETWORKS = {"pconv3d": "pconv3d.PartialConvNetwork", "seamless": "seamless.Seamless"}
+NETWORKS = {"pconv3d": "PartialConvNetwork", "seamless": "Seamless"}
 TINY = {
     "pconv3d": {"window_days": 16, "window_cells": 16, "channels": 4, "layers": 1},
     "seamless": {"window_days": 20, "width": 8, "blocks": 1},

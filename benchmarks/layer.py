@@ -19,7 +19,7 @@ from statistics import median
 import torch
 from torch import Tensor, nn
 
-from sgdsm.models.nets.partial import PartialConv3d
+from sgdsm.models.networks.layers.partial import PartialConv3d
 
 SHAPES = ((2, 32, 9, 64, 64), (1, 16, 16, 128, 128))
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last_3d": torch.channels_last_3d}

@@ -34,16 +34,16 @@ from omegaconf import OmegaConf
 from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import MemoryStore
 
-from sgdsm import cube as cubes
-from sgdsm.box import box_of
-from sgdsm.config import config_folder
-from sgdsm.fitting import fit
-from sgdsm.inference.stream import fill_cube
+from sgdsm.core import cube as cubes
+from sgdsm.core.region import box_of
+from sgdsm.inference.fill import fill_cube
 from sgdsm.inference.writers import writer_for
 from sgdsm.models.checkpoint import load_filler
-from sgdsm.models.network import Network
-from sgdsm.sources.simulate import DYNAMIC, STATIC, simulate_store
-from sgdsm.training import prepare
+from sgdsm.models.networks.base import Network
+from sgdsm.sources.simulation.world import DYNAMIC, STATIC, simulate_store
+from sgdsm.training.config import config_folder
+from sgdsm.training.fit import fit
+from sgdsm.training.task import prepare
 
 YEAR = 368  # days: whole chunks
 WEATHER = tuple(f"w_{k}" for k in range(14))

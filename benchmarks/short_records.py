@@ -27,17 +27,17 @@ import xarray as xr
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from sgdsm.calibrating import add_uncertainty
-from sgdsm.config import config_folder
-from sgdsm.cube import log
+from sgdsm.core.cube import log
 from sgdsm.data.gaps import Gaps
 from sgdsm.evaluation.score import score
-from sgdsm.fitting import fit
-from sgdsm.inference.stream import fill_cube
+from sgdsm.inference.fill import fill_cube
 from sgdsm.inference.writers import MemoryOutput
-from sgdsm.models import conformal
-from sgdsm.sources.simulate import simulate
-from sgdsm.training import prepare
+from sgdsm.models.uncertainty import conformal
+from sgdsm.sources.simulation.world import simulate
+from sgdsm.training.calibrate import add_uncertainty
+from sgdsm.training.config import config_folder
+from sgdsm.training.fit import fit
+from sgdsm.training.task import prepare
 
 HIDDEN = 0.25
 STRETCH, HIDE, NOISE = 7, 77, 3  # first words of the seeds

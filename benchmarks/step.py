@@ -18,15 +18,15 @@ from statistics import median
 
 import torch
 
+from sgdsm.data.datamodule import GapData
 from sgdsm.data.gaps import Gaps
-from sgdsm.data.module import GapData
+from sgdsm.data.normalization import Inputs
 from sgdsm.data.record import Names, read_record
-from sgdsm.data.scaling import Inputs
 from sgdsm.data.splits import All
-from sgdsm.models.network import Network
-from sgdsm.models.pconv3d import PartialConvNetwork
-from sgdsm.models.seamless import Seamless
-from sgdsm.sources.simulate import simulate
+from sgdsm.models.networks.base import Network
+from sgdsm.models.networks.pconv3d import PartialConvNetwork
+from sgdsm.models.networks.seamless import Seamless
+from sgdsm.sources.simulation.world import simulate
 
 NETWORKS = {"pconv3d": PartialConvNetwork, "seamless": Seamless}
 

@@ -12,18 +12,18 @@ from statistics import median
 
 import torch
 
-from sgdsm.build import build
+from sgdsm.core.specification import build
+from sgdsm.data.datamodule import GapData
+from sgdsm.data.features import to_rows
 from sgdsm.data.gaps import Gaps
-from sgdsm.data.module import GapData
+from sgdsm.data.normalization import Inputs
 from sgdsm.data.record import Names, read_record
-from sgdsm.data.rows import to_rows
-from sgdsm.data.scaling import Inputs
 from sgdsm.data.splits import All
-from sgdsm.inference.stream import fill_cube
+from sgdsm.inference.fill import fill_cube
 from sgdsm.inference.writers import MemoryOutput
 from sgdsm.models.base import GapFiller, quiet_lightning
-from sgdsm.models.nets.partial import PartialConv3d
-from sgdsm.sources.simulate import simulate
+from sgdsm.models.networks.layers.partial import PartialConv3d
+from sgdsm.sources.simulation.world import simulate
 
 
 def seconds(task: Callable[[], object], runs: int = 5) -> float:
@@ -58,7 +58,7 @@ def main() -> None:
     inputs = Inputs.fit(record, names, split.base, "m3 m-3", 1, "train")
     values = record.values.size
     quiet = {"enable_progress_bar": False, "accelerator": "cpu"}
-    for path in ("sgdsm.models.simple.LinearTime", "sgdsm.models.pconv3d.PartialConvNetwork"):
+    for path in ("sgdsm.models.LinearTime", "sgdsm.models.PartialConvNetwork"):
         filler = build({"_target_": path}, GapFiller)
         filler.configure(inputs)
         took = seconds(lambda filler=filler: fill_cube(cube, filler, MemoryOutput(), trainer=quiet), 3)

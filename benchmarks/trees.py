@@ -24,8 +24,8 @@ def mib(field: str) -> float:
 
 
 def child(rows: int, most: int, spill: bool) -> None:
-    from sgdsm.models.boosting import Fitting
-    from sgdsm.models.kept_rows import KeptRows
+    from sgdsm.models.trees.boosting import Fitting
+    from sgdsm.models.trees.row_reservoir import KeptRows
 
     before, begin = mib("VmRSS"), time.perf_counter()
     kept, rng = KeptRows(most, 0, spill), np.random.default_rng(0)

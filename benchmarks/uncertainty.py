@@ -28,17 +28,17 @@ import numpy as np
 import xarray as xr
 
 import sgdsm
-from sgdsm.build import build
-from sgdsm.correlation import positions
+from sgdsm.core.specification import build
 from sgdsm.data.batch import Scene
+from sgdsm.data.normalization import CellStatistics
 from sgdsm.data.record import read_record
-from sgdsm.data.scaling import CellStatistics
-from sgdsm.inference.stream import fill_cube, fill_whole
+from sgdsm.inference.fill import fill_cube, fill_whole
 from sgdsm.inference.writers import MemoryOutput
 from sgdsm.models.base import GapFiller
 from sgdsm.models.checkpoint import load_filler
-from sgdsm.models.uncertainty import innermost, wrap
-from sgdsm.runs import Run
+from sgdsm.models.uncertainty.correlation import positions
+from sgdsm.models.uncertainty.wrappers import innermost, wrap
+from sgdsm.training.run import Run
 
 AGES = {"1": (1, 1), "2": (2, 2), "3": (3, 3), "4-7": (4, 7), "8+": (8, 10**4)}
 TOGETHER, DRAWS_A_DAY, MEMBERS, MOST_DAYS = 50, 3, 100, 400
@@ -98,7 +98,7 @@ def cost(given: argparse.Namespace) -> None:
     run = Run(given.run)
     cube = build(run.config()["data"], xr.Dataset)
     filler = innermost(load_filler(run.model))
-    spec = {"_target_": "sgdsm.models.uncertainty.McDropout", "samples": given.samples}
+    spec = {"_target_": "sgdsm.models.McDropout", "samples": given.samples}
     seconds: dict[str, list[float]] = {"alone": [], "sampled": []}
     for _ in range(given.times):
         for name, one in {"alone": filler, "sampled": wrap(spec, filler)}.items():
@@ -120,7 +120,7 @@ def noise(given: argparse.Namespace) -> None:
         f"epistemic, means of cells: {low:.4f} to {high:.4f}; whole standard deviation {np.sqrt((std**2).mean()):.4f}"
     )
     for fraction in (0.05, 0.1, 0.2):
-        spec = {"_target_": "sgdsm.models.uncertainty.InputNoise", "fraction": fraction, "samples": given.samples}
+        spec = {"_target_": "sgdsm.models.InputNoise", "fraction": fraction, "samples": given.samples}
         _, noisy = _parts(cube, wrap(spec, filler))
         added = np.sqrt(np.maximum(noisy**2 - std**2, 0).mean())
         print(f"noise of {fraction:.0%}: estimates move by {added:.4f}; whole {np.sqrt((noisy**2).mean()):.4f}")

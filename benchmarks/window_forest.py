@@ -17,10 +17,10 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from sgdsm.config import config_folder
 from sgdsm.data.batch import Batch
-from sgdsm.models.window_forest import WindowForest
-from sgdsm.training import Task, prepare
+from sgdsm.models.window_forest.filler import WindowForest
+from sgdsm.training.config import config_folder
+from sgdsm.training.task import Task, prepare
 
 DRAWS = 2000
 

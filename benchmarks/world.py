@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 
-from sgdsm.sources.simulate import simulate
+from sgdsm.sources.simulation.world import simulate
 
 LAGS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 

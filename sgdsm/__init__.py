@@ -1,30 +1,48 @@
-"""Fills the gaps of satellite soil-moisture maps and says how sure it is."""
+"""Fill the gaps of satellite soil-moisture maps, with an honest uncertainty."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sgdsm.stopping import at_start
+from sgdsm.core.signals import at_start
 
-at_start()  # of a command, before anything that takes long
+at_start()  # before the imports that take seconds: Ctrl-C must end a command in one line
 
-from sgdsm.accessor import SgdsmAccessor as SgdsmAccessor  # noqa: E402
+from sgdsm.api.accessor import SgdsmAccessor as SgdsmAccessor  # noqa: E402
+from sgdsm.core.public import resolve  # noqa: E402
 
 if TYPE_CHECKING:
-    from sgdsm.api import fill
-    from sgdsm.cube import ConfigError, CubeError, SgdsmError, as_cube, check_cube
+    from sgdsm.api.fill import fill
+    from sgdsm.core.cube import as_cube, check_cube, open_cube
+    from sgdsm.core.errors import ConfigError, CubeError, SgdsmError
     from sgdsm.inference.members import members
-    from sgdsm.sources.files import open_product
+    from sgdsm.sources.readers.files import open_product
 
-__all__ = ["ConfigError", "CubeError", "SgdsmError", "as_cube", "check_cube", "fill", "members", "open_product"]
+__all__ = [
+    "ConfigError",
+    "CubeError",
+    "SgdsmError",
+    "as_cube",
+    "check_cube",
+    "fill",
+    "members",
+    "open_cube",
+    "open_product",
+]
 __version__ = "0.1.0"
+# torch and the rest are imported at first use: `import sgdsm` must stay cheap
+PUBLIC = {
+    "ConfigError": "core.errors",
+    "CubeError": "core.errors",
+    "SgdsmError": "core.errors",
+    "as_cube": "core.cube",
+    "check_cube": "core.cube",
+    "fill": "api.fill",
+    "members": "inference.members",
+    "open_cube": "core.cube",
+    "open_product": "sources.readers.files",
+}
 
 
 def __getattr__(name: str) -> Any:
-    # importing the package must stay cheap (xarray, for the accessor): torch comes with the first use
-    if name not in __all__:
-        raise AttributeError(f"module 'sgdsm' has no attribute '{name}'")
-    from importlib import import_module
-
-    where = {"fill": "sgdsm.api", "members": "sgdsm.inference.members", "open_product": "sgdsm.sources.files"}
-    return getattr(import_module(where.get(name, "sgdsm.cube")), name)
+    return resolve(__name__, PUBLIC, name)

@@ -1,5 +1,5 @@
 """`python -m sgdsm COMMAND ...`"""
 
-from sgdsm.command_line import main
+from sgdsm.cli.console import main
 
 main()

@@ -10,9 +10,9 @@ import pytest
 import xarray as xr
 from hypothesis import settings
 
-from sgdsm import command_line
-from sgdsm.cube import as_cube
-from sgdsm.sources.simulate import simulate
+from sgdsm.cli import console
+from sgdsm.core.cube import as_cube
+from sgdsm.sources.simulation.world import simulate
 
 # the same examples in every run; others: pytest --hypothesis-profile=default
 settings.load_profile("ci")
@@ -75,11 +75,11 @@ def cube(plain: Callable[..., xr.Dataset]) -> xr.Dataset:
 @pytest.fixture
 def filled(plain: Callable[..., xr.Dataset]) -> Callable[..., xr.Dataset]:
     """Makes what `sgdsm.fill` gives, filled with the climatology, whatever the target is called."""
+    from sgdsm.data.normalization import Inputs
     from sgdsm.data.record import Names, read_record
-    from sgdsm.data.scaling import Inputs
-    from sgdsm.inference.stream import fill_cube
+    from sgdsm.inference.fill import fill_cube
     from sgdsm.inference.writers import MemoryOutput
-    from sgdsm.models.simple import Climatology
+    from sgdsm.models.classical.simple import Climatology
 
     def make(target: str = "sm", **shape: int) -> xr.Dataset:
         cube = as_cube(plain(**shape).rename(sm=target), target)
@@ -105,7 +105,7 @@ def run_command(
         code = 0
         capsys.readouterr()
         try:
-            command_line.main(command)
+            console.main(command)
         except SystemExit as exit_:
             code = exit_.code if isinstance(exit_.code, int) else 1
         out, err = capsys.readouterr()

@@ -108,11 +108,11 @@ PathFinder.find_spec = lambda name, path=None, target=None: (
     None if name.split(".")[0] in {blocked} else find(name, path, target)
 )
 import numpy as np, torch, xarray as xr
-from sgdsm.build import build
-from sgdsm.cube import as_cube, open_dataset
+from sgdsm.core.specification import build
+from sgdsm.core.cube import as_cube, open_dataset
 from sgdsm.data.record import Names, read_record
-from sgdsm.data.scaling import Inputs
-from sgdsm.inference.stream import fill_cube
+from sgdsm.data.normalization import Inputs
+from sgdsm.inference.fill import fill_cube
 from sgdsm.inference.writers import writer_for
 from sgdsm.models.base import GapFiller
 from sgdsm.models.checkpoint import load_filler, save_filler
@@ -122,7 +122,7 @@ sm = np.where(rng.random((40, 6, 7)) < 0.5, np.nan, 0.2).astype("f4")
 coords = {{"time": xr.date_range("2020-01-01", periods=40), "lat": 50.0 - np.arange(6), "lon": np.arange(7.0)}}
 cube = as_cube(xr.Dataset({{"sm": (("time", "lat", "lon"), sm)}}, coords), "sm")
 record = read_record(cube)
-spec = {{"_target_": "sgdsm.models.pconv3d.PartialConvNetwork", "channels": 4, "layers": 1, "window_days": 20}}
+spec = {{"_target_": "sgdsm.models.PartialConvNetwork", "channels": 4, "layers": 1, "window_days": 20}}
 net = build(spec, GapFiller)
 net.configure(Inputs.fit(record, Names.of(cube), record.observed, "1", 1, "train"))
 save_filler(net, "net.ckpt")

@@ -23,7 +23,7 @@ class SgdsmAccessor:
 
     def fill(self, run: str | Path, max_gap_days: int | None = None, **roles: Any) -> xr.Dataset:
         """See `sgdsm.fill`."""
-        from sgdsm.api import fill
+        from sgdsm.api.fill import fill
 
         return fill(self._dataset, run, max_gap_days, **roles)
 
@@ -47,7 +47,7 @@ class SgdsmAccessor:
         day: like '2015-05-05'. observed: name of the observed values' variable, where the Dataset does not tell. A
         notebook shows the Figure that comes back; elsewhere `.savefig("day.png")`.
         """
-        from sgdsm.evaluation.filled_figures import filled_day
+        from sgdsm.report.filled_figures import filled_day
 
         return filled_day(self._dataset, day, observed)
 
@@ -56,6 +56,6 @@ class SgdsmAccessor:
 
         observed: as in `plot_day`.
         """
-        from sgdsm.evaluation.filled_figures import filled_series
+        from sgdsm.report.filled_figures import filled_series
 
         return filled_series(self._dataset, place, observed)

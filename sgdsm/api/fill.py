@@ -8,14 +8,14 @@ from typing import Any
 
 import xarray as xr
 
-from sgdsm.arguments import checked
-from sgdsm.build import TARGET
-from sgdsm.cube import NO_UNCERTAINTY, ConfigError, CubeError, as_cube, by_role, check_cube, suggest
-from sgdsm.data.scaling import Inputs
-from sgdsm.inference.stream import fill_cube
+from sgdsm.core.arguments import checked
+from sgdsm.core.cube import NO_UNCERTAINTY, ConfigError, CubeError, as_cube, by_role, check_cube, suggest
+from sgdsm.core.specification import TARGET
+from sgdsm.data.normalization import Inputs
+from sgdsm.inference.fill import fill_cube
 from sgdsm.inference.writers import MemoryOutput
 from sgdsm.models.checkpoint import load_filler
-from sgdsm.runs import Run, only_open
+from sgdsm.training.run import Run, only_open
 
 
 @checked

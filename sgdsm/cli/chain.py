@@ -17,12 +17,12 @@ from typing import Any
 
 import xarray as xr
 
-from sgdsm.build import build
-from sgdsm.cube import ConfigError, suggest
-from sgdsm.evaluation.signal import format_scores, score_file, score_run
-from sgdsm.planning import check_same, settings_of, train_once
-from sgdsm.runs import CONFIG, MODEL, Run, content_digest, file_digest
-from sgdsm.stores import local_only
+from sgdsm.cli.plan import check_same, settings_of, train_once
+from sgdsm.core.cube import ConfigError, suggest
+from sgdsm.core.io.stores import local_only
+from sgdsm.core.specification import build
+from sgdsm.evaluation.anomalies import format_scores, score_file, score_run
+from sgdsm.training.run import CONFIG, MODEL, Run, content_digest, file_digest
 
 COMMANDS = ("train", "predict", "correct fit", "correct apply")
 OF_RUN, OF_FILE = {"run"}, {"filled", "truth", "variable", "where", "cycle"}

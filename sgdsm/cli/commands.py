@@ -11,24 +11,24 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 
-from sgdsm.alone import alone, is_first
-from sgdsm.config import check_config
-from sgdsm.correcting import correct_apply, correct_fit
-from sgdsm.cube import ConfigError, log
-from sgdsm.download.products import download
-from sgdsm.drawing import draw_members
-from sgdsm.explaining import explain
-from sgdsm.preparing import describe, export, prepare
-from sgdsm.recalibrating import recalibrate
-from sgdsm.selecting import select
-from sgdsm.stopping import going_on
+from sgdsm.cli.correct import correct_apply, correct_fit
+from sgdsm.cli.members import draw_members
+from sgdsm.cli.prepare import describe, export, prepare
+from sgdsm.cli.select import select
+from sgdsm.core.cube import ConfigError, log
+from sgdsm.core.lock import alone, is_first
+from sgdsm.core.signals import going_on
+from sgdsm.inference.importance import explain
+from sgdsm.sources.download.products import download
+from sgdsm.training.config import check_config
+from sgdsm.training.recalibrate import recalibrate
 
 FEW = 200  # values: of fewer, even if independent, an RMSE is known no better than by a twentieth
 
 
 def train(config: dict[str, Any]) -> float:
     """Fit a filler, score it, and print the folder of the run; returns its validation RMSE, which sweeps minimise."""
-    from sgdsm.runs import CONFIG, Run
+    from sgdsm.training.run import CONFIG, Run
 
     folder = Path(HydraConfig.get().runtime.output_dir)
     if is_first() and (folder / CONFIG).exists():
@@ -40,7 +40,7 @@ def train(config: dict[str, Any]) -> float:
 
 def train_in(config: dict[str, Any], folder: Path) -> Path:
     """Fit and score in a folder, or go on with an interrupted run there."""
-    from sgdsm.runs import CONFIG
+    from sgdsm.training.run import CONFIG
 
     def words() -> str:
         return f"go on with: python train.py run={shown(folder)}" if (folder / CONFIG).is_file() else ""
@@ -51,13 +51,13 @@ def train_in(config: dict[str, Any], folder: Path) -> Path:
 
 
 def _train_in(config: dict[str, Any], folder: Path) -> Path:
-    from sgdsm.calibrating import add_uncertainty
-    from sgdsm.course import BEST
-    from sgdsm.evaluation.figures import run_figures
-    from sgdsm.fitting import LAST, fit
     from sgdsm.models.checkpoint import save_filler
-    from sgdsm.runs import CONFIG, METRICS, MODEL, PROVENANCE, Run, learned_from, protocol_of, provenance
-    from sgdsm.training import prepare
+    from sgdsm.report.figures import run_figures
+    from sgdsm.training.calibrate import add_uncertainty
+    from sgdsm.training.callbacks import BEST
+    from sgdsm.training.fit import LAST, fit
+    from sgdsm.training.run import CONFIG, METRICS, MODEL, PROVENANCE, Run, learned_from, protocol_of, provenance
+    from sgdsm.training.task import prepare
 
     run = Run(folder)
     if is_first():
@@ -102,7 +102,7 @@ def _score(task: Any, filler: Any, protocol: dict[str, Any], run: Any) -> dict[s
     from sgdsm.evaluation.protocol import FILLED, HIDDEN, SCORES, VISIBLE, kind_of_split, write_files
     from sgdsm.evaluation.score import Scores, format_table, score
     from sgdsm.inference.writers import NetcdfOutput
-    from sgdsm.training import fill_scenario
+    from sgdsm.training.task import fill_scenario
 
     split, found = protocol["scored_split"], []
     for number, part in enumerate(task.parts):
@@ -126,17 +126,17 @@ def predict(config: dict[str, Any]) -> None:
     """Fill a cube with a run's filler and write it."""
     import xarray as xr
 
-    from sgdsm.api import run_data
-    from sgdsm.box import box_of, period_of
-    from sgdsm.build import build
+    from sgdsm.api.fill import run_data
+    from sgdsm.core.region import box_of, period_of
+    from sgdsm.core.specification import build
     from sgdsm.data.record import tell_of
-    from sgdsm.inference.cluster import fill_on_cluster
-    from sgdsm.inference.stream import fill_cube
+    from sgdsm.inference.dask import fill_on_cluster
+    from sgdsm.inference.fill import fill_cube
     from sgdsm.inference.writers import writer_for
     from sgdsm.models.checkpoint import load_filler
-    from sgdsm.models.network import compile_blocks
-    from sgdsm.runs import Run, file_digest, file_stamp, fingerprint
-    from sgdsm.training import TrainerOptions
+    from sgdsm.models.networks.base import compile_blocks
+    from sgdsm.training.run import Run, file_digest, file_stamp, fingerprint
+    from sgdsm.training.task import TrainerOptions
 
     run = Run(config["run"])
     trained = run.config()
@@ -194,8 +194,8 @@ def evaluate(config: dict[str, Any]) -> None:
 
 def _evaluate_run(folder: str) -> None:
     from sgdsm.models.checkpoint import load_filler
-    from sgdsm.runs import METRICS, Run, only_open, protocol_of
-    from sgdsm.training import prepare
+    from sgdsm.training.run import METRICS, Run, only_open, protocol_of
+    from sgdsm.training.task import prepare
 
     run = Run(folder)
     config = run.config()
@@ -214,7 +214,7 @@ def _evaluate_run(folder: str) -> None:
 
 def chain(config: dict[str, Any]) -> None:
     """Run the steps of an experiment, and score them."""
-    from sgdsm.chaining import run_chain
+    from sgdsm.cli.chain import run_chain
 
     experiment = HydraConfig.get().runtime.choices.get("experiment")
     if not experiment:
@@ -228,7 +228,7 @@ def chain(config: dict[str, Any]) -> None:
 
 def compare(config: dict[str, Any]) -> None:
     """Compare runs; train the models of an experiment first."""
-    from sgdsm.comparing import compare_runs, train_experiment
+    from sgdsm.cli.compare import compare_runs, train_experiment
 
     experiment = HydraConfig.get().runtime.choices.get("experiment")
     if config["runs"] and experiment:

@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from sgdsm.cube import ConfigError
+from sgdsm.cli.plan import check_same, settings_of, train_once
+from sgdsm.core.cube import ConfigError
 from sgdsm.evaluation.compare import Entry, check_protocol, comparison, format_comparison
-from sgdsm.evaluation.figures import comparison_figures
 from sgdsm.evaluation.protocol import SCORES
-from sgdsm.evaluation.report import write_report
 from sgdsm.evaluation.score import Scores
-from sgdsm.planning import check_same, settings_of, train_once
-from sgdsm.runs import CONFIG, Run
+from sgdsm.report.figures import comparison_figures
+from sgdsm.report.html import write_report
+from sgdsm.training.run import CONFIG, Run
 
 
 def train_experiment(

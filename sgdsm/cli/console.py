@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from sgdsm.stopping import listening
+from sgdsm.core.signals import listening
 
 
 def main(command: str | None = None) -> None:
     """Run a command with the words of the command line; errors of a user's making, and signals, end in one line."""
     with listening():
         # here: it takes seconds, and Ctrl-C must find us ready
-        from sgdsm.dispatching import run
+        from sgdsm.cli.main import run
 
         run(command)

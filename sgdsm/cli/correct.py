@@ -10,14 +10,14 @@ from typing import Any
 
 import xarray as xr
 
-from sgdsm.alone import alone
-from sgdsm.correct.correction import Correction
-from sgdsm.correct.fitting import fit_correction, format_table, period_of, settings_of
-from sgdsm.cube import ConfigError, CubeError, as_cube, by_role, log, open_dataset
+from sgdsm.core.cube import ConfigError, CubeError, as_cube, by_role, log, open_dataset
+from sgdsm.core.io.stores import local_only
+from sgdsm.core.lock import alone
 from sgdsm.inference.writers import PLAN
-from sgdsm.prepare.layouts import write_netcdf
-from sgdsm.runs import content_digest
-from sgdsm.stores import local_only
+from sgdsm.preprocessing.bias_correction.correction import Correction
+from sgdsm.preprocessing.bias_correction.fit import fit_correction, format_table, period_of, settings_of
+from sgdsm.preprocessing.export import write_netcdf
+from sgdsm.training.run import content_digest
 
 SUFFIXES = (".nc", ".zarr")
 SOURCE = "source_cube"  # the word is `source=`

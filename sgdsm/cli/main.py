@@ -15,12 +15,12 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf
 
-from sgdsm.commands import COMMANDS, announce, shown, train_in
-from sgdsm.config import check_config, config_folder, config_name, renamed
-from sgdsm.cube import ConfigError, log, suggest
-from sgdsm.stopping import going_on, has_stopped
-from sgdsm.sweeping import TUNE_EXTRA, RunFailed, Sweep, goes_on, swept, words_of_run
-from sgdsm.words import check_words, first_of_two, log_to_screen, one_line, quoted, unknown_setting
+from sgdsm.cli.commands import COMMANDS, announce, shown, train_in
+from sgdsm.cli.overrides import check_words, first_of_two, log_to_screen, one_line, quoted, unknown_setting
+from sgdsm.cli.sweep import TUNE_EXTRA, RunFailed, Sweep, goes_on, swept, words_of_run
+from sgdsm.core.cube import ConfigError, log, suggest
+from sgdsm.core.signals import going_on, has_stopped
+from sgdsm.training.config import check_config, config_folder, config_name, renamed
 
 GO_ON, GOES_ON = "the same words go on", ("predict", "prepare", "members", "export", "correct apply")
 ON_RESUME = ("accelerator", "devices", "num_nodes", "workers", "progress")
@@ -115,8 +115,8 @@ def _no_empty_folder() -> Iterator[None]:
 def _check_processes(config: dict[str, Any], command: str) -> None:
     """Raise ConfigError where devices are not there, or several processes would each do all the runs of a sweep, or of
     an experiment."""
-    from sgdsm.build import build
-    from sgdsm.training import TrainerOptions
+    from sgdsm.core.specification import build
+    from sgdsm.training.task import TrainerOptions
 
     if not config.get("trainer"):
         return
@@ -183,7 +183,7 @@ def _dispatch(command: str, words: list[str], wants_traceback: bool) -> None:
 
 
 def _resume(words: list[str]) -> None:
-    from sgdsm.runs import Run, only_open
+    from sgdsm.training.run import Run, only_open
 
     given = dict(word.partition("=")[::2] for word in words)
     run = Run(named := given.pop("run"))

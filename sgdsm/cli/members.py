@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sgdsm.alone import alone
-from sgdsm.box import box_of, period_of
-from sgdsm.cube import ConfigError, CubeError, open_dataset
+from sgdsm.core.cube import ConfigError, CubeError, open_dataset
+from sgdsm.core.lock import alone
+from sgdsm.core.region import box_of, period_of
 
 
 def draw_members(config: dict[str, Any]) -> None:
     """Draw possible maps from a filled file and write them."""
     from sgdsm.inference.members import write_members
     from sgdsm.inference.writers import writer_for
-    from sgdsm.runs import file_stamp
+    from sgdsm.training.run import file_stamp
 
     path, output, seed = str(config["filled"]), str(config["output"]), config["seed"]
     if seed < 0:

@@ -12,8 +12,8 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
 
-from sgdsm.config import KEYS, config_folder, config_name
-from sgdsm.cube import ConfigError, SgdsmError, log, suggest
+from sgdsm.core.cube import ConfigError, SgdsmError, log, suggest
+from sgdsm.training.config import KEYS, config_folder, config_name
 
 FLAGS = (
     *("--help", "-h", "--hydra-help", "--version", "--cfg", "--resolve", "--multirun", "-m", "--run", "-r", "--info"),

@@ -12,9 +12,9 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from sgdsm.config import check_config, config_name, renamed
-from sgdsm.cube import ConfigError, log
-from sgdsm.runs import CONFIG, Run
+from sgdsm.core.cube import ConfigError, log
+from sgdsm.training.config import check_config, config_name, renamed
+from sgdsm.training.run import CONFIG, Run
 
 
 def settings_of(place: str, command: str, words: Sequence[str]) -> dict[str, Any]:

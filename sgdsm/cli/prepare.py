@@ -8,21 +8,21 @@ from typing import Any
 
 import xarray as xr
 
-from sgdsm.alone import alone
-from sgdsm.build import TARGET, build, check_spec, fits
-from sgdsm.coordinates import LIMITS, check_axes, check_text, days_along
-from sgdsm.cube import ConfigError, CubeError, by_role, check_cube, log, open_cube, open_dataset
-from sgdsm.runs import file_stamp
-from sgdsm.stores import check_url, is_remote, is_there, local_only
+from sgdsm.core.coordinates import LIMITS, check_axes, check_text, days_along
+from sgdsm.core.cube import ConfigError, CubeError, by_role, check_cube, log, open_cube, open_dataset
+from sgdsm.core.io.stores import check_url, is_remote, is_there, local_only
+from sgdsm.core.lock import alone
+from sgdsm.core.specification import TARGET, build, check_spec, fits
+from sgdsm.training.run import file_stamp
 
 PICTURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".eps", ".ps")
-PREPARED = "sgdsm.prepare.prepared.open_prepared"
+PREPARED = "sgdsm.preprocessing.open_prepared"
 
 
 def prepare(config: dict[str, Any]) -> None:
     """Make the cube of a recipe, and print what was rejected and why."""
-    from sgdsm.prepare.assemble import assemble
-    from sgdsm.prepare.recipe import Recipe
+    from sgdsm.preprocessing.pipeline import assemble
+    from sgdsm.preprocessing.recipe import Recipe
 
     data = config["data"]
     if not isinstance(data, dict) or data.get(TARGET) != PREPARED or not data.get("recipe"):
@@ -47,8 +47,8 @@ def prepare(config: dict[str, Any]) -> None:
 
 def describe(config: dict[str, Any]) -> None:
     """Print what is in a cube, and draw it."""
-    from sgdsm.prepare.describe import coverage, figure, ranges
-    from sgdsm.prepare.describe import describe as lines
+    from sgdsm.report.coverage import coverage, figure, ranges
+    from sgdsm.report.coverage import describe as lines
 
     path = str(config["cube"])
     # of a cube elsewhere, the figure lies here
@@ -91,7 +91,7 @@ def _picture(named: str) -> Path:
 
 def export(config: dict[str, Any]) -> None:
     """Write a cube or a filled file in another layout, or the network of a run for other programs."""
-    from sgdsm.prepare.layouts import DAILY, LAYOUTS, layout_of
+    from sgdsm.preprocessing.export import DAILY, LAYOUTS, layout_of
 
     named, run, reasons = str(config["output"]), config["run"], config["reasons"]
     if (config["cube"] is None) == (run is None):
@@ -100,7 +100,7 @@ def export(config: dict[str, Any]) -> None:
         if not reasons is config["layout"] is None:
             raise ConfigError("export: layout= and reasons= are for cubes, run= has no use for them")
         # here: it needs torch
-        from sgdsm.exporting import export_run
+        from sgdsm.models.export import export_run
 
         export_run(str(run), Path(_output(named, "network")))
         print(f"written: {named}")
@@ -146,7 +146,7 @@ def _check_exported(dataset: xr.Dataset) -> None:
 
 def _output(named: str, layout: str) -> str | Path:
     """Where `export` writes; ConfigError where something is there, or nothing can be."""
-    from sgdsm.prepare.layouts import DAILY, is_begun
+    from sgdsm.preprocessing.export import DAILY, is_begun
 
     if is_remote(named):
         if layout != "zarr":

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from sgdsm.cube import ConfigError, by_role, log, suggest, target_of
+from sgdsm.core.cube import ConfigError, by_role, log, suggest, target_of
 from sgdsm.evaluation.selection import Sample, Selection
 from sgdsm.evaluation.selection import select as judge
 
@@ -22,8 +22,8 @@ COLUMNS = (
 
 def select(config: dict[str, Any]) -> None:
     """Judge the covariates of a cube at its training values; print, write and draw what was found."""
-    from sgdsm.evaluation.selection_figure import selection_figure
-    from sgdsm.training import deal
+    from sgdsm.report.selection import selection_figure
+    from sgdsm.training.task import deal
 
     output, zone = Path(config["output"]), config["zone"]
     if output.is_file():

@@ -9,7 +9,7 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
-from sgdsm.cube import SgdsmError, log
+from sgdsm.core.cube import SgdsmError, log
 
 TUNE_EXTRA = "hydra/sweeper: a package is not there: pip install 'sgdsm[tune]'"
 

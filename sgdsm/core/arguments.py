@@ -16,7 +16,8 @@ from typing import Any, ParamSpec, Self, TypeVar
 import numpy as np
 import xarray as xr
 
-from sgdsm.errors import ConfigError, CubeError
+from sgdsm.core.errors import ConfigError, CubeError
+from sgdsm.core.public import public_name
 
 TARGET = "_target_"
 LARGEST = 2**63
@@ -161,7 +162,7 @@ def hints_of(target: Any) -> dict[str, Any]:
 class Recorded:
     """A class whose objects know what they were made from.
 
-    spec: class path and arguments, those by default too, plain built-ins; what `sgdsm.build.build` makes the like of.
+    spec: class path and arguments, those by default too, plain built-ins; what `specification.build` makes the like of.
     An argument that is such an object itself is there by its own.
 
     Making one raises ConfigError for an argument that does not fit its type hint, and for one that is no plain data.
@@ -172,7 +173,7 @@ class Recorded:
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         made = super().__new__(cls)
         # past a frozen dataclass and torch's own bookkeeping
-        made.__dict__["spec"] = {TARGET: f"{cls.__module__}.{cls.__qualname__}"} | cls._arguments(args, kwargs)
+        made.__dict__["spec"] = {TARGET: public_name(cls)} | cls._arguments(args, kwargs)
         return made
 
     @classmethod

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from sgdsm.coordinates import check_axes, dates_of
-from sgdsm.days import whole_days
-from sgdsm.errors import ConfigError, CubeError
+from sgdsm.core.coordinates import check_axes, dates_of
+from sgdsm.core.days import whole_days
+from sgdsm.core.errors import ConfigError, CubeError
 
 log = logging.getLogger("sgdsm")
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from sgdsm.days import whole_days
-from sgdsm.errors import CubeError
+from sgdsm.core.days import whole_days
+from sgdsm.core.errors import CubeError
 
 # what each coordinate may reach; a hair more, for rounding
 LIMITS = {

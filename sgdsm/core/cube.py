@@ -17,16 +17,16 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
-from sgdsm.arguments import checked
-from sgdsm.axes import DAY, SPACE_DIMS, with_standard_axes
-from sgdsm.coordinates import check_axes, check_text
-from sgdsm.decoding import only_valid, within
-from sgdsm.errors import ConfigError as ConfigError
-from sgdsm.errors import CubeError as CubeError
-from sgdsm.errors import SgdsmError as SgdsmError
-from sgdsm.stores import is_remote
-from sgdsm.stores import open_dataset as open_dataset
-from sgdsm.units import PER_DAY, per_day, same_units
+from sgdsm.core.arguments import checked
+from sgdsm.core.axes import DAY, SPACE_DIMS, with_standard_axes
+from sgdsm.core.coordinates import check_axes, check_text
+from sgdsm.core.errors import ConfigError as ConfigError
+from sgdsm.core.errors import CubeError as CubeError
+from sgdsm.core.errors import SgdsmError as SgdsmError
+from sgdsm.core.io.decoding import only_valid, within
+from sgdsm.core.io.stores import is_remote
+from sgdsm.core.io.stores import open_dataset as open_dataset
+from sgdsm.core.units import PER_DAY, per_day, same_units
 
 log = logging.getLogger("sgdsm")
 
@@ -57,7 +57,7 @@ def open_cube(
     """A cube from a file of the user's own; the other arguments are those of `as_cube`.
 
     A name of a variable may be a path in the file, like `Geophysical_Data/sm_surface`. if_absent: what to say where
-    there is no such file. group, zero_is_value: see `sgdsm.stores.open_dataset`.
+    there is no such file. group, zero_is_value: see `sgdsm.core.io.stores.open_dataset`.
     """
     if if_absent and not is_remote(path) and not Path(path).exists():
         raise CubeError(f"{path}: no such file: {if_absent}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from sgdsm.cube import CubeError, space_dims, suggest
+from sgdsm.core.cube import CubeError, space_dims, suggest
 
 OBSERVED = 1  # in `sm_source`
 OBSERVED_NAME = "observed_variable"  # attribute of `sm_filled`: what the variable of the observed values is called

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sgdsm.cube import ConfigError
-from sgdsm.stores import is_remote
+from sgdsm.core.cube import ConfigError
+from sgdsm.core.io.stores import is_remote
 
 
 def is_first() -> bool:

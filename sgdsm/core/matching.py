@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 import xarray as xr
 
-from sgdsm.cube import SAMPLED, CubeError, log
-from sgdsm.lazy import changed
-from sgdsm.units import conversion
-from sgdsm.values import file_of
+from sgdsm.core.cube import SAMPLED, CubeError, log
+from sgdsm.core.io.lazy import changed
+from sgdsm.core.units import conversion
+from sgdsm.core.validation import file_of
 
 DAYS = 16  # maps that are looked at for the range of a variable
 MARGIN = 0.1  # of the width of a range: what lies so far outside is still like it

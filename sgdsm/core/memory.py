@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from sgdsm.errors import ConfigError
+from sgdsm.core.errors import ConfigError
 
 MEMINFO = Path("/proc/meminfo")
 

@@ -12,8 +12,8 @@ from threading import Thread
 
 import torch
 
-from sgdsm.cube import SgdsmError, log
-from sgdsm.stopping import deaf
+from sgdsm.core.cube import SgdsmError, log
+from sgdsm.core.signals import deaf
 
 GRACE_SECONDS = 5
 

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from sgdsm.arguments import fits, shown
-from sgdsm.cube import ConfigError, CubeError, space_dims, target_of
+from sgdsm.core.arguments import fits, shown
+from sgdsm.core.cube import ConfigError, CubeError, space_dims, target_of
 
 DATE = re.compile(r"(\d{4}(-\d\d?(-\d\d?([T ][\d:.]+)?)?)?)?")  # or a month, a year, nothing
 

@@ -206,6 +206,6 @@ def _is_command() -> bool:
     script = getattr(sys.modules.get("__main__"), "__file__", None)
     if script is None:
         return False
-    path, package = Path(script).resolve(), Path(__file__).resolve().parent
+    path, package = Path(script).resolve(), Path(__file__).resolve().parents[1]
     known = (package / "__main__.py", package.parent / "train.py", package.parent / "predict.py")
     return path in known or (path.stem == "sgdsm" and path.suffix in ("", ".exe"))

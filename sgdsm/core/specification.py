@@ -12,11 +12,11 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sgdsm.arguments import TARGET as TARGET
-from sgdsm.arguments import VARIADIC, check_value, hints_of, shown
-from sgdsm.arguments import describe as describe
-from sgdsm.arguments import fits as fits
-from sgdsm.cube import ConfigError, suggest
+from sgdsm.core.arguments import TARGET as TARGET
+from sgdsm.core.arguments import VARIADIC, check_value, hints_of, shown
+from sgdsm.core.arguments import describe as describe
+from sgdsm.core.arguments import fits as fits
+from sgdsm.core.cube import ConfigError, suggest
 
 
 def build(spec: Mapping[str, Any], kind: Any, **more: Any) -> Any:
@@ -34,19 +34,30 @@ def build(spec: Mapping[str, Any], kind: Any, **more: Any) -> Any:
 
 
 def locate(path: Any) -> Any:
-    """The class or function of a dotted path inside this package; ConfigError for anything else."""
-    if not isinstance(path, str) or not path.startswith("sgdsm."):
-        raise ConfigError(
-            f"{TARGET}: {path!r}: expected a path inside this package, like 'sgdsm.models.simple.Climatology'"
-        )
-    module, _, name = path.rpartition(".")
+    """Return the class or function of a public name of this package, such as 'sgdsm.models.Climatology'.
+
+    Raises:
+        ConfigError: The path is anything else; nothing outside the public names is imported.
+    """
+    package, _, name = path.rpartition(".") if isinstance(path, str) else ("", "", "")
+    known = _public_names(package)
+    if name not in known:
+        near = suggest(name, known) if known else ""
+        raise ConfigError(f"{TARGET}: {path!r}{near}: expected a public name of sgdsm, like 'sgdsm.models.Climatology'")
+    target = getattr(importlib.import_module(package), name)
+    if not callable(target):
+        raise ConfigError(f"{TARGET}: {path} is not a class or a function")
+    return target
+
+
+def _public_names(package: str) -> list[str]:
+    """Return the public names of a package of ours; only the top level and its direct packages have some."""
+    if package.split(".")[0] != "sgdsm" or package.count(".") > 1:
+        return []
     try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"{TARGET}: {path}: {error}") from error
-    if not callable(found) or not getattr(found, "__module__", "").startswith("sgdsm."):
-        raise ConfigError(f"{TARGET}: {path} is not a class or a function of this package")
-    return found
+        return [*getattr(importlib.import_module(package), "PUBLIC", {})]
+    except ModuleNotFoundError:
+        return []
 
 
 def check_spec(spec: Mapping[str, Any], kind: Any, where: str = "", supplied: Sequence[str] = ()) -> None:

@@ -10,7 +10,7 @@ import re
 from functools import cache
 from typing import Any
 
-from sgdsm.errors import ConfigError, CubeError
+from sgdsm.core.errors import ConfigError, CubeError
 
 log = logging.getLogger("sgdsm")
 

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import xarray as xr
 
-from sgdsm.cube import CubeError
-from sgdsm.units import moisture_bounds
+from sgdsm.core.cube import CubeError
+from sgdsm.core.units import moisture_bounds
 
 NEGATIVE_FILLS = (-999.0, -9999.0, -99999.0, -32767.0, -32768.0, -999.9, -9999.9, -99999.9)
 LARGEST_CODES = (255.0, 65535.0, 32767.0, 2147483647.0, 4294967295.0)  # of unsigned and signed integers

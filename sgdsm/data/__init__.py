@@ -1,1 +1,23 @@
-"""From the cube to tensors: records, splits, gaps, scaling, batches."""
+"""From a cube to tensors: records in memory, splits, gaps, normalization, batches, the Lightning data module.
+
+May import `core`. Edit this to change what a model is shown.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sgdsm.core.public import resolve
+
+# public name: module that defines it; specifications in files use `sgdsm.data.NAME`
+PUBLIC = {
+    "All": "splits",
+    "Blocks": "splits",
+    "Gaps": "gaps",
+    "Random": "splits",
+}
+__all__ = [*PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    return resolve(__name__, PUBLIC, name)

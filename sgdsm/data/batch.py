@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sgdsm.build import fits
-from sgdsm.cube import ConfigError
+from sgdsm.core.cube import ConfigError
+from sgdsm.core.specification import fits
+from sgdsm.core.tiling import Axis, cut
+from sgdsm.data.normalization import CellStatistics, Climatology, Inputs, season_basis
 from sgdsm.data.record import Record
-from sgdsm.data.scaling import CellStatistics, Climatology, Inputs, season_basis
-from sgdsm.windows import Axis, cut
 
 LONGEST_AGE = 365
 

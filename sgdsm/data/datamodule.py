@@ -10,14 +10,14 @@ import numpy as np
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from sgdsm.cube import ConfigError
+from sgdsm.core.cube import ConfigError
+from sgdsm.core.orbit import Orbit
+from sgdsm.core.tiling import Axis, cut
 from sgdsm.data.batch import Batch, Scene
 from sgdsm.data.gaps import Gaps, like_gaps
+from sgdsm.data.normalization import CellStatistics, Inputs
 from sgdsm.data.record import Record
-from sgdsm.data.scaling import CellStatistics, Inputs
 from sgdsm.data.splits import Scenario, Split
-from sgdsm.sources.orbit import Orbit
-from sgdsm.windows import Axis, cut
 
 WINDOW_ORDER, MATCH = 4, 6
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool3d, pad
 
 from sgdsm.data.batch import Batch
-from sgdsm.data.scaling import Inputs
+from sgdsm.data.normalization import Inputs
 
 HALO_DAYS = 40
 HALO_CELLS = 7

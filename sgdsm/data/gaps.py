@@ -10,9 +10,9 @@ from typing import Literal
 
 import numpy as np
 
-from sgdsm.arguments import Recorded
-from sgdsm.cube import ConfigError
-from sgdsm.sources.orbit import Orbit
+from sgdsm.core.arguments import Recorded
+from sgdsm.core.cube import ConfigError
+from sgdsm.core.orbit import Orbit
 
 KINDS = ("swath", "outage")
 FARTHEST = 4

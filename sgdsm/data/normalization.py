@@ -12,8 +12,8 @@ from typing import Any, NamedTuple, get_type_hints
 
 import numpy as np
 
-from sgdsm.arguments import check_value
-from sgdsm.cube import ConfigError
+from sgdsm.core.arguments import check_value
+from sgdsm.core.cube import ConfigError
 from sgdsm.data.record import Names, Record
 
 HARMONICS = 2

@@ -15,10 +15,10 @@ import pytorch_lightning as pl
 import xarray as xr
 from torch.utils.data import ConcatDataset, DataLoader
 
-from sgdsm.box import Box
-from sgdsm.cube import ConfigError, by_role, target_of
+from sgdsm.core.cube import ConfigError, by_role, target_of
+from sgdsm.core.region import Box
 from sgdsm.data.batch import Batch
-from sgdsm.data.module import GapData, WindowBatches, loader
+from sgdsm.data.datamodule import GapData, WindowBatches, loader
 
 HELD = 4
 IN_MEMORY = HELD + 3  # parts at a time: those held, the one that is learned from, the next one, and gaps drawn on one

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import xarray as xr
 
-from sgdsm.cube import (
+from sgdsm.core.cube import (
     CubeError,
     by_role,
     log,
@@ -16,8 +16,8 @@ from sgdsm.cube import (
     time_chunks,
     uncertainty_of,
 )
-from sgdsm.matching import units_of
-from sgdsm.values import file_of, read_values
+from sgdsm.core.matching import units_of
+from sgdsm.core.validation import file_of, read_values
 
 
 @dataclass

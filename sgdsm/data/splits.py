@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sgdsm.arguments import Recorded
-from sgdsm.cube import ConfigError, log
+from sgdsm.core.arguments import Recorded
+from sgdsm.core.cube import ConfigError, log
+from sgdsm.core.orbit import Orbit
 from sgdsm.data.gaps import KINDS, SPREAD, Gaps
-from sgdsm.sources.orbit import Orbit
 
 # apart in the first number, so that no two purposes share a stream of random numbers
 TRAINING_GAPS, SCORED_GAPS, DEAL = 1, 2, 3

@@ -1,1 +1,4 @@
-"""Scores, comparisons, figures and reports; reads files, never models."""
+"""Metrics, scores, protocols and comparisons: files in, numbers out.
+
+May import `core` and `data`; never models, never matplotlib. Add a metric in `metrics.py`.
+"""

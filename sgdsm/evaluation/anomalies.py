@@ -1,6 +1,6 @@
 """How much of a score is the seasonal cycle: R of the full signal beside R of what is left without the cycle.
 
-Reads files only. The cycle of each cell (mean and two harmonics, `sgdsm.data.scaling.Climatology`) is fitted to values
+Reads files only. The cycle of each cell (mean and two harmonics, `normalization.Climatology`) is fitted to values
 that the scored run was fitted to, and is taken from the truth and from the estimate alike. After CASM (Skulovich and
 Gentine, Sci. Data 10, 154, 2023), which reports both; its cycle has one harmonic, fitted to all values.
 """
@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from sgdsm.cube import CubeError, open_dataset
+from sgdsm.core.cube import CubeError, open_dataset
+from sgdsm.data.normalization import CellStatistics, Climatology
 from sgdsm.data.record import day_numbers
-from sgdsm.data.scaling import CellStatistics, Climatology
 from sgdsm.evaluation.protocol import FILLED, HIDDEN, VISIBLE
 
 

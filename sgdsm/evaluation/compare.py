@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from sgdsm.cube import ConfigError
+from sgdsm.core.cube import ConfigError
+from sgdsm.evaluation.metrics import bootstrap
 from sgdsm.evaluation.protocol import kind_of_split
 from sgdsm.evaluation.score import GAP_LENGTHS, Scores
-from sgdsm.statistics import bootstrap
 
 
 @dataclass

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from sgdsm.cube import by_role, precipitation_of, seen_only, target_of
+from sgdsm.core.cube import by_role, precipitation_of, seen_only, target_of
 from sgdsm.data.splits import Scenario, Split
-from sgdsm.evaluation.zones import air_temperature_of, potential_evaporation_of
+from sgdsm.evaluation.strata import air_temperature_of, potential_evaporation_of
 
 OF_TRAINING = ("fraction", "learn", "match")  # settings of the gaps that scored draws do not depend on
 HIDDEN, VISIBLE, FILLED, SCORES = "hidden.nc", "visible.nc", "filled.nc", "scores.nc"

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sgdsm.statistics import normal_cdf
+from sgdsm.evaluation.metrics import normal_cdf
 
 PIT_BINS = 20
 # standard deviations by half octaves

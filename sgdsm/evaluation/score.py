@@ -14,12 +14,15 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from sgdsm.arguments import checked
-from sgdsm.axes import SPACE_DIMS
-from sgdsm.cube import ConfigError, CubeError, ever_observed, open_dataset
-from sgdsm.evaluation.calibration import Calibration
+from sgdsm.core.arguments import checked
+from sgdsm.core.axes import SPACE_DIMS
+from sgdsm.core.cube import ConfigError, CubeError, ever_observed, open_dataset
+from sgdsm.core.units import PER_DAY, per_day
+from sgdsm.core.validation import check_values
+from sgdsm.evaluation.metrics import STATISTICS, State, bin_statistics, error_statistics, metrics
+from sgdsm.evaluation.reliability import Calibration
 from sgdsm.evaluation.scored_files import Named, aligned
-from sgdsm.evaluation.zones import (
+from sgdsm.evaluation.strata import (
     ARIDITY,
     TEMPERATURE,
     air_temperature_of,
@@ -29,9 +32,6 @@ from sgdsm.evaluation.zones import (
     potential_evaporation_of,
     thirds,
 )
-from sgdsm.statistics import STATISTICS, State, bin_statistics, error_statistics, metrics
-from sgdsm.units import PER_DAY, per_day
-from sgdsm.values import check_values
 
 GAP_LENGTHS = {
     "gap_1_day": (1, 1),
@@ -56,7 +56,7 @@ class Scores:
     calibration: Calibration
 
     def table(self) -> dict[str, dict[str, float]]:
-        """Metrics of each class; see `sgdsm.statistics.metrics`. `all` has the slope of skill over spread too."""
+        """Metrics of each class; see `metrics.metrics`. `all` has the slope of skill over spread too."""
         whole = metrics(self.state.total((1, 2)))
         found = {name: {k: float(v[c]) for k, v in whole.items()} for c, name in enumerate(self.classes)}
         found["all"]["slope"] = self.calibration.slope()
@@ -125,7 +125,7 @@ def score(
     Classes: those of the hidden file; `all` of them; gap lengths (unseen days in a row at the cell); seasons; `rain`
     and `dry` (2.4 mm a day or more) where the visible file has precipitation, named or told by its `standard_name`;
     zones, thirds of the land by aridity and by mean air temperature, where it has what they are made of
-    (`sgdsm.evaluation.zones`). A metric by anomalies removes the mean of the cell's visible values.
+    (`sgdsm.evaluation.strata`). A metric by anomalies removes the mean of the cell's visible values.
 
     Raises CubeError where a file lacks a variable, the grids differ, a hidden value has no truth or is not filled, or
     a visible value was changed.

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from sgdsm.axes import axis_names
-from sgdsm.coordinates import check_axes, check_text, days_along
-from sgdsm.cube import CubeError, open_dataset, suggest
-from sgdsm.decoding import only_valid
+from sgdsm.core.axes import axis_names
+from sgdsm.core.coordinates import check_axes, check_text, days_along
+from sgdsm.core.cube import CubeError, open_dataset, suggest
+from sgdsm.core.io.decoding import only_valid
 
 DEGREES, METRES = 1e-3, 1.0  # within which two coordinates are the same
 

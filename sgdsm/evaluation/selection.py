@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sgdsm.cube import CubeError, log
+from sgdsm.core.cube import CubeError, log
 from sgdsm.data.record import Record
 from sgdsm.evaluation.regression import (
     Fit,

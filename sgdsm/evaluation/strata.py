@@ -11,9 +11,9 @@ from collections.abc import Callable, Collection
 import numpy as np
 import xarray as xr
 
-from sgdsm.cube import CubeError, time_chunks
-from sgdsm.units import conversion, per_day
-from sgdsm.values import read_values
+from sgdsm.core.cube import CubeError, time_chunks
+from sgdsm.core.units import conversion, per_day
+from sgdsm.core.validation import read_values
 
 ARIDITY = ("dry_zone", "moist_zone", "wet_zone")
 TEMPERATURE = ("cold_zone", "mild_zone", "warm_zone")

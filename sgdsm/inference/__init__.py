@@ -1,1 +1,4 @@
-"""From a fitted filler and a cube to a filled file, slab by slab."""
+"""Fill a cube slab by slab, blend windows, write files.
+
+May import `core` to `models`.
+"""

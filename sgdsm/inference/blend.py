@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sgdsm.cube import ConfigError
+from sgdsm.core.cube import ConfigError
+from sgdsm.core.tiling import Axis, Blend, cut
 from sgdsm.data.batch import Batch, Filled, Scene
 from sgdsm.models.base import GapFiller
-from sgdsm.windows import Axis, Blend, cut
 
 CUTTERS = 4  # threads that cut windows for a GPU
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import xarray as xr
 
-from sgdsm.cluster import cluster, results
-from sgdsm.inference.stream import SlabFiller, Writer, plan_filling
+from sgdsm.core.dask_cluster import cluster, results
+from sgdsm.inference.fill import SlabFiller, Writer, plan_filling
 from sgdsm.models.base import GapFiller
 
 
@@ -43,7 +43,7 @@ class SlabWork:
 def fill_on_cluster(
     cube: xr.Dataset, filler: GapFiller, writer: Writer, open_cube: Callable[[], xr.Dataset], **settings: Any
 ) -> None:
-    """As `fill_cube`, on the CPUs of the workers of a dask cluster (see `sgdsm.cluster`).
+    """As `fill_cube`, on the CPUs of the workers of a dask cluster (see `sgdsm.core.dask_cluster`).
 
     open_cube: opens the cube again, on a worker. settings: those of `plan_filling`.
 

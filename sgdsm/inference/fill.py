@@ -19,17 +19,17 @@ import pytorch_lightning as pl
 import xarray as xr
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from sgdsm.box import Box
-from sgdsm.cube import CubeError, by_role, log, target_of, uncertainty_of
+from sgdsm.core.cube import CubeError, by_role, log, target_of, uncertainty_of
+from sgdsm.core.matching import in_units_of, tell_ranges
+from sgdsm.core.region import Box
+from sgdsm.core.tiling import Axis
 from sgdsm.data.batch import Scene, ages, check_cap
+from sgdsm.data.normalization import Inputs
 from sgdsm.data.record import Names, Record, day_numbers, read_record
-from sgdsm.data.scaling import Inputs
 from sgdsm.inference.blend import Tails, fill_scene
-from sgdsm.inference.product import ErrorBars, Layout, layout, slab_values
+from sgdsm.inference.schema import ErrorBars, Layout, layout, slab_values
 from sgdsm.inference.survey import Surveyor, land_of
-from sgdsm.matching import in_units_of, tell_ranges
 from sgdsm.models.base import GapFiller, interruptible, quiet_lightning
-from sgdsm.windows import Axis
 
 BANDS = 4  # of rows to each process, so that none waits long for the others
 QUIET = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sgdsm.build import fits
-from sgdsm.cube import ConfigError, log
+from sgdsm.core.cube import ConfigError, log
+from sgdsm.core.specification import fits
 
 if TYPE_CHECKING:
     from sgdsm.data.batch import Scene
-    from sgdsm.data.module import GapData
-    from sgdsm.evaluation.importances import Importance
+    from sgdsm.data.datamodule import GapData
+    from sgdsm.evaluation.metrics import State
     from sgdsm.models.base import GapFiller
-    from sgdsm.models.tree import TreeFiller
-    from sgdsm.statistics import State
+    from sgdsm.models.trees.filler import TreeFiller
+    from sgdsm.report.importances import Importance
 
 PERMUTE, SHAP_ROWS = 10, 2000
 
@@ -26,13 +26,13 @@ def explain(config: dict[str, Any]) -> None:
     """Write the importances of a run as a table and a figure, measured at the hidden values of its validation split."""
     import torch
 
-    from sgdsm.config import check_config
-    from sgdsm.evaluation.importances import importance_figure, write_table
     from sgdsm.models.checkpoint import load_filler
-    from sgdsm.models.tree import TreeFiller
-    from sgdsm.models.uncertainty import innermost
-    from sgdsm.runs import Run, only_open
-    from sgdsm.training import prepare
+    from sgdsm.models.trees.filler import TreeFiller
+    from sgdsm.models.uncertainty.wrappers import innermost
+    from sgdsm.report.importances import importance_figure, write_table
+    from sgdsm.training.config import check_config
+    from sgdsm.training.run import Run, only_open
+    from sgdsm.training.task import prepare
 
     block_days = config["block_days"]
     if not fits(block_days, int) or block_days < 1:
@@ -66,8 +66,8 @@ def with_permutation(found: list[Importance], filler: GapFiller, scene: Scene, b
 
     Raises ConfigError where there is one block only: a covariate in its own place tells nothing.
     """
-    from sgdsm.evaluation.importances import Importance
-    from sgdsm.statistics import bootstrap
+    from sgdsm.evaluation.metrics import bootstrap
+    from sgdsm.report.importances import Importance
 
     days = len(scene.seen)
     if days <= block_days:
@@ -110,9 +110,9 @@ def of_trees(filler: TreeFiller, data: GapData) -> list[Importance]:
     """
     import xgboost
 
-    from sgdsm.data.rows import source_of, to_rows
-    from sgdsm.evaluation.importances import Importance
-    from sgdsm.models.kept_rows import KeptRows
+    from sgdsm.data.features import source_of, to_rows
+    from sgdsm.models.trees.row_reservoir import KeptRows
+    from sgdsm.report.importances import Importance
 
     rows = KeptRows(SHAP_ROWS, 0, spill=False)
     names: list[str] = []
@@ -141,8 +141,8 @@ def of_trees(filler: TreeFiller, data: GapData) -> list[Importance]:
 
 def _scores(filler: GapFiller, scene: Scene, block_days: int) -> State:
     """Errors at the wanted values of a scene, by block of days."""
+    from sgdsm.evaluation.metrics import bin_statistics, error_statistics
     from sgdsm.inference.blend import fill_scene
-    from sgdsm.statistics import bin_statistics, error_statistics
 
     record, wanted = scene.record, scene.wanted
     axes = filler.window.tile(wanted.shape, record.circular)

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from sgdsm.arguments import checked
-from sgdsm.box import Box
-from sgdsm.correlation import Correlation, positions
-from sgdsm.cube import ConfigError, CubeError, log, space_dims
+from sgdsm.core.arguments import checked
+from sgdsm.core.cube import ConfigError, CubeError, log, space_dims
+from sgdsm.core.filled import OBSERVED, maps_of
+from sgdsm.core.memory import check_fits
+from sgdsm.core.region import Box
 from sgdsm.data.record import day_numbers
-from sgdsm.filled import OBSERVED, maps_of
-from sgdsm.inference.product import Layout, coordinate, places
-from sgdsm.inference.stream import Writer
-from sgdsm.memory import check_fits
+from sgdsm.inference.fill import Writer
+from sgdsm.inference.schema import Layout, coordinate, places
+from sgdsm.models.uncertainty.correlation import Correlation, positions
 
 NAME = "sm_members"
 TITLE = "possible values, the errors of filled ones correlated in space and time"

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from sgdsm.box import Box
-from sgdsm.correlation import Correlation
-from sgdsm.cube import CubeError, target_of, uncertainty_of
+from sgdsm.core.cube import CubeError, target_of, uncertainty_of
+from sgdsm.core.filled import OBSERVED, OBSERVED_NAME
+from sgdsm.core.region import Box
 from sgdsm.data.record import day_numbers
-from sgdsm.filled import OBSERVED, OBSERVED_NAME
+from sgdsm.models.uncertainty.correlation import Correlation
 
 NONE, FILLED = 0, 2
 BOUNDS = ("sm_std", "sm_lower", "sm_upper")

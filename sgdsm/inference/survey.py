@@ -9,11 +9,11 @@ from itertools import pairwise
 import numpy as np
 import xarray as xr
 
-from sgdsm.cube import CubeError, target_of, time_chunks
+from sgdsm.core.cube import CubeError, target_of, time_chunks
+from sgdsm.core.validation import check_values
 from sgdsm.data.batch import LONGEST_AGE
+from sgdsm.data.normalization import CellStatistics, Climatology, Inputs, Prior
 from sgdsm.data.record import Names, day_numbers
-from sgdsm.data.scaling import CellStatistics, Climatology, Inputs, Prior
-from sgdsm.values import check_values
 
 PRIOR_VALUES = 2**28  # of a large record; how much of it tells enough:
 A_MONTH, STRIPES, STRIPE = 2, 6, 8  # days of each month of the calendar, stripes of rows, rows in each

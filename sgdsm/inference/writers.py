@@ -19,11 +19,11 @@ import h5py
 import numpy as np
 import xarray as xr
 
-from sgdsm.cube import ConfigError
-from sgdsm.hdf5 import NetcdfWriter, require_space, with_places
-from sgdsm.inference.product import Layout
-from sgdsm.inference.stream import Writer
-from sgdsm.stores import check_url, chunks, is_remote, is_there, told, zarr_store
+from sgdsm.core.cube import ConfigError
+from sgdsm.core.io.hdf5 import NetcdfWriter, require_space, with_places
+from sgdsm.core.io.stores import check_url, chunks, is_remote, is_there, told, zarr_store
+from sgdsm.inference.fill import Writer
+from sgdsm.inference.schema import Layout
 
 PLAN = "sgdsm_plan"
 JOINED = 8  # days that are in memory while slabs are joined

@@ -1,1 +1,38 @@
-"""Gap-fillers: networks, trees, simple methods, and wrappers that add uncertainty."""
+"""Gap-fillers: networks, trees, classical methods, and the wrappers that add uncertainty.
+
+May import `core`, `data` and `evaluation.metrics`. A new filler subclasses `base.GapFiller`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sgdsm.core.public import resolve
+
+# public name: module that defines it; specifications in files use `sgdsm.models.NAME`
+PUBLIC = {
+    "Casm": "networks.casm",
+    "Climatology": "classical.simple",
+    "Conformal": "uncertainty.conformal",
+    "DctPls": "classical.dctpls",
+    "Dineof": "classical.dineof",
+    "Ensemble": "ensemble",
+    "GapFiller": "base",
+    "InputNoise": "uncertainty.wrappers",
+    "Kriging": "classical.kriging",
+    "LinearTime": "classical.simple",
+    "McDropout": "uncertainty.wrappers",
+    "Network": "networks.base",
+    "PartialConvNetwork": "networks.pconv3d",
+    "Persistence": "classical.simple",
+    "RandomForest": "trees.filler",
+    "Seamless": "networks.seamless",
+    "Stack": "ensemble",
+    "WindowForest": "window_forest.filler",
+    "XGBoost": "trees.filler",
+}
+__all__ = [*PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    return resolve(__name__, PUBLIC, name)

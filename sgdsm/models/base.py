@@ -17,11 +17,11 @@ import torch
 from pytorch_lightning.trainer.connectors.signal_connector import _SignalConnector
 from torch import Tensor
 
-from sgdsm.arguments import Recorded
+from sgdsm.core.arguments import Recorded
+from sgdsm.core.tiling import Axis, axis
 from sgdsm.data.batch import Batch, Filled
-from sgdsm.data.scaling import Inputs
-from sgdsm.statistics import State, bin_statistics, error_statistics, metrics
-from sgdsm.windows import Axis, axis
+from sgdsm.data.normalization import Inputs
+from sgdsm.evaluation.metrics import State, bin_statistics, error_statistics, metrics
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from sgdsm.build import build, check_spec
-from sgdsm.cube import ConfigError
-from sgdsm.data.scaling import Inputs
+from sgdsm.core.cube import ConfigError
+from sgdsm.core.specification import build, check_spec
+from sgdsm.data.normalization import Inputs
 from sgdsm.models.base import GapFiller
 
 FORMAT = "sgdsm filler 1"

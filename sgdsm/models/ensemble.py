@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sgdsm.build import build
-from sgdsm.cube import ConfigError, log
+from sgdsm.core.cube import ConfigError, log
+from sgdsm.core.specification import build
 from sgdsm.data.batch import Batch, Filled
 from sgdsm.models.base import GapFiller, Window
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from sgdsm.cube import ConfigError, log
+from sgdsm.core.cube import ConfigError, log
 from sgdsm.data.batch import Batch
 from sgdsm.models.base import GapFiller
 from sgdsm.models.checkpoint import load_filler
-from sgdsm.models.network import Network, blocks_of
-from sgdsm.models.uncertainty import innermost
-from sgdsm.runs import Run
+from sgdsm.models.networks.base import Network, blocks_of
+from sgdsm.models.uncertainty.wrappers import innermost
+from sgdsm.training.run import Run
 
 # the fields of a `Batch` that an exported network gets, in this order
 FIELDS = ("sm", "seen", "gap_age", "dynamic", "present", "static", "season", "climatology", "land")

@@ -9,23 +9,23 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from sgdsm.axes import DAY
-from sgdsm.days import whole_days
-from sgdsm.prepare.features import (
+from sgdsm.core.axes import DAY
+from sgdsm.core.days import whole_days
+from sgdsm.preprocessing.features import (
     HELD,
     antecedent_precipitation,
     composites,
     diurnal_temperature_range,
     n_day_mean,
 )
-from sgdsm.prepare.quality import count, screen
-from sgdsm.prepare.recipe import Feature, Recipe, Source
-from sgdsm.prepare.regrid import Regridder
-from sgdsm.prepare.store import FIRST_STAGE, Store
-from sgdsm.prepare.template import FLAG, known, method_of
-from sgdsm.sources.files import Files, OnBadFile
-from sgdsm.sources.names import Reason
-from sgdsm.sources.passes import mean_of_passes
+from sgdsm.preprocessing.recipe import Feature, Recipe, Source
+from sgdsm.preprocessing.regrid import Regridder
+from sgdsm.preprocessing.screening import count, screen
+from sgdsm.preprocessing.store import FIRST_STAGE, Store
+from sgdsm.preprocessing.template import FLAG, known, method_of
+from sgdsm.sources.readers.files import Files, OnBadFile
+from sgdsm.sources.readers.names import Reason
+from sgdsm.sources.readers.passes import mean_of_passes
 
 MAPS, FEATURES = FIRST_STAGE, "features"
 VALUES_AT_ONCE = 2**23
@@ -212,7 +212,7 @@ class Kitchen:
 
 def _daily(files: Files, days: np.ndarray, on_bad_file: OnBadFile, bad: list[str]) -> xr.Dataset:
     """Maps of the days, those that the product lacks left out."""
-    module = import_module(f"sgdsm.sources.{files.product}")
+    module = import_module(f"sgdsm.sources.products.{files.product}")
     if hasattr(module, "daily"):
         found: xr.Dataset = module.daily(files, days, on_bad_file, bad)
         return found

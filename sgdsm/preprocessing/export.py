@@ -13,13 +13,13 @@ import h5py
 import numpy as np
 import xarray as xr
 
-from sgdsm.coordinates import check_axes, days_along
-from sgdsm.cube import ConfigError, CubeError, by_role, row_bands, target_of, time_chunks
-from sgdsm.filled import OBSERVED
-from sgdsm.hdf5 import NetcdfWriter, require_space, with_places
-from sgdsm.prepare.daily import DailyFiles
-from sgdsm.sources.names import Reason
-from sgdsm.stores import UNFINISHED, chunks, is_remote, told, zarr_store
+from sgdsm.core.coordinates import check_axes, days_along
+from sgdsm.core.cube import ConfigError, CubeError, by_role, row_bands, target_of, time_chunks
+from sgdsm.core.filled import OBSERVED
+from sgdsm.core.io.hdf5 import NetcdfWriter, require_space, with_places
+from sgdsm.core.io.stores import UNFINISHED, chunks, is_remote, told, zarr_store
+from sgdsm.preprocessing.daily import DailyFiles
+from sgdsm.sources.readers.names import Reason
 
 SGD_SM_FILL = -32767
 COMMENT = "layout of SGD-SM, rounded to whole percent; the data are those of the attribute source"

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sgdsm.cube import ConfigError
-from sgdsm.days import whole_days
+from sgdsm.core.cube import ConfigError
+from sgdsm.core.days import whole_days
 
 EARTH_RADIUS_M = 6_371_007.2  # of the sphere with the area of WGS84
 COMPOSITE, INTERPOLATED, HELD = 0, 1, 2

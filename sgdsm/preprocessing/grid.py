@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from sgdsm.cube import ConfigError, suggest
-from sgdsm.prepare.weights import (
+from sgdsm.core.cube import ConfigError, suggest
+from sgdsm.preprocessing.overlaps import (
     Pair,
     around,
     cell_of,

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import xarray as xr
 
-from sgdsm.cube import CubeError, as_cube, by_role, open_dataset, uncertainty_of
-from sgdsm.prepare.recipe import Recipe
-from sgdsm.prepare.store import PLAN
-from sgdsm.stores import is_remote
+from sgdsm.core.cube import CubeError, as_cube, by_role, open_dataset, uncertainty_of
+from sgdsm.core.io.stores import is_remote
+from sgdsm.preprocessing.recipe import Recipe
+from sgdsm.preprocessing.store import PLAN
 
 
 def open_prepared(
@@ -24,7 +24,7 @@ def open_prepared(
     """A cube by the roles that its variables carry.
 
     recipe: what it must have been made of. repeat_cycle_days, uncertainty (by default that by its role), valid_range:
-    see `sgdsm.cube.as_cube`.
+    see `sgdsm.core.cube.as_cube`.
 
     Raises CubeError where there is no such cube, or one of another recipe.
     """

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sgdsm.cube import ConfigError
+from sgdsm.core.cube import ConfigError
 
 
 class Pair(NamedTuple):

@@ -15,19 +15,19 @@ from typing import Any
 
 import numpy as np
 
-from sgdsm.alone import alone
-from sgdsm.axes import DAY
-from sgdsm.cluster import cluster, results
-from sgdsm.cube import log
-from sgdsm.days import whole_days
-from sgdsm.prepare.kitchen import FEATURES, MAPS, Kitchen
-from sgdsm.prepare.processes import in_processes
-from sgdsm.prepare.quality import table
-from sgdsm.prepare.recipe import Recipe
-from sgdsm.prepare.regrid import Regridder
-from sgdsm.prepare.store import Store
-from sgdsm.prepare.template import static_maps, template
-from sgdsm.sources.files import Files, OnBadFile, SourceError
+from sgdsm.core.axes import DAY
+from sgdsm.core.cube import log
+from sgdsm.core.dask_cluster import cluster, results
+from sgdsm.core.days import whole_days
+from sgdsm.core.lock import alone
+from sgdsm.preprocessing.block import FEATURES, MAPS, Kitchen
+from sgdsm.preprocessing.processes import in_processes
+from sgdsm.preprocessing.recipe import Recipe
+from sgdsm.preprocessing.regrid import Regridder
+from sgdsm.preprocessing.screening import table
+from sgdsm.preprocessing.store import Store
+from sgdsm.preprocessing.template import static_maps, template
+from sgdsm.sources.readers.files import Files, OnBadFile, SourceError
 
 VALUES_IN_A_BLOCK = 2**24
 STATIC = "sgdsm_static"  # digests of the files of maps without time
@@ -47,7 +47,7 @@ def assemble(
     they were are made again. workers: processes (a script that calls this needs `if __name__ == "__main__":`).
     on_bad_file: 'skip' leaves the maps of a broken file empty and says so. block_days: maps in memory at once for each
     process, and in a chunk of the store; by default as many as hold 16 million values of a variable, at most 16.
-    on_cluster: make the blocks on a dask cluster, see `sgdsm.cluster`.
+    on_cluster: make the blocks on a dask cluster, see `sgdsm.core.dask_cluster`.
 
     Raises SourceError naming a file that cannot be used; ConfigError where the output holds something else.
     """

@@ -8,8 +8,8 @@ from contextlib import nullcontext
 from multiprocessing import resource_tracker
 from typing import Any
 
-from sgdsm.prepare.store import Store
-from sgdsm.stopping import deaf
+from sgdsm.core.signals import deaf
+from sgdsm.preprocessing.store import Store
 
 
 def in_processes(

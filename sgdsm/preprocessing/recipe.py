@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from sgdsm.cube import ConfigError
-from sgdsm.prepare.grid import Grid
-from sgdsm.sources.files import Files, find_files
+from sgdsm.core.cube import ConfigError
+from sgdsm.preprocessing.grid import Grid
+from sgdsm.sources.readers.files import Files, find_files
 
 
 def named_grid(name: str, bbox: tuple[float, float, float, float] | None = None) -> Grid:
@@ -112,7 +112,7 @@ class Feature:
 class Recipe:
     """A cube to be made.
 
-    start, end: its first and last day, '2015-01-01'. grid: see `sgdsm.prepare.grid`. sources: by a name of their own;
+    start, end: its first and last day, '2015-01-01'. grid: see `grid`. sources: by a name of their own;
     one has the role of the target. land: a static variable that is above 0.5 on land (a mask, a share); by default
     cells that were ever observed are land. terrain: a static variable (elevation) of which slope, aspect and position
     are made. features: name in the cube -> feature. step_days: days of a map (3: CASM's means). folder: where relative

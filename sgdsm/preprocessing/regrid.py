@@ -8,9 +8,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 import xarray as xr
 
-from sgdsm.cube import ConfigError
-from sgdsm.prepare.grid import Grid, crs_in
-from sgdsm.prepare.weights import circular_overlap, overlap, pair_matrix
+from sgdsm.core.cube import ConfigError
+from sgdsm.preprocessing.grid import Grid, crs_in
+from sgdsm.preprocessing.overlaps import circular_overlap, overlap, pair_matrix
 
 Method = Literal["mean", "bilinear", "nearest", "mode"]
 # of a cell: half-covered cells stay in spite of rounding

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from sgdsm.cube import ConfigError
-from sgdsm.sources.names import Reason
+from sgdsm.core.cube import ConfigError
+from sgdsm.sources.readers.names import Reason
 
 FREEZING_K = 273.15
 SNOW_ALBEDO = 0.3

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from sgdsm.cube import ConfigError
-from sgdsm.stores import UNFINISHED, chunks
+from sgdsm.core.cube import ConfigError
+from sgdsm.core.io.stores import UNFINISHED, chunks
 
 PLAN = "sgdsm_recipe"
 BLOCK = "sgdsm_block_days"

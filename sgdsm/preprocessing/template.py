@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from sgdsm.cube import ConfigError
-from sgdsm.prepare.features import HELD, terrain
-from sgdsm.prepare.recipe import Feature, Recipe, Source
-from sgdsm.prepare.regrid import Method, Regridder
-from sgdsm.sources.files import Files
-from sgdsm.sources.names import REASON_ATTRS, Reason
+from sgdsm.core.cube import ConfigError
+from sgdsm.preprocessing.features import HELD, terrain
+from sgdsm.preprocessing.recipe import Feature, Recipe, Source
+from sgdsm.preprocessing.regrid import Method, Regridder
+from sgdsm.sources.readers.files import Files
+from sgdsm.sources.readers.names import REASON_ATTRS, Reason
 
 FLAG = "flag"
 FLAG_ATTRS = {

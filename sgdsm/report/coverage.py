@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from sgdsm.cube import (
+from sgdsm.core.cube import (
     ROLES,
     CubeError,
     by_role,
@@ -21,9 +21,9 @@ from sgdsm.cube import (
     target_of,
     time_chunks,
 )
-from sgdsm.safety import GIB, size_of
-from sgdsm.units import moisture_bounds
-from sgdsm.values import check_values
+from sgdsm.core.io.safety import GIB, size_of
+from sgdsm.core.units import moisture_bounds
+from sgdsm.core.validation import check_values
 
 MANY = 2**28  # values of a covariate that are read
 SEASONS = ("DJF", "MAM", "JJA", "SON")
@@ -160,7 +160,7 @@ def figure(cube: xr.Dataset, found: Coverage, path: Path) -> Path:
     """A picture: share of the days on which each cell is observed, share of the land by month, lengths of gaps."""
     from matplotlib.dates import AutoDateLocator
 
-    from sgdsm.canvas import subplots
+    from sgdsm.report.style import subplots
 
     target = target_of(cube)
     rows, columns = space_dims(target)

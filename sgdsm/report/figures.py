@@ -15,12 +15,12 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from sgdsm.canvas import Picture, subplots
-from sgdsm.cube import open_dataset, space_dims
-from sgdsm.evaluation.calibration import PIT_BINS, Calibration
+from sgdsm.core.cube import open_dataset, space_dims
 from sgdsm.evaluation.compare import Entry, by_gap_length
 from sgdsm.evaluation.protocol import FILLED, HIDDEN, SCORES, VISIBLE
+from sgdsm.evaluation.reliability import PIT_BINS, Calibration
 from sgdsm.evaluation.score import GAP_LENGTHS, Scores, gap_lengths
+from sgdsm.report.style import Picture, subplots
 
 INK, SEEN, FILL, SHADE = "#222222", "#1b6ca8", "#d1495b", "#efe9da"
 STATES = {"sea": "#d8d8d8", "seen": "#1b6ca8", "gap": "#e9e4d8", "hidden": "#d1495b"}

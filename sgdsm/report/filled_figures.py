@@ -11,11 +11,11 @@ import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from sgdsm.arguments import fits, shown
-from sgdsm.canvas import subplots
-from sgdsm.cube import CubeError, space_dims
-from sgdsm.evaluation.figures import STATES, draw_series, extent_of, name_axes
-from sgdsm.filled import maps_of, observed_of
+from sgdsm.core.arguments import fits, shown
+from sgdsm.core.cube import CubeError, space_dims
+from sgdsm.core.filled import maps_of, observed_of
+from sgdsm.report.figures import STATES, draw_series, extent_of, name_axes
+from sgdsm.report.style import subplots
 
 COLUMNS = 2
 TITLES = {
@@ -29,7 +29,7 @@ TITLES = {
 def filled_day(dataset: xr.Dataset, day: str | date | np.datetime64, observed: str | None = None) -> Figure:
     """What was observed on a day of a filled Dataset, what was filled, its uncertainty, and the age of the gaps.
 
-    day: like '2015-05-05'. observed: see `sgdsm.filled.observed_of`.
+    day: like '2015-05-05'. observed: see `sgdsm.core.filled.observed_of`.
 
     Raises CubeError where the Dataset is no filled one, and where it does not hold the day.
     """
@@ -62,7 +62,7 @@ def filled_day(dataset: xr.Dataset, day: str | date | np.datetime64, observed: s
 def filled_series(dataset: xr.Dataset, place: Mapping[str, float], observed: str | None = None) -> Figure:
     """Observed and filled values of the cell nearest to a place, gaps shaded.
 
-    place: {'lat': 45, 'lon': -120}, or y and x in metres. observed: see `sgdsm.filled.observed_of`.
+    place: {'lat': 45, 'lon': -120}, or y and x in metres. observed: see `sgdsm.core.filled.observed_of`.
 
     Raises CubeError where the Dataset is no filled one, and for a place that lies outside or is not given whole.
     """

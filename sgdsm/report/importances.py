@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from matplotlib.axes import Axes
 
-from sgdsm.canvas import subplots
+from sgdsm.report.style import subplots
 
 SHOWN = 20
 INK, BAR, DOT = "#222222", "#1b6ca8", "#d1495b"

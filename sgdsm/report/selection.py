@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 
-from sgdsm.canvas import subplots
 from sgdsm.evaluation.selection import SIGNIFICANT, Sample, Selection
+from sgdsm.report.style import subplots
 
 METHODS = ("least squares", "over blocks", "stepwise AIC", "best subset")
 YES, NO = "#1b6ca8", "#e9e4d8"

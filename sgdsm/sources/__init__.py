@@ -1,1 +1,26 @@
-"""Where data come from: product files, and the built-in world."""
+"""Where values come from: product readers, downloads, and the simulated world.
+
+May import `core`, `data` and `evaluation`. Add a product as one file in `products`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sgdsm.core.public import resolve
+
+# public name: module that defines it; specifications in files use `sgdsm.sources.NAME`
+PUBLIC = {
+    "Sensors": "simulation.emission",
+    "open_product": "readers.files",
+    "sensor_world": "simulation.world",
+    "simulate": "simulation.world",
+    "simulate_store": "simulation.world",
+    "taught": "pseudo_labelled",
+    "two_sensors_file": "simulation.two_sensors",
+}
+__all__ = [*PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    return resolve(__name__, PUBLIC, name)

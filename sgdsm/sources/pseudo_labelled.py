@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
-from sgdsm.cube import CubeError, by_role, open_cube, open_dataset, target_of
+from sgdsm.core.cube import CubeError, by_role, open_cube, open_dataset, target_of
 
 
 def taught(

@@ -10,17 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sgdsm.build import TARGET
-from sgdsm.correlation import positions
-from sgdsm.cube import target_of
+from sgdsm.core.cube import target_of
+from sgdsm.core.specification import TARGET
+from sgdsm.core.tiling import cut
 from sgdsm.data.batch import Batch, Scene
-from sgdsm.data.module import windows_with
-from sgdsm.inference.stream import fill_whole
+from sgdsm.data.datamodule import windows_with
+from sgdsm.inference.fill import fill_whole
 from sgdsm.models.base import GapFiller, Window
-from sgdsm.models.conformal import Conformal, Judged
-from sgdsm.models.uncertainty import wrap
-from sgdsm.training import Part, Task
-from sgdsm.windows import cut
+from sgdsm.models.uncertainty.conformal import Conformal, Judged
+from sgdsm.models.uncertainty.correlation import positions
+from sgdsm.models.uncertainty.wrappers import wrap
+from sgdsm.training.task import Part, Task
 
 SOME, KNOWN = 10_000, 17  # values for the area of applicability, first word of their seed
 

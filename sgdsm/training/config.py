@@ -8,11 +8,11 @@ from typing import Any
 
 import yaml
 
-from sgdsm.arguments import check_value, shown
-from sgdsm.box import check_bbox, period_of
-from sgdsm.build import TARGET, build, check_spec
-from sgdsm.cube import ConfigError, suggest
-from sgdsm.safety import refuse_irregular
+from sgdsm.core.arguments import check_value, shown
+from sgdsm.core.cube import ConfigError, suggest
+from sgdsm.core.io.safety import refuse_irregular
+from sgdsm.core.region import check_bbox, period_of
+from sgdsm.core.specification import TARGET, build, check_spec
 
 GROUPS = ("data", "model", "gaps", "splits", "trainer", "uncertainty")
 OF_A_RUN = ("predict", "recalibrate")
@@ -112,7 +112,7 @@ FILES = (
 
 def config_folder() -> Path:
     """The folder of the YAML files: inside the installed package, or at the top of a checkout."""
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     inside = package / "configs"
     return inside if inside.is_dir() else package.parent / "configs"
 
@@ -146,7 +146,7 @@ def check_config(config: Mapping[str, Any], command: str) -> None:
     _check_given(config, command)
     if command == "correct fit":
         # here: a config can be looked at without it
-        from sgdsm.correct.fitting import settings_of
+        from sgdsm.preprocessing.bias_correction.fit import settings_of
 
         settings_of(config)
     for group in GROUPS:
@@ -178,7 +178,7 @@ def kinds() -> dict[str, Any]:
     from sgdsm.data.gaps import Gaps
     from sgdsm.data.splits import All, Blocks, Random
     from sgdsm.models.base import GapFiller
-    from sgdsm.training import TrainerOptions
+    from sgdsm.training.task import TrainerOptions
 
     return {
         "data": xr.Dataset,
@@ -272,7 +272,7 @@ def _check_part(part: str, given: Any, known: Mapping[str, type]) -> None:
 
 def _check_uncertainty(spec: Mapping[str, Any]) -> None:
     # here: a config can be looked at without it
-    from sgdsm.models.uncertainty import check_wrappers
+    from sgdsm.models.uncertainty.wrappers import check_wrappers
 
     if spec.get(TARGET) is not None:
         check_wrappers(spec)

@@ -13,14 +13,14 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
-from sgdsm.alone import alone
-from sgdsm.course import BEST, Course, WholeCheckpoints
-from sgdsm.cube import ConfigError, log
+from sgdsm.core.cube import ConfigError, log
+from sgdsm.core.lock import alone
+from sgdsm.core.processes import side_by_side
 from sgdsm.models.base import GapFiller, interruptible, quiet_lightning
 from sgdsm.models.checkpoint import load_filler, save_filler
-from sgdsm.models.stack import Stack
-from sgdsm.side_by_side import side_by_side
-from sgdsm.training import Task, TrainerOptions, prepare
+from sgdsm.models.ensemble import Stack
+from sgdsm.training.callbacks import BEST, Course, WholeCheckpoints
+from sgdsm.training.task import Task, TrainerOptions, prepare
 
 LAST, SECONDS = "last.ckpt", "fit_seconds.txt"
 MEMBERS, MODEL = "members", "model.ckpt"

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sgdsm.cube import ConfigError
+from sgdsm.core.cube import ConfigError
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from sgdsm.data.gaps import Gaps
-    from sgdsm.models.conformal import Conformal, Judged
+    from sgdsm.models.uncertainty.conformal import Conformal, Judged
 
 RECALIBRATION = 18  # first word of the seed
 HIDDEN, FEWEST = 0.2, 300
@@ -22,14 +22,14 @@ def recalibrate(config: dict[str, Any]) -> None:
     """Fit the intervals of a run to recent values that it has not learned from, and keep it as another run."""
     import xarray as xr
 
-    from sgdsm.alone import alone
-    from sgdsm.api import run_data
-    from sgdsm.build import build
-    from sgdsm.config import check_config
+    from sgdsm.api.fill import run_data
+    from sgdsm.core.lock import alone
+    from sgdsm.core.specification import build
     from sgdsm.data.gaps import Gaps
     from sgdsm.models.checkpoint import load_filler, save_filler
-    from sgdsm.models.conformal import Conformal
-    from sgdsm.runs import CONFIG, METRICS, MODEL, PROVENANCE, Run, fingerprint
+    from sgdsm.models.uncertainty.conformal import Conformal
+    from sgdsm.training.config import check_config
+    from sgdsm.training.run import CONFIG, METRICS, MODEL, PROVENANCE, Run, fingerprint
 
     for key in ("days", "half_life_days"):
         if config[key] < 1:
@@ -86,16 +86,16 @@ def refit(
     """
     import torch
 
-    from sgdsm.calibrating import judge
-    from sgdsm.correlation import positions
-    from sgdsm.cube import target_of
+    from sgdsm.core.cube import target_of
+    from sgdsm.core.matching import tell_ranges
+    from sgdsm.core.orbit import Orbit
     from sgdsm.data.batch import Scene
     from sgdsm.data.gaps import SPREAD
+    from sgdsm.data.normalization import CellStatistics
     from sgdsm.data.record import read_record
-    from sgdsm.data.scaling import CellStatistics
-    from sgdsm.inference.stream import match
-    from sgdsm.matching import tell_ranges
-    from sgdsm.sources.orbit import Orbit
+    from sgdsm.inference.fill import match
+    from sgdsm.models.uncertainty.correlation import positions
+    from sgdsm.training.calibrate import judge
 
     cube, names = match(cube, filler.inputs)
     tell_ranges(cube, filler.inputs.ranges)

@@ -17,17 +17,17 @@ import torch
 import xarray as xr
 import yaml
 
-from sgdsm.arguments import checked, shown
-from sgdsm.build import TARGET
-from sgdsm.config import load_config
-from sgdsm.cube import ConfigError, by_role, open_dataset, target_of
+from sgdsm.core.arguments import checked, shown
+from sgdsm.core.cube import ConfigError, by_role, open_dataset, target_of
+from sgdsm.core.io.safety import refuse_irregular
+from sgdsm.core.io.stores import is_remote, stamp
+from sgdsm.core.matching import units_of
+from sgdsm.core.specification import TARGET
 from sgdsm.data.record import Names
 from sgdsm.data.splits import Split
 from sgdsm.evaluation.protocol import protocol_record, scored_split
 from sgdsm.inference.writers import PLAN
-from sgdsm.matching import units_of
-from sgdsm.safety import refuse_irregular
-from sgdsm.stores import is_remote, stamp
+from sgdsm.training.config import load_config
 
 SCORED = ("target", "land")  # the roles that a score depends on
 LARGE = 2**28  # values of the target
@@ -175,7 +175,7 @@ def only_open(data: dict[str, Any]) -> None:
     # open_cube never writes, and says what it misses; nothing is ever made at a URL
     if path is None or is_remote(path):
         return
-    if not Path(path).exists() and data[TARGET] != "sgdsm.cube.open_cube":
+    if not Path(path).exists() and data[TARGET] != "sgdsm.open_cube":
         raise ConfigError(f"data.path={path}: no such file; the data of a run are opened, never made")
 
 

@@ -11,22 +11,22 @@ import numpy as np
 import torch
 import xarray as xr
 
-from sgdsm.arguments import Recorded
-from sgdsm.box import Box
-from sgdsm.build import TARGET, build
-from sgdsm.cube import ConfigError, CubeError, log, repeat_cycle, seen_only, step_days, target_of
+from sgdsm.core.arguments import Recorded
+from sgdsm.core.cube import ConfigError, CubeError, log, repeat_cycle, seen_only, step_days, target_of
+from sgdsm.core.orbit import Orbit
+from sgdsm.core.region import Box
+from sgdsm.core.specification import TARGET, build
+from sgdsm.data.datamodule import GapData
+from sgdsm.data.features import REACH_DAYS
 from sgdsm.data.gaps import Gaps
-from sgdsm.data.module import GapData
-from sgdsm.data.parts import HELD, PartedData, cut_parts, gib_of, part_of
+from sgdsm.data.normalization import Inputs
+from sgdsm.data.out_of_core import HELD, PartedData, cut_parts, gib_of, part_of
 from sgdsm.data.record import Names, Record, read_record, tell_of, usable
-from sgdsm.data.rows import REACH_DAYS
-from sgdsm.data.scaling import Inputs
 from sgdsm.data.splits import All, Blocks, Random, Split
-from sgdsm.inference.stream import Writer, fill_cube
+from sgdsm.inference.fill import Writer, fill_cube
 from sgdsm.models.base import GapFiller, Window
-from sgdsm.models.network import compile_blocks
-from sgdsm.models.uncertainty import wrap
-from sgdsm.sources.orbit import Orbit
+from sgdsm.models.networks.base import compile_blocks
+from sgdsm.models.uncertainty.wrappers import wrap
 
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed", "bf16-true", "16-true", "64-true", "bf16")

@@ -13,23 +13,23 @@ import pytest
 import xarray as xr
 
 import sgdsm
-from sgdsm import memory
-from sgdsm.build import build
-from sgdsm.correlation import Correlation
-from sgdsm.cube import SgdsmError, as_cube, open_cube
+from sgdsm.core import memory
+from sgdsm.core.cube import SgdsmError, as_cube, open_cube
+from sgdsm.core.specification import build
 from sgdsm.data.gaps import Gaps
+from sgdsm.data.normalization import Inputs
 from sgdsm.data.record import Names, read_record
-from sgdsm.data.scaling import Inputs
 from sgdsm.data.splits import All, Blocks, Random
 from sgdsm.evaluation.score import score
 from sgdsm.models.checkpoint import save_filler
-from sgdsm.models.simple import Climatology
-from sgdsm.runs import Run
-from sgdsm.sources.simulate import simulate
-from sgdsm.training import TrainerOptions
+from sgdsm.models.classical.simple import Climatology
+from sgdsm.models.uncertainty.correlation import Correlation
+from sgdsm.sources.simulation.world import simulate
+from sgdsm.training.run import Run
+from sgdsm.training.task import TrainerOptions
 
 NAN = float("nan")
-GAPS = "sgdsm.data.gaps.Gaps"
+GAPS = "sgdsm.data.Gaps"
 
 
 @pytest.fixture(scope="module")
@@ -221,7 +221,7 @@ def test_calls_that_work_are_let_through(a):
     as_cube(a.own, np.str_("sm"), ("rain",), repeat_cycle_days=np.int64(8))
     assert a.filled.sgdsm.members(np.int64(2), seed=np.uint8(3)).sizes["member"] == 2
     assert Gaps(np.float32(0.25), outage_days=[6, np.int16(15)]).spec["outage_days"] == [6, 15]
-    assert All(0.1).spec == {"_target_": "sgdsm.data.splits.All", "fraction": 0.1, "seed": 0}
+    assert All(0.1).spec == {"_target_": "sgdsm.data.All", "fraction": 0.1, "seed": 0}
     assert score_of(a, rows_at_once=np.int64(2)).table()["all"]["n"] > 0
     assert TrainerOptions(devices=[0]).devices == [0]
 

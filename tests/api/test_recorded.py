@@ -15,22 +15,22 @@ import xarray as xr
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from sgdsm.build import TARGET, build, locate
-from sgdsm.config import config_folder
-from sgdsm.cube import ConfigError
+from sgdsm.core.cube import ConfigError
+from sgdsm.core.specification import TARGET, build, locate
+from sgdsm.data.normalization import Inputs
 from sgdsm.data.record import Names, read_record
-from sgdsm.data.scaling import Inputs
-from sgdsm.fitting import fit
 from sgdsm.models.base import GapFiller
 from sgdsm.models.checkpoint import load_filler, save_filler
-from sgdsm.models.conformal import Conformal
-from sgdsm.models.pconv3d import PartialConvNetwork
-from sgdsm.models.seamless import Seamless
-from sgdsm.models.simple import Climatology, LinearTime
-from sgdsm.models.stack import Ensemble, Stack
-from sgdsm.models.tree import XGBoost
-from sgdsm.models.uncertainty import InputNoise, McDropout
-from sgdsm.training import prepare
+from sgdsm.models.classical.simple import Climatology, LinearTime
+from sgdsm.models.ensemble import Ensemble, Stack
+from sgdsm.models.networks.pconv3d import PartialConvNetwork
+from sgdsm.models.networks.seamless import Seamless
+from sgdsm.models.trees.filler import XGBoost
+from sgdsm.models.uncertainty.conformal import Conformal
+from sgdsm.models.uncertainty.wrappers import InputNoise, McDropout
+from sgdsm.training.config import config_folder
+from sgdsm.training.fit import fit
+from sgdsm.training.task import prepare
 
 MODELS = sorted(path.stem for path in (config_folder() / "model").glob("*.yaml"))
 SMALLER = {

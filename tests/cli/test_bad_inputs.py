@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 import xarray as xr
-from bad_inputs import make_files, make_runs
 from hydra._internal.hydra import Hydra
 
-from sgdsm.commands import COMMANDS
+from sgdsm.cli.commands import COMMANDS
+from tests.cli.bad_inputs import make_files, make_runs
 
 DATA = "data=netcdf data.path={} data.target=sm data.dynamic=[rain] data.static=[clay] data.precipitation=rain"
 QUICK = "model=climatology trainer.progress=false"

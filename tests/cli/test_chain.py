@@ -9,12 +9,13 @@ import pytest
 import xarray as xr
 import yaml
 
-from sgdsm import chaining, commands
-from sgdsm.config import config_folder
-from sgdsm.cube import CubeError
+from sgdsm.cli import chain as chaining
+from sgdsm.cli import commands
+from sgdsm.core.cube import CubeError
+from sgdsm.evaluation.anomalies import score_file, score_run
 from sgdsm.evaluation.protocol import FILLED, HIDDEN, VISIBLE
-from sgdsm.evaluation.signal import score_file, score_run
-from sgdsm.runs import file_digest
+from sgdsm.training.config import config_folder
+from sgdsm.training.run import file_digest
 
 DATES = (
     "data.sensors.amsr_e_until='2010-12-01' data.sensors.smos_from='2010-08-01' data.sensors.amsr2_from='2011-01-01'"
@@ -158,7 +159,7 @@ def test_words_of_the_data_change_the_world_and_others_every_training(run_comman
     for name in ("flat", "cells"):
         config = yaml.safe_load((folder / name / "config.yaml").read_text())
         assert (config["seed"], config["splits"]["block_days"]) == (3, 40)
-        assert config["data"]["_target_"] == "sgdsm.cube.open_cube"
+        assert config["data"]["_target_"] == "sgdsm.open_cube"
 
 
 @pytest.mark.parametrize(

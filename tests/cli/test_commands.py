@@ -16,17 +16,17 @@ import pytest
 import torch
 import xarray as xr
 import yaml
-from conftest import BLOCKS, ROOT, SMALL_WORLD, TINY_FOREST, TINY_PCONV, TINY_TREES, run_folder, shared_data
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 import sgdsm
-from sgdsm.build import build
-from sgdsm.config import config_folder
-from sgdsm.cube import by_role, open_dataset
+from sgdsm.core.cube import by_role, open_dataset
+from sgdsm.core.specification import build
 from sgdsm.evaluation.score import score
 from sgdsm.models.checkpoint import load_filler
-from sgdsm.runs import Run
+from sgdsm.training.config import config_folder
+from sgdsm.training.run import Run
+from tests.conftest import BLOCKS, ROOT, SMALL_WORLD, TINY_FOREST, TINY_PCONV, TINY_TREES, run_folder, shared_data
 
 QUIET = "trainer.progress=false"
 
@@ -179,8 +179,8 @@ def test_blocks_are_scored_on_test_days_and_evaluate_repeats_it(run_command, tmp
 
 def test_test_values_change_nothing_that_is_fitted(run_command, tmp_path):
     """The whole way through train.py: what test, validation and calibration hide is not learned from."""
-    from sgdsm.sources.simulate import simulate
-    from sgdsm.training import prepare
+    from sgdsm.sources.simulation.world import simulate
+    from sgdsm.training.task import prepare
 
     world = simulate(rows=10, columns=14, days=150)
     names = ["data.dynamic=[precipitation,air_temperature]", "data.static=[clay]", "data.land=land"]
@@ -189,7 +189,7 @@ def test_test_values_change_nothing_that_is_fitted(run_command, tmp_path):
     code, out, err = run_command("train", *words, "data.path=a.nc")
     assert code == 0, err
     first = tmp_path / run_folder(out)
-    from sgdsm.runs import Run
+    from sgdsm.training.run import Run
 
     hidden = prepare(Run(first).config()).split.scenarios["test"].all_hidden
     changed = world.copy(deep=True)
@@ -253,7 +253,7 @@ def test_sweep(run_command, tmp_path):
 
 
 def test_a_network_that_was_interrupted_ends_as_if_it_had_not_been(run_command, tmp_path, monkeypatch):
-    from sgdsm.course import Course
+    from sgdsm.training.callbacks import Course
 
     words = [*TINY_PCONV, "model.passes=4", "model.dropout=0.2", *SMALL_WORLD, QUIET]
     code, out, err = run_command("train", *words)
@@ -496,13 +496,19 @@ def test_a_target_that_is_no_filler_is_not_called(run_command, tmp_path):
     assert run_command("train", "model=climatology", *SMALL_WORLD, QUIET, "hydra.run.dir=mine")[0] == 0
     precious = tmp_path / "precious.txt"
     precious.write_text("mine")
-    attack = {"_target_": "sgdsm.hdf5.NetcdfWriter", "path": str(precious), "coords": {}, "variables": {}, "attrs": {}}
+    attack = {
+        "_target_": "sgdsm.core.io.hdf5.NetcdfWriter",
+        "path": str(precious),
+        "coords": {},
+        "variables": {},
+        "attrs": {},
+    }
     config = yaml.safe_load((tmp_path / "mine" / "config.yaml").read_text())
     for group in ("gaps", "data", "model", "trainer", "splits", "uncertainty"):
         (tmp_path / "mine" / "config.yaml").write_text(yaml.safe_dump({**config, group: attack}))
         code, _, err = run_command("predict", "run=mine", f"output={group}.nc", QUIET)
         assert code == 1, group
-        assert "sgdsm.hdf5.NetcdfWriter does not make" in err
+        assert "sgdsm.core.io.hdf5.NetcdfWriter does not make" in err
     (tmp_path / "mine" / "config.yaml").write_text(yaml.safe_dump(config))
     checkpoint = torch.load(tmp_path / "mine" / "model.ckpt", weights_only=True)
     nested = {**checkpoint["spec"], "filler": attack}
@@ -510,7 +516,7 @@ def test_a_target_that_is_no_filler_is_not_called(run_command, tmp_path):
         torch.save({**checkpoint, "spec": spec}, tmp_path / "mine" / "model.ckpt")
         code, _, err = run_command("predict", "run=mine", "output=x.nc", QUIET)
         assert code == 1
-        assert "sgdsm.hdf5.NetcdfWriter does not make" in err
+        assert "sgdsm.core.io.hdf5.NetcdfWriter does not make" in err
     assert precious.read_text() == "mine"
 
 
@@ -643,7 +649,7 @@ def test_a_file_for_each_year_by_the_words_of_the_readme(run_command, tmp_path):
 
 
 def test_an_unfinished_run_says_how_to_go_on(run_command, tmp_path, monkeypatch):
-    from sgdsm.course import Course
+    from sgdsm.training.callbacks import Course
 
     ended = Course.on_train_epoch_end
 
@@ -716,21 +722,21 @@ def test_a_full_disk_ends_in_one_line_and_is_gone_on_from(run_command, tmp_path,
 
 
 def test_a_stack_that_was_interrupted_goes_on_with_the_next_member(run_command, tmp_path, monkeypatch):
-    import sgdsm.fitting
+    import sgdsm.training.fit
 
     members = {
-        "trees": {"_target_": "sgdsm.models.tree.XGBoost", "passes": 1, "rounds": 5},
-        "net": {"_target_": "sgdsm.models.seamless.Seamless", "width": 8, "blocks": 1, "window_days": 60, "passes": 2},
-        "line": {"_target_": "sgdsm.models.simple.LinearTime"},
+        "trees": {"_target_": "sgdsm.models.XGBoost", "passes": 1, "rounds": 5},
+        "net": {"_target_": "sgdsm.models.Seamless", "width": 8, "blocks": 1, "window_days": 60, "passes": 2},
+        "line": {"_target_": "sgdsm.models.LinearTime"},
     }
     (tmp_path / "mine" / "model").mkdir(parents=True)
-    spec = {"_target_": "sgdsm.models.stack.Stack", "members": members}
+    spec = {"_target_": "sgdsm.models.Stack", "members": members}
     (tmp_path / "mine" / "model" / "three.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
     words = ["--config-dir=mine", "model=three", *SMALL_WORLD, QUIET]
     code, _, err = run_command("train", *words, "hydra.run.dir=whole")
     assert code == 0, err
     assert "weights: trees " in err
-    saved = sgdsm.fitting.save_filler
+    saved = sgdsm.training.fit.save_filler
 
     def dying(filler, path):
         saved(filler, path)
@@ -738,7 +744,7 @@ def test_a_stack_that_was_interrupted_goes_on_with_the_next_member(run_command, 
             raise RuntimeError("power cut")
 
     with monkeypatch.context() as patch:
-        patch.setattr(sgdsm.fitting, "save_filler", dying)
+        patch.setattr(sgdsm.training.fit, "save_filler", dying)
         code, _, err = run_command("train", *words, "hydra.run.dir=cut")
     assert (code, "power cut" in err) == (1, True)
     code, _, err = run_command("train", "run=cut")
@@ -757,7 +763,7 @@ def test_scores_of_a_random_split_say_that_it_leaks(run_command):
 
 
 def test_two_programs_do_not_write_at_once(run_command, tmp_path):
-    from sgdsm.alone import alone
+    from sgdsm.core.lock import alone
 
     words = ["model=climatology", *SMALL_WORLD, QUIET, "hydra.run.dir=mine"]
     with alone(tmp_path / "mine"):

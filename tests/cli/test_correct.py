@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from sgdsm.cube import by_role, check_cube, open_dataset
-from sgdsm.sources.biased import two_sensors
+from sgdsm.core.cube import by_role, check_cube, open_dataset
+from sgdsm.sources.simulation.two_sensors import two_sensors
 
 FAST = ["trees.rounds=30", "trees.block_days=20", "trees.separation_days=3", "trees.threads=1"]
 
@@ -277,7 +277,7 @@ def test_a_chain_corrects_and_fills(run_command, tmp_path):
 
 
 def test_the_shipped_chain_can_be_planned(run_command, monkeypatch):
-    from sgdsm import chaining
+    from sgdsm.cli import chain as chaining
 
     def stop(settings, kind):
         raise KeyboardInterrupt

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from sgdsm.config import check_config, config_folder, config_name
-from sgdsm.words import quoted
+from sgdsm.cli.overrides import quoted
+from sgdsm.training.config import check_config, config_folder, config_name
+from tests.conftest import ROOT
 
 EXAMPLES = sorted((ROOT / "docs" / "examples").iterdir())
 STARTERS = ("python", "srun", "torchrun")

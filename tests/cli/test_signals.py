@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 import xarray as xr
-from conftest import SMALL_WORLD, TINY_PCONV
 
-from sgdsm import stopping
-from sgdsm.stopping import going_on, listening
+from sgdsm.core import signals as stopping
+from sgdsm.core.signals import going_on, listening
+from tests.conftest import SMALL_WORLD, TINY_PCONV
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 QUIET = ["trainer.progress=false", "trainer.accelerator=cpu"]
 TRAIN = ["train.py", *TINY_PCONV, "model.passes=30", "uncertainty=none", *SMALL_WORLD, *QUIET]
 TOLD = {signal.SIGINT: "interrupted", signal.SIGTERM: "ended by SIGTERM", signal.SIGHUP: "ended by SIGHUP"}
@@ -128,7 +128,7 @@ def test_members_end_too(tmp_path, world):
 
 def test_the_package_leaves_signals_alone():
     code = (
-        "import signal, sgdsm; from sgdsm.stopping import SIGNALS; import sgdsm.command_line\n"
+        "import signal, sgdsm; from sgdsm.core.signals import SIGNALS; import sgdsm.cli.console\n"
         "assert signal.getsignal(signal.SIGINT) is signal.default_int_handler\n"
         "assert signal.getsignal(signal.SIGTERM) == signal.getsignal(signal.SIGHUP) == signal.SIG_DFL"
     )
@@ -160,7 +160,7 @@ def test_what_a_library_makes_of_a_stop_is_a_stop(number, capsys):
 
 LOST = """
 import os, signal, subprocess, sys, time
-from sgdsm import stopping
+from sgdsm.core import signals as stopping
 stopping.TIDY_SECONDS = 0.5
 class Swallows:
     def __del__(self):

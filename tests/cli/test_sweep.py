@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from conftest import BLOCKS, SMALL_WORLD, TINY_PCONV, TINY_TREES, run_folder
 
 from sgdsm.evaluation.protocol import HIDDEN, VISIBLE
-from sgdsm.sources.simulate import simulate
+from sgdsm.sources.simulation.world import simulate
+from tests.conftest import BLOCKS, SMALL_WORLD, TINY_PCONV, TINY_TREES, run_folder
 
 QUIET = "trainer.progress=false"
 TUNE = ["-m", "hydra/sweeper=tune", "hydra.sweeper.n_trials=3", "model.max_depth=int(interval(2,8))"]
@@ -94,15 +94,15 @@ def test_a_sweep_can_leave_failing_runs_out(run_command, tmp_path):
 def test_what_the_experiments_tune_is_there(experiment):
     from hydra import compose, initialize_config_dir
 
-    from sgdsm.config import config_folder
+    from sgdsm.training.config import config_folder
 
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
         config = compose("train", [f"experiment={experiment}"], return_hydra_config=True)
-    assert config.splits._target_ == "sgdsm.data.splits.Blocks"
+    assert config.splits._target_ == "sgdsm.data.Blocks"
     assert all(f"{key}".split(".")[1] in config.model for key in config.hydra.sweeper.params)
 
 
-MEMBERS = {"line": "sgdsm.models.simple.LinearTime", "cycle": "sgdsm.models.simple.Climatology"}
+MEMBERS = {"line": "sgdsm.models.LinearTime", "cycle": "sgdsm.models.Climatology"}
 TINY_STACK = ["--config-dir=mine", "model=two"]
 
 
@@ -110,7 +110,7 @@ TINY_STACK = ["--config-dir=mine", "model=two"]
 def test_every_run_ends_with_its_score_at_the_validation_values(run_command, tmp_path, model):
     """Under splits=all these are the values that a run is scored at, so the two must agree."""
     (tmp_path / "mine" / "model").mkdir(parents=True)
-    stack = {"_target_": "sgdsm.models.stack.Stack", "members": {k: {"_target_": v} for k, v in MEMBERS.items()}}
+    stack = {"_target_": "sgdsm.models.Stack", "members": {k: {"_target_": v} for k, v in MEMBERS.items()}}
     (tmp_path / "mine" / "model" / "two.yaml").write_text(yaml.safe_dump(stack))
     code, out, err = run_command("train", *model, *SMALL_WORLD, QUIET, "uncertainty=none")
     assert code == 0, err

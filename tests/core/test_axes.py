@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from sgdsm.cube import CubeError, as_cube, open_cube
-from sgdsm.sources.files import open_product
+from sgdsm.core.cube import CubeError, as_cube, open_cube
+from sgdsm.sources.readers.files import open_product
 
 TIME = xr.date_range("2020-01-01", periods=5)
 LAT, LON = 50.0 - np.arange(3), 5.0 + np.arange(4)

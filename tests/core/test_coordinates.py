@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from sgdsm.coordinates import check_axes, check_text, days_along
-from sgdsm.cube import CubeError, as_cube, check_cube
-from sgdsm.days import whole_days
+from sgdsm.core.coordinates import check_axes, check_text, days_along
+from sgdsm.core.cube import CubeError, as_cube, check_cube
+from sgdsm.core.days import whole_days
 
 
 @pytest.mark.parametrize("units", ["ns", "us"])

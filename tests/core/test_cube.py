@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from sgdsm.box import box_of
-from sgdsm.cube import (
+from sgdsm.core.cube import (
     CubeError,
     as_cube,
     by_role,
@@ -21,6 +20,7 @@ from sgdsm.cube import (
     target_of,
     uncertainty_of,
 )
+from sgdsm.core.region import box_of
 
 
 def test_naming_variables_makes_a_cube(plain):

@@ -17,15 +17,15 @@ import dask
 import numpy as np
 import pytest
 import xarray as xr
-from conftest import run_folder
-from prepare.test_assemble import cci, recipe, same_values, with_weather
 
-from sgdsm.cluster import cluster, results
-from sgdsm.cube import ConfigError, SgdsmError, log
-from sgdsm.prepare.assemble import assemble
-from sgdsm.prepare.store import Store
-from sgdsm.sources.simulate import simulate
-from sgdsm.words import log_to_screen
+from sgdsm.cli.overrides import log_to_screen
+from sgdsm.core.cube import ConfigError, SgdsmError, log
+from sgdsm.core.dask_cluster import cluster, results
+from sgdsm.preprocessing.pipeline import assemble
+from sgdsm.preprocessing.store import Store
+from sgdsm.sources.simulation.world import simulate
+from tests.conftest import run_folder
+from tests.preprocessing.test_pipeline import cci, recipe, same_values, with_weather
 
 distributed = pytest.importorskip("distributed")
 __all__ = ["cci"]
@@ -181,7 +181,7 @@ def test_a_cluster_that_is_not_there_ends_in_one_line(monkeypatch):
     setting = {"scheduler-address": "tcp://127.0.0.1:9", "distributed.comm.timeouts.connect": "1s"}
     with dask.config.set(setting), pytest.raises(ConfigError, match="no dask scheduler answers at tcp"):
         cluster("cluster=true").__enter__()
-    monkeypatch.setattr("sgdsm.cluster.WAIT_SECONDS", 0.1)
+    monkeypatch.setattr("sgdsm.core.dask_cluster.WAIT_SECONDS", 0.1)
     empty = distributed.LocalCluster(n_workers=0, dashboard_address=None)
     told = pytest.raises(ConfigError, match="has no workers: start some with `dask worker tcp")
     with empty, dask.config.set({"scheduler-address": empty.scheduler_address}), told:

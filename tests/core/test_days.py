@@ -5,12 +5,12 @@ from __future__ import annotations
 import netCDF4
 import numpy as np
 import pytest
-from sources import make_cov, make_sm
 
-from sgdsm.days import to_the_second, whole_days
-from sgdsm.prepare.features import composites
-from sgdsm.sources.files import open_product
-from sgdsm.sources.stations import daily_means
+from sgdsm.core.days import to_the_second, whole_days
+from sgdsm.preprocessing.features import composites
+from sgdsm.sources.readers.files import open_product
+from sgdsm.sources.readers.stations import daily_means
+from tests.sources import make_cov, make_sm
 
 MIDNIGHT = np.datetime64("2020-03-01", "ns")
 JUST_BEFORE = MIDNIGHT - np.timedelta64(86_400, "ns")  # 1e-9 day

@@ -8,11 +8,11 @@ import pytest
 import xarray as xr
 import zarr
 
-from sgdsm.cube import CubeError, as_cube, open_cube
-from sgdsm.days import whole_days
-from sgdsm.sources.files import open_product
-from sgdsm.sources.packed import unpacked
-from sgdsm.stores import open_dataset
+from sgdsm.core.cube import CubeError, as_cube, open_cube
+from sgdsm.core.days import whole_days
+from sgdsm.core.io.stores import open_dataset
+from sgdsm.sources.readers.files import open_product
+from sgdsm.sources.readers.packed import unpacked
 
 DAYS, ROWS, COLUMNS = 6, 3, 4
 

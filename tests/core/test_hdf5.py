@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from sgdsm.cube import CubeError, open_cube
-from sgdsm.decoding import decode
-from sgdsm.hdf5 import NetcdfWriter, open_hdf5
+from sgdsm.core.cube import CubeError, open_cube
+from sgdsm.core.io.decoding import decode
+from sgdsm.core.io.hdf5 import NetcdfWriter, open_hdf5
 
 
 def test_reads_what_netcdf_wrote_lazily(plain, tmp_path):

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from sgdsm.cube import SgdsmError
-from sgdsm.side_by_side import side_by_side
+from sgdsm.core.cube import SgdsmError
+from sgdsm.core.processes import side_by_side
 
 FOREVER = 1000
 
@@ -32,11 +32,11 @@ def test_processes_end_with_the_one_that_started_them(tmp_path):
     """Each makes a file when it begins; then the first process is killed."""
     script = tmp_path / "script.py"
     script.write_text(
-        "import sys, time\nfrom pathlib import Path\nfrom sgdsm.side_by_side import side_by_side\n"
+        "import sys, time\nfrom pathlib import Path\nfrom sgdsm.core.processes import side_by_side\n"
         "def work(name):\n    Path(name).touch()\n    time.sleep(1000)\n"
         "if __name__ == '__main__':\n    side_by_side(work, [('a',), ('b',)])\n"
     )
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     environment = {**os.environ, "PYTHONPATH": str(root)}
     process = subprocess.Popen([sys.executable, str(script)], cwd=tmp_path, env=environment)
     end = time.monotonic() + 120

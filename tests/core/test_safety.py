@@ -17,11 +17,11 @@ import pytest
 import xarray as xr
 import zarr
 
-from sgdsm.cube import ConfigError, CubeError, ever_observed, open_dataset, row_bands
-from sgdsm.hdf5 import open_hdf5
-from sgdsm.prepare.describe import coverage
-from sgdsm.safety import check_codecs, refuse_unsafe
-from sgdsm.sources.files import SourceError, open_product
+from sgdsm.core.cube import ConfigError, CubeError, ever_observed, open_dataset, row_bands
+from sgdsm.core.io.hdf5 import open_hdf5
+from sgdsm.core.io.safety import check_codecs, refuse_unsafe
+from sgdsm.report.coverage import coverage
+from sgdsm.sources.readers.files import SourceError, open_product
 
 SHAPE = (6, 3, 4)
 
@@ -241,7 +241,7 @@ def test_a_huge_map_is_read_in_bands_of_rows(cube, monkeypatch):
     whole, seen = coverage(cube), ever_observed(cube["sm"])
     assert list(row_bands(cube["sm"])) == [slice(0, 4)]
     assert list(row_bands(cube["sm"], 11)) == [slice(0, 2), slice(2, 4)]
-    for module in ("sgdsm.cube", "sgdsm.prepare.describe"):
+    for module in ("sgdsm.core.cube", "sgdsm.report.coverage"):
         monkeypatch.setattr(f"{module}.row_bands", lambda array: row_bands(array, 11))
     parts = coverage(cube)
     np.testing.assert_array_equal(ever_observed(cube["sm"]), seen)
@@ -334,7 +334,7 @@ def test_no_command_waits_for_a_pipe(command, words, told, run_command, tmp_path
 
 
 def test_no_file_of_a_run_is_a_pipe(tmp_path):
-    from sgdsm.runs import Run
+    from sgdsm.training.run import Run
 
     (tmp_path / "members/seed_0").mkdir(parents=True)
     (tmp_path / "config.yaml").write_text("seed: 1\n")
@@ -345,7 +345,7 @@ def test_no_file_of_a_run_is_a_pipe(tmp_path):
 
 @pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to(path.with_name("victim"))])
 def test_a_lock_is_neither_followed_nor_waited_for(make: Callable[[Path], None], tmp_path):
-    from sgdsm.alone import alone
+    from sgdsm.core.lock import alone
 
     (tmp_path / "victim").write_text("kept")
     make(tmp_path / "a.nc.lock")

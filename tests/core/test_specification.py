@@ -11,11 +11,11 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from sgdsm.build import build, check_spec, fits
-from sgdsm.config import check_config, config_folder, load_config
-from sgdsm.cube import ConfigError
+from sgdsm.core.cube import ConfigError
+from sgdsm.core.specification import build, check_spec, fits
 from sgdsm.models.base import GapFiller
 from sgdsm.models.checkpoint import load_filler
+from sgdsm.training.config import check_config, config_folder, load_config
 
 GROUPS = [
     (folder.name, path.stem)
@@ -52,7 +52,7 @@ def test_settings_name_every_argument_of_what_they_build():
     """A user who reads the file sees all that can be set."""
     import inspect
 
-    from sgdsm.build import locate
+    from sgdsm.core.specification import locate
 
     for path in config_folder().glob("*/*.yaml"):
         settings = yaml.safe_load(path.read_text())
@@ -82,8 +82,8 @@ def test_settings_name_every_argument_of_what_they_build():
         (["trainer.max_epochs=0"], "trainer.max_epochs=0: expected at least 1"),
         (["data=netcdf", "data.target=sm"], "data.path is not given: pass data.path="),
         (["model._target_=os.system"], "expected a path inside this package"),
-        (["model._target_=sgdsm.models.simple.Nothing"], "has no attribute 'Nothing'"),
-        (["model._target_=sgdsm.runs.subprocess.run"], "No module named|not a class or a function"),
+        (["model._target_=sgdsm.models.classical.simple.Nothing"], "has no attribute 'Nothing'"),
+        (["model._target_=sgdsm.training.run.subprocess.run"], "No module named|not a class or a function"),
         (["uncertainty.level=1.5", "model=climatology"], None),
         (["seed=x"], "seed='x': expected int"),
     ],
@@ -115,14 +115,14 @@ def test_fits():
 
 
 def test_build_makes_nested_objects_and_keeps_their_specification():
-    inner = {"_target_": "sgdsm.models.simple.Climatology"}
-    made = build({"_target_": "sgdsm.models.conformal.Conformal", "level": 0.8, "filler": inner}, GapFiller)
+    inner = {"_target_": "sgdsm.models.Climatology"}
+    made = build({"_target_": "sgdsm.models.Conformal", "level": 0.8, "filler": inner}, GapFiller)
     assert made.spec["filler"] == inner
     assert type(made.filler).__name__ == "Climatology"
     with pytest.raises(ConfigError, match="'filler' is not given"):
-        check_spec({"_target_": "sgdsm.models.conformal.Conformal"}, GapFiller)
+        check_spec({"_target_": "sgdsm.models.Conformal"}, GapFiller)
     with pytest.raises(ConfigError, match="inside this package"):
-        build({"_target_": "sgdsm.models.conformal.Conformal", "filler": {"_target_": "builtins.exec"}}, GapFiller)
+        build({"_target_": "sgdsm.models.Conformal", "filler": {"_target_": "builtins.exec"}}, GapFiller)
 
 
 @pytest.mark.parametrize(
@@ -181,10 +181,10 @@ def test_the_installed_package_finds_its_settings(tmp_path):
     """As in a wheel: configs/ inside the package, no checkout around it."""
     package = tmp_path / "site" / "sgdsm"
     package.parent.mkdir()
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     subprocess.run(["cp", "-r", str(root / "sgdsm"), str(package)], check=True)
     subprocess.run(["cp", "-r", str(root / "configs"), str(package / "configs")], check=True)
-    words = [sys.executable, "-c", "from sgdsm.config import config_folder; print(config_folder())"]
+    words = [sys.executable, "-c", "from sgdsm.training.config import config_folder; print(config_folder())"]
     environment = {**os.environ, "PYTHONPATH": str(package.parent)}
     found = subprocess.run(words, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert Path(found.stdout.strip()) == package / "configs"

@@ -18,17 +18,17 @@ import numpy as np
 import pytest
 import xarray as xr
 import zarr
-from conftest import ROOT, TINY_PCONV
 
-from sgdsm import command_line
-from sgdsm.build import build
-from sgdsm.cube import ConfigError, CubeError, open_cube, open_dataset
-from sgdsm.inference.stream import fill_cube
+from sgdsm.cli import console
+from sgdsm.core.cube import ConfigError, CubeError, open_cube, open_dataset
+from sgdsm.core.io.stores import chunks
+from sgdsm.core.specification import build
+from sgdsm.inference.fill import fill_cube
 from sgdsm.inference.writers import ZarrOutput, writer_for
 from sgdsm.models.base import GapFiller
-from sgdsm.prepare.layouts import is_begun, write_zarr
-from sgdsm.runs import file_stamp
-from sgdsm.stores import chunks
+from sgdsm.preprocessing.export import is_begun, write_zarr
+from sgdsm.training.run import file_stamp
+from tests.conftest import ROOT, TINY_PCONV
 
 s3fs = pytest.importorskip("s3fs")
 moto = pytest.importorskip("moto.server")
@@ -99,7 +99,7 @@ class Forbidding(Quiet):
 def filler_of(cube: xr.Dataset) -> GapFiller:
     from test_inference import fitted
 
-    return fitted("sgdsm.models.simple.LinearTime", cube)
+    return fitted("sgdsm.models.LinearTime", cube)
 
 
 def assert_same(ours: xr.Dataset, theirs: xr.Dataset) -> None:
@@ -118,7 +118,7 @@ def folder(bucket, s3_cube, world, tmp_path_factory) -> Path:
         for name, path in {"here": made / "cube.nc", "there": s3_cube}.items():
             words = [*TINY_PCONV, *NAMES, *ON_CPU, "trainer.max_epochs=1", f"data.path={path}", f"hydra.run.dir={name}"]
             patch.setattr(sys, "argv", ["train.py", *words])
-            command_line.main("train")
+            console.main("train")
     return made
 
 
@@ -332,5 +332,5 @@ def test_chunks_are_aligned_and_of_some_mib(shape, days, rows):
 
 
 def test_a_spec_of_a_remote_cube_opens(bucket, s3_cube):
-    spec = {"_target_": "sgdsm.prepare.prepared.open_prepared", "path": s3_cube}
+    spec = {"_target_": "sgdsm.preprocessing.open_prepared", "path": s3_cube}
     assert build(spec, xr.Dataset).sizes["time"] == 150

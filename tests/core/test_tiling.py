@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sgdsm.windows import Axis, Blend, axis, cut
+from sgdsm.core.tiling import Axis, Blend, axis, cut
 
 sizes = st.one_of(st.none(), st.integers(1, 20))
 halos = st.one_of(st.none(), st.integers(0, 6))

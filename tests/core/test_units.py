@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from sgdsm.errors import CubeError
-from sgdsm.units import conversion, moisture_bounds, per_day, same_units
+from sgdsm.core.errors import CubeError
+from sgdsm.core.units import conversion, moisture_bounds, per_day, same_units
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import xarray as xr
 import yaml
-from conftest import TINY_TREES, run_folder
 
 import sgdsm
-from sgdsm.cube import CubeError, as_cube, open_cube
+from sgdsm.core.cube import CubeError, as_cube, open_cube
+from sgdsm.core.validation import looks_like_fill
 from sgdsm.data.record import read_record
-from sgdsm.sources.simulate import simulate
-from sgdsm.values import looks_like_fill
+from sgdsm.sources.simulation.world import simulate
+from tests.conftest import TINY_TREES, run_folder
 
 QUIET = "trainer.progress=false"
 OWN = (
@@ -84,7 +84,7 @@ def made(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(made, tmp_path_factory):
     """A run of trees on the good file."""
-    from sgdsm import command_line
+    from sgdsm.cli import console
 
     folder = tmp_path_factory.mktemp("run") / "run"
     words = [*TINY_TREES, *OWN.split(), f"data.path={made}/good.nc", f"hydra.run.dir={folder}", QUIET]
@@ -92,7 +92,7 @@ def run(made, tmp_path_factory):
         patch.setattr("sys.argv", ["train.py", *words])
         patch.delenv("HYDRA_FULL_ERROR", raising=False)
         patch.chdir(folder.parent)
-        command_line.main("train")
+        console.main("train")
     return folder
 
 
@@ -317,17 +317,17 @@ def test_a_run_is_not_resumed_or_explained_where_units_have_changed(made, run, r
 
 def test_a_recipe_refuses_undeclared_fill_values(made, run_command, tmp_path):
     recipe = {
-        "_target_": "sgdsm.prepare.prepared.open_prepared",
+        "_target_": "sgdsm.preprocessing.open_prepared",
         "path": "cube.zarr",
         "recipe": {
-            "_target_": "sgdsm.prepare.recipe.Recipe",
+            "_target_": "sgdsm.preprocessing.Recipe",
             "start": "2015-04-01",
             "end": "2015-05-01",
             "folder": str(made),
-            "grid": {"_target_": "sgdsm.prepare.recipe.regular_grid", "resolution": 1.0, "bbox": [-125, 42, -115, 50]},
+            "grid": {"_target_": "sgdsm.preprocessing.regular_grid", "resolution": 1.0, "bbox": [-125, 42, -115, 50]},
             "sources": {
                 "own": {
-                    "_target_": "sgdsm.prepare.recipe.Source",
+                    "_target_": "sgdsm.preprocessing.Source",
                     "product": "netcdf_grid",
                     "options": {"variables": {"sm": "sm"}},
                     "role": "target",

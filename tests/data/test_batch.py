@@ -8,15 +8,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sgdsm.cube import CubeError, as_cube, repeat_cycle
+from sgdsm.core.cube import CubeError, as_cube, repeat_cycle
+from sgdsm.core.tiling import Axis, axis
 from sgdsm.data.batch import LONGEST_AGE, Batch, ages
+from sgdsm.data.datamodule import GapData, WindowBatches
+from sgdsm.data.features import HALO_CELLS, HALO_DAYS, previous, repeat_features, to_rows
 from sgdsm.data.gaps import Gaps
-from sgdsm.data.module import GapData, WindowBatches
+from sgdsm.data.normalization import Inputs
 from sgdsm.data.record import Names, Record, read_record
-from sgdsm.data.rows import HALO_CELLS, HALO_DAYS, previous, repeat_features, to_rows
-from sgdsm.data.scaling import Inputs
 from sgdsm.data.splits import All
-from sgdsm.windows import Axis, axis
 
 
 def data_of(record: Record, names: Names, axes: tuple[Axis, ...], **more: object) -> GapData:

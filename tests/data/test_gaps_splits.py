@@ -5,10 +5,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from sgdsm.cube import ConfigError
+from sgdsm.core.cube import ConfigError
+from sgdsm.core.orbit import Orbit
 from sgdsm.data.gaps import Gaps, like_gaps
 from sgdsm.data.splits import SPLITS, All, Blocks, _season
-from sgdsm.sources.orbit import Orbit
 
 RNG = np.random.default_rng
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sgdsm.cube import ConfigError
+from sgdsm.core.cube import ConfigError
+from sgdsm.data.normalization import CellStatistics, Inputs, Scaler, season_basis
 from sgdsm.data.record import Names, read_record
-from sgdsm.data.scaling import CellStatistics, Inputs, Scaler, season_basis
 
 DAYS = np.arange(16526, 16526 + 1096)
 

@@ -7,16 +7,16 @@ import json
 import numpy as np
 import pytest
 import xarray as xr
-from conftest import run_folder
-from test_models import filled, settings_of
 
-from sgdsm.box import Box
-from sgdsm.cube import ConfigError, target_of
-from sgdsm.data.parts import cut_parts, gib_of
+from sgdsm.core.cube import ConfigError, target_of
+from sgdsm.core.region import Box
+from sgdsm.data.out_of_core import cut_parts, gib_of
 from sgdsm.evaluation.score import Scores
 from sgdsm.models.checkpoint import load_filler
-from sgdsm.sources.simulate import simulate
-from sgdsm.training import prepare
+from sgdsm.sources.simulation.world import simulate
+from sgdsm.training.task import prepare
+from tests.conftest import run_folder
+from tests.models.test_models import filled, settings_of
 
 SIZE = ["data.rows=24", "data.columns=30", "data.days=400"]
 WORDS = [*SIZE, "model.window_cells=12", "model.passes=6"]

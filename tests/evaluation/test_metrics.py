@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sgdsm.evaluation.calibration import Calibration
-from sgdsm.statistics import State, bin_statistics, bootstrap, error_statistics, metrics
+from sgdsm.evaluation.metrics import State, bin_statistics, bootstrap, error_statistics, metrics
+from sgdsm.evaluation.reliability import Calibration
 
 
 def state_of(filled, truth, **more) -> State:

@@ -8,13 +8,13 @@ from itertools import combinations, permutations
 import numpy as np
 import pytest
 import xarray as xr
-from conftest import SMALL_WORLD, TINY_TREES
 
-from sgdsm.cube import CubeError, as_cube
+from sgdsm.core.cube import CubeError, as_cube
 from sgdsm.data.record import read_record
 from sgdsm.evaluation import regression, selection
 from sgdsm.evaluation.regression import aic, best_subset, bic, importance, inflation, least_squares, moments, stepwise
 from sgdsm.evaluation.selection import select
+from tests.conftest import SMALL_WORLD, TINY_TREES
 
 ROWS = 300
 

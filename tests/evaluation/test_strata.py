@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from sgdsm.cube import CubeError, as_cube
+from sgdsm.core.cube import CubeError, as_cube
 from sgdsm.data.splits import Scenario
+from sgdsm.evaluation.metrics import normal_crps
 from sgdsm.evaluation.protocol import write_files
 from sgdsm.evaluation.score import Scores, format_table, score
-from sgdsm.evaluation.zones import ARIDITY, TEMPERATURE, air_temperature_of, thirds
-from sgdsm.statistics import normal_crps
+from sgdsm.evaluation.strata import ARIDITY, TEMPERATURE, air_temperature_of, thirds
 
 DIMS, DAYS = ("time", "lat", "lon"), 30
 RAIN = np.repeat([[1.0], [4.0], [16.0]], 3, 1)  # mm a day: wetter by row, whatever the temperature

@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from sgdsm.inference.product import Layout
+from sgdsm.inference.schema import Layout
 from sgdsm.inference.writers import writer_for
 
 STEPS = {"open", "os.rename", "os.mkdir", "os.remove", "os.rmdir"}

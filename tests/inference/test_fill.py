@@ -11,20 +11,20 @@ import torch
 import xarray as xr
 import zarr
 
-from sgdsm.box import Box, box_of
-from sgdsm.build import build
-from sgdsm.cube import ConfigError, CubeError, as_cube
+from sgdsm.core.cube import ConfigError, CubeError, as_cube
+from sgdsm.core.region import Box, box_of
+from sgdsm.core.specification import build
+from sgdsm.core.tiling import Axis
 from sgdsm.data.batch import Batch, Filled
+from sgdsm.data.normalization import Inputs, season_basis
 from sgdsm.data.record import Names, day_numbers, read_record
-from sgdsm.data.scaling import Inputs, season_basis
-from sgdsm.inference.product import BOUNDS, NONE, PARTS
-from sgdsm.inference.stream import fill_cube, plan_slabs
+from sgdsm.inference.fill import fill_cube, plan_slabs
+from sgdsm.inference.schema import BOUNDS, NONE, PARTS
 from sgdsm.inference.survey import Overview, Surveyor, prior_of, survey
 from sgdsm.inference.writers import MemoryOutput, NetcdfOutput, ZarrOutput, writer_for
 from sgdsm.models.base import GapFiller, Window
-from sgdsm.models.simple import Climatology
-from sgdsm.sources.simulate import simulate
-from sgdsm.windows import Axis
+from sgdsm.models.classical.simple import Climatology
+from sgdsm.sources.simulation.world import simulate
 
 QUIET = {"enable_progress_bar": False}
 SMALL_SLABS = 2e-5
@@ -33,7 +33,7 @@ SMALL_SLABS = 2e-5
 @pytest.fixture
 def filler(world) -> GapFiller:
     """Small windows: a small budget of memory makes many slabs."""
-    made = fitted("sgdsm.models.simple.Climatology", world)
+    made = fitted("sgdsm.models.Climatology", world)
     made.window = Window(days=20, cells=4, halo_days=0, halo_cells=0)
     return made
 
@@ -88,7 +88,7 @@ def test_files_hold_what_memory_holds(world, filler, tmp_path, suffix, memory_gi
 
 
 def test_a_filler_of_the_whole_record(world):
-    linear = fitted("sgdsm.models.simple.LinearTime", world)
+    linear = fitted("sgdsm.models.LinearTime", world)
     linear.window = Window(days=None, cells=4, halo_cells=0)
     a, b = (in_memory(world, linear, memory_gib=m)["sm_filled"].values for m in (1.0, SMALL_SLABS))
     np.testing.assert_array_equal(a, b)
@@ -265,7 +265,7 @@ def test_what_the_run_needs_must_be_there(world, filler):
 
 
 def test_one_day_and_one_cell(world):
-    climatology = fitted("sgdsm.models.simple.Climatology", world)
+    climatology = fitted("sgdsm.models.Climatology", world)
     day = int(np.isfinite(world["sm"].values).sum((1, 2)).argmax())
     one_day = in_memory(world.isel(time=[day]), climatology)
     assert np.isfinite(one_day["sm_filled"].values[:, world["land"].values]).all()
@@ -290,7 +290,7 @@ def test_infinite_values_are_named(world, filler):
 
 
 def test_a_covariate_that_is_gappy_only_now_is_told(world, caplog):
-    climatology = fitted("sgdsm.models.simple.Climatology", world)
+    climatology = fitted("sgdsm.models.Climatology", world)
     gappy = world.copy(deep=True)
     gappy["precipitation"].values[5] = np.nan
     with caplog.at_level("INFO", "sgdsm"):
@@ -333,7 +333,7 @@ def test_global_grid_has_no_seam(world):
     space = {"time": xr.date_range("2020-01-01", periods=60), "lat": 50.0 - np.arange(6), "lon": lon}
     cube = as_cube(xr.Dataset({"sm": (("time", "lat", "lon"), sm, {"units": "m3 m-3"})}, space), "sm")
     assert cube.attrs["circular_longitude"] == 1
-    spec = {"_target_": "sgdsm.models.pconv3d.PartialConvNetwork", "window_days": 60, "window_cells": 10, "layers": 1}
+    spec = {"_target_": "sgdsm.models.PartialConvNetwork", "window_days": 60, "window_cells": 10, "layers": 1}
     filler = build({**spec, "channels": 4}, GapFiller)
     record = read_record(cube)
     filler.configure(Inputs.fit(record, Names.of(cube), record.observed, "m3 m-3", 1, "train"))
@@ -406,7 +406,7 @@ def test_no_window_is_worked_out_twice(world, days):
             return Filled(super().fill(batch).mean + ramp)
 
     filler, worked, counts, found = Blended(), [], [], []
-    filler.configure(fitted("sgdsm.models.simple.Climatology", world).inputs)
+    filler.configure(fitted("sgdsm.models.Climatology", world).inputs)
     filler.window = Window(days=days, cells=4, halo_days=None, halo_cells=0)
     for memory in (1.0, 1e-6):
         found.append(in_memory(world, filler.eval(), memory_gib=memory))

@@ -5,9 +5,9 @@ import pytest
 import xarray as xr
 
 import sgdsm
-from sgdsm.correlation import Correlation, pair_products, positions
-from sgdsm.cube import ConfigError, CubeError, open_dataset
+from sgdsm.core.cube import ConfigError, CubeError, open_dataset
 from sgdsm.inference import members as drawing
+from sgdsm.models.uncertainty.correlation import Correlation, pair_products, positions
 
 KNOWN = Correlation((0.6, 0.3), (300.0, 30.0), (2.0, 60.0))
 LAT, LON = np.linspace(50, 40, 11), np.linspace(-100, -88, 13)

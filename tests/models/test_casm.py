@@ -7,28 +7,28 @@ import pytest
 import torch
 import xarray as xr
 
-from sgdsm.build import build
-from sgdsm.config import check_config
-from sgdsm.cube import ConfigError, CubeError, as_cube
+from sgdsm.core.cube import ConfigError, CubeError, as_cube
+from sgdsm.core.specification import build
 from sgdsm.data.batch import Filled
 from sgdsm.data.gaps import Gaps
+from sgdsm.data.normalization import season_basis
 from sgdsm.data.record import Names, read_record
-from sgdsm.data.scaling import season_basis
 from sgdsm.data.splits import Blocks, Random
-from sgdsm.fitting import fit
-from sgdsm.inference.stream import fill_cube
+from sgdsm.inference.fill import fill_cube
 from sgdsm.inference.writers import MemoryOutput
 from sgdsm.models.base import GapFiller
-from sgdsm.models.casm import Casm
 from sgdsm.models.checkpoint import load_filler, save_filler
-from sgdsm.models.network import Network
-from sgdsm.models.seasonal import seasonal_cycle
-from sgdsm.sources.taught import taught
-from sgdsm.training import prepare
+from sgdsm.models.networks.base import Network
+from sgdsm.models.networks.casm import Casm
+from sgdsm.models.networks.seasonal import seasonal_cycle
+from sgdsm.sources.pseudo_labelled import taught
+from sgdsm.training.config import check_config
+from sgdsm.training.fit import fit
+from sgdsm.training.task import prepare
 
 DAYS = np.arange(16436, 16436 + 730)
 SEASON = torch.from_numpy(season_basis(DAYS)[:, 1:].T)[None]
-CASM = {"_target_": "sgdsm.models.casm.Casm", "layers": 2, "width": 16, "passes": 2, "samples": 4, "dropout": 0.1}
+CASM = {"_target_": "sgdsm.models.Casm", "layers": 2, "width": 16, "passes": 2, "samples": 4, "dropout": 0.1}
 QUIET = {"_target_": "sgdsm.training.TrainerOptions", "progress": False}
 
 
@@ -121,10 +121,10 @@ def world(days: int = 200, projected: bool = False, dynamic: tuple[str, ...] = (
 
 def settings(path, model: dict, **data) -> dict:
     return {
-        "data": {"_target_": "sgdsm.cube.open_cube", "path": str(path), "target": "sm", "dynamic": ["tb_a"], **data},
+        "data": {"_target_": "sgdsm.open_cube", "path": str(path), "target": "sm", "dynamic": ["tb_a"], **data},
         "model": model,
-        "gaps": {"_target_": "sgdsm.data.gaps.Gaps"},
-        "splits": {"_target_": "sgdsm.data.splits.All"},
+        "gaps": {"_target_": "sgdsm.data.Gaps"},
+        "splits": {"_target_": "sgdsm.data.All"},
         "trainer": QUIET,
         "seed": 0,
     }
@@ -175,7 +175,7 @@ def test_only_brightness_temperatures_are_used_where_there_are_any():
 
 
 def _used(dynamic: list[str]) -> list[int]:
-    from sgdsm.models.casm import _brightness
+    from sgdsm.models.networks.casm import _brightness
 
     return _brightness(tuple(dynamic))
 
@@ -308,7 +308,7 @@ def test_settings_that_cannot_work_are_refused(words, message):
 
 
 def test_an_ensemble_joins_spread_and_noise():
-    ensemble = build({"_target_": "sgdsm.models.stack.Ensemble", "filler": CASM | {"seed": 3}, "members": 3}, GapFiller)
+    ensemble = build({"_target_": "sgdsm.models.Ensemble", "filler": CASM | {"seed": 3}, "members": 3}, GapFiller)
     assert [member.seed for member in ensemble.fillers] == [3, 4, 5]
     found = [Filled(torch.full((2,), m), torch.full((2,), 0.3)) for m in (0.0, 1.0, 2.0)]
     for member, one in zip(ensemble.fillers, found, strict=True):
@@ -319,7 +319,7 @@ def test_an_ensemble_joins_spread_and_noise():
     torch.testing.assert_close(got.epistemic, torch.full((2,), (2 / 3) ** 0.5))
     with pytest.raises(ConfigError, match="has no seed"):
         build(
-            {"_target_": "sgdsm.models.stack.Ensemble", "filler": {"_target_": "sgdsm.models.simple.Climatology"}},
+            {"_target_": "sgdsm.models.Ensemble", "filler": {"_target_": "sgdsm.models.Climatology"}},
             GapFiller,
         )
 
@@ -330,7 +330,7 @@ def test_only_a_stack_takes_weights_from_the_validation(trained, tmp_path, kind)
     words = {"filler": {**CASM, "passes": 1, "seed": 0}, "members": 2}
     if kind == "Stack":
         words = {"members": {name: {**words["filler"], "seed": k} for k, name in enumerate("ab")}}
-    task = prepare(settings(folder / "world.nc", {"_target_": f"sgdsm.models.stack.{kind}", **words}))
+    task = prepare(settings(folder / "world.nc", {"_target_": f"sgdsm.models.{kind}", **words}))
     found = fit(task, tmp_path)
     assert (task.filler.weights == 0.5).all() == (kind == "Ensemble")
     assert 0 < found.validation_rmse < 1
@@ -389,7 +389,7 @@ def _all_groups() -> dict:
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
-    from sgdsm.config import config_folder
+    from sgdsm.training.config import config_folder
 
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
         found = OmegaConf.to_container(compose("train"), resolve=True)

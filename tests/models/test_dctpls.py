@@ -6,11 +6,11 @@ import torch
 from scipy.fft import dctn
 from scipy.ndimage import distance_transform_edt
 
-from sgdsm.cube import ConfigError
-from sgdsm.models.dctpls import DctPls
-from sgdsm.models.dineof import Dineof, reconstruct
-from sgdsm.models.nets import cosine
-from sgdsm.models.nets.smooth import bounds, guess, nearest, search, smooth
+from sgdsm.core.cube import ConfigError
+from sgdsm.models.classical import cosine
+from sgdsm.models.classical.dctpls import DctPls
+from sgdsm.models.classical.dineof import Dineof, reconstruct
+from sgdsm.models.classical.smooth import bounds, guess, nearest, search, smooth
 
 
 def gappy(shape=(40, 13, 12), missing=0.5) -> tuple[np.ndarray, np.ndarray]:

@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sgdsm.build import build
-from sgdsm.cube import ConfigError
+from sgdsm.core.cube import ConfigError
+from sgdsm.core.specification import build
 from sgdsm.models.base import GapFiller
-from sgdsm.models.stack import convex_weights
+from sgdsm.models.ensemble import convex_weights
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -28,15 +28,15 @@ def test_copies_share_and_the_perfect_takes_all():
 
 
 def test_members_are_fillers():
-    simple = {"_target_": "sgdsm.models.simple.Climatology"}
-    stack = {"_target_": "sgdsm.models.stack.Stack"}
-    made = build({**stack, "members": {"a": simple, "b": {"_target_": "sgdsm.models.simple.LinearTime"}}}, GapFiller)
+    simple = {"_target_": "sgdsm.models.Climatology"}
+    stack = {"_target_": "sgdsm.models.Stack"}
+    made = build({**stack, "members": {"a": simple, "b": {"_target_": "sgdsm.models.LinearTime"}}}, GapFiller)
     assert made.window.days is None
     assert made.window.halo_cells == 0
     for members, message in (
         ({"a": simple}, "1 given, expected 2"),
-        ({"a": simple, "b": {"_target_": "sgdsm.data.gaps.Gaps"}}, "does not make a GapFiller"),
-        ({"a": simple, "b": {"_target_": "sgdsm.models.simple.Climatology", "depth": 3}}, "unknown key 'depth'"),
+        ({"a": simple, "b": {"_target_": "sgdsm.data.Gaps"}}, "does not make a GapFiller"),
+        ({"a": simple, "b": {"_target_": "sgdsm.models.Climatology", "depth": 3}}, "unknown key 'depth'"),
         ({"a": simple, "b": 3}, "expected settings with _target_"),
     ):
         with pytest.raises(ConfigError, match=message):

@@ -11,8 +11,8 @@ import pytest
 
 CODE = """
 import torch
-from sgdsm.models.nets import fused_scan
-from sgdsm.models.nets.recurrent import _GatedScan
+from sgdsm.models.networks.layers import fused_scan
+from sgdsm.models.networks.layers.recurrent import _GatedScan
 
 for days, series, width in ((1, 1, 2), (2, 3, 4), (37, 5, 64)):
     torch.manual_seed(days)

@@ -10,15 +10,15 @@ import xarray as xr
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from sgdsm.build import build
-from sgdsm.config import config_folder
-from sgdsm.cube import ConfigError, as_cube, open_cube
-from sgdsm.fitting import fit
-from sgdsm.inference.stream import fill_cube
+from sgdsm.core.cube import ConfigError, as_cube, open_cube
+from sgdsm.core.specification import build
+from sgdsm.inference.fill import fill_cube
 from sgdsm.inference.writers import MemoryOutput
 from sgdsm.models.base import GapFiller
-from sgdsm.models.nearest import FEWEST, local_weights, nearest, seen_days
-from sgdsm.training import prepare
+from sgdsm.models.classical.nearest import FEWEST, local_weights, nearest, seen_days
+from sgdsm.training.config import config_folder
+from sgdsm.training.fit import fit
+from sgdsm.training.task import prepare
 
 SILL, RANGE, NUGGET = 0.7, 4.0, 0.2
 

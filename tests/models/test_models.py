@@ -11,18 +11,18 @@ import xarray as xr
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from sgdsm.build import build
-from sgdsm.calibrating import add_uncertainty
-from sgdsm.config import config_folder
-from sgdsm.cube import ConfigError, seen_only
+from sgdsm.core.cube import ConfigError, seen_only
+from sgdsm.core.specification import build
 from sgdsm.data.batch import Batch
-from sgdsm.fitting import fit
-from sgdsm.inference.stream import fill_cube
+from sgdsm.inference.fill import fill_cube
 from sgdsm.inference.writers import MemoryOutput
 from sgdsm.models.base import GapFiller
 from sgdsm.models.checkpoint import load_filler, save_filler
-from sgdsm.models.pconv3d import PartialConvNetwork
-from sgdsm.training import Task, prepare
+from sgdsm.models.networks.pconv3d import PartialConvNetwork
+from sgdsm.training.calibrate import add_uncertainty
+from sgdsm.training.config import config_folder
+from sgdsm.training.fit import fit
+from sgdsm.training.task import Task, prepare
 
 MODELS = sorted(path.stem for path in (config_folder() / "model").glob("*.yaml"))
 # further settings that keep the same contract
@@ -169,7 +169,7 @@ def test_a_map_every_third_day(model, tmp_path):
     every_third = settings_of(model, "data.days=360")
     cube = build(every_third["data"], xr.Dataset).isel(time=slice(None, None, 3))
     cube.to_netcdf(tmp_path / "third.nc")
-    own = {"_target_": "sgdsm.cube.open_cube", "path": str(tmp_path / "third.nc"), "target": "sm", "land": "land"}
+    own = {"_target_": "sgdsm.open_cube", "path": str(tmp_path / "third.nc"), "target": "sm", "land": "land"}
     made = prepare({**every_third, "data": {**own, "dynamic": ["precipitation"], "precipitation": "precipitation"}})
     fit(made, tmp_path)
     assert made.filler.inputs.step_days == 3
@@ -179,7 +179,7 @@ def test_a_map_every_third_day(model, tmp_path):
 
 
 def test_an_uncertainty_can_wrap_it(task, tmp_path):
-    wrapper = add_uncertainty(task, {"_target_": "sgdsm.models.conformal.Conformal", "level": 0.8})
+    wrapper = add_uncertainty(task, {"_target_": "sgdsm.models.Conformal", "level": 0.8})
     save_filler(wrapper, tmp_path / "model.ckpt")
     got = filled(task.cube, load_filler(tmp_path / "model.ckpt"))
     gap = got["sm_source"].values == 2

@@ -9,25 +9,25 @@ import pytest
 import torch
 import xarray as xr
 
-from sgdsm.build import build
-from sgdsm.cube import ConfigError
+from sgdsm.core.cube import ConfigError
+from sgdsm.core.specification import build
 from sgdsm.data.batch import Batch
+from sgdsm.data.datamodule import GapData
 from sgdsm.data.gaps import Gaps
-from sgdsm.data.module import GapData
+from sgdsm.data.normalization import Inputs
 from sgdsm.data.record import Names, read_record
-from sgdsm.data.scaling import Inputs
 from sgdsm.data.splits import All
-from sgdsm.exporting import FIELDS, export_network
 from sgdsm.inference.blend import _ahead
-from sgdsm.inference.stream import fill_cube
+from sgdsm.inference.fill import fill_cube
 from sgdsm.inference.writers import MemoryOutput
 from sgdsm.models.base import GapFiller
 from sgdsm.models.checkpoint import load_filler, save_filler
-from sgdsm.models.nets.partial import PartialConv3d
-from sgdsm.models.network import Network, compile_blocks
-from sgdsm.sources.simulate import simulate
+from sgdsm.models.export import FIELDS, export_network
+from sgdsm.models.networks.base import Network, compile_blocks
+from sgdsm.models.networks.layers.partial import PartialConv3d
+from sgdsm.sources.simulation.world import simulate
 from tests.conftest import TINY_PCONV, run_folder
-from tests.test_models import MODELS, settings_of
+from tests.models.test_models import MODELS, settings_of
 
 QUIET = {"enable_progress_bar": False, "accelerator": "cpu"}
 SMALL = {
@@ -36,12 +36,12 @@ SMALL = {
     "seamless": {"width": 16, "blocks": 2, "window_days": 40, "window_cells": 6},
     "dense": {"width": 16, "blocks": 1, "window_days": 40, "window_cells": 16, "gap_features": True},
 }
-CLASSES = {"pconv3d": "pconv3d.PartialConvNetwork", "encoder": "pconv3d.PartialConvNetwork"}
+CLASSES = {"pconv3d": "PartialConvNetwork", "encoder": "PartialConvNetwork"}
 
 
 def small(kind: str, cube: xr.Dataset, **settings: object) -> Network:
     """A network with weights that are not trained, and none of them 0."""
-    spec = {"_target_": f"sgdsm.models.{CLASSES.get(kind, 'seamless.Seamless')}", **SMALL[kind], **settings}
+    spec = {"_target_": f"sgdsm.models.{CLASSES.get(kind, 'Seamless')}", **SMALL[kind], **settings}
     net = build(spec, GapFiller)
     record = read_record(cube)
     net.configure(Inputs.fit(record, Names.of(cube), record.observed, "m3 m-3", 1, "train"))
@@ -149,7 +149,7 @@ def test_wider_windows_fill_the_same(kind, circular):
 
 
 def test_windows_of_other_fillers_stay(world):
-    plain = build({"_target_": "sgdsm.models.simple.Climatology"}, GapFiller)
+    plain = build({"_target_": "sgdsm.models.Climatology"}, GapFiller)
     record = read_record(world)
     plain.configure(Inputs.fit(record, Names.of(world), record.observed, "m3 m-3", 1, "train"))
     with pytest.raises(ConfigError, match="window_cells=32: Climatology has windows of its own"):
@@ -196,7 +196,7 @@ def test_what_cannot_be_exported(world, tmp_path):
     with pytest.raises(ConfigError, match=r"expected a name ending in .pt2 or .onnx"):
         export_network(net, tmp_path / "model.pth")
     with pytest.raises(ConfigError, match="Climatology cannot be exported; expected a run of pconv3d or seamless"):
-        export_network(build({"_target_": "sgdsm.models.simple.Climatology"}, GapFiller), tmp_path / "model.pt2")
+        export_network(build({"_target_": "sgdsm.models.Climatology"}, GapFiller), tmp_path / "model.pt2")
 
 
 def test_the_network_of_a_run_is_exported(run_command):
@@ -236,4 +236,4 @@ def test_compiled_blocks_are_the_same(world, kind, tmp_path):
 
 def test_what_has_no_blocks_is_not_compiled(world):
     with pytest.raises(ConfigError, match="Climatology has no blocks of layers to compile"):
-        compile_blocks(build({"_target_": "sgdsm.models.simple.Climatology"}, GapFiller))
+        compile_blocks(build({"_target_": "sgdsm.models.Climatology"}, GapFiller))

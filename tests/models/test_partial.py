@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sgdsm.models.nets.partial import DaysConv, Mix, PartialConv3d
+from sgdsm.models.networks.layers.partial import DaysConv, Mix, PartialConv3d
 
 
 def slowly(x: np.ndarray, mask: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

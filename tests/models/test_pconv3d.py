@@ -5,17 +5,17 @@ import pytest
 import torch
 import xarray as xr
 
-from sgdsm.cube import as_cube
+from sgdsm.core.cube import as_cube
 from sgdsm.data.batch import Batch
+from sgdsm.data.datamodule import GapData
 from sgdsm.data.gaps import Gaps
-from sgdsm.data.module import GapData
+from sgdsm.data.normalization import Inputs
 from sgdsm.data.record import Names, Record, read_record
-from sgdsm.data.scaling import Inputs
 from sgdsm.data.splits import All
-from sgdsm.inference.stream import fill_cube
+from sgdsm.inference.fill import fill_cube
 from sgdsm.inference.writers import MemoryOutput
-from sgdsm.models.nets.partial import PartialTrunk, doubled, halved
-from sgdsm.models.pconv3d import PartialConvNetwork
+from sgdsm.models.networks.layers.partial import PartialTrunk, doubled, halved
+from sgdsm.models.networks.pconv3d import PartialConvNetwork
 
 SHAPES = [
     {"layers": 2},

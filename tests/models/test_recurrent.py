@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sgdsm.models.nets.recurrent import RecurrentBlock, _by_doubling, _Taps, gated_scan
-from sgdsm.models.optimizer import MuonAdamW
+from sgdsm.models.networks.layers.recurrent import RecurrentBlock, _by_doubling, _Taps, gated_scan
+from sgdsm.models.networks.optimizer import MuonAdamW
 
 
 def test_scan_agrees_with_a_loop_and_its_gradient_with_differences():

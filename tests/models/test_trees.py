@@ -14,20 +14,20 @@ import numpy as np
 import pytest
 import torch
 import xgboost
-from conftest import SMALL_WORLD, TINY_TREES
-from test_models import filled, settings_of
 
-from sgdsm.build import build
-from sgdsm.cube import ConfigError, SgdsmError
-from sgdsm.data.rows import to_rows
-from sgdsm.explaining import of_trees, permuted, with_permutation
-from sgdsm.fitting import fit
+from sgdsm.core.cube import ConfigError, SgdsmError
+from sgdsm.core.specification import build
+from sgdsm.data.features import to_rows
+from sgdsm.inference.importance import of_trees, permuted, with_permutation
 from sgdsm.models.base import GapFiller
-from sgdsm.models.boosting import Fitting
 from sgdsm.models.checkpoint import load_filler, save_filler
-from sgdsm.models.kept_rows import KeptRows
-from sgdsm.models.tree import TreeFiller
-from sgdsm.training import Task, prepare
+from sgdsm.models.trees.boosting import Fitting
+from sgdsm.models.trees.filler import TreeFiller
+from sgdsm.models.trees.row_reservoir import KeptRows
+from sgdsm.training.fit import fit
+from sgdsm.training.task import Task, prepare
+from tests.conftest import SMALL_WORLD, TINY_TREES
+from tests.models.test_models import filled, settings_of
 
 SQUARED = {"objective": "reg:squarederror", "tree_method": "hist", "seed": 0, "nthread": 1, "subsample": 0.7}
 NAMES = ["a", "b", "c", "d", "e"]
@@ -62,7 +62,7 @@ def nothing_left():
 
 @pytest.mark.parametrize("spill", [False, True])
 def test_rows_in_batches_give_the_trees_of_one_table(spill, monkeypatch):
-    monkeypatch.setattr("sgdsm.models.boosting.PAGE_ROWS", 600)
+    monkeypatch.setattr("sgdsm.models.trees.boosting.PAGE_ROWS", 600)
     features, truth = table()
     whole = xgboost.train(SQUARED, xgboost.QuantileDMatrix(features, truth, feature_names=NAMES), 10)
     rows = kept(features, truth, spill)
@@ -98,7 +98,7 @@ def test_a_full_disk_ends_in_one_line(monkeypatch, tmp_path, nothing_left):
 def test_no_room_for_the_second_copy_ends_in_one_line(monkeypatch, nothing_left):
     rows = kept(*table(), spill=True)
     usage = type("Usage", (), {"free": 1000})
-    monkeypatch.setattr("sgdsm.models.kept_rows.shutil.disk_usage", lambda path: usage)
+    monkeypatch.setattr("sgdsm.models.trees.row_reservoir.shutil.disk_usage", lambda path: usage)
     with pytest.raises(SgdsmError, match=r"0.00 GiB are free, expected 0.00\): set TMPDIR"):
         Fitting(NAMES, 10).fit([SQUARED], rows, rows)
     rows.forget()
@@ -259,8 +259,8 @@ PEAK = """
 import sys
 from pathlib import Path
 import numpy as np
-from sgdsm.models.boosting import Fitting
-from sgdsm.models.kept_rows import KeptRows
+from sgdsm.models.trees.boosting import Fitting
+from sgdsm.models.trees.row_reservoir import KeptRows
 
 come, spill = int(sys.argv[1]), sys.argv[2] == "disk"
 rows, rng = KeptRows(int(sys.argv[3]), 0, spill), np.random.default_rng(0)

@@ -9,19 +9,19 @@ import xarray as xr
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from sgdsm.build import build
-from sgdsm.calibrating import add_uncertainty
-from sgdsm.config import check_config, config_folder
-from sgdsm.cube import ConfigError
-from sgdsm.fitting import fit
-from sgdsm.inference.stream import fill_cube
+from sgdsm.core.cube import ConfigError
+from sgdsm.core.specification import build
+from sgdsm.inference.fill import fill_cube
 from sgdsm.inference.writers import MemoryOutput
 from sgdsm.models.base import GapFiller
 from sgdsm.models.checkpoint import load_filler, save_filler
-from sgdsm.models.conformal import ENOUGH_DAYS, Conformal, Judged
-from sgdsm.models.evidence import effective_days, student
-from sgdsm.models.uncertainty import wrap
-from sgdsm.training import Task, prepare
+from sgdsm.models.uncertainty.conformal import ENOUGH_DAYS, Conformal, Judged
+from sgdsm.models.uncertainty.effective_size import effective_days, student
+from sgdsm.models.uncertainty.wrappers import wrap
+from sgdsm.training.calibrate import add_uncertainty
+from sgdsm.training.config import check_config, config_folder
+from sgdsm.training.fit import fit
+from sgdsm.training.task import Task, prepare
 
 
 def settings_of(model: str, *more: str) -> dict:
@@ -176,7 +176,7 @@ def test_few_days_are_said_and_widen(task, caplog, monkeypatch):
     with caplog.at_level("INFO"):
         wrapper.calibrate(few, more)
     assert "hides values on 12 days, worth 1" in caplog.text
-    monkeypatch.setattr("sgdsm.models.conformal.ENOUGH_DAYS", 0.0)
+    monkeypatch.setattr("sgdsm.models.uncertainty.conformal.ENOUGH_DAYS", 0.0)
     before.calibrate(few, more)
     new = only_days(batches_of(task, "test", by_age_and_season)[0], 12)
     halves, stds = zip(*(w.widths(new.batch, None) for w in (before, wrapper)), strict=True)
@@ -187,7 +187,7 @@ def test_few_days_are_said_and_widen(task, caplog, monkeypatch):
 
 
 def test_a_wrapper_that_wraps_a_wrapper_is_built_from_its_settings(task):
-    kind = "sgdsm.models.conformal.Conformal"
+    kind = "sgdsm.models.Conformal"
     inner = {"_target_": kind, "level": 0.5, "filler": dict(task.filler.spec)}
     made = build({"_target_": kind, "level": 0.8, "filler": inner}, GapFiller)
     made.configure(task.filler.inputs)
@@ -218,7 +218,7 @@ def network(name: str, *more: str):
 
 
 def wrapped(kind: str, filler: GapFiller, **more):
-    return wrap({"_target_": f"sgdsm.models.uncertainty.{kind}", **more}, filler).eval()
+    return wrap({"_target_": f"sgdsm.models.{kind}", **more}, filler).eval()
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -313,7 +313,7 @@ def test_misspelt_wrappers_are_found_before_data_are_read():
 
 
 def test_values_unlike_the_training_values_and_old_gaps_are_flagged(task):
-    wrapper = add_uncertainty(task, {"_target_": "sgdsm.models.conformal.Conformal"})
+    wrapper = add_uncertainty(task, {"_target_": "sgdsm.models.Conformal"})
     output = MemoryOutput()
     # half of the days far outside of anything seen, and a gap older than any that was hidden
     cube = task.cube.copy()

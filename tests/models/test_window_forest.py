@@ -7,23 +7,23 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from sgdsm.build import build
-from sgdsm.config import config_folder
-from sgdsm.cube import ConfigError
+from sgdsm.core.cube import ConfigError
+from sgdsm.core.specification import build
 from sgdsm.data.batch import Batch
-from sgdsm.data.module import GapData
-from sgdsm.fitting import fit
-from sgdsm.inference.stream import fill_cube
+from sgdsm.data.datamodule import GapData
+from sgdsm.inference.fill import fill_cube
 from sgdsm.inference.writers import MemoryOutput
 from sgdsm.models.base import GapFiller
 from sgdsm.models.checkpoint import load_filler, save_filler
-from sgdsm.models.local.blocks import Blocks, stages
-from sgdsm.models.local.covariates import corrected
-from sgdsm.models.local.gwr import bisquare, coefficients, smoothed
-from sgdsm.models.local.presets import PRESETS, ForestShape
-from sgdsm.models.local.region import RegionForest
-from sgdsm.models.local.regressors import Samples, linear, literal_forest, shared_forest
-from sgdsm.training import Task, prepare
+from sgdsm.models.window_forest.blocks import Blocks, stages
+from sgdsm.models.window_forest.covariates import corrected
+from sgdsm.models.window_forest.gwr import bisquare, coefficients, smoothed
+from sgdsm.models.window_forest.presets import PRESETS, ForestShape
+from sgdsm.models.window_forest.region import RegionForest
+from sgdsm.models.window_forest.regressors import Samples, linear, literal_forest, shared_forest
+from sgdsm.training.config import config_folder
+from sgdsm.training.fit import fit
+from sgdsm.training.task import Task, prepare
 
 FEW_TREES = ["model.trees=8"]
 
@@ -194,7 +194,7 @@ def test_tiles_do_not_show(tmp_path, monkeypatch):
     words = ("model.trees=4", "model.min_samples_split=12", "data.rows=14", "data.columns=15", "data.land_fraction=1")
     task = fitted(tmp_path, *words)
     whole = filled(task, task.filler)
-    module = "sgdsm.models.local.settings.CORE_"
+    module = "sgdsm.models.window_forest.settings.CORE_"
     monkeypatch.setattr(f"{module}DAYS", 16)
     monkeypatch.setattr(f"{module}CELLS", 6)
     save_filler(task.filler, tmp_path / "model.ckpt")

@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kendalltau, theilslopes
 
-from sgdsm.correct.bias import ResidualTrees, folds_of
-from sgdsm.correct.cdf import fit_cdf
-from sgdsm.correct.correction import Correction
-from sgdsm.correct.fitting import Settings, fit_correction
-from sgdsm.correct.maps import CellMaps, bounds_of
-from sgdsm.correct.moments import fit_moments
-from sgdsm.cube import ConfigError, CubeError, as_cube
-from sgdsm.sources.biased import LEAST, two_sensors
+from sgdsm.core.cube import ConfigError, CubeError, as_cube
+from sgdsm.preprocessing.bias_correction.cdf import fit_cdf
+from sgdsm.preprocessing.bias_correction.correction import Correction
+from sgdsm.preprocessing.bias_correction.fit import Settings, fit_correction
+from sgdsm.preprocessing.bias_correction.maps import CellMaps, bounds_of
+from sgdsm.preprocessing.bias_correction.moments import fit_moments
+from sgdsm.preprocessing.bias_correction.residual_trees import ResidualTrees, folds_of
+from sgdsm.sources.simulation.two_sensors import LEAST, two_sensors
 
 NO_BOUNDS = (-np.inf, np.inf)
 FITS = {"cdf": fit_cdf, "moments": fit_moments}
@@ -312,7 +312,7 @@ def test_sensors_that_do_not_go_together_are_refused(small_world, change, messag
 
 
 def test_the_second_sensor_does_not_change_the_world():
-    from sgdsm.sources.simulate import simulate
+    from sgdsm.sources.simulation.world import simulate
 
     plain = simulate(rows=3, columns=4, days=60, seed=4)
     both = two_sensors(rows=3, columns=4, days=60, start="2015-04-01", land_fraction=0.75, trend=0.0, seed=4)

@@ -10,17 +10,17 @@ from pathlib import Path
 
 import pytest
 import xarray as xr
-from conftest import ROOT
 
-from sgdsm.hdf5 import NetcdfWriter
-from sgdsm.prepare.daily import BEGUN
+from sgdsm.core.io.hdf5 import NetcdfWriter
+from sgdsm.preprocessing.daily import BEGUN
+from tests.conftest import ROOT
 
 LAYOUTS = ["sgd_sm", "cci_gapfilled"]
 # slow enough to be killed in the middle
 SLOW = """
 import sys, time
-from sgdsm import command_line
-from sgdsm.hdf5 import NetcdfWriter
+from sgdsm.cli import console
+from sgdsm.core.io.hdf5 import NetcdfWriter
 close = NetcdfWriter.close
 def slow(self):
     print("written", flush=True)
@@ -28,7 +28,7 @@ def slow(self):
     close(self)
 NetcdfWriter.close = slow
 sys.argv[0] = "export"
-command_line.main("export")
+console.main("export")
 """
 
 

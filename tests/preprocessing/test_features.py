@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sgdsm.cube import ConfigError
-from sgdsm.prepare.features import (
+from sgdsm.core.cube import ConfigError
+from sgdsm.preprocessing.features import (
     antecedent_precipitation,
     composites,
     diurnal_temperature_range,

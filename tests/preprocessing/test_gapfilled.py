@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from sgdsm.prepare import layouts
-from sgdsm.sources.files import open_product
-from sgdsm.sources.names import Reason
+from sgdsm.preprocessing import export as layouts
+from sgdsm.sources.readers.files import open_product
+from sgdsm.sources.readers.names import Reason
 
 COORDS = {"time": xr.date_range("2016-01-01", periods=6), "lat": [45.0, -45.0], "lon": [-90.0, 0.0, 90.0]}
 DIMS = ("time", "lat", "lon")

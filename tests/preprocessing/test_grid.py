@@ -3,13 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import xarray as xr
-from conftest import shared_data
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sgdsm.cube import ConfigError
-from sgdsm.prepare.grid import Grid
-from sgdsm.prepare.regrid import Regridder
+from sgdsm.core.cube import ConfigError
+from sgdsm.preprocessing.grid import Grid
+from sgdsm.preprocessing.regrid import Regridder
+from tests.conftest import shared_data
 
 
 def source(lat, lon):

@@ -12,16 +12,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
-from conftest import ROOT
-from sources import make, make_cov, make_layouts, make_sm
 
-from sgdsm.alone import alone
-from sgdsm.cube import ConfigError, CubeError, by_role
-from sgdsm.prepare.assemble import assemble
-from sgdsm.prepare.prepared import open_prepared
-from sgdsm.prepare.recipe import Feature, Recipe, Screening, Source, projected_grid, regular_grid
-from sgdsm.sources.files import SourceError
-from sgdsm.sources.names import Reason
+from sgdsm.core.cube import ConfigError, CubeError, by_role
+from sgdsm.core.lock import alone
+from sgdsm.preprocessing.open import open_prepared
+from sgdsm.preprocessing.pipeline import assemble
+from sgdsm.preprocessing.recipe import Feature, Recipe, Screening, Source, projected_grid, regular_grid
+from sgdsm.sources.readers.files import SourceError
+from sgdsm.sources.readers.names import Reason
+from tests.conftest import ROOT
+from tests.sources import make, make_cov, make_layouts, make_sm
 
 ROWS, COLUMNS = 4, 8
 CCI = Source("esa_cci", "cci", {"sm": "sm"}, role="target")
@@ -347,10 +347,10 @@ def test_wrong_recipes(cci, change, message):
 SLOW = """
 import sys, time
 from pathlib import Path
-import sgdsm.prepare.store as store
-from sgdsm.prepare.assemble import assemble
+import sgdsm.preprocessing.store as store
+from sgdsm.preprocessing.pipeline import assemble
 sys.path.insert(0, sys.argv[2])
-from prepare.test_assemble import recipe
+from tests.preprocessing.test_pipeline import recipe
 keep = store.Store.keep
 def slow(self, *words):
     keep(self, *words)
@@ -406,9 +406,9 @@ def test_composites_are_interpolated_and_flagged(cci):
 
 def test_projected_cubes_keep_their_crs(cci):
     """Through the cube and its copies."""
-    from sgdsm.cube import open_dataset
-    from sgdsm.prepare.layouts import write_netcdf
-    from sgdsm.prepare.recipe import projected_grid
+    from sgdsm.core.cube import open_dataset
+    from sgdsm.preprocessing.export import write_netcdf
+    from sgdsm.preprocessing.recipe import projected_grid
 
     grid = projected_grid("EPSG:6933", 2_000_000.0, (-8e6, -4e6, 8e6, 4e6))
     assemble(recipe(cci, grid=grid), cci / "cube.zarr", workers=1)

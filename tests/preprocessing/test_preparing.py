@@ -6,30 +6,30 @@ import numpy as np
 import pytest
 import xarray as xr
 import yaml
-from conftest import ROOT, TINY_TREES, run_folder
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
-from sources import make
 
-from sgdsm.build import build, check_spec
-from sgdsm.config import config_folder
-from sgdsm.cube import by_role, open_dataset
-from sgdsm.prepare.prepared import open_prepared
-from sgdsm.prepare.recipe import Recipe, Source
-from sgdsm.sources.files import open_product, products
+from sgdsm.core.cube import by_role, open_dataset
+from sgdsm.core.specification import build, check_spec
+from sgdsm.preprocessing.open import open_prepared
+from sgdsm.preprocessing.recipe import Recipe, Source
+from sgdsm.sources.readers.files import open_product, products
+from sgdsm.training.config import config_folder
+from tests.conftest import ROOT, TINY_TREES, run_folder
+from tests.sources import make
 
 RECIPE = """
-_target_: sgdsm.prepare.prepared.open_prepared
+_target_: sgdsm.preprocessing.open_prepared
 path: cube.zarr
 recipe:
-  _target_: sgdsm.prepare.recipe.Recipe
+  _target_: sgdsm.preprocessing.Recipe
   start: "2016-01-01"
   end: "2016-03-20"
   folder: products
-  grid: { _target_: sgdsm.prepare.recipe.regular_grid, resolution: 45.0 }
+  grid: { _target_: sgdsm.preprocessing.regular_grid, resolution: 45.0 }
   sources:
     cci:
-      _target_: sgdsm.prepare.recipe.Source
+      _target_: sgdsm.preprocessing.Source
       product: esa_cci
       paths: esa_cci
       role: target
@@ -118,9 +118,9 @@ def test_layouts_hold_the_same(run_command, words, tmp_path):
 
 
 def test_a_filled_file_keeps_the_crs(run_command, words, tmp_path):
-    grid = "_target_: sgdsm.prepare.recipe.projected_grid, crs: 'EPSG:6933', resolution_m: 2000000.0, "
+    grid = "_target_: sgdsm.preprocessing.recipe.projected_grid, crs: 'EPSG:6933', resolution_m: 2000000.0, "
     text = RECIPE.replace(
-        "_target_: sgdsm.prepare.recipe.regular_grid, resolution: 45.0", grid + "bounds: [-8e6, -4e6, 8e6, 4e6]"
+        "_target_: sgdsm.preprocessing.regular_grid, resolution: 45.0", grid + "bounds: [-8e6, -4e6, 8e6, 4e6]"
     )
     (tmp_path / "conf" / "data" / "mine.yaml").write_text(text)
     assert run_command("prepare", *words)[0] == 0
@@ -214,7 +214,7 @@ def test_describe_and_export_say_what_they_miss(run_command, tmp_path):
 
 
 def test_roles_are_needed_for_prepared(tmp_path):
-    from sgdsm.cube import CubeError
+    from sgdsm.core.cube import CubeError
 
     xr.Dataset({"sm": (("time",), np.zeros(3))}).to_netcdf(tmp_path / "plain.nc")
     assert by_role(open_dataset(tmp_path / "plain.nc"), "target") == []
@@ -231,7 +231,7 @@ def test_each_product_has_its_settings(name):
     settings = yaml.safe_load((config_folder() / "source" / f"{name}.yaml").read_text())
     check_spec(settings, Source)
     assert settings["product"] == name
-    options = inspect.signature(importlib.import_module(f"sgdsm.sources.{name}").files).parameters
+    options = inspect.signature(importlib.import_module(f"sgdsm.sources.products.{name}").files).parameters
     assert set(settings["options"]) == set(options) - {"paths"}
 
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sgdsm.cube import ConfigError
-from sgdsm.prepare.quality import count, screen, table
-from sgdsm.sources.names import Reason
+from sgdsm.core.cube import ConfigError
+from sgdsm.preprocessing.screening import count, screen, table
+from sgdsm.sources.readers.names import Reason
 
 NAN = np.nan
 

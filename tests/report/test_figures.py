@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from sgdsm.cube import CubeError, open_dataset
-from sgdsm.prepare.describe import coverage, figure
+from sgdsm.core.cube import CubeError, open_dataset
+from sgdsm.report.coverage import coverage, figure
 
-PACKAGE = Path(__file__).resolve().parent.parent / "sgdsm"
+PACKAGE = Path(__file__).resolve().parents[2] / "sgdsm"
 DAY = "2020-01-10"
 
 

@@ -3,10 +3,10 @@ from __future__ import annotations
 import netCDF4
 import numpy as np
 import pytest
-from conftest import shared_data
 
-from sgdsm.sources.files import SourceError, open_product
-from sources import make_cov
+from sgdsm.sources.readers.files import SourceError, open_product
+from tests.conftest import shared_data
+from tests.sources import make_cov
 
 KELVIN = np.array([[250.5, np.nan, 51, 349], [200, 201, 202, 203], [1, 400, 210, 211], [220, 221, 222, 223]], float)
 SEEN = np.where((KELVIN < 50) | (KELVIN > 350), np.nan, KELVIN)

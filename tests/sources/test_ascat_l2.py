@@ -3,13 +3,13 @@ from __future__ import annotations
 import netCDF4
 import numpy as np
 import pytest
-from conftest import shared_data
 from pyproj import Transformer
 
-from sgdsm.sources.ease import M25
-from sgdsm.sources.files import SourceError, open_product
-from sgdsm.sources.names import Reason
-from sources import make_more
+from sgdsm.sources.readers.ease import M25
+from sgdsm.sources.readers.files import SourceError, open_product
+from sgdsm.sources.readers.names import Reason
+from tests.conftest import shared_data
+from tests.sources import make_more
 
 N = np.nan
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from sgdsm.sources.files import find_files, open_product
-from sources import make_cov
+from sgdsm.sources.readers.files import find_files, open_product
+from tests.sources import make_cov
 
 
 def test_days_of_yearly_files(tmp_path):

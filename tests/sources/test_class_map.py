@@ -4,8 +4,8 @@ import netCDF4
 import numpy as np
 import pytest
 
-from sgdsm.sources.files import SourceError, open_product
-from sources import make_cov
+from sgdsm.sources.readers.files import SourceError, open_product
+from tests.sources import make_cov
 
 
 def test_geotiff_keeps_whole_numbers(tmp_path):

@@ -3,11 +3,11 @@ from __future__ import annotations
 import netCDF4
 import numpy as np
 import pytest
-from conftest import shared_data
 
-from sgdsm.sources import cmip6
-from sgdsm.sources.files import SourceError, find_files, open_product
-from sources import make_sm
+from sgdsm.sources.products import cmip6
+from sgdsm.sources.readers.files import SourceError, find_files, open_product
+from tests.conftest import shared_data
+from tests.sources import make_sm
 
 WATER = np.arange(24, dtype=float).reshape(4, 2, 3)
 WATER[1, 0, 0], WATER[2, 1, 1] = np.nan, -2e-21

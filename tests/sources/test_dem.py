@@ -3,10 +3,10 @@ from __future__ import annotations
 import netCDF4
 import numpy as np
 import pytest
-from conftest import shared_data
 
-from sgdsm.sources.files import SourceError, open_product
-from sources import make_cov
+from sgdsm.sources.readers.files import SourceError, open_product
+from tests.conftest import shared_data
+from tests.sources import make_cov
 
 HEIGHT = np.array([[10, -5000, -32768], [0, 8000, 3]], np.int16)
 

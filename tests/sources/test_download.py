@@ -15,15 +15,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from sources import make
 
-from sgdsm.cube import ConfigError
-from sgdsm.download import answers, fetch
-from sgdsm.download.answers import CHUNK
-from sgdsm.download.errors import DownloadError, HopelessError
-from sgdsm.download.fetch import Job, fetch_all, inside
-from sgdsm.download.products import ELSEWHERE, PRODUCTS, download
-from sgdsm.sources.files import open_product
+from sgdsm.core.cube import ConfigError
+from sgdsm.sources.download import answers, fetch
+from sgdsm.sources.download.answers import CHUNK
+from sgdsm.sources.download.errors import DownloadError, HopelessError
+from sgdsm.sources.download.fetch import Job, fetch_all, inside
+from sgdsm.sources.download.products import ELSEWHERE, PRODUCTS, download
+from sgdsm.sources.readers.files import open_product
+from tests.sources import make
 
 BODY = b"".join(hashlib.sha256(bytes([k % 256, k // 256])).digest() for k in range(20_000))  # 640 kB
 OTHER = bytes(reversed(BODY))

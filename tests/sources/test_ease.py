@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sgdsm.sources.ease import M09, M25, M36
+from sgdsm.sources.readers.ease import M09, M25, M36
 
 
 @pytest.mark.parametrize("grid", [M36, M25, M09])

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sgdsm.cube import ConfigError, check_cube, step_days
-from sgdsm.sources.emission import (
+from sgdsm.core.cube import ConfigError, check_cube, step_days
+from sgdsm.sources.simulation.emission import (
     AMSR,
     AMSR_ANGLE,
     AMSR_GHZ,
@@ -17,7 +17,7 @@ from sgdsm.sources.emission import (
     permittivity,
     reflectivity,
 )
-from sgdsm.sources.simulate import sensor_world, simulate
+from sgdsm.sources.simulation.world import sensor_world, simulate
 
 MOISTURE = np.linspace(0.02, 0.42, 41)
 CHANNELS = [(SMOS_GHZ, SMOS_ANGLE), *((ghz, AMSR_ANGLE) for ghz in AMSR_GHZ)]

@@ -3,12 +3,12 @@ from __future__ import annotations
 import netCDF4
 import numpy as np
 import pytest
-from conftest import shared_data
 
-from sgdsm.cube import ConfigError
-from sgdsm.sources import era5, era5_land
-from sgdsm.sources.files import SourceError, find_files, open_product
-from sources import make_cov
+from sgdsm.core.cube import ConfigError
+from sgdsm.sources.products import era5, era5_land
+from sgdsm.sources.readers.files import SourceError, find_files, open_product
+from tests.conftest import shared_data
+from tests.sources import make_cov
 
 HOUR = np.timedelta64(1, "h")
 START = np.datetime64("2020-06-01T00", "ns")

@@ -8,9 +8,9 @@ import netCDF4
 import numpy as np
 import pytest
 
-from sgdsm.sources import era5, era5_land
-from sgdsm.sources.files import SourceError, find_files, open_product
-from sources import make_cov, make_layouts
+from sgdsm.sources.products import era5, era5_land
+from sgdsm.sources.readers.files import SourceError, find_files, open_product
+from tests.sources import make_cov, make_layouts
 
 HOUR, DAY = np.timedelta64(1, "h"), np.timedelta64(1, "D")
 START = np.datetime64("2020-06-01T00", "ns")

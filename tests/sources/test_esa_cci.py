@@ -3,11 +3,11 @@ from __future__ import annotations
 import netCDF4
 import numpy as np
 import pytest
-from conftest import shared_data
 
-from sgdsm.sources.files import open_product
-from sgdsm.sources.names import Reason
-from sources import make
+from sgdsm.sources.readers.files import open_product
+from sgdsm.sources.readers.names import Reason
+from tests.conftest import shared_data
+from tests.sources import make
 
 SM = np.array([[0.1, np.nan, 0.3, np.nan], [np.nan, 0.2, np.nan, 0.4]], np.float32)
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from sgdsm.sources.files import SourceError, find_files, open_product, products
-from sgdsm.sources.names import north_up
-from sources import make
+from sgdsm.sources.readers.files import SourceError, find_files, open_product, products
+from sgdsm.sources.readers.names import north_up
+from tests.sources import make
 
 
 def test_products_and_their_misspelling(tmp_path):

@@ -3,11 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import rasterio
-from conftest import shared_data
 from rasterio.transform import Affine, from_origin
 
-from sgdsm.sources.files import SourceError, open_product
-from sgdsm.sources.names import Reason
+from sgdsm.sources.readers.files import SourceError, open_product
+from sgdsm.sources.readers.names import Reason
+from tests.conftest import shared_data
 
 VALUES = np.array([[10, 20, -9999], [101, 0, 50]], np.float32)
 

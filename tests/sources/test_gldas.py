@@ -3,10 +3,10 @@ from __future__ import annotations
 import netCDF4
 import numpy as np
 import pytest
-from conftest import shared_data
 
-from sgdsm.sources.files import SourceError, open_product
-from sources import make_sm
+from sgdsm.sources.readers.files import SourceError, open_product
+from tests.conftest import shared_data
+from tests.sources import make_sm
 
 TOP = np.array([[20.0, np.nan, 30.0], [25.0, 47.5, np.nan]])
 

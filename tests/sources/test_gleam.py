@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sgdsm.sources.files import SourceError, open_product
-from sources import make_cov
+from sgdsm.sources.readers.files import SourceError, open_product
+from tests.sources import make_cov
 
 MAPS = np.random.default_rng(0).random((3, 4, 5)).astype(np.float32)
 MAPS[0, 1, 1] = np.nan

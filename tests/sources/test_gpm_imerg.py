@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sgdsm.sources.files import SourceError, open_product
-from sources import make_cov
+from sgdsm.sources.readers.files import SourceError, open_product
+from tests.sources import make_cov
 
 RAIN = np.arange(20, dtype=np.float32).reshape(4, 5)
 RAIN[0, 0] = np.nan

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sgdsm.sources.isea import degrees_of
+from sgdsm.sources.readers.isea import degrees_of
 
 # outermost points of half orbits, as headers of SMOS L2 files of 2010-06-01 tell them
 LATITUDES = {7119811: -87.067001, 21270: 84.940002, 6250101: -87.032997, 4109000: 82.693001}

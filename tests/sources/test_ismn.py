@@ -4,10 +4,10 @@ import zipfile
 
 import numpy as np
 import pytest
-from conftest import shared_data
 
-from sgdsm.sources.files import SourceError, open_product
-from sources import make_cov
+from sgdsm.sources.readers.files import SourceError, open_product
+from tests.conftest import shared_data
+from tests.sources import make_cov
 
 DAY = [("2017/03/01 00:00", 0.10, "G"), ("2017/03/01 12:00", 0.30, "G"), ("2017/03/01 13:00", 0.90, "D05")]
 LATER = [("2017/03/03 06:00", 0.25, "G")]

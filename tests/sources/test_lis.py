@@ -3,11 +3,11 @@ from __future__ import annotations
 import netCDF4
 import numpy as np
 import pytest
-from conftest import shared_data
 
-from sgdsm.sources.files import SourceError, open_product
-from sgdsm.sources.names import Reason
-from sources import make_more
+from sgdsm.sources.readers.files import SourceError, open_product
+from sgdsm.sources.readers.names import Reason
+from tests.conftest import shared_data
+from tests.sources import make_more
 
 TOP = np.array([[0.1, 0.2, np.nan], [np.nan, 0.3, 0.4]], np.float32)
 

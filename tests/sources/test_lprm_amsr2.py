@@ -4,9 +4,9 @@ import netCDF4
 import numpy as np
 import pytest
 
-from sgdsm.sources.files import SourceError, open_product
-from sgdsm.sources.names import Reason
-from sources import make_sm
+from sgdsm.sources.readers.files import SourceError, open_product
+from sgdsm.sources.readers.names import Reason
+from tests.sources import make_sm
 
 NIGHT = np.array([[10, np.nan, 30, 50], [np.nan, 20, -1, np.nan]], np.float32)
 DAY = np.array([[20, 40, np.nan, np.nan], [np.nan, np.nan, 25, np.nan]], np.float32)

@@ -3,11 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import rasterio
-from conftest import shared_data
 
-from sgdsm.cube import ConfigError
-from sgdsm.sources.files import SourceError, open_product
-from sources import make_cov
+from sgdsm.core.cube import ConfigError
+from sgdsm.sources.readers.files import SourceError, open_product
+from tests.conftest import shared_data
+from tests.sources import make_cov
 
 
 def test_global_grid(tmp_path):

@@ -3,11 +3,11 @@ from __future__ import annotations
 import netCDF4
 import numpy as np
 import pytest
-from conftest import shared_data
 
-from sgdsm.cube import ConfigError
-from sgdsm.sources.files import SourceError, open_product
-from sources import make_cov, make_layouts
+from sgdsm.core.cube import ConfigError
+from sgdsm.sources.readers.files import SourceError, open_product
+from tests.conftest import shared_data
+from tests.sources import make_cov, make_layouts
 
 
 def test_names_time_and_units(tmp_path):

@@ -12,9 +12,9 @@ import netCDF4
 import numpy as np
 import pytest
 
-from sgdsm.cube import SgdsmError
-from sgdsm.sources.files import SourceError, find_files, open_product, products
-from sources import make, make_cov
+from sgdsm.core.cube import SgdsmError
+from sgdsm.sources.readers.files import SourceError, find_files, open_product, products
+from tests.sources import make, make_cov
 
 DAY = "20160101"
 # a name that each product takes for its own, and the options that it needs

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from sgdsm.cube import ConfigError
-from sgdsm.download import fetch, products
-from sgdsm.download.errors import DownloadError, HopelessError
-from sgdsm.download.fetch import Job, fetch_all, inside
+from sgdsm.core.cube import ConfigError
+from sgdsm.sources.download import fetch, products
+from sgdsm.sources.download.errors import DownloadError, HopelessError
+from sgdsm.sources.download.fetch import Job, fetch_all, inside
 
 HEAD = b'HTTP/1.1 200 OK\r\nContent-Length: 100000\r\nETag: "1"\r\n\r\n'
 SHORT = 0.5 / 60  # minutes

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from sgdsm.sources.files import open_product
-from sgdsm.sources.names import Reason
-from sources import make_sm
+from sgdsm.sources.readers.files import open_product
+from sgdsm.sources.readers.names import Reason
+from tests.sources import make_sm
 
 NO = -32767
 ORIGINAL = np.array([[10, NO, 30, NO], [NO, 20, NO, -2147483648]])

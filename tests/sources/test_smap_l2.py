@@ -3,11 +3,11 @@ from __future__ import annotations
 import h5py
 import numpy as np
 import pytest
-from conftest import shared_data
 
-from sgdsm.sources.files import SourceError, open_product
-from sgdsm.sources.names import Reason
-from sources import make_sm
+from sgdsm.sources.readers.files import SourceError, open_product
+from sgdsm.sources.readers.names import Reason
+from tests.conftest import shared_data
+from tests.sources import make_sm
 
 
 def test_half_orbits_of_a_day_become_their_mean(tmp_path):

@@ -4,9 +4,9 @@ import h5py
 import numpy as np
 import pytest
 
-from sgdsm.sources.files import SourceError, open_product
-from sgdsm.sources.names import Reason
-from sources import make_sm
+from sgdsm.sources.readers.files import SourceError, open_product
+from sgdsm.sources.readers.names import Reason
+from tests.sources import make_sm
 
 # row, column: value, retrieval_qual_flag, surface_flag
 AM = {

@@ -4,11 +4,11 @@ import h5py
 import numpy as np
 import pytest
 
-from sgdsm.cube import ConfigError
-from sgdsm.sources import smap_l4
-from sgdsm.sources.ease import M09
-from sgdsm.sources.files import SourceError, find_files, open_product
-from sources import make_sm
+from sgdsm.core.cube import ConfigError
+from sgdsm.sources.products import smap_l4
+from sgdsm.sources.readers.ease import M09
+from sgdsm.sources.readers.files import SourceError, find_files, open_product
+from tests.sources import make_sm
 
 RAIN = "precipitation_total_surface_flux"
 NAMES = ["sm_surface", "sm_rootzone", "soil_temp_layer1", RAIN]

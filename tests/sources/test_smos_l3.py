@@ -3,12 +3,12 @@ from __future__ import annotations
 import netCDF4
 import numpy as np
 import pytest
-from conftest import shared_data
 
-from sgdsm.sources.ease import M25
-from sgdsm.sources.files import SourceError, open_product
-from sgdsm.sources.names import Reason
-from sources import make_sm
+from sgdsm.sources.readers.ease import M25
+from sgdsm.sources.readers.files import SourceError, open_product
+from sgdsm.sources.readers.names import Reason
+from tests.conftest import shared_data
+from tests.sources import make_sm
 
 GRID = M25.dataset({}, np.datetime64("2020-01-01"))
 LAT, LON = GRID["lat"].values[[101, 100]], GRID["lon"].values[[700, 701, 702]]  # from the south, as the files

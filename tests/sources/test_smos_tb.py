@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sgdsm.sources.files import SourceError, open_product
-from sources import make_cov
+from sgdsm.sources.readers.files import SourceError, open_product
+from tests.sources import make_cov
 
 H = 150 + 5 * np.arange(14)[:, None, None] + np.random.default_rng(0).random((14, 4, 5))
 H[9, 0, 0] = np.nan  # of 42.5 degrees

@@ -4,9 +4,9 @@ import netCDF4
 import numpy as np
 import pytest
 
-from sgdsm.cube import ConfigError
-from sgdsm.sources.files import SourceError, open_product
-from sources import make_cov
+from sgdsm.core.cube import ConfigError
+from sgdsm.sources.readers.files import SourceError, open_product
+from tests.sources import make_cov
 
 
 def test_soilgrids(tmp_path):

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sgdsm.cube import ConfigError
-from sgdsm.sources.files import SourceError, open_product
+from sgdsm.core.cube import ConfigError
+from sgdsm.sources.readers.files import SourceError, open_product
 
 HEAD = "site,latitude,longitude,when,vwc\n"
 NAMES = {"station": "site", "lat": "latitude", "lon": "longitude", "time": "when", "sm": "vwc"}

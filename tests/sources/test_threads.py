@@ -6,8 +6,8 @@ import time
 import dask
 import pytest
 
-from sgdsm.sources.files import SourceError, find_files
-from sources import make
+from sgdsm.sources.readers.files import SourceError, find_files
+from tests.sources import make
 
 
 def test_files_are_read_one_at_a_time(tmp_path):
@@ -102,7 +102,7 @@ def test_a_load_that_is_broken_off_refuses_nothing_later(tmp_path, monkeypatch):
     with dask.config.set(scheduler="synchronous"):
         files.read = broken
         with monkeypatch.context() as patch:
-            patch.setattr("sgdsm.sources.files.sleep", stop)
+            patch.setattr("sgdsm.sources.readers.files.sleep", stop)
             with pytest.raises(KeyboardInterrupt):
                 cube.load()
         files.read = read

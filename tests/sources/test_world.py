@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sgdsm.cube import ConfigError, check_cube
-from sgdsm.sources.orbit import Orbit
-from sgdsm.sources.simulate import simulate, simulate_store
+from sgdsm.core.cube import ConfigError, check_cube
+from sgdsm.core.orbit import Orbit
+from sgdsm.sources.simulation.world import simulate, simulate_store
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 import time
 
-from sgdsm.command_line import main
+from sgdsm.cli.console import main
 from sgdsm.inference.writers import NetcdfOutput, ZarrOutput
 
 

@@ -11,14 +11,14 @@ import xarray as xr
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from sgdsm.commands import train_in
-from sgdsm.config import config_folder
-from sgdsm.cube import seen_only
+from sgdsm.cli.commands import train_in
+from sgdsm.core.cube import seen_only
 from sgdsm.data.gaps import Gaps
 from sgdsm.models.checkpoint import load_filler
-from sgdsm.recalibrating import refit
-from sgdsm.runs import METRICS, PROVENANCE
-from sgdsm.sources.simulate import simulate
+from sgdsm.sources.simulation.world import simulate
+from sgdsm.training.config import config_folder
+from sgdsm.training.recalibrate import refit
+from sgdsm.training.run import METRICS, PROVENANCE
 
 QUIET = "trainer.progress=false"
 LEARNED, NOW = 700, 880  # days: what the run knows, and where the recalibration stands; what follows is the future
@@ -97,7 +97,7 @@ def test_what_is_hidden_is_not_seen(run, monkeypatch):
         shown.append(scene)
         raise StopIteration
 
-    monkeypatch.setattr("sgdsm.calibrating.judge", note)
+    monkeypatch.setattr("sgdsm.training.calibrate.judge", note)
     arguments = (load_filler(run / "model.ckpt"), Gaps(), str(cube["time"].values[LEARNED - 1])[:10], 180, 60.0)
     with pytest.raises(StopIteration):
         refit(cube, *arguments)

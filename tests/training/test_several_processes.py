@@ -16,7 +16,7 @@ import pytest
 import torch
 import xarray as xr
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 WORDS = [
     "model=pconv3d", "data.days=120", "model.channels=8", "model.layers=1", "model.window_days=32",
     "model.window_cells=16", "model.dropout=0.1", "uncertainty=none",
@@ -133,7 +133,7 @@ def test_what_is_wrong_with_the_output_is_told_by_all(folder):
 def test_a_process_that_is_killed_leaves_an_output_that_resumes(folder):
     words = ["run=one", "inference.memory_gib=0.0005"]
     run(folder, "predict.py", *words, "output=whole.nc")
-    process = start(folder, "tests/slow_predict.py", *words, TWO, "output=killed.nc")
+    process = start(folder, "tests/training/slow_predict.py", *words, TWO, "output=killed.nc")
     parts = folder / "killed.nc.parts"
     end = time.monotonic() + 120
     while not (finished := len(list(parts.glob("slab-*.h5")))) and time.monotonic() < end:

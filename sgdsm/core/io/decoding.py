@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from sgdsm.errors import CubeError
-from sgdsm.lazy import changed
+from sgdsm.core.errors import CubeError
+from sgdsm.core.io.lazy import changed
 
 FILLS = ("_FillValue", "missing_value")
 BOUNDS = ("valid_min", "valid_max", "valid_range")

@@ -23,7 +23,7 @@ import xarray as xr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from sgdsm.errors import CubeError
+from sgdsm.core.errors import CubeError
 
 HDF5_OWN = 8 * 2**20
 log = logging.getLogger("sgdsm")
@@ -40,7 +40,7 @@ INTERNAL = {
 
 
 def open_hdf5(path: str | Path, group: str | None = None) -> xr.Dataset:
-    """A lazy Dataset, not yet decoded (`sgdsm.decoding.decode`), of all numeric arrays in an HDF5 file, those in groups
+    """A lazy Dataset, not yet decoded (`decoding.decode`), of all numeric arrays in an HDF5 file, those in groups
     included; each has its whole path in the file in `encoding['inside']`.
 
     group: take the arrays below it alone, and the coordinates of their dimensions wherever they are.

@@ -16,7 +16,7 @@ from typing import Any
 import h5py
 from xarray.backends.locks import HDF5_LOCK
 
-from sgdsm.errors import CubeError, SgdsmError
+from sgdsm.core.errors import CubeError, SgdsmError
 
 GIB = 2**30
 LARGEST_CHUNK = GIB  # bytes: it is in memory as a whole, whatever part of it is asked for

@@ -18,10 +18,10 @@ from typing import Any
 import h5py
 import xarray as xr
 
-from sgdsm.decoding import decode, zero_filled
-from sgdsm.errors import ConfigError, CubeError, SgdsmError
-from sgdsm.hdf5 import open_hdf5
-from sgdsm.safety import refuse_unsafe
+from sgdsm.core.errors import ConfigError, CubeError, SgdsmError
+from sgdsm.core.io.decoding import decode, zero_filled
+from sgdsm.core.io.hdf5 import open_hdf5
+from sgdsm.core.io.safety import refuse_unsafe
 
 log = logging.getLogger("sgdsm")
 
@@ -42,7 +42,7 @@ def open_dataset(path: str | Path, group: str | None = None, zero_is_value: bool
     fill value 0, which xarray reads as missing.
 
     Raises CubeError where the file is missing, not finished, truncated, of another kind or not safe to open (see
-    `sgdsm.safety`), ConfigError for a URL that cannot be read here.
+    `sgdsm.core.io.safety`), ConfigError for a URL that cannot be read here.
     """
     raw = _open_remote(str(path), group) if is_remote(path) else _open_local(Path(path), group)
     zeros = [] if zero_is_value or not str(path).rstrip("/").endswith(".zarr") else zero_filled(raw)
@@ -70,7 +70,7 @@ def _open_local(path: Path, group: str | None) -> xr.Dataset:
         refuse_unsafe(path)
         if suffix == ".zarr":
             # here: a cube in another format needs no zarr
-            from sgdsm.zarr_reading import open_store
+            from sgdsm.core.io.zarr_reading import open_store
 
             return open_store(path, group=group)
         if suffix in {".h5", ".hdf5"} or group is not None or find_spec("netCDF4") is None:
@@ -103,7 +103,7 @@ def _open_remote(path: str, group: str | None) -> xr.Dataset:
             # of stores without consolidated metadata, which are slower to open
             warnings.simplefilter("ignore", RuntimeWarning)
             # a web server cannot list what it has: there the metadata must be in one place
-            from sgdsm.zarr_reading import open_store
+            from sgdsm.core.io.zarr_reading import open_store
 
             return open_store(path, store, group, consolidated=None if lists else True)
     except CubeError as error:

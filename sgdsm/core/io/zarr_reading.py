@@ -17,8 +17,8 @@ from xarray.core import indexing
 from zarr import Array
 from zarr.storage import LocalStore
 
-from sgdsm.errors import CubeError
-from sgdsm.safety import BOMB_RATIO, check_array, check_codecs, check_total, refuse_irregular, stored_bytes
+from sgdsm.core.errors import CubeError
+from sgdsm.core.io.safety import BOMB_RATIO, check_array, check_codecs, check_total, refuse_irregular, stored_bytes
 
 # what codecs raise; bz2, gzip and the file system raise OSError
 FAILURES = (RuntimeError, ValueError, EOFError, OSError, zlib.error, lzma.LZMAError)
@@ -27,11 +27,11 @@ FAILURES = (RuntimeError, ValueError, EOFError, OSError, zlib.error, lzma.LZMAEr
 def open_store(
     path: str | Path, store: Any = None, group: str | None = None, consolidated: bool | None = False
 ) -> xr.Dataset:
-    """A Zarr store as a lazy Dataset, not yet decoded (`sgdsm.decoding.decode`).
+    """A Zarr store as a lazy Dataset, not yet decoded (`sgdsm.core.io.decoding.decode`).
 
     path: of a store here, or its URL, for messages. store: zarr's own, of a URL. group: whose arrays are taken.
 
-    Raises CubeError for what `sgdsm.safety` refuses, before anything is decoded; afterwards, reading raises CubeError
+    Raises CubeError for what `safety` refuses, before anything is decoded; afterwards, reading raises CubeError
     that names array and chunk.
     """
     opened = _Store.open_group(

@@ -8,12 +8,12 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from sgdsm.cube import ConfigError
+from sgdsm.core.cube import ConfigError
 from sgdsm.data.batch import Batch, Filled
 from sgdsm.models.base import Window
-from sgdsm.models.chosen import Chosen
-from sgdsm.models.nets.cosine import basis, frequencies
-from sgdsm.models.network import at_least
+from sgdsm.models.classical.cosine import basis, frequencies
+from sgdsm.models.classical.tuned import Chosen
+from sgdsm.models.networks.base import at_least
 
 
 class Dineof(Chosen):

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from sgdsm.cube import ConfigError
+from sgdsm.core.cube import ConfigError
 from sgdsm.data.batch import Batch
-from sgdsm.data.scaling import Inputs
+from sgdsm.data.normalization import Inputs
 from sgdsm.models.base import Window
-from sgdsm.models.nearest import local_weights, nearest, seen_days
-from sgdsm.models.network import Estimate, Network, at_least
+from sgdsm.models.classical.nearest import local_weights, nearest, seen_days
+from sgdsm.models.networks.base import Estimate, Network, at_least
 
 EARTH_RADIUS_KM = 6371.0
 SEEN_STEPS = 2  # of each cell around, in each direction of time: what lies behind them tells little more
@@ -25,7 +25,7 @@ VALUES_CHOSEN = 12
 
 
 class Kriging(Network):
-    """Estimates each value from the seen ones around it that are the most correlated with it (`sgdsm.models.nearest`).
+    """Estimates each value from the seen ones around it that are the most correlated with it (see `nearest`).
 
     Anomalies over the spread of their cell have the covariance of a sum of two exponentials, each in days and in
     distance (a slow and a fast part: together not separable), and of noise, the nugget. Lengths, variances and nugget

@@ -1,6 +1,6 @@
 """Local prediction in space and time: which seen values tell most of each wanted one, and the weights that they get.
 
-Plain torch, batched over values: what `sgdsm.models.kriging` is made of.
+Plain torch, batched over values: what `sgdsm.models.classical.kriging` is made of.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-from sgdsm.models.nets.cosine import Cosine, frequencies
+from sgdsm.models.classical.cosine import Cosine, frequencies
 
 RELAXATION = 1.75  # of weighted or gappy data; between 1 and 2 (Eq. 17)
 COARSE = 0.1  # share of the lowest frequencies that the first guess keeps, on each axis

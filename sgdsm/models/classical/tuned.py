@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sgdsm.cube import ConfigError, log
+from sgdsm.core.cube import ConfigError, log
 from sgdsm.data.batch import Batch, Filled
+from sgdsm.evaluation.metrics import State, bin_statistics, error_statistics, metrics
 from sgdsm.models.base import GapFiller
-from sgdsm.statistics import State, bin_statistics, error_statistics, metrics
 
 
 class Chosen(GapFiller):

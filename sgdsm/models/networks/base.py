@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import smooth_l1_loss
 
-from sgdsm.cube import ConfigError
+from sgdsm.core.cube import ConfigError
 from sgdsm.data.batch import Batch, Filled
 from sgdsm.models.base import GapFiller
-from sgdsm.models.nets.block import Block
+from sgdsm.models.networks.layers.block import Block
 
 Estimate = tuple[Tensor, Tensor | None]
 

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout, relu
 
-from sgdsm.cube import ConfigError
+from sgdsm.core.cube import ConfigError
 from sgdsm.data.batch import Batch, Filled
-from sgdsm.data.scaling import Inputs
+from sgdsm.data.normalization import Inputs
 from sgdsm.models.base import Window
 from sgdsm.models.checkpoint import load_filler
-from sgdsm.models.network import Estimate, Network, at_least, weighted_mean
-from sgdsm.models.seasonal import seasonal_cycle
-from sgdsm.models.uncertainty import innermost
+from sgdsm.models.networks.base import Estimate, Network, at_least, weighted_mean
+from sgdsm.models.networks.seasonal import seasonal_cycle
+from sgdsm.models.uncertainty.wrappers import innermost
 
 # a unit vector changes by 0.02 a degree: in a region it would hardly show
 PLACE = 4.0

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss, smooth_l1_loss
 
-from sgdsm.cube import ConfigError
+from sgdsm.core.cube import ConfigError
 from sgdsm.data.batch import Batch
-from sgdsm.data.rows import HALO_CELLS, gap_channel_count, gap_channels, own_line
-from sgdsm.data.scaling import Inputs
+from sgdsm.data.features import HALO_CELLS, gap_channel_count, gap_channels, own_line
+from sgdsm.data.normalization import Inputs
 from sgdsm.models.base import Window
-from sgdsm.models.nets.dropout import ChannelDropout
-from sgdsm.models.nets.partial import DaysConv, Mix, PartialConv3d, PartialTrunk
-from sgdsm.models.network import Estimate, Network, at_least, blocks_of, weighted_mean
+from sgdsm.models.networks.base import Estimate, Network, at_least, blocks_of, weighted_mean
+from sgdsm.models.networks.layers.dropout import ChannelDropout
+from sgdsm.models.networks.layers.partial import DaysConv, Mix, PartialConv3d, PartialTrunk
 
 
 class PartialConvNetwork(Network):

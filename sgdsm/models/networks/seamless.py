@@ -8,16 +8,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, pad
 
-from sgdsm.cube import ConfigError
+from sgdsm.core.cube import ConfigError
 from sgdsm.data.batch import Batch
-from sgdsm.data.rows import HALO_CELLS, gap_channel_count, gap_channels, own_line
-from sgdsm.data.scaling import Inputs
+from sgdsm.data.features import HALO_CELLS, gap_channel_count, gap_channels, own_line
+from sgdsm.data.normalization import Inputs
 from sgdsm.models.base import Window
-from sgdsm.models.nets.block import run
-from sgdsm.models.nets.dropout import ChannelDropout
-from sgdsm.models.nets.recurrent import RecurrentBlock
-from sgdsm.models.network import Estimate, Network, at_least, blocks_of
-from sgdsm.models.optimizer import MuonAdamW
+from sgdsm.models.networks.base import Estimate, Network, at_least, blocks_of
+from sgdsm.models.networks.layers.block import run
+from sgdsm.models.networks.layers.dropout import ChannelDropout
+from sgdsm.models.networks.layers.recurrent import RecurrentBlock
+from sgdsm.models.networks.optimizer import MuonAdamW
 
 GROUP = 32  # series
 IN_CACHE = 24_000  # days of series

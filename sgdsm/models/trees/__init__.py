@@ -1,1 +1,4 @@
-"""?"""
+"""XGBoost and random forest behind the same trainer as the networks.
+
+The only package that needs xgboost.
+"""

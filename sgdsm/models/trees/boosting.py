@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import xgboost
 
-from sgdsm.cluster import cluster
-from sgdsm.cube import ConfigError, log
-from sgdsm.models.kept_rows import KeptRows
+from sgdsm.core.cube import ConfigError, log
+from sgdsm.core.dask_cluster import cluster
+from sgdsm.models.trees.row_reservoir import KeptRows
 
 PAGE_ROWS = 50_000  # read from disk at once
 CACHE = 1.5  # XGBoost's own copy on disk, in sizes of the rows

@@ -12,19 +12,19 @@ import torch
 import xgboost
 from torch import Tensor
 
-from sgdsm.cube import ConfigError, SgdsmError, log, suggest
+from sgdsm.core.cube import ConfigError, SgdsmError, log, suggest
 from sgdsm.data.batch import Batch, Filled
-from sgdsm.data.rows import HALO_CELLS, HALO_DAYS, features_of, to_rows
-from sgdsm.data.scaling import Inputs
+from sgdsm.data.features import HALO_CELLS, HALO_DAYS, features_of, to_rows
+from sgdsm.data.normalization import Inputs
 from sgdsm.models.base import GapFiller, Window
-from sgdsm.models.boosting import Fitting, xgboost_dask
-from sgdsm.models.kept_rows import KeptRows
+from sgdsm.models.trees.boosting import Fitting, xgboost_dask
+from sgdsm.models.trees.row_reservoir import KeptRows
 
 ROWS_CHOSEN = 9
 
 
 class TreeFiller(GapFiller):
-    """XGBoost on the rows of hidden values (features: `sgdsm.data.rows`), fitted at the end of the last pass.
+    """XGBoost on the rows of hidden values (features: `sgdsm.data.features`), fitted at the end of the last pass.
 
     The target is the anomaly from the cell's climatology. Lightning's loop only brings the batches: manual
     optimisation, no optimiser, no gradient. Where Lightning trains on a GPU, XGBoost does; it always fills on the CPU.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sgdsm.cube import SgdsmError
+from sgdsm.core.cube import SgdsmError
 
 ROWS_KEPT = 5
 Part = tuple[np.ndarray, np.ndarray]

@@ -1,1 +1,4 @@
-"""?"""
+"""Error bars: MC-dropout, input noise, conformal calibration, correlated errors.
+
+Wrappers take any fitted filler.
+"""

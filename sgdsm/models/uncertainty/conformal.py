@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sgdsm.correlation import COMPONENTS, Correlation, pair_products
-from sgdsm.cube import ConfigError, log
+from sgdsm.core.cube import ConfigError, log
 from sgdsm.data.batch import Batch, Filled
-from sgdsm.models.applicability import Applicability
 from sgdsm.models.base import GapFiller
-from sgdsm.models.evidence import FEWEST_DAYS, effective_days, student
-from sgdsm.models.uncertainty import Wrapper
+from sgdsm.models.uncertainty.applicability import Applicability
+from sgdsm.models.uncertainty.correlation import COMPONENTS, Correlation, pair_products
+from sgdsm.models.uncertainty.effective_size import FEWEST_DAYS, effective_days, student
+from sgdsm.models.uncertainty.wrappers import Wrapper
 
 AGES = (1, 2, 3, 4, 8)
 RAIN_QUANTILES = (0.5, 0.8, 0.95)
@@ -35,7 +35,7 @@ class Judged(NamedTuple):
     """A batch and the errors at its N wanted values, in the target's units.
 
     errors: (N,). std: what the filler says of them, (B, 1, T, H, W), or None. days: since 1970-01-01, (N,) int.
-    places: (N, 3), see `sgdsm.correlation.positions`. weight: of the values in `Conformal.follow`, (N,); None: 1.
+    places: (N, 3), see `correlation.positions`. weight: of the values in `Conformal.follow`, (N,); None: 1.
     """
 
     batch: Batch

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from sgdsm.cube import CubeError
+from sgdsm.core.cube import CubeError
 
 EARTH_KM = 6371.0
 COMPONENTS = 3

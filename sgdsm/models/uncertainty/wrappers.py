@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sgdsm.build import TARGET, build, check_spec
-from sgdsm.cube import ConfigError
+from sgdsm.core.cube import ConfigError
+from sgdsm.core.specification import TARGET, build, check_spec
 from sgdsm.data.batch import Batch, Filled
-from sgdsm.data.scaling import Inputs
+from sgdsm.data.normalization import Inputs
 from sgdsm.models.base import GapFiller
-from sgdsm.models.nets.dropout import ChannelDropout
-from sgdsm.models.network import Network
-from sgdsm.models.seasonal import seasonal_cycle
+from sgdsm.models.networks.base import Network
+from sgdsm.models.networks.layers.dropout import ChannelDropout
+from sgdsm.models.networks.seasonal import seasonal_cycle
 
 NOISE = 13  # first word of the seeds
 

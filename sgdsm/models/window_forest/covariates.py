@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from sgdsm.cube import ConfigError
+from sgdsm.core.cube import ConfigError
 from sgdsm.data.batch import Batch
-from sgdsm.data.scaling import Inputs
+from sgdsm.data.normalization import Inputs
 
 FEWEST_DAYS = 10
 

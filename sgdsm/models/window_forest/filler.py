@@ -10,15 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sgdsm.cube import ConfigError, log
+from sgdsm.core.cube import ConfigError, log
 from sgdsm.data.batch import Batch, Filled
-from sgdsm.data.scaling import Inputs
+from sgdsm.data.normalization import Inputs
 from sgdsm.models.base import GapFiller
-from sgdsm.models.local.blocks import Blocks, Chunk, stages
-from sgdsm.models.local.covariates import Covariates
-from sgdsm.models.local.gwr import KERNEL, bisquare, coefficients, smoothed
-from sgdsm.models.local.region import RegionForest
-from sgdsm.models.local.regressors import (
+from sgdsm.models.window_forest.blocks import Blocks, Chunk, stages
+from sgdsm.models.window_forest.covariates import Covariates
+from sgdsm.models.window_forest.gwr import KERNEL, bisquare, coefficients, smoothed
+from sgdsm.models.window_forest.region import RegionForest
+from sgdsm.models.window_forest.regressors import (
     Regressor,
     Samples,
     comparison_model,
@@ -26,7 +26,7 @@ from sgdsm.models.local.regressors import (
     shared_forest,
     standardised,
 )
-from sgdsm.models.local.settings import check_sizes, shapes_of, window_of
+from sgdsm.models.window_forest.settings import check_sizes, shapes_of, window_of
 
 AT_ONCE = 400_000
 ROWS_DRAWN = 11

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from sgdsm.models.local.presets import ForestShape
-from sgdsm.models.local.trees import Trees, binned, forest_means, grow, poisson_counts, quantile_edges
+from sgdsm.models.window_forest.presets import ForestShape
+from sgdsm.models.window_forest.trees import Trees, binned, forest_means, grow, poisson_counts, quantile_edges
 
 ROWS_TOGETHER = 20_000
 STATE = ["child", "cut", "edges", "feature", "mean", "sizes", "value"]

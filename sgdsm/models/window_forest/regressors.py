@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sgdsm.models.local.presets import ForestShape
-from sgdsm.models.local.trees import binned, forest_means, grow, poisson_counts, quantile_edges
+from sgdsm.models.window_forest.presets import ForestShape
+from sgdsm.models.window_forest.trees import binned, forest_means, grow, poisson_counts, quantile_edges
 
 FOLDS = 3
 MLR_RIDGE = 1.0  # in samples: without, columns that hardly vary in a window spoil it

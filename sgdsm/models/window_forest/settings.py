@@ -1,14 +1,14 @@
-"""What the settings of `sgdsm.models.window_forest` mean, and which cannot work."""
+"""What the settings of `sgdsm.models.window_forest.filler` mean, and which cannot work."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 
-from sgdsm.cube import ConfigError
+from sgdsm.core.cube import ConfigError
 from sgdsm.models.base import Window
-from sgdsm.models.local.gwr import KERNEL
-from sgdsm.models.local.presets import PRESETS, ForestShape
+from sgdsm.models.window_forest.gwr import KERNEL
+from sgdsm.models.window_forest.presets import PRESETS, ForestShape
 
 CORE_DAYS, CORE_CELLS = 48, 48
 

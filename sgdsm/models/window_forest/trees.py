@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sgdsm.models.local.presets import ForestShape
+from sgdsm.models.window_forest.presets import ForestShape
 
 BINS = 16
 LEAF = 255

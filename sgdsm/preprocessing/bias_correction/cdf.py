@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from sgdsm.correct.maps import CellMaps, chunks
-from sgdsm.correct.moments import moment_knots
-from sgdsm.cube import ConfigError
+from sgdsm.core.cube import ConfigError
+from sgdsm.preprocessing.bias_correction.maps import CellMaps, chunks
+from sgdsm.preprocessing.bias_correction.moments import moment_knots
 
 
 def fit_cdf(

@@ -12,12 +12,12 @@ import xarray as xr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from sgdsm.axes import DAY
-from sgdsm.correct.bias import features_of
-from sgdsm.correct.maps import CellMaps
-from sgdsm.cube import CubeError, by_role, check_cube, open_dataset
-from sgdsm.matching import in_units_of
-from sgdsm.values import read_values
+from sgdsm.core.axes import DAY
+from sgdsm.core.cube import CubeError, by_role, check_cube, open_dataset
+from sgdsm.core.matching import in_units_of
+from sgdsm.core.validation import read_values
+from sgdsm.preprocessing.bias_correction.maps import CellMaps
+from sgdsm.preprocessing.bias_correction.residual_trees import features_of
 
 CORRECTION = "correction"  # attribute of a corrected target
 ROWS = 2**20  # that go through the trees at once

@@ -10,8 +10,15 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
-from sgdsm.build import build, check_spec
-from sgdsm.correct.bias import (
+from sgdsm.core.cube import ConfigError, CubeError, log, target_of
+from sgdsm.core.matching import units_of
+from sgdsm.core.specification import build, check_spec
+from sgdsm.core.validation import read_values
+from sgdsm.preprocessing.bias_correction.cdf import fit_cdf
+from sgdsm.preprocessing.bias_correction.correction import Correction, check_grid, correction_of, days_of, picked
+from sgdsm.preprocessing.bias_correction.maps import CellMaps, bounds_of
+from sgdsm.preprocessing.bias_correction.moments import fit_moments
+from sgdsm.preprocessing.bias_correction.residual_trees import (
     CHOSEN,
     Folds,
     ResidualTrees,
@@ -20,13 +27,6 @@ from sgdsm.correct.bias import (
     features_of,
     folds_of,
 )
-from sgdsm.correct.cdf import fit_cdf
-from sgdsm.correct.correction import Correction, check_grid, correction_of, days_of, picked
-from sgdsm.correct.maps import CellMaps, bounds_of
-from sgdsm.correct.moments import fit_moments
-from sgdsm.cube import ConfigError, CubeError, log, target_of
-from sgdsm.matching import units_of
-from sgdsm.values import read_values
 
 BYTES = 100  # of memory for a value of a slab, measured: both sensors, the order they are drawn in, their maps
 METHODS = ("cdf", "moments", "cdf_xgboost")

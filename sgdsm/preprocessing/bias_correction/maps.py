@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sgdsm.units import moisture_bounds
+from sgdsm.core.units import moisture_bounds
 
 CHUNK = 2**18  # values that are worked on at once: they stay in the processor's cache
 

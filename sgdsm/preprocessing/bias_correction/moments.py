@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sgdsm.correct.maps import CellMaps, chunks
+from sgdsm.preprocessing.bias_correction.maps import CellMaps, chunks
 
 FLAT = 1e-6  # half the width of the piece of a cell whose source never changes
 

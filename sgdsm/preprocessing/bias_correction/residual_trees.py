@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sgdsm.cube import ConfigError, CubeError
-from sgdsm.statistics import bin_statistics, error_statistics, metrics
+from sgdsm.core.cube import ConfigError, CubeError
+from sgdsm.evaluation.metrics import bin_statistics, error_statistics, metrics
 
 if TYPE_CHECKING:
     import xgboost

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from sgdsm.download.errors import LOGINS, DownloadError, HopelessError, PassingError, shown
+from sgdsm.sources.download.errors import LOGINS, DownloadError, HopelessError, PassingError, shown
 
 if TYPE_CHECKING:
     import requests

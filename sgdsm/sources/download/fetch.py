@@ -20,9 +20,9 @@ from queue import Empty, SimpleQueue
 from types import ModuleType
 from typing import IO, TYPE_CHECKING
 
-from sgdsm.cube import log
-from sgdsm.download.answers import CHUNK, TIMEOUT_S, check_answer, continues, declared, from_sidecar, validator
-from sgdsm.download.errors import DownloadError, HopelessError, PassingError, in_words, shown
+from sgdsm.core.cube import log
+from sgdsm.sources.download.answers import CHUNK, TIMEOUT_S, check_answer, continues, declared, from_sidecar, validator
+from sgdsm.sources.download.errors import DownloadError, HopelessError, PassingError, in_words, shown
 
 if TYPE_CHECKING:
     import requests

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from sgdsm.cube import ConfigError, log, suggest
-from sgdsm.download.elsewhere import ELSEWHERE
-from sgdsm.download.errors import LOGINS, DownloadError
-from sgdsm.download.fetch import DEADLINE_MINUTES, Job, fetch_all, library, write_own
+from sgdsm.core.cube import ConfigError, log, suggest
+from sgdsm.sources.download.errors import LOGINS, DownloadError
+from sgdsm.sources.download.fetch import DEADLINE_MINUTES, Job, fetch_all, library, write_own
+from sgdsm.sources.download.manual import ELSEWHERE
 
 CEDA = "https://dap.ceda.ac.uk/neodc/esacci/soil_moisture/data/daily_files"
 CHC = "https://data.chc.ucsb.edu/products/CHIRPS-2.0/global_daily/netcdf"

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from sgdsm.days import whole_days
-from sgdsm.sources.files import Files, SourceError, dated
-from sgdsm.sources.packed import LOCK, opened, read_maps, times_in
+from sgdsm.core.days import whole_days
+from sgdsm.sources.readers.files import Files, SourceError, dated
+from sgdsm.sources.readers.packed import LOCK, opened, read_maps, times_in
 
 PATTERNS = ("NSIDC*0630*.nc",)
 PARTS = re.compile(

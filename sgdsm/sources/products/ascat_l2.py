@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from sgdsm.sources.ease import M25, Variables
-from sgdsm.sources.files import Files, dated
-from sgdsm.sources.names import PERCENT, REASON_ATTRS, Reason, reasons
-from sgdsm.sources.packed import unpacked
-from sgdsm.sources.passes import mean_of_passes, mean_of_points, refuse_twice
+from sgdsm.sources.readers.ease import M25, Variables
+from sgdsm.sources.readers.files import Files, dated
+from sgdsm.sources.readers.names import PERCENT, REASON_ATTRS, Reason, reasons
+from sgdsm.sources.readers.packed import unpacked
+from sgdsm.sources.readers.passes import mean_of_passes, mean_of_points, refuse_twice
 
 PATTERNS = ("W_XX-EUMETSAT-*ASCAT_C_EUMP_*_ssm_l2.nc",)
 # a swath belongs to the day on which it starts

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import xarray as xr
 
-from sgdsm.sources.esa_cci import of_one_kind, read_day
-from sgdsm.sources.files import Files, SourceError, dated
+from sgdsm.sources.products.esa_cci import of_one_kind, read_day
+from sgdsm.sources.readers.files import Files, SourceError, dated
 
 PATTERNS = ("C3S-SOILMOISTURE-L3S-SSM?-*.nc",)
 PERIODS = ("daily", "dekadal", "monthly")

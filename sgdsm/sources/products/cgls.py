@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from sgdsm.sources.files import Files, SourceError, dated
-from sgdsm.sources.names import PERCENT, REASON_ATTRS, Reason, north_up, reasons
+from sgdsm.sources.readers.files import Files, SourceError, dated
+from sgdsm.sources.readers.names import PERCENT, REASON_ATTRS, Reason, north_up, reasons
 
 PATTERNS = ("c_gls_SSM1km_*.nc", "c_gls_SWI1km_*.nc")
 LARGEST = 200

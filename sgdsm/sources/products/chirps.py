@@ -10,10 +10,10 @@ from pathlib import Path
 
 import xarray as xr
 
-from sgdsm.days import whole_days
-from sgdsm.sources.files import File, Files
-from sgdsm.sources.gpm_imerg import PRECIPITATION
-from sgdsm.sources.packed import read_maps, times_in
+from sgdsm.core.days import whole_days
+from sgdsm.sources.products.gpm_imerg import PRECIPITATION
+from sgdsm.sources.readers.files import File, Files
+from sgdsm.sources.readers.packed import read_maps, times_in
 
 PATTERNS = ("chirps-*.nc",)
 

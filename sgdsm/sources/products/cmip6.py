@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from sgdsm.days import to_the_second, whole_days
-from sgdsm.safety import refuse_unsafe
-from sgdsm.sources.broken import why
-from sgdsm.sources.files import File, Files, SourceError, Unfit
-from sgdsm.sources.names import M3, REASON_ATTRS, north_up, reasons
+from sgdsm.core.days import to_the_second, whole_days
+from sgdsm.core.io.safety import refuse_unsafe
+from sgdsm.sources.readers.broken import why
+from sgdsm.sources.readers.files import File, Files, SourceError, Unfit
+from sgdsm.sources.readers.names import M3, REASON_ATTRS, north_up, reasons
 
 PATTERNS = ("mrsos_*.nc",)
 LAYER_KG_M2 = np.float32(100.0)  # water that fills 0.1 m of soil

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from sgdsm.sources.files import File, Files
-from sgdsm.sources.packed import unpacked
-from sgdsm.sources.raster import PATTERNS, layer
+from sgdsm.sources.readers.files import File, Files
+from sgdsm.sources.readers.packed import unpacked
+from sgdsm.sources.readers.raster import PATTERNS, layer
 
 __all__ = ["PATTERNS", "files"]
 METRES = ("m", "meter", "meters", "metre", "metres", "")

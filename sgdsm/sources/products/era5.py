@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from sgdsm.sources.files import Files
-from sgdsm.sources.reanalysis import Hours
-from sgdsm.sources.reanalysis_daily import daily
+from sgdsm.sources.readers.files import Files
+from sgdsm.sources.readers.reanalysis import Hours
+from sgdsm.sources.readers.reanalysis_daily import daily
 
 __all__ = ["PATTERNS", "daily", "files"]
 PATTERNS = ("*.nc",)

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from sgdsm.sources.files import Files, SourceError, dated
-from sgdsm.sources.names import M3, PERCENT, REASON_ATTRS, Reason, bit, north_up, reasons
+from sgdsm.sources.readers.files import Files, SourceError, dated
+from sgdsm.sources.readers.names import M3, PERCENT, REASON_ATTRS, Reason, bit, north_up, reasons
 
 PATTERNS = ("ESACCI-SOILMOISTURE-*.nc",)
 FLAG_MISSING = 127

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from sgdsm.sources.files import Files, SourceError, dated
-from sgdsm.sources.names import M3, PERCENT, REASON_ATTRS, north_up, reasons
-from sgdsm.sources.raster import driver
+from sgdsm.sources.readers.files import Files, SourceError, dated
+from sgdsm.sources.readers.names import M3, PERCENT, REASON_ATTRS, north_up, reasons
+from sgdsm.sources.readers.raster import driver
 
 PATTERNS = ("*.tif", "*.tiff", "*.TIF")
 UNITS = {"m3 m-3": (M3, 1.0), "percent": (PERCENT, 100.0)}

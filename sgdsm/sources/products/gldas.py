@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from sgdsm.sources.files import Files, SourceError, dated
-from sgdsm.sources.names import M3, REASON_ATTRS, north_up, reasons
+from sgdsm.sources.readers.files import Files, SourceError, dated
+from sgdsm.sources.readers.names import M3, REASON_ATTRS, north_up, reasons
 
 PATTERNS = ("GLDAS_NOAH*_3H*.nc4",)
 DEPTHS_CM = {"0_10": 10.0, "10_40": 30.0, "40_100": 60.0, "100_200": 100.0}

@@ -11,10 +11,10 @@ from typing import Any
 
 import xarray as xr
 
-from sgdsm.cube import ConfigError
-from sgdsm.days import whole_days
-from sgdsm.sources.files import File, Files, SourceError
-from sgdsm.sources.packed import read_maps, times_in
+from sgdsm.core.cube import ConfigError
+from sgdsm.core.days import whole_days
+from sgdsm.sources.readers.files import File, Files, SourceError
+from sgdsm.sources.readers.packed import read_maps, times_in
 
 PATTERNS = ("*_GLEAM_*.nc",)
 AMOUNT = {"units": "mm", "kind": "amount", "cell_methods": "time: sum"}

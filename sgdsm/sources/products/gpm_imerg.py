@@ -11,9 +11,9 @@ from pathlib import Path
 
 import xarray as xr
 
-from sgdsm.days import whole_days
-from sgdsm.sources.files import Files, dated
-from sgdsm.sources.packed import LOCK, opened, read_maps, times_in
+from sgdsm.core.days import whole_days
+from sgdsm.sources.readers.files import Files, dated
+from sgdsm.sources.readers.packed import LOCK, opened, read_maps, times_in
 
 PATTERNS = ("3B-DAY*.nc4", "3B-DAY*.nc")
 PRECIPITATION = {

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from sgdsm.cube import ConfigError, log
-from sgdsm.sources.files import OnBadFile, SourceError
-from sgdsm.sources.stations import Series, Stations, daily_means, gathered
+from sgdsm.core.cube import ConfigError, log
+from sgdsm.sources.readers.files import OnBadFile, SourceError
+from sgdsm.sources.readers.stations import Series, Stations, daily_means, gathered
 
 PATTERNS = ("*.zip", "*.stm")
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from sgdsm.sources.files import File, Files, SourceError, dated
-from sgdsm.sources.names import M3, REASON_ATTRS, north_up, reasons
-from sgdsm.sources.packed import times_in
+from sgdsm.sources.readers.files import File, Files, SourceError, dated
+from sgdsm.sources.readers.names import M3, REASON_ATTRS, north_up, reasons
+from sgdsm.sources.readers.packed import times_in
 
 PATTERNS = ("LIS_HIST_*.nc",)
 NAME = "SoilMoist_inst"

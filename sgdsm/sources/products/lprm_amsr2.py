@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from sgdsm.sources.files import Files, SourceError, Unfit, dated
-from sgdsm.sources.names import M3, REASON_ATTRS, north_up, reasons
-from sgdsm.sources.passes import mean_of_passes, of_overpass
+from sgdsm.sources.readers.files import Files, SourceError, Unfit, dated
+from sgdsm.sources.readers.names import M3, REASON_ATTRS, north_up, reasons
+from sgdsm.sources.readers.passes import mean_of_passes, of_overpass
 
 PATTERNS = ("LPRM-AMSR*_L3_*SOILM3*.nc*",)
 DATE = r"_SOILM3_V\d+_(\d{8})"

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from sgdsm.cube import ConfigError, suggest
-from sgdsm.sources.files import File, Files, SourceError, dated
-from sgdsm.sources.raster import layer
+from sgdsm.core.cube import ConfigError, suggest
+from sgdsm.sources.readers.files import File, Files, SourceError, dated
+from sgdsm.sources.readers.raster import layer
 
 PATTERNS = ("*.hdf", "*.jp2", "*.tif", "*.tiff")
 TILE = re.compile(r"\.h(\d\d)v(\d\d)\.")

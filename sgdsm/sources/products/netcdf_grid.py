@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from sgdsm.cube import ConfigError
-from sgdsm.sources.files import File, Files, SourceError, dated
-from sgdsm.sources.packed import AXES, LOCK, named, opened, read_maps, time_axis, times_along
+from sgdsm.core.cube import ConfigError
+from sgdsm.sources.readers.files import File, Files, SourceError, dated
+from sgdsm.sources.readers.packed import AXES, LOCK, named, opened, read_maps, time_axis, times_along
 
 PATTERNS = ("*.nc", "*.nc4", "*.cdf", "*.h5")
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from sgdsm.sources.files import Files, Unfit, dated
-from sgdsm.sources.names import M3, REASON_ATTRS, Reason, north_up, reasons
+from sgdsm.sources.readers.files import Files, Unfit, dated
+from sgdsm.sources.readers.names import M3, REASON_ATTRS, Reason, north_up, reasons
 
 PATTERNS = ("LPRM_AMSR2_*.nc",)
 DATE = r"(\d{8})\.nc$"

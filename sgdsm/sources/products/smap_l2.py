@@ -12,10 +12,10 @@ from pathlib import Path
 import h5py
 import xarray as xr
 
-from sgdsm.sources.ease import M09, M36
-from sgdsm.sources.files import Files, Unfit, dated
-from sgdsm.sources.passes import mean_of_passes, mean_of_points, of_overpass
-from sgdsm.sources.smap_l3 import release, retrieved
+from sgdsm.sources.products.smap_l3 import release, retrieved
+from sgdsm.sources.readers.ease import M09, M36
+from sgdsm.sources.readers.files import Files, Unfit, dated
+from sgdsm.sources.readers.passes import mean_of_passes, mean_of_points, of_overpass
 
 PATTERNS = ("SMAP_L2_SM_P_*.h5",)
 GROUP = "Soil_Moisture_Retrieval_Data"

@@ -16,10 +16,10 @@ import h5py
 import numpy as np
 import xarray as xr
 
-from sgdsm.sources.ease import M09, M36, Variables
-from sgdsm.sources.files import Files, SourceError, dated
-from sgdsm.sources.names import M3, REASON_ATTRS, Reason, bit, reasons
-from sgdsm.sources.passes import check_overpass, mean_of_passes
+from sgdsm.sources.readers.ease import M09, M36, Variables
+from sgdsm.sources.readers.files import Files, SourceError, dated
+from sgdsm.sources.readers.names import M3, REASON_ATTRS, Reason, bit, reasons
+from sgdsm.sources.readers.passes import check_overpass, mean_of_passes
 
 PATTERNS = ("SMAP_L3_SM_P_*.h5",)
 DATE = r"SM_P_(?:E_)?(\d{8})_"

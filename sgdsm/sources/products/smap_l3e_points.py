@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from sgdsm.safety import refuse_unsafe
-from sgdsm.sources.broken import why
-from sgdsm.sources.ease import M09, Variables
-from sgdsm.sources.files import Files, SourceError, dated
-from sgdsm.sources.names import M3, REASON_ATTRS, reasons
+from sgdsm.core.io.safety import refuse_unsafe
+from sgdsm.sources.readers.broken import why
+from sgdsm.sources.readers.ease import M09, Variables
+from sgdsm.sources.readers.files import Files, SourceError, dated
+from sgdsm.sources.readers.names import M3, REASON_ATTRS, reasons
 
 PATTERNS = ("*_????-??-??.nc",)
 DATE = r"_(\d{4}-\d{2}-\d{2})\.nc$"

@@ -18,11 +18,11 @@ import h5py
 import numpy as np
 import xarray as xr
 
-from sgdsm.cube import ConfigError, log, suggest
-from sgdsm.days import whole_days
-from sgdsm.sources.ease import M09, Variables
-from sgdsm.sources.files import Files, OnBadFile, SourceError, Unfit, dated
-from sgdsm.sources.names import M3
+from sgdsm.core.cube import ConfigError, log, suggest
+from sgdsm.core.days import whole_days
+from sgdsm.sources.readers.ease import M09, Variables
+from sgdsm.sources.readers.files import Files, OnBadFile, SourceError, Unfit, dated
+from sgdsm.sources.readers.names import M3
 
 PATTERNS = ("SMAP_L4_SM_gph_*.h5",)
 DATE, FORM = r"_gph_(\d{8}T\d{6})_", "%Y%m%dT%H%M%S"

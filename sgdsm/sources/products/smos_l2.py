@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from sgdsm.sources.ease import M25, Variables
-from sgdsm.sources.files import Files, dated
-from sgdsm.sources.isea import degrees_of
-from sgdsm.sources.names import M3, REASON_ATTRS, Reason, bit, reasons
-from sgdsm.sources.passes import mean_of_passes, mean_of_points, refuse_twice
+from sgdsm.sources.readers.ease import M25, Variables
+from sgdsm.sources.readers.files import Files, dated
+from sgdsm.sources.readers.isea import degrees_of
+from sgdsm.sources.readers.names import M3, REASON_ATTRS, Reason, bit, reasons
+from sgdsm.sources.readers.passes import mean_of_passes, mean_of_points, refuse_twice
 
 PATTERNS = ("SM_*_MIR_SMUDP2_*.nc",)
 # the half orbit belongs to the day on which it starts

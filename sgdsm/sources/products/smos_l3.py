@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from sgdsm.cube import log
-from sgdsm.sources.ease import M25, Variables
-from sgdsm.sources.files import Files, dated
-from sgdsm.sources.names import M3, REASON_ATTRS, Reason, reasons
-from sgdsm.sources.passes import mean_of_passes, of_overpass
+from sgdsm.core.cube import log
+from sgdsm.sources.readers.ease import M25, Variables
+from sgdsm.sources.readers.files import Files, dated
+from sgdsm.sources.readers.names import M3, REASON_ATTRS, Reason, reasons
+from sgdsm.sources.readers.passes import mean_of_passes, of_overpass
 
 PATTERNS = ("SM_*_MIR_CLF31[AD]_*.nc", "SM_*_MIR_CLF3S[AD]_*.nc")
 DATE = r"_MIR_CLF3[1S][AD]_(\d{8})T"

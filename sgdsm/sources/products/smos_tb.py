@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from sgdsm.cube import ConfigError
-from sgdsm.sources.files import Files, SourceError, dated
-from sgdsm.sources.names import north_up
-from sgdsm.sources.packed import LOCK, attributes_of, opened, unpacked
+from sgdsm.core.cube import ConfigError
+from sgdsm.sources.readers.files import Files, SourceError, dated
+from sgdsm.sources.readers.names import north_up
+from sgdsm.sources.readers.packed import LOCK, attributes_of, opened, unpacked
 
 PATTERNS = ("*_MIR_CDF3T[AD]_*.nc",)
 LARGEST_MISS = 2.6  # degrees: half a bin

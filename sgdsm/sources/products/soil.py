@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from sgdsm.cube import ConfigError
-from sgdsm.sources.files import File, Files, SourceError
-from sgdsm.sources.packed import unpacked
-from sgdsm.sources.raster import IMAGES, PATTERNS, layer
+from sgdsm.core.cube import ConfigError
+from sgdsm.sources.readers.files import File, Files, SourceError
+from sgdsm.sources.readers.packed import unpacked
+from sgdsm.sources.readers.raster import IMAGES, PATTERNS, layer
 
 __all__ = ["PATTERNS", "files"]
 ONE = {"1": 1.0, "percent": 100.0, "g/kg": 1000.0}

@@ -9,10 +9,10 @@ from typing import Any
 
 import xarray as xr
 
-from sgdsm.cube import ConfigError, log
-from sgdsm.sources.broken import kind_of
-from sgdsm.sources.files import OnBadFile, SourceError, Unfit
-from sgdsm.sources.stations import Series, Stations, daily_means, gathered
+from sgdsm.core.cube import ConfigError, log
+from sgdsm.sources.readers.broken import kind_of
+from sgdsm.sources.readers.files import OnBadFile, SourceError, Unfit
+from sgdsm.sources.readers.stations import Series, Stations, daily_means, gathered
 
 PATTERNS = ("*.csv", "*.txt")
 SEPARATORS = (",", ";", "\t", "|")

@@ -1,1 +1,4 @@
-"""?"""
+"""What the readers of several products share: file lists, packed values, grids, swaths, stations.
+
+May import `core`.
+"""

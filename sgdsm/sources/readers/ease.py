@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from sgdsm.sources.names import north_up
+from sgdsm.sources.readers.names import north_up
 
 CRS = "EPSG:6933"
 Variables = dict[str, tuple[np.ndarray, dict[str, Any]]]

@@ -1,7 +1,7 @@
 """Folders of product files as one lazy Dataset: dates from the names, the same grid in each, what is broken named.
 
 A product is a module of this folder with the function `files(paths, **options) -> Files`. Names of variables, their
-units and their masks are the same whatever the product: see `sgdsm.sources.names`.
+units and their masks are the same whatever the product: see `sgdsm.sources.readers.names`.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
-from sgdsm.arguments import check_value, checked, hints_of
-from sgdsm.cube import CubeError, SgdsmError, log, suggest
-from sgdsm.safety import refuse_unsafe
-from sgdsm.sources.broken import why
-from sgdsm.values import check_values
+from sgdsm.core.arguments import check_value, checked, hints_of
+from sgdsm.core.cube import CubeError, SgdsmError, log, suggest
+from sgdsm.core.io.safety import refuse_unsafe
+from sgdsm.core.validation import check_values
+from sgdsm.sources.readers.broken import why
 
 # what is no product: parts that the products share, and the built-in worlds
 SHARED = {"files", "broken", "names", "ease", "isea", "passes", "packed", "netcdf3", "raster", "stations"}
@@ -299,7 +299,7 @@ def find_files(name: str, paths: str | Path | Sequence[str | Path], **options: A
     """The files of a product, looked at by name only where the names tell their dates."""
     if name not in products():
         raise SourceError(f"product '{name}'{suggest(name, products())}: expected one of {', '.join(products())}")
-    module = importlib.import_module(f"sgdsm.sources.{name}")
+    module = importlib.import_module(f"sgdsm.sources.products.{name}")
     parameters = dict(list(inspect.signature(module.files).parameters.items())[1:])
     told = f"its options are {', '.join(parameters) or 'none'}"
     for option in options:
@@ -323,7 +323,7 @@ def headed(path: Path, error: Exception) -> str:
 
 def products() -> list[str]:
     """Names that `open_product` knows."""
-    folder = [str(Path(__file__).parent)]
+    folder = [str(Path(__file__).parents[1] / "products")]
     return sorted(m.name for m in pkgutil.iter_modules(folder) if m.name not in SHARED)
 
 

@@ -11,15 +11,15 @@ import numpy as np
 import xarray as xr
 from xarray.backends.netCDF4_ import NETCDF4_PYTHON_LOCK
 
-from sgdsm.axes import AXES as AXES
-from sgdsm.axes import axis_names, axis_of
-from sgdsm.decoding import FILLS, numeric_attributes, only_within, valid_limits
-from sgdsm.errors import CubeError
-from sgdsm.safety import refuse_unsafe
-from sgdsm.sources.broken import why
-from sgdsm.sources.files import SourceError, Unfit, headed
-from sgdsm.sources.names import north_up
-from sgdsm.sources.netcdf3 import whole
+from sgdsm.core.axes import AXES as AXES
+from sgdsm.core.axes import axis_names, axis_of
+from sgdsm.core.errors import CubeError
+from sgdsm.core.io.decoding import FILLS, numeric_attributes, only_within, valid_limits
+from sgdsm.core.io.safety import refuse_unsafe
+from sgdsm.sources.readers.broken import why
+from sgdsm.sources.readers.files import SourceError, Unfit, headed
+from sgdsm.sources.readers.names import north_up
+from sgdsm.sources.readers.netcdf3 import whole
 
 LOCK = NETCDF4_PYTHON_LOCK
 # calendars whose dates are real ones. IMERG says julian, and means the usual one: both give the same dates in JULIAN
@@ -30,7 +30,7 @@ JULIAN = (np.datetime64("1900-03-01"), np.datetime64("2100-02-28"))
 def unpacked(raw: np.ndarray, attributes: Mapping[str, Any], name: str = "") -> np.ndarray:
     """Values (float32, a copy) of packed numbers: fill values and what is outside the valid range become NaN.
 
-    attributes: those of the variable, see `sgdsm.decoding`; name: for messages.
+    attributes: those of the variable, see `sgdsm.core.io.decoding`; name: for messages.
 
     Raises CubeError for an attribute that should hold a number and does not.
     """

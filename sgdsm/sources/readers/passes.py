@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from sgdsm.sources.ease import EaseGrid, Variables
-from sgdsm.sources.files import SourceError
-from sgdsm.sources.names import Reason
+from sgdsm.sources.readers.ease import EaseGrid, Variables
+from sgdsm.sources.readers.files import SourceError
+from sgdsm.sources.readers.names import Reason
 
 MEANS = {"sm", "sm_uncertainty"}
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from sgdsm.sources.names import north_up
-from sgdsm.sources.netcdf3 import whole
-from sgdsm.sources.packed import once_around, with_axes
+from sgdsm.sources.readers.names import north_up
+from sgdsm.sources.readers.netcdf3 import whole
+from sgdsm.sources.readers.packed import once_around, with_axes
 
 IMAGES = (".tif", ".tiff", ".jp2", ".vrt", ".bil", ".img")
 DRIVERS = {".tif": "GTiff", ".tiff": "GTiff", ".jp2": "JP2OpenJPEG", ".bil": "EHdr", ".vrt": "VRT"}

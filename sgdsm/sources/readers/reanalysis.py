@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from sgdsm.cube import ConfigError, suggest
-from sgdsm.days import whole_days
-from sgdsm.sources.broken import why
-from sgdsm.sources.files import File, Files, SourceError
-from sgdsm.sources.names import north_up
-from sgdsm.sources.packed import LOCK, attributes_of, chunks, listing, opened, unpacked
-from sgdsm.sources.reanalysis_layout import Contents, Maps, contents_of, grid_of, refuse_mixed
+from sgdsm.core.cube import ConfigError, suggest
+from sgdsm.core.days import whole_days
+from sgdsm.sources.readers.broken import why
+from sgdsm.sources.readers.files import File, Files, SourceError
+from sgdsm.sources.readers.names import north_up
+from sgdsm.sources.readers.packed import LOCK, attributes_of, chunks, listing, opened, unpacked
+from sgdsm.sources.readers.reanalysis_layout import Contents, Maps, contents_of, grid_of, refuse_mixed
 
 HOUR = np.timedelta64(1, "h")
 SOIL = "volume_fraction_of_condensed_water_in_soil"

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import numpy as np
 import xarray as xr
 
-from sgdsm.cube import ConfigError, log
-from sgdsm.days import whole_days
-from sgdsm.sources.files import Files, OnBadFile, SourceError
-from sgdsm.sources.names import north_up
-from sgdsm.sources.reanalysis import HOUR, STATES, Hours, converted, described
+from sgdsm.core.cube import ConfigError, log
+from sgdsm.core.days import whole_days
+from sgdsm.sources.readers.files import Files, OnBadFile, SourceError
+from sgdsm.sources.readers.names import north_up
+from sgdsm.sources.readers.reanalysis import HOUR, STATES, Hours, converted, described
 
 Reducer = Callable[..., np.ndarray]
 

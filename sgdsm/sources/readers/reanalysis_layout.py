@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sgdsm.cube import log
-from sgdsm.days import whole_days
-from sgdsm.sources.files import SourceError, Unfit
-from sgdsm.sources.packed import LOCK, attributes_of, chunks, named, opened, times_along, unpacked
+from sgdsm.core.cube import log
+from sgdsm.core.days import whole_days
+from sgdsm.sources.readers.files import SourceError, Unfit
+from sgdsm.sources.readers.packed import LOCK, attributes_of, chunks, named, opened, times_along, unpacked
 
 ALONG = ("valid_time", "time", "step")
 VERSIONS = "expver"  # 1 final, 5 preliminary

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from sgdsm.days import whole_days
-from sgdsm.sources.files import OnBadFile, SourceError
-from sgdsm.sources.names import M3
+from sgdsm.core.days import whole_days
+from sgdsm.sources.readers.files import OnBadFile, SourceError
+from sgdsm.sources.readers.names import M3
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from sgdsm.cube import ConfigError
-from sgdsm.sources.orbit import Orbit
+from sgdsm.core.cube import ConfigError
+from sgdsm.core.orbit import Orbit
 
 SMOS_ANGLE, AMSR_ANGLE = 42.5, 55.0
 SMOS_GHZ, AMSR_GHZ = 1.4, (10.7, 18.7, 36.5, 89.0)

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from sgdsm.cube import ConfigError, as_cube, open_cube
-from sgdsm.sources.orbit import Orbit
-from sgdsm.sources.simulate import DYNAMIC, SETTINGS, STATIC, is_made, simulate
+from sgdsm.core.cube import ConfigError, as_cube, open_cube
+from sgdsm.core.orbit import Orbit
+from sgdsm.sources.simulation.world import DYNAMIC, SETTINGS, STATIC, is_made, simulate
 
 SEED = 9  # of random numbers, apart from those of the world itself
 COVARIATES = (*DYNAMIC, "ndvi")
@@ -45,7 +45,7 @@ def two_sensors(
 ) -> xr.Dataset:
     """A cube of the long sensor's record, `sm`, with covariates; the short one's is `sm_reference`.
 
-    rows to start, land_fraction, seed: as `sgdsm.sources.simulate.simulate`. trend: of the moisture, m3 m-3 a year; in
+    rows to start, land_fraction, seed: as `sgdsm.sources.simulate`. trend: of the moisture, m3 m-3 a year; in
     each cell between minus and plus this, in map `sm_trend`. vegetation_bias: m3 m-3 for each unit that NDVI is above
     the cell's mean. season_bias: amplitude over the year, m3 m-3, where vegetation is densest. noise, reference_noise:
     standard deviations, m3 m-3.

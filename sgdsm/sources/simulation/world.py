@@ -17,12 +17,12 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
-from sgdsm.arguments import checked
-from sgdsm.cube import ConfigError, as_cube, open_cube, open_dataset
-from sgdsm.memory import check_fits
-from sgdsm.sources.emission import AMSR, SMOS, Sensors, described
-from sgdsm.sources.orbit import Orbit
-from sgdsm.stores import local_only
+from sgdsm.core.arguments import checked
+from sgdsm.core.cube import ConfigError, as_cube, open_cube, open_dataset
+from sgdsm.core.io.stores import local_only
+from sgdsm.core.memory import check_fits
+from sgdsm.core.orbit import Orbit
+from sgdsm.sources.simulation.emission import AMSR, SMOS, Sensors, described
 
 KM_PER_DEGREE = 111.2
 SPIN_UP_DAYS = 120

@@ -1,1 +1,4 @@
-"""?"""
+"""Layers that networks are made of; plain torch.
+
+Imports torch only.
+"""

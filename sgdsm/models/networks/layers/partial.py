@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool3d, conv2d, gelu, interpolate, layer_norm, linear, max_pool3d, pad
 
-from sgdsm.models.nets.block import Block, run
-from sgdsm.models.nets.dropout import ChannelDropout
+from sgdsm.models.networks.layers.block import Block, run
+from sgdsm.models.networks.layers.dropout import ChannelDropout
 
 
 class PartialConv3d(nn.Module):

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
-from sgdsm.models.nets.block import Block
-from sgdsm.models.nets.dropout import ChannelDropout
+from sgdsm.models.networks.layers.block import Block
+from sgdsm.models.networks.layers.dropout import ChannelDropout
 
 
 @cache
@@ -24,7 +24,7 @@ def _fused() -> ModuleType | None:
     """The scan as one kernel, where Triton is there."""
     if find_spec("triton") is None:
         return None
-    from sgdsm.models.nets import fused_scan
+    from sgdsm.models.networks.layers import fused_scan
 
     return fused_scan
 
