@@ -354,7 +354,7 @@ def training(bench: Bench) -> None:
     net = bench.network("seamless").train()
     begin = time.perf_counter()
     record = read_record(bench.cube)
-    split = All().deal(record.observed & record.land, record.days, Gaps())
+    split = All().split(record.observed & record.land, record.days, Gaps())
     axes = net.window.tile(record.values.shape, record.circular)
     data = GapData(record, net.inputs, split, Gaps(), axes, given.batch, cores=True)
     read = time.perf_counter() - begin

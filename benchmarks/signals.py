@@ -22,8 +22,8 @@ import xarray as xr
 
 ROOT = Path(__file__).resolve().parent.parent
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-PCONV = ["model=pconv3d", "model.channels=8", "model.layers=1", "model.window_days=32", "model.passes=20"]
-MEMBER = ("width=8", "blocks=1", "window_days=60", "window_cells=6", "passes=20")
+PCONV = ["model=pconv3d", "model.channels=8", "model.layers=1", "model.window_days=32", "model.epochs=20"]
+MEMBER = ("width=8", "blocks=1", "window_days=60", "window_cells=6", "epochs=20")
 ENSEMBLE = ["model=ensemble", "model.members=2", *(f"model.filler.{word}" for word in MEMBER)]
 TWO = "trainer.devices=2"
 MODELS = {"train": PCONV, "two": [*PCONV, TWO], "members": [*ENSEMBLE, TWO]}
@@ -75,7 +75,7 @@ def stopped(process: subprocess.Popen[str], number: int, whole: bool) -> tuple[i
     return process.returncode, err.splitlines()
 
 
-def judge(code: int, lines: list[str], number: int, expected: str | None) -> str:
+def predict_held_out(code: int, lines: list[str], number: int, expected: str | None) -> str:
     """What is wrong, '' for nothing. expected: words of the last line; None: nothing had been begun."""
     if code == 0:
         return ""  # it was over before
@@ -95,7 +95,7 @@ def train_at(folder: Path, kind: str, number: int, seconds: float, count: int) -
     time.sleep(seconds)
     code, lines = stopped(process, number, count % 2 == 0)
     begun = (folder / name / "config.yaml").is_file()
-    wrong = judge(code, lines, number, f"go on with: python train.py run={name}" if begun else None)
+    wrong = predict_held_out(code, lines, number, f"go on with: python train.py run={name}" if begun else None)
     remains = left(process)
     if not begun and (folder / name).exists():
         wrong = wrong or "an empty folder is left"
@@ -114,7 +114,7 @@ def predict_at(folder: Path, kind: str, number: int, seconds: float, count: int)
     time.sleep(seconds)
     code, lines = stopped(process, number, count % 2 == 0)
     begun = bool(lines) and "go on" in lines[-1]
-    wrong = judge(code, lines, number, "the same words go on" if begun else None)
+    wrong = predict_held_out(code, lines, number, "the same words go on" if begun else None)
     if any(folder.glob(f"{name}*")) and not begun and code:
         wrong = wrong or "something was begun, and the line does not say how to go on"
     remains = left(process)

@@ -42,7 +42,7 @@ def step_of(words: str, size: int) -> tuple[Callable[[], object], str, int, int]
     """A training step, what it is of, the values of its windows, and those in cells that are learned from."""
     cube = simulate(rows=size, columns=size, days=366)
     record, names = read_record(cube), Names.of(cube)
-    split = All().deal(record.observed, record.days, Gaps())
+    split = All().split(record.observed, record.days, Gaps())
     inputs = Inputs.fit(record, names, split.base, "m3 m-3", 1, "train")
     network = made(words)
     network.configure(inputs)

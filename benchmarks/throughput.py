@@ -54,7 +54,7 @@ def main() -> None:
     print(f"simulated world 24 x 48 x 365: {seconds(lambda: simulate(days=365), 3):.2f} s")
     cube = simulate(days=365)
     record, names = read_record(cube), Names.of(cube)
-    split = All().deal(record.observed, record.days, Gaps())
+    split = All().split(record.observed, record.days, Gaps())
     inputs = Inputs.fit(record, names, split.base, "m3 m-3", 1, "train")
     values = record.values.size
     quiet = {"enable_progress_bar": False, "accelerator": "cpu"}

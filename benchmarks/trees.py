@@ -25,17 +25,17 @@ def mib(field: str) -> float:
 
 def child(rows: int, most: int, spill: bool) -> None:
     from sgdsm.models.trees.boosting import Fitting
-    from sgdsm.models.trees.row_reservoir import KeptRows
+    from sgdsm.models.trees.row_reservoir import RowReservoir
 
     before, begin = mib("VmRSS"), time.perf_counter()
-    kept, rng = KeptRows(most, 0, spill), np.random.default_rng(0)
+    kept, rng = RowReservoir(most, 0, spill), np.random.default_rng(0)
     for index in range(rows // BATCH):
         features = rng.random((BATCH, FEATURES), np.float32)
         kept.add(features, features[:, 0] + features[:, 1] * features[:, 2], (0, index))
     count = kept.count
     settings = {"tree_method": "hist", "max_depth": 8, "nthread": 1, "eta": 0.3}
     Fitting([f"f{k}" for k in range(FEATURES)], ROUNDS).fit([settings], kept, kept)
-    kept.forget()
+    kept.close()
     peak, seconds = mib("VmHWM"), time.perf_counter() - begin
     print(
         f"{rows:>9,} {count:>9,}  {'disk' if spill else 'memory':<6} {before:7.0f} {peak:7.0f} {seconds:6.0f}",

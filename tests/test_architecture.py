@@ -17,7 +17,7 @@ ORDER = [
     {"zarr_reading"},
     {"stores"},
     {"cube"},
-    {"box", "alone", "values", "cluster", "side_by_side", "canvas", "filled", "memory"},
+    {"box", "alone", "values", "cluster", "run_in_processes", "canvas", "filled", "memory"},
     {"matching"},
     {"windows", "statistics", "correlation"},
     {"build"},

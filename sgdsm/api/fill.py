@@ -10,12 +10,11 @@ import xarray as xr
 
 from sgdsm.core.arguments import checked
 from sgdsm.core.cube import NO_UNCERTAINTY, ConfigError, CubeError, as_cube, by_role, check_cube, suggest
-from sgdsm.core.specification import TARGET
 from sgdsm.data.normalization import Inputs
 from sgdsm.inference.fill import fill_cube
 from sgdsm.inference.writers import MemoryOutput
 from sgdsm.models.checkpoint import load_filler
-from sgdsm.training.run import Run, only_open
+from sgdsm.training.run import Run
 
 
 @checked
@@ -40,27 +39,6 @@ def fill(dataset: xr.Dataset, run: str | Path, max_gap_days: int | None = None, 
     output = MemoryOutput()
     fill_cube(dataset, filler, output, max_gap_days=max_gap_days, trainer={"enable_progress_bar": False})
     return output.dataset
-
-
-def run_data(trained: dict[str, Any], data: dict[str, Any] | None) -> dict[str, Any]:
-    """Settings of the cube to fill: those of the run, or others.
-
-    Where both are files of the user's own, what the second leaves out is as in the run.
-
-    Raises ConfigError where something is not given, or the file is not there.
-    """
-    spec = dict(trained["data"])
-    if data is not None:
-        same = data[TARGET] == spec[TARGET]
-        given = {k: v for k, v in data.items() if v not in (None, [], "???")}
-        if "path" in given:
-            spec.pop("if_absent", None)  # that was said of another file
-        spec = {**spec, **given} if same else data
-        missing = [k for k, v in spec.items() if v == "???"]
-        if missing:
-            raise ConfigError(f"data.{missing[0]} is not given: pass data.{missing[0]}=...")
-    only_open(spec)
-    return spec
 
 
 def _roles(inputs: Inputs, trained: dict[str, Any], dataset: xr.Dataset) -> dict[str, Any]:

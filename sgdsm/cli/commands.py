@@ -12,13 +12,13 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 
 from sgdsm.cli.correct import correct_apply, correct_fit
+from sgdsm.cli.explain import explain
 from sgdsm.cli.members import draw_members
 from sgdsm.cli.prepare import describe, export, prepare
 from sgdsm.cli.select import select
 from sgdsm.core.cube import ConfigError, log
-from sgdsm.core.lock import alone, is_first
+from sgdsm.core.lock import exclusive, is_first
 from sgdsm.core.signals import going_on
-from sgdsm.inference.importance import explain
 from sgdsm.sources.download.products import download
 from sgdsm.training.config import check_config
 from sgdsm.training.recalibrate import recalibrate
@@ -46,7 +46,7 @@ def train_in(config: dict[str, Any], folder: Path) -> Path:
         return f"go on with: python train.py run={shown(folder)}" if (folder / CONFIG).is_file() else ""
 
     folder.mkdir(parents=True, exist_ok=True)
-    with going_on(words), alone(folder):
+    with going_on(words), exclusive(folder):
         return _train_in(config, folder)
 
 
@@ -126,16 +126,15 @@ def predict(config: dict[str, Any]) -> None:
     """Fill a cube with a run's filler and write it."""
     import xarray as xr
 
-    from sgdsm.api.fill import run_data
     from sgdsm.core.region import box_of, period_of
     from sgdsm.core.specification import build
-    from sgdsm.data.record import tell_of
+    from sgdsm.data.record import warn_unusual
     from sgdsm.inference.dask import fill_on_cluster
     from sgdsm.inference.fill import fill_cube
     from sgdsm.inference.writers import writer_for
     from sgdsm.models.checkpoint import load_filler
     from sgdsm.models.networks.base import compile_blocks
-    from sgdsm.training.run import Run, file_digest, file_stamp, fingerprint
+    from sgdsm.training.run import Run, file_digest, file_stamp, fingerprint, run_data
     from sgdsm.training.task import TrainerOptions
 
     run = Run(config["run"])
@@ -150,7 +149,7 @@ def predict(config: dict[str, Any]) -> None:
     output = writer_for(config["output"])
     data = run_data(trained, config.get("data"))
     cube: xr.Dataset = build(data, xr.Dataset)
-    tell_of(cube)
+    warn_unusual(cube)
     source = data.get("path")
     inference = {k: v for k, v in config["inference"].items() if k != "cluster"}
     settings: dict[str, Any] = {
@@ -160,7 +159,7 @@ def predict(config: dict[str, Any]) -> None:
         "max_gap_days": config["max_gap_days"],
         **inference,
     }
-    with alone(config["output"]):
+    with exclusive(config["output"]):
         if config["inference"]["cluster"]:
             fill_on_cluster(cube, filler, output, partial(build, data, xr.Dataset), **settings)
         else:

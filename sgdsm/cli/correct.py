@@ -12,7 +12,7 @@ import xarray as xr
 
 from sgdsm.core.cube import ConfigError, CubeError, as_cube, by_role, log, open_dataset
 from sgdsm.core.io.stores import local_only
-from sgdsm.core.lock import alone
+from sgdsm.core.lock import exclusive
 from sgdsm.inference.writers import PLAN
 from sgdsm.preprocessing.bias_correction.correction import Correction
 from sgdsm.preprocessing.bias_correction.fit import fit_correction, format_table, period_of, settings_of
@@ -30,7 +30,7 @@ def correct_fit(config: dict[str, Any]) -> None:
     variable = config["variable"] or _target(config[SOURCE], "variable")
     wanted = config["reference_variable"] or _target(config["reference"], "reference_variable")
     identity = _identity(config, SOURCE, "reference")
-    with alone(output):
+    with exclusive(output):
         if _is_made(output, identity):
             return
         covariates = _covariates(config, variable, wanted) if settings.method == "cdf_xgboost" else ([], [])
@@ -67,7 +67,7 @@ def correct_apply(config: dict[str, Any]) -> None:
     output = _output(config)
     correction = Correction.load(config["correction"])
     identity = _identity(config, "correction", SOURCE)
-    with alone(output):
+    with exclusive(output):
         if _is_made(output, identity):
             return
         path, variable = config[SOURCE], correction.about["source_variable"]

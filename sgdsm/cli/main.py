@@ -179,7 +179,7 @@ def _dispatch(command: str, words: list[str], wants_traceback: bool) -> None:
     except RuntimeError as error:
         raise ConfigError(TUNE_EXTRA) if str(error).startswith("Unknown plugin class") else error from error
     if sweep.ended:
-        print(sweep.told())
+        print(sweep.summary())
 
 
 def _resume(words: list[str]) -> None:

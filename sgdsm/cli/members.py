@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sgdsm.core.cube import ConfigError, CubeError, open_dataset
-from sgdsm.core.lock import alone
+from sgdsm.core.lock import exclusive
 from sgdsm.core.region import box_of, period_of
 
 
@@ -21,7 +21,7 @@ def draw_members(config: dict[str, Any]) -> None:
         raise ConfigError(f"seed={seed}: expected 0 or more")
     period = period_of(config["time"])
     writer = writer_for(output)
-    with open_dataset(path) as filled, alone(output):
+    with open_dataset(path) as filled, exclusive(output):
         if "sm_filled" not in filled:
             raise CubeError(f"filled={path}: no sm_filled: expected what predict.py writes")
         target = filled["sm_filled"].assign_attrs(role="target").to_dataset()

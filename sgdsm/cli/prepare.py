@@ -11,7 +11,7 @@ import xarray as xr
 from sgdsm.core.coordinates import LIMITS, check_axes, check_text, days_along
 from sgdsm.core.cube import ConfigError, CubeError, by_role, check_cube, log, open_cube, open_dataset
 from sgdsm.core.io.stores import check_url, is_remote, is_there, local_only
-from sgdsm.core.lock import alone
+from sgdsm.core.lock import exclusive
 from sgdsm.core.specification import TARGET, build, check_spec, fits
 from sgdsm.training.run import file_stamp
 
@@ -100,9 +100,11 @@ def export(config: dict[str, Any]) -> None:
         if not reasons is config["layout"] is None:
             raise ConfigError("export: layout= and reasons= are for cubes, run= has no use for them")
         # here: it needs torch
-        from sgdsm.models.export import export_run
+        from sgdsm.models.checkpoint import load_filler
+        from sgdsm.models.export import export_network
+        from sgdsm.training.run import Run
 
-        export_run(str(run), Path(_output(named, "network")))
+        export_network(load_filler(Run(str(run)).model), Path(_output(named, "network")))
         print(f"written: {named}")
         return
     layout = layout_of(named, config["layout"])
@@ -119,7 +121,7 @@ def export(config: dict[str, Any]) -> None:
         if layout in DAILY:
             # not the time of the files alone: they may be copies
             more["plan"] = json.dumps([layout, path, file_stamp(path), reasons, file_stamp(reasons)])
-        with alone(output):
+        with exclusive(output):
             LAYOUTS[layout](dataset, output, **more)
     except CubeError as error:
         raise CubeError(f"{path}: {error}") from error

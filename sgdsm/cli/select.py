@@ -11,7 +11,7 @@ import xarray as xr
 
 from sgdsm.core.cube import ConfigError, by_role, log, suggest, target_of
 from sgdsm.evaluation.selection import Sample, Selection
-from sgdsm.evaluation.selection import select as judge
+from sgdsm.evaluation.selection import select as rank_covariates
 
 MOST_ZONES = 30
 COLUMNS = (
@@ -23,17 +23,17 @@ COLUMNS = (
 def select(config: dict[str, Any]) -> None:
     """Judge the covariates of a cube at its training values; print, write and draw what was found."""
     from sgdsm.report.selection import selection_figure
-    from sgdsm.training.task import deal
+    from sgdsm.training.task import split_cube
 
     output, zone = Path(config["output"]), config["zone"]
     if output.is_file():
         raise ConfigError(f"output={output}: a file; expected a folder")
-    dealt = deal(config)
+    dealt = split_cube(config)
     cube = dealt.cube
     names = [*by_role(cube, "dynamic"), *by_role(cube, "static")]
     zones = None if zone is None else zones_of(cube, zone)
     # the values that choices may rest on: far enough from those of other splits
-    found = judge(dealt.record, dealt.split.allowed, names, zone, zones)
+    found = rank_covariates(dealt.record, dealt.split.allowed, names, zone, zones)
     target = str(target_of(cube).name)
     output.mkdir(parents=True, exist_ok=True)
     _write(found, output / "selection.csv")

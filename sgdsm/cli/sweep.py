@@ -30,7 +30,7 @@ class Sweep:
             log.info("validation RMSE %.6f", score)
             self.ended.append((score, folder, words_of_run()))
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """A line on the best run."""
         score, folder, words = min(self.ended)
         return f"best of {len(self.ended)} runs: validation RMSE {score:.6f}, {folder}: {words}"

@@ -24,7 +24,9 @@ LARGEST = 2**63
 NAMES = {"Sequence": "list", "Mapping": "dict"}
 # of arguments with these names, whosever they are: what is beyond fails late, in other programs' words, or never ends
 RANGES: dict[str, tuple[float, float]] = {
-    **dict.fromkeys(("rounds", "trees", "passes", "samples", "iterations", "max_epochs", "accumulate"), (1, 10**6)),
+    **dict.fromkeys(
+        ("rounds", "trees", "epochs", "gap_draws", "samples", "iterations", "max_epochs", "accumulate"), (1, 10**6)
+    ),
     **dict.fromkeys(("batch_size", "window_days", "window_cells", "check_every"), (1, 10**6)),
     **dict.fromkeys(("width", "channels"), (1, 2**14)),
     **dict.fromkeys(("layers", "blocks"), (0, 1000)),
@@ -120,7 +122,7 @@ def shown(value: Any) -> str:
 def check_value(name: str, value: Any, hint: Any) -> None:
     """Raise ConfigError, of a Dataset CubeError, where an argument does not fit its type hint or a seed is negative.
 
-    name: of the argument, after whose it is: 'Gaps: fraction', 'model.passes'.
+    name: of the argument, after whose it is: 'Gaps: fraction', 'model.epochs'.
     """
     if not fits(value, hint):
         expected = describe(hint)

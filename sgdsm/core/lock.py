@@ -20,7 +20,7 @@ def is_first() -> bool:
 
 
 @contextmanager
-def alone(output: str | Path) -> Iterator[None]:
+def exclusive(output: str | Path) -> Iterator[None]:
     """Hold `OUTPUT.lock` while something is written there; ConfigError where another program does.
 
     A program that was killed leaves the file, but no lock. The other processes of a run follow the first. An object

@@ -61,7 +61,7 @@ def _converted(variable: xr.DataArray, factor: float, offset: float, units: str)
     return xr.DataArray(new, variable.coords, name=variable.name)
 
 
-def tell_ranges(cube: xr.Dataset, ranges: Mapping[str, tuple[float, float]]) -> None:
+def warn_ranges(cube: xr.Dataset, ranges: Mapping[str, tuple[float, float]]) -> None:
     """Log a warning for each variable of which more than half lies outside the range that a model has learned from.
 
     ranges: by the name of a variable: the 1 % and 99 % quantiles of its training values. Some maps are looked at.

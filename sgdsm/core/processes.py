@@ -18,7 +18,7 @@ from sgdsm.core.signals import deaf
 GRACE_SECONDS = 5
 
 
-def side_by_side(function: Callable[..., None], calls: Sequence[tuple[object, ...]]) -> None:
+def run_in_processes(function: Callable[..., None], calls: Sequence[tuple[object, ...]]) -> None:
     """Make each call in a process of its own; they share torch's threads, and their notes go where ours go.
 
     With the first that fails, or Ctrl-C, all end; with this process too. function: of a module; it and the arguments

@@ -148,7 +148,7 @@ def usable(cube: xr.Dataset) -> xr.Dataset:
     return cube.drop_vars(empty)
 
 
-def tell_of(cube: xr.Dataset) -> None:
+def warn_unusual(cube: xr.Dataset) -> None:
     """Name in the log what works but is unusual."""
     target = target_of(cube)
     if "correction_fitted_days" in cube.attrs:

@@ -76,7 +76,7 @@ class All(Recorded):
             raise ConfigError(f"splits.fraction={fraction}: expected a share between 0 and 0.5")
         self.fraction, self.seed = fraction, seed
 
-    def deal(self, observed: np.ndarray, days: np.ndarray, gaps: Gaps, orbit: Orbit | None = None) -> Split:
+    def split(self, observed: np.ndarray, days: np.ndarray, gaps: Gaps, orbit: Orbit | None = None) -> Split:
         """Deal out the observed values (T, H, W); days since 1970-01-01; gaps: of the scored draws."""
         base = observed.copy()
         hidden = {}
@@ -125,7 +125,7 @@ class Blocks(Recorded):
         self.block_days, self.separation_days, self.shares = block_days, separation_days, tuple(shares)
         self.hidden, self.seed = hidden, seed
 
-    def deal(self, observed: np.ndarray, days: np.ndarray, gaps: Gaps, orbit: Orbit | None = None) -> Split:
+    def split(self, observed: np.ndarray, days: np.ndarray, gaps: Gaps, orbit: Orbit | None = None) -> Split:
         """Deal out the observed values (T, H, W); days since 1970-01-01; gaps: of the scored draws."""
         # a target that begins late or ends early is dealt over its own days; the others are nobody's
         held = np.flatnonzero(observed.any((1, 2)))
@@ -215,7 +215,7 @@ class Random(Recorded):
             raise ConfigError(f"splits.shares={list(shares)}: expected four positive shares that add up to 1")
         self.shares, self.seed = tuple(shares), seed
 
-    def deal(self, observed: np.ndarray, days: np.ndarray, gaps: Gaps, orbit: Orbit | None = None) -> Split:
+    def split(self, observed: np.ndarray, days: np.ndarray, gaps: Gaps, orbit: Orbit | None = None) -> Split:
         """Deal out the observed values (T, H, W); those of training are seen by all."""
         rng = np.random.default_rng([DEAL, self.seed])
         label = np.digitize(rng.random(observed.shape, np.float32), np.cumsum(self.shares[:3]))

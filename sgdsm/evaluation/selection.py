@@ -113,7 +113,7 @@ def select(
     names: of the dynamic, then of the static covariates. skip: one that is not judged. zones: number of the zone of
     each cell, (H, W), -1 for none, and the names of the zones.
 
-    Raises CubeError where there is nothing to judge or to judge by.
+    Raises CubeError where there is nothing to rank_covariates or to rank_covariates by.
     """
     channels = [(k, name) for k, name in enumerate(names) if name != skip]
     columns = {name: _column(record, k) for k, name in channels}

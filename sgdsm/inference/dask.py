@@ -36,7 +36,7 @@ class SlabWork:
     @cached_property
     def _module(self) -> SlabFiller:
         module = plan_filling(self.open_cube(), self.filler, self.writer, **self.settings)
-        module.writer.follow(module.shape, module.plan)
+        module.writer.join(module.shape, module.plan)
         return module
 
 

@@ -20,7 +20,7 @@ import xarray as xr
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from sgdsm.core.cube import CubeError, by_role, log, target_of, uncertainty_of
-from sgdsm.core.matching import in_units_of, tell_ranges
+from sgdsm.core.matching import in_units_of, warn_ranges
 from sgdsm.core.region import Box
 from sgdsm.core.tiling import Axis
 from sgdsm.data.batch import Scene, ages, check_cap
@@ -52,7 +52,7 @@ class Writer(Protocol):
     def write(self, slab: int, values: dict[str, np.ndarray]) -> None:
         """Store the variables of one slab of the plan, whole or not at all."""
 
-    def follow(self, shape: Layout, plan: dict[str, Any]) -> None:
+    def join(self, shape: Layout, plan: dict[str, Any]) -> None:
         """As `begin`, in a further process, after the first has begun."""
 
     def finish(self, land: np.ndarray) -> None:
@@ -114,7 +114,7 @@ def plan_filling(
     check_cap(max_gap_days)
     inputs = filler.inputs
     cube, names = match(cube, inputs)
-    tell_ranges(cube, inputs.ranges)
+    warn_ranges(cube, inputs.ranges)
     target = cube[names.target]
     circular = bool(cube.attrs.get("circular_longitude", 0))
     axes = filler.window.tile(target.shape, circular, filling=True)
@@ -342,7 +342,7 @@ class SlabFiller(pl.LightningModule):
         if isinstance(found, Exception):
             raise found
         if not self.trainer.is_global_zero:
-            self.writer.follow(self.shape, self.plan)
+            self.writer.join(self.shape, self.plan)
         return self.left(found)
 
     def left(self, found: set[int]) -> list[int]:

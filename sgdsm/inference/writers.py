@@ -58,7 +58,7 @@ class MemoryOutput:
         self.arrays = {n: _empty([sizes[d] for d in dims], dtype, a) for n, (dims, dtype, a) in shape.variables.items()}
         return set()
 
-    def follow(self, shape: Layout, plan: dict[str, Any]) -> None:
+    def join(self, shape: Layout, plan: dict[str, Any]) -> None:
         raise ConfigError("several processes cannot fill one Dataset in memory: give an output file, or one device")
 
     def write(self, slab: int, values: dict[str, np.ndarray]) -> None:
@@ -79,7 +79,7 @@ class NetcdfOutput:
         self.parts = Path(f"{path}.parts")
 
     def begin(self, shape: Layout, plan: dict[str, Any]) -> set[int]:
-        self.follow(shape, plan)
+        self.join(shape, plan)
         finals = [path for path, _ in self._files()]
         existing = [path for path in finals if path.exists()]
         # while the files of several years are joined, some are there and so are the parts
@@ -107,7 +107,7 @@ class NetcdfOutput:
         _replace(note, json.dumps({"digest": self.digest, "plan": plan}).encode())
         return {k for k in range(len(plan["slabs"])) if self._part(k).exists()}
 
-    def follow(self, shape: Layout, plan: dict[str, Any]) -> None:
+    def join(self, shape: Layout, plan: dict[str, Any]) -> None:
         self.shape, self.plan = shape, plan
         self.digest = _digest(plan)
 
@@ -204,7 +204,7 @@ class ZarrOutput:
         count = len(plan["slabs"])
         self.complete = False
         with told(self.path):
-            self.follow(shape, plan)
+            self.join(shape, plan)
             if is_there(self.path):
                 found = self._attrs()
                 if found.get(PLAN) == digest:
@@ -225,7 +225,7 @@ class ZarrOutput:
                 partial.replace(self.path)
         return set()
 
-    def follow(self, shape: Layout, plan: dict[str, Any]) -> None:
+    def join(self, shape: Layout, plan: dict[str, Any]) -> None:
         self.shape, self.slabs = shape, plan["slabs"]
         self.store = zarr_store(self.path, write=True)
 

@@ -56,7 +56,7 @@ class GapFiller(Recorded, pl.LightningModule, ABC):
     """Fills the gaps of windows; a LightningModule whose validation is common to all.
 
     A subclass declares its `window` and `batch_size`, implements `fill`, and builds what depends on the variables in
-    `setup_inputs`. One that learns sets `passes`, over the record, and implements Lightning's `training_step`; with
+    `setup_inputs`. One that learns sets `epochs`, over the record, and implements Lightning's `training_step`; with
     `trains_on_cores` it learns from values in the cores of windows only, where their surroundings are complete. One
     that `chooses` settings does so in the validation pass that follows when what it learns is learned; like every other
     it logs `validation_rmse` at its end, that of what was chosen.
@@ -69,7 +69,7 @@ class GapFiller(Recorded, pl.LightningModule, ABC):
 
     uses_repeat_cycle = False
     decomposes = False
-    passes: int = 0
+    epochs: int = 0
     trains_on_cores = False
     chooses = False
     batch_size = 1

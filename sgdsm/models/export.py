@@ -12,10 +12,8 @@ from torch import Tensor, nn
 from sgdsm.core.cube import ConfigError, log
 from sgdsm.data.batch import Batch
 from sgdsm.models.base import GapFiller
-from sgdsm.models.checkpoint import load_filler
 from sgdsm.models.networks.base import Network, blocks_of
 from sgdsm.models.uncertainty.wrappers import innermost
-from sgdsm.training.run import Run
 
 # the fields of a `Batch` that an exported network gets, in this order
 FIELDS = ("sm", "seen", "gap_age", "dynamic", "present", "static", "season", "climatology", "land")
@@ -51,11 +49,6 @@ class Exportable(nn.Module):
         batch = Batch(sm, seen, gap_age, dynamic, present, static, place, season, climatology, land, land, none, none)
         found = self.network.fill(batch)
         return (found.mean,) if found.std is None else (found.mean, found.std)
-
-
-def export_run(folder: str, output: Path) -> None:
-    """Write the network of a run, see `export_network`."""
-    export_network(load_filler(Run(folder).model), output)
 
 
 def export_network(filler: GapFiller, output: Path) -> None:

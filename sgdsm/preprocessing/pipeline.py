@@ -19,7 +19,7 @@ from sgdsm.core.axes import DAY
 from sgdsm.core.cube import log
 from sgdsm.core.dask_cluster import cluster, results
 from sgdsm.core.days import whole_days
-from sgdsm.core.lock import alone
+from sgdsm.core.lock import exclusive
 from sgdsm.preprocessing.block import FEATURES, MAPS, Kitchen
 from sgdsm.preprocessing.processes import in_processes
 from sgdsm.preprocessing.recipe import Recipe
@@ -51,7 +51,7 @@ def assemble(
 
     Raises SourceError naming a file that cannot be used; ConfigError where the output holds something else.
     """
-    with alone(output):
+    with exclusive(output):
         try:
             return _assemble(recipe, output, workers, on_bad_file, block_days, on_cluster)
         except OSError as error:
@@ -78,7 +78,7 @@ def _assemble(
     if changed:
         _check_still_there([store.note(MAPS, k) for k in changed], files)
         log.info("%d blocks are made again: their files are not as they were", len(changed))
-    store.forget(changed)
+    store.drop(changed)
     with cluster("cluster=true", workers) if on_cluster else nullcontext() as client:
         for stage in (MAPS, FEATURES) if recipe.features else (MAPS,):
             blocks = store.blocks(len(days))

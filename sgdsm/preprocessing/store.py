@@ -97,7 +97,7 @@ class Store:
 
         group: Any = zarr.open_group(self.path, mode="r+", use_consolidated=False)
         group.attrs[UNFINISHED] = 1
-        self.forget(self.again(plan, redo_days))
+        self.drop(self.again(plan, redo_days))
         for name, variable in [*template.data_vars.items(), ("time", template["time"])]:
             if "time" in variable.dims:
                 group[name].resize(variable.shape)
@@ -106,7 +106,7 @@ class Store:
         # last: an interrupted extension is begun again
         group.attrs[PLAN] = json.dumps(plan, sort_keys=True)
 
-    def forget(self, blocks: list[int]) -> None:
+    def drop(self, blocks: list[int]) -> None:
         """Let blocks be made anew, and what was made of them."""
         import zarr
 

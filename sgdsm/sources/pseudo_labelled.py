@@ -10,7 +10,7 @@ import xarray as xr
 from sgdsm.core.cube import CubeError, by_role, open_cube, open_dataset, target_of
 
 
-def taught(
+def pseudo_labelled(
     path: str, target: str, filled: str, where: str, dynamic: Sequence[str] = (), land: str | None = None
 ) -> xr.Dataset:
     """A cube from a file of the user's own (`open_cube`), with the estimates of a filled file as its target.

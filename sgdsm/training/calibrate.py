@@ -17,7 +17,7 @@ from sgdsm.data.batch import Batch, Scene
 from sgdsm.data.datamodule import windows_with
 from sgdsm.inference.fill import fill_whole
 from sgdsm.models.base import GapFiller, Window
-from sgdsm.models.uncertainty.conformal import Conformal, Judged
+from sgdsm.models.uncertainty.conformal import CalibrationBatch, Conformal
 from sgdsm.models.uncertainty.correlation import positions
 from sgdsm.models.uncertainty.wrappers import wrap
 from sgdsm.training.task import Part, Task
@@ -32,7 +32,11 @@ def add_uncertainty(task: Task, spec: dict[str, Any]) -> GapFiller:
     wrapper = wrap(spec, task.filler)
     if isinstance(wrapper, Conformal):
         validated, judged = (
-            [one for part in task.parts for one in _judged(wrapper.filler, part, split, task.options.predicting())]
+            [
+                one
+                for part in task.parts
+                for one in _calibration_batches(wrapper.filler, part, split, task.options.predicting())
+            ]
             for split in ("validation", "calibration")
         )
         wrapper.learn_scale(validated)
@@ -45,14 +49,14 @@ def add_uncertainty(task: Task, spec: dict[str, Any]) -> GapFiller:
     return wrapper.eval()
 
 
-def _judged(filler: GapFiller, part: Part, split: str, trainer: dict[str, Any]) -> list[Judged]:
+def _calibration_batches(filler: GapFiller, part: Part, split: str, trainer: dict[str, Any]) -> list[CalibrationBatch]:
     scene = part.data.scene_of(part.split.scenarios[split])
-    return judge(filler, scene, positions(target_of(part.cube)), trainer)
+    return predict_held_out(filler, scene, positions(target_of(part.cube)), trainer)
 
 
-def judge(
+def predict_held_out(
     filler: GapFiller, scene: Scene, places: np.ndarray, trainer: dict[str, Any], weight: np.ndarray | None = None
-) -> list[Judged]:
+) -> list[CalibrationBatch]:
     """What a filler makes of the hidden values of a scene, which are wanted there, filling it as a product.
 
     places: of the cells, (H, W, 3). trainer: as in `fill_whole`. weight: in calibrating, (T, H, W).
@@ -70,7 +74,7 @@ def judge(
         day, row, column = np.nonzero(batch.wanted[0, 0].numpy())
         where = (start[1] + row) % len(places), (start[2] + column) % places.shape[1]
         own = None if weight is None else window(weight)[batch.wanted]
-        found.append(Judged(batch, errors, std, scene.record.days[start[0] + day], places[where], own))
+        found.append(CalibrationBatch(batch, errors, std, scene.record.days[start[0] + day], places[where], own))
     return found
 
 

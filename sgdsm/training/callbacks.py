@@ -16,7 +16,7 @@ from sgdsm.models.checkpoint import save_whole
 BEST = "best.pt"
 
 
-class Course(pl.Callback):
+class TrainingHistory(pl.Callback):
     """The course of a training: loss and validation score of each epoch in `training.csv`, the best weights in BEST.
 
     Goes on where an interrupted run stopped, in whatever folder it lies now. seconds: so far.

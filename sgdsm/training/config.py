@@ -312,10 +312,10 @@ def _check_epochs(model: Any, epochs: int | None) -> None:
     if epochs is None:
         return
     name = type(model).__name__
-    if not model.passes:
+    if not model.epochs:
         raise ConfigError(f"trainer.max_epochs={epochs}: {name} learns nothing, it has no epochs")
     if not model.automatic_optimization:
         raise ConfigError(
             f"trainer.max_epochs={epochs}: epochs mean nothing for the trees of {name}; "
-            "set model.passes (gap draws to take rows from) and the number of trees instead"
+            "set model.gap_draws (gap draws to take rows from) and the number of trees instead"
         )

@@ -14,12 +14,12 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from sgdsm.core.cube import ConfigError, log
-from sgdsm.core.lock import alone
-from sgdsm.core.processes import side_by_side
+from sgdsm.core.lock import exclusive
+from sgdsm.core.processes import run_in_processes
 from sgdsm.models.base import GapFiller, interruptible, quiet_lightning
 from sgdsm.models.checkpoint import load_filler, save_filler
 from sgdsm.models.ensemble import Stack
-from sgdsm.training.callbacks import BEST, Course, WholeCheckpoints
+from sgdsm.training.callbacks import BEST, TrainingHistory, WholeCheckpoints
 from sgdsm.training.task import Task, TrainerOptions, prepare
 
 LAST, SECONDS = "last.ckpt", "fit_seconds.txt"
@@ -52,16 +52,16 @@ def fit(task: Task, folder: Path) -> Fitted:
         "num_sanity_val_steps": 0,
         "reload_dataloaders_every_n_epochs": 1,
     }
-    if filler.passes and filler.automatic_optimization:
+    if filler.epochs and filler.automatic_optimization:
         return _fit_network(task, folder, common | options.predicting(several=True))
     seconds = 0.0
     if isinstance(filler, Stack):
         seconds = _fit_members(task, filler, folder)
     elif options.several:
         raise ConfigError(f"trainer.devices={options.devices}: {type(filler).__name__} learns on one device")
-    elif filler.passes:
+    elif filler.epochs:
         begin = time.perf_counter()
-        trainer = pl.Trainer(**common, max_epochs=filler.passes, limit_val_batches=0, enable_checkpointing=False)
+        trainer = pl.Trainer(**common, max_epochs=filler.epochs, limit_val_batches=0, enable_checkpointing=False)
         with interruptible():
             trainer.fit(filler, task.learned)
         seconds = time.perf_counter() - begin
@@ -91,7 +91,7 @@ def _fit_members(task: Task, stack: Stack, folder: Path) -> float:
         log.info("%d members in %d processes, one a device", len(left), len(devices))
         quiet = [replace(one, progress=False) for one in devices]
         config = {**task.config, "model": stack.spec}  # it may have been made in Python
-        side_by_side(_fit_share, [(config, one, left[k :: len(quiet)], own) for k, one in enumerate(quiet)])
+        run_in_processes(_fit_share, [(config, one, left[k :: len(quiet)], own) for k, one in enumerate(quiet)])
     else:
         _fit_some(replace(task, options=devices[0]), left, own)
     for name, member in stack.members.items():
@@ -117,7 +117,7 @@ def _fit_some(task: Task, names: list[str], folder: Path) -> None:
         own = folder / name
         assert isinstance(member, GapFiller)
         own.mkdir(parents=True, exist_ok=True)
-        with alone(own):
+        with exclusive(own):
             log.info("member %d of %d: %s", number, len(every), name)
             axes = member.window.tile(task.record.values.shape, task.record.circular)
             data = task.data.retiled(axes, member.batch_size, member.trains_on_cores)
@@ -140,8 +140,8 @@ def _refuse_ranks(options: TrainerOptions) -> None:
 
 def _fit_network(task: Task, folder: Path, common: dict[str, Any]) -> Fitted:
     filler, options = task.filler, task.options
-    epochs = options.max_epochs or filler.passes
-    course = Course(folder)
+    epochs = options.max_epochs or filler.epochs
+    course = TrainingHistory(folder)
     last = ModelCheckpoint(folder, "last", enable_version_counter=False, save_on_train_epoch_end=True)
     trainer = pl.Trainer(
         **common,

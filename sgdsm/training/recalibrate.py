@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from sgdsm.data.gaps import Gaps
-    from sgdsm.models.uncertainty.conformal import Conformal, Judged
+    from sgdsm.models.uncertainty.conformal import CalibrationBatch, Conformal
 
 RECALIBRATION = 18  # first word of the seed
 HIDDEN, FEWEST = 0.2, 300
@@ -22,14 +22,13 @@ def recalibrate(config: dict[str, Any]) -> None:
     """Fit the intervals of a run to recent values that it has not learned from, and keep it as another run."""
     import xarray as xr
 
-    from sgdsm.api.fill import run_data
-    from sgdsm.core.lock import alone
+    from sgdsm.core.lock import exclusive
     from sgdsm.core.specification import build
     from sgdsm.data.gaps import Gaps
     from sgdsm.models.checkpoint import load_filler, save_filler
     from sgdsm.models.uncertainty.conformal import Conformal
     from sgdsm.training.config import check_config
-    from sgdsm.training.run import CONFIG, METRICS, MODEL, PROVENANCE, Run, fingerprint
+    from sgdsm.training.run import CONFIG, METRICS, MODEL, PROVENANCE, Run, fingerprint, run_data
 
     for key in ("days", "half_life_days"):
         if config[key] < 1:
@@ -58,7 +57,7 @@ def recalibrate(config: dict[str, Any]) -> None:
     cube: xr.Dataset = build(data, xr.Dataset)
     gaps: Gaps = build(trained["gaps"], Gaps)
     told = refit(cube, filler, gaps, learned, config["days"], config["half_life_days"], config["seed"])
-    with alone(output.folder):
+    with exclusive(output.folder):
         about = {"run": run.folder.name, "data": {"fingerprint": fingerprint(cube), **_path(data)}, **told}
         output.write(CONFIG, trained)
         output.write(PROVENANCE, {**origin, "recalibrated": about})
@@ -78,7 +77,7 @@ def refit(
 
     Split conformal prediction with weights for values that are not exchangeable (Barber et al., Ann. Stat. 51, 816,
     2023). Of the values of the last `days` days, and after the day `learned`, a fresh gap-like draw is hidden, a share
-    HIDDEN, and filled by what is left as a product would be. See `Conformal.follow` for what is fitted.
+    HIDDEN, and filled by what is left as a product would be. See `Conformal.adapt` for what is fitted.
 
     Returns what was hidden, and by how much the interval changed.
 
@@ -87,7 +86,7 @@ def refit(
     import torch
 
     from sgdsm.core.cube import target_of
-    from sgdsm.core.matching import tell_ranges
+    from sgdsm.core.matching import warn_ranges
     from sgdsm.core.orbit import Orbit
     from sgdsm.data.batch import Scene
     from sgdsm.data.gaps import SPREAD
@@ -95,10 +94,10 @@ def refit(
     from sgdsm.data.record import read_record
     from sgdsm.inference.fill import match
     from sgdsm.models.uncertainty.correlation import positions
-    from sgdsm.training.calibrate import judge
+    from sgdsm.training.calibrate import predict_held_out
 
     cube, names = match(cube, filler.inputs)
-    tell_ranges(cube, filler.inputs.ranges)
+    warn_ranges(cube, filler.inputs.ranges)
     record = read_record(cube, names)
     observed = record.observed & record.land
     last = int(record.days[-1])
@@ -117,10 +116,10 @@ def refit(
     scene = Scene.of(record, filler.inputs, seen, hidden, climatology)
     age = (last - record.days)[:, None, None] / half_life_days
     weight = np.broadcast_to(0.5**age, hidden.shape).astype(np.float32)
-    judged = judge(filler.filler, scene, positions(target_of(cube)), {"enable_progress_bar": False}, weight)
+    judged = predict_held_out(filler.filler, scene, positions(target_of(cube)), {"enable_progress_bar": False}, weight)
     with torch.no_grad():
         covered, before = _cover(filler, judged)
-        filler.follow(judged)
+        filler.adapt(judged)
         _, after = _cover(filler, judged)
     return {
         "first_day": str(np.datetime64(first, "D")),
@@ -133,7 +132,7 @@ def refit(
     }
 
 
-def _cover(filler: Conformal, judged: list[Judged]) -> tuple[float, float]:
+def _cover(filler: Conformal, judged: list[CalibrationBatch]) -> tuple[float, float]:
     """How often the interval holds the values, by their weights, and its mean width."""
     import torch
 

@@ -227,6 +227,27 @@ def content_digest(path: str | Path) -> str:
     return file_digest(Path(path)) if Path(path).is_file() else file_stamp(path)
 
 
+def run_data(trained: dict[str, Any], data: dict[str, Any] | None) -> dict[str, Any]:
+    """Settings of the cube to fill: those of the run, or others.
+
+    Where both are files of the user's own, what the second leaves out is as in the run.
+
+    Raises ConfigError where something is not given, or the file is not there.
+    """
+    spec = dict(trained["data"])
+    if data is not None:
+        same = data[TARGET] == spec[TARGET]
+        given = {k: v for k, v in data.items() if v not in (None, [], "???")}
+        if "path" in given:
+            spec.pop("if_absent", None)  # that was said of another file
+        spec = {**spec, **given} if same else data
+        missing = [k for k, v in spec.items() if v == "???"]
+        if missing:
+            raise ConfigError(f"data.{missing[0]} is not given: pass data.{missing[0]}=...")
+    only_open(spec)
+    return spec
+
+
 def _from_json(path: Path, keys: Mapping[str, type]) -> dict[str, Any]:
     """What a JSON file of a run holds; ConfigError where that is something else, or `keys` are not of their types."""
     try:

@@ -21,7 +21,7 @@ from sgdsm.data.features import REACH_DAYS
 from sgdsm.data.gaps import Gaps
 from sgdsm.data.normalization import Inputs
 from sgdsm.data.out_of_core import HELD, PartedData, cut_parts, gib_of, part_of
-from sgdsm.data.record import Names, Record, read_record, tell_of, usable
+from sgdsm.data.record import Names, Record, read_record, usable, warn_unusual
 from sgdsm.data.splits import All, Blocks, Random, Split
 from sgdsm.inference.fill import Writer, fill_cube
 from sgdsm.models.base import GapFiller, Window
@@ -40,7 +40,7 @@ class TrainerOptions(Recorded):
 
     accelerator, devices, num_nodes, precision: as in `pytorch_lightning.Trainer`; several devices share the batches of
     a network's training, the members of an ensemble or a stack, and the slabs of a cube. max_epochs: in place of the
-    model's passes. gradient_clip: largest norm of the gradient; null for none. accumulate: batches in a step of the
+    model's epochs. gradient_clip: largest norm of the gradient; null for none. accumulate: batches in a step of the
     optimizer, on each device. check_every: epochs between validations. workers: processes that cut windows. memory_gib:
     what a cube may take in training; a larger one is learned from in parts, one a pass. compile: whether
     `torch.compile` makes kernels for the blocks of a network. progress: bars.
@@ -151,7 +151,7 @@ class Task(Part):
         return [self, *self.others]
 
 
-class Dealt(NamedTuple):
+class SplitCube(NamedTuple):
     """A cube, its arrays, and how its values are dealt out."""
 
     cube: xr.Dataset
@@ -159,21 +159,21 @@ class Dealt(NamedTuple):
     split: Split
 
 
-def deal(config: dict[str, Any]) -> Dealt:
+def split_cube(config: dict[str, Any]) -> SplitCube:
     """Read the data of a configuration and deal out its values.
 
     Raises CubeError and ConfigError where data and configuration do not go together.
     """
     cube = usable(build(config["data"], xr.Dataset))
-    tell_of(cube)
-    return _dealt(cube, config)
+    warn_unusual(cube)
+    return _split_cube(cube, config)
 
 
-def _dealt(cube: xr.Dataset, config: dict[str, Any]) -> Dealt:
+def _split_cube(cube: xr.Dataset, config: dict[str, Any]) -> SplitCube:
     splits: All | Blocks | Random = build(config["splits"], All | Blocks | Random)
     record = read_record(cube)
     gaps: Gaps = build(config["gaps"], Gaps)
-    return Dealt(cube, record, splits.deal(record.observed & record.land, record.days, gaps, orbit_of(cube)))
+    return SplitCube(cube, record, splits.split(record.observed & record.land, record.days, gaps, orbit_of(cube)))
 
 
 def orbit_of(cube: xr.Dataset) -> Orbit | None:
@@ -181,7 +181,9 @@ def orbit_of(cube: xr.Dataset) -> Orbit | None:
     return Orbit(cube["lat"].values, cube["lon"].values) if "lat" in cube.dims else None
 
 
-def _hold(cube: xr.Dataset, window: Window, memory_gib: float, config: dict[str, Any]) -> tuple[list[Dealt], list[Box]]:
+def _hold(
+    cube: xr.Dataset, window: Window, memory_gib: float, config: dict[str, Any]
+) -> tuple[list[SplitCube], list[Box]]:
     """Some parts of a large cube, dealt out, and the boxes that are left."""
     if not build(config["splits"], All | Blocks | Random).in_parts:
         raise ConfigError(
@@ -189,13 +191,13 @@ def _hold(cube: xr.Dataset, window: Window, memory_gib: float, config: dict[str,
             "in parts, with splits=all alone; for splits=blocks give more memory, or a smaller cube"
         )
     boxes = cut_parts(cube, (window.days, window.cells), memory_gib)
-    found: dict[int, Dealt] = {}
+    found: dict[int, SplitCube] = {}
     problem = None
     for number in np.random.default_rng([HOLD, config["seed"]]).permutation(len(boxes)).tolist()[:TRIED]:
         if len(found) == min(HELD, max(1, len(boxes) // 2)):
             break
         try:
-            found[number] = _dealt(part_of(cube, boxes[number]), config)
+            found[number] = _split_cube(part_of(cube, boxes[number]), config)
         except ConfigError as error:
             problem = error
     if not found:
@@ -213,17 +215,17 @@ def prepare(config: dict[str, Any]) -> Task:
     Raises CubeError and ConfigError where data and configuration do not go together.
     """
     cube = usable(build(config["data"], xr.Dataset))
-    tell_of(cube)
+    warn_unusual(cube)
     options: TrainerOptions = build(config["trainer"], TrainerOptions)
     filler: GapFiller = build(config["model"], GapFiller)
     boxes: list[Box] = []
     if gib_of(cube) <= options.memory_gib:
-        held = [_dealt(cube, config)]
+        held = [_split_cube(cube, config)]
     else:
         held, boxes = _hold(cube, filler.window, options.memory_gib, config)
-    if boxes and 0 < (options.max_epochs or filler.passes) < len(boxes):
-        passes = options.max_epochs or filler.passes
-        log.info("%d passes see %d of the parts: more model.passes see more", passes, passes)
+    if boxes and 0 < (options.max_epochs or filler.epochs) < len(boxes):
+        epochs = options.max_epochs or filler.epochs
+        log.info("%d epochs see %d of the parts: more model.epochs see more", epochs, epochs)
     inputs = _inputs(cube, held, whole=not boxes)
     filler.configure(inputs)
     _check(filler, config, len(held[0].record.days))
@@ -231,7 +233,7 @@ def prepare(config: dict[str, Any]) -> Task:
         compile_blocks(filler)
     gaps: Gaps = build(config["gaps"], Gaps)
 
-    def ready(part: Dealt) -> GapData:
+    def ready(part: SplitCube) -> GapData:
         return GapData(
             part.record,
             inputs,
@@ -249,7 +251,7 @@ def prepare(config: dict[str, Any]) -> Task:
         part = part_of(cube, box)
         record = read_record(part)
         known = record.observed & record.land
-        return ready(Dealt(part, record, Split(known, known, np.ones(len(known), bool), {})))
+        return ready(SplitCube(part, record, Split(known, known, np.ones(len(known), bool), {})))
 
     parts = [Part(*part, ready(part)) for part in held]
     first, *others = parts
@@ -257,7 +259,7 @@ def prepare(config: dict[str, Any]) -> Task:
     return Task(first.cube, first.record, first.split, first.data, filler, options, cube, others, learned, config)
 
 
-def _inputs(cube: xr.Dataset, held: Sequence[Dealt], whole: bool) -> Inputs:
+def _inputs(cube: xr.Dataset, held: Sequence[SplitCube], whole: bool) -> Inputs:
     target = target_of(cube)
     return Inputs.fit_parts(
         [(part.record, part.split.base) for part in held],

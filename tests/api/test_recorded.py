@@ -122,8 +122,8 @@ def test_wrappers_nest_around_what_was_made_in_python(network, inputs, tmp_path)
 def test_an_ensemble_of_members_made_in_python_learns(tmp_path):
     task = prepare(settings_of("climatology"))
     inputs = task.filler.inputs
-    first = Seamless(width=8, blocks=1, window_days=60, window_cells=6, passes=1, seed=3)
-    task.filler = Stack({"both": Ensemble(first, 2), "trees": XGBoost(passes=1, rounds=np.int64(5))})
+    first = Seamless(width=8, blocks=1, window_days=60, window_cells=6, epochs=1, seed=3)
+    task.filler = Stack({"both": Ensemble(first, 2), "trees": XGBoost(gap_draws=1, rounds=np.int64(5))})
     task.filler.configure(inputs)
     fit(task, tmp_path)
     save_filler(task.filler, tmp_path / "model.ckpt")
@@ -151,10 +151,10 @@ def test_arguments_become_plain_data():
     made = XGBoost(
         np.int32(3), subsample=np.float32(0.5), quantiles=(np.float64(0.1), 0.9), monotone={np.str_("rain"): np.int8(1)}
     )
-    assert {k: made.spec[k] for k in ("passes", "subsample", "quantiles", "monotone", "seed")} == {
-        "passes": 3, "subsample": 0.5, "quantiles": [0.1, 0.9], "monotone": {"rain": 1}, "seed": 0
+    assert {k: made.spec[k] for k in ("gap_draws", "subsample", "quantiles", "monotone", "seed")} == {
+        "gap_draws": 3, "subsample": 0.5, "quantiles": [0.1, 0.9], "monotone": {"rain": 1}, "seed": 0
     }  # fmt: skip
-    assert [type(made.spec[k]) for k in ("passes", "subsample")] == [int, float]
+    assert [type(made.spec[k]) for k in ("gap_draws", "subsample")] == [int, float]
     assert type(next(iter(made.spec["monotone"]))) is str
 
 
@@ -199,6 +199,6 @@ def test_what_could_not_be_read_again_is_not_saved(inputs, tmp_path):
         save_filler(Climatology(), tmp_path / "model.ckpt")
     mine = Mine(3)
     mine.configure(inputs)
-    with pytest.raises(ConfigError, match="expected a path inside this package"):
+    with pytest.raises(ConfigError, match="expected a public name of sgdsm"):
         save_filler(mine, tmp_path / "model.ckpt")
     assert not any(tmp_path.iterdir())

@@ -113,10 +113,10 @@ null_trainer :: {CONFIG} :: config.yaml: trainer is None
 list_trainer :: train {CONFIG} :: config.yaml: trainer is [1]
 no_data :: train {CONFIG} :: config.yaml: data is None
 word_data :: {CONFIG} :: config.yaml: data is 'x'
-empty_data :: train {CONFIG} :: _target_: None: expected a path inside this package
+empty_data :: train {CONFIG} :: _target_: None: expected a public name of sgdsm
 no_model :: {CONFIG} :: config.yaml: model is None
-empty_model :: {CONFIG} :: _target_: None: expected a path inside this package
-foreign_model :: train {CONFIG} :: 'os.system': expected a path inside this package
+empty_model :: {CONFIG} :: _target_: None: expected a public name of sgdsm
+foreign_model :: train {CONFIG} :: 'os.system': expected a public name of sgdsm
 no_splits :: {CONFIG} :: config.yaml: splits is None
 no_seed :: train {CONFIG} :: config.yaml: seed is not there
 word_seed :: train {CONFIG} :: seed='x': expected int
@@ -144,7 +144,7 @@ tensor_checkpoint :: {CHECKPOINT} :: model.ckpt: expected a checkpoint of the fo
 other_format :: {CHECKPOINT} :: model.ckpt: expected a checkpoint of the format 'sgdsm filler 1', found x
 no_spec :: {CHECKPOINT} :: model.ckpt: 'spec' is None
 list_spec :: {CHECKPOINT} :: model.ckpt: 'spec' is [1]
-foreign_spec :: {CHECKPOINT} :: model.ckpt: :: 'os.system': expected a path inside this package
+foreign_spec :: {CHECKPOINT} :: model.ckpt: :: 'os.system': expected a public name of sgdsm
 no_inputs :: {CHECKPOINT} :: model.ckpt: 'inputs' is None
 empty_inputs :: {CHECKPOINT} :: model.ckpt: inputs: not those of a filler: 'scalers'
 word_scale :: {CHECKPOINT} :: model.ckpt: inputs.anomaly_scale='x': expected float

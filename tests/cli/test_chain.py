@@ -21,7 +21,7 @@ DATES = (
     "data.sensors.amsr_e_until='2010-12-01' data.sensors.smos_from='2010-08-01' data.sensors.amsr2_from='2011-01-01'"
 )
 WORLD = f"data.rows=6 data.columns=8 data.days=900 data.start='2010-01-01' {DATES} data.sensors.smap_from='2011-06-01'"
-TINY = "model.width=4 model.layers=1 model.samples=1 model.passes=1"
+TINY = "model.width=4 model.layers=1 model.samples=1 model.epochs=1"
 OPEN = "data=netcdf data.path={here}/world.nc data.target=sm data.land=land"
 CHAIN = f"""# @package _global_
 defaults:
@@ -30,7 +30,7 @@ defaults:
   - override /splits: blocks
 data: {{path: world.nc}}
 trainer: {{progress: false}}
-model: {{width: 8, layers: 2, samples: 2, passes: 1}}
+model: {{width: 8, layers: 2, samples: 2, epochs: 1}}
 chain:
   world: data=sensor_world data.path={{here}}/world.nc {WORLD}
   steps:
@@ -38,7 +38,8 @@ chain:
     smos: train {OPEN} data.dynamic=[tb_1h,tb_1v] splits=random
     teacher: predict run={{smos}} time='2010-08-01:' output={{here}}/teacher.nc
     pupil: >-
-      train data=taught data.path={{here}}/world.nc data.filled={{here}}/teacher.nc data.where=tb_1h data.land=land
+      train data=pseudo_labelled data.path={{here}}/world.nc data.filled={{here}}/teacher.nc data.where=tb_1h
+      data.land=land
       data.dynamic=[tb_10h,tb_36v] model.start_from={{amsr}} model.frozen=1
     early: >-
       predict run={{pupil}} {OPEN} data.dynamic=[tb_10h,tb_36v] time=':2010-07-31' output={{here}}/early.nc
@@ -303,7 +304,7 @@ SMALL += [
     "model.width=4",
     "model.layers=1",
     "model.samples=1",
-    "model.passes=1",
+    "model.epochs=1",
     "trainer.progress=false",
 ]
 

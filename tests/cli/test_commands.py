@@ -214,7 +214,7 @@ def test_compare_an_experiment_and_its_runs(run_command, tmp_path):
         "~compare.models.climatology",
         "~compare.models.persistence",
         "~compare.models.pconv3d",
-        "compare.models.xgboost='model=xgboost model.passes=1 model.rounds=20'",
+        "compare.models.xgboost='model=xgboost model.gap_draws=1 model.rounds=20'",
         "output=cmp",
         QUIET,
     ]
@@ -233,7 +233,7 @@ def test_compare_an_experiment_and_its_runs(run_command, tmp_path):
     code, out, err = run_command("compare", "cmp/xgboost", "cmp/linear_time", "output=other")
     assert code == 0, err
     assert (tmp_path / "other" / "comparison.txt").read_text() == table
-    code, out, err = run_command("compare", *[w.replace("passes=1", "passes=2") for w in experiment])
+    code, out, err = run_command("compare", *[w.replace("gap_draws=1", "gap_draws=2") for w in experiment])
     assert code == 1
     assert "holds a run with other settings" in err
     _, out, _ = run_command("train", "model=linear_time", *SMALL_WORLD, QUIET)
@@ -253,13 +253,13 @@ def test_sweep(run_command, tmp_path):
 
 
 def test_a_network_that_was_interrupted_ends_as_if_it_had_not_been(run_command, tmp_path, monkeypatch):
-    from sgdsm.training.callbacks import Course
+    from sgdsm.training.callbacks import TrainingHistory
 
-    words = [*TINY_PCONV, "model.passes=4", "model.dropout=0.2", *SMALL_WORLD, QUIET]
+    words = [*TINY_PCONV, "model.epochs=4", "model.dropout=0.2", *SMALL_WORLD, QUIET]
     code, out, err = run_command("train", *words)
     assert code == 0, err
     whole = tmp_path / run_folder(out)
-    ended = Course.on_train_epoch_end
+    ended = TrainingHistory.on_train_epoch_end
 
     def dying(self, trainer, module):
         ended(self, trainer, module)
@@ -267,7 +267,7 @@ def test_a_network_that_was_interrupted_ends_as_if_it_had_not_been(run_command, 
             raise RuntimeError("power cut")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Course, "on_train_epoch_end", dying)
+        patch.setattr(TrainingHistory, "on_train_epoch_end", dying)
         code, _, err = run_command("train", *words, "hydra.run.dir=cut")
     assert code == 1
     assert "power cut" in err
@@ -298,7 +298,7 @@ def test_checkpoints_do_not_pass_through_the_folder_of_temporary_files(run_comma
 def test_kill_and_start_again(run_command, tmp_path, script, suffix):
     """A real kill -9 of a real process, then the same words."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    train = [*TINY_PCONV, "model.passes=6", *SMALL_WORLD, QUIET]
+    train = [*TINY_PCONV, "model.epochs=6", *SMALL_WORLD, QUIET]
     code, out, err = run_command("train", *train, "hydra.run.dir=whole")
     assert code == 0, err
     small = ["inference.memory_gib=0.0001"]
@@ -508,7 +508,7 @@ def test_a_target_that_is_no_filler_is_not_called(run_command, tmp_path):
         (tmp_path / "mine" / "config.yaml").write_text(yaml.safe_dump({**config, group: attack}))
         code, _, err = run_command("predict", "run=mine", f"output={group}.nc", QUIET)
         assert code == 1, group
-        assert "sgdsm.core.io.hdf5.NetcdfWriter does not make" in err
+        assert "expected a public name of sgdsm" in err
     (tmp_path / "mine" / "config.yaml").write_text(yaml.safe_dump(config))
     checkpoint = torch.load(tmp_path / "mine" / "model.ckpt", weights_only=True)
     nested = {**checkpoint["spec"], "filler": attack}
@@ -516,7 +516,7 @@ def test_a_target_that_is_no_filler_is_not_called(run_command, tmp_path):
         torch.save({**checkpoint, "spec": spec}, tmp_path / "mine" / "model.ckpt")
         code, _, err = run_command("predict", "run=mine", "output=x.nc", QUIET)
         assert code == 1
-        assert "sgdsm.core.io.hdf5.NetcdfWriter does not make" in err
+        assert "expected a public name of sgdsm" in err
     assert precious.read_text() == "mine"
 
 
@@ -649,27 +649,27 @@ def test_a_file_for_each_year_by_the_words_of_the_readme(run_command, tmp_path):
 
 
 def test_an_unfinished_run_says_how_to_go_on(run_command, tmp_path, monkeypatch):
-    from sgdsm.training.callbacks import Course
+    from sgdsm.training.callbacks import TrainingHistory
 
-    ended = Course.on_train_epoch_end
+    ended = TrainingHistory.on_train_epoch_end
 
     def interrupted(self, trainer, module):
         ended(self, trainer, module)
         if trainer.current_epoch == 1:
             raise KeyboardInterrupt
 
-    words = [*TINY_PCONV, "model.passes=4", *SMALL_WORLD, QUIET, "hydra.run.dir=cut"]
+    words = [*TINY_PCONV, "model.epochs=4", *SMALL_WORLD, QUIET, "hydra.run.dir=cut"]
     with monkeypatch.context() as patch:
-        patch.setattr(Course, "on_train_epoch_end", interrupted)
+        patch.setattr(TrainingHistory, "on_train_epoch_end", interrupted)
         code, _, err = run_command("train", *words)
     assert code == 130
     assert "interrupted: go on with: python train.py run=cut" in err
     code, _, err = run_command("predict", "run=cut", "output=x.nc")
     assert code == 1
     assert "its training has not ended; go on with: python train.py run=cut" in err
-    code, _, err = run_command("train", "run=cut", "model.passes=5")
+    code, _, err = run_command("train", "run=cut", "model.epochs=5")
     assert code == 1
-    assert "take away model.passes=5" in err
+    assert "take away model.epochs=5" in err
     code, out, err = run_command("train", "run=cut", "trainer.progress=false")
     assert code == 0, err
     assert "going on after pass" in err
@@ -725,8 +725,8 @@ def test_a_stack_that_was_interrupted_goes_on_with_the_next_member(run_command, 
     import sgdsm.training.fit
 
     members = {
-        "trees": {"_target_": "sgdsm.models.XGBoost", "passes": 1, "rounds": 5},
-        "net": {"_target_": "sgdsm.models.Seamless", "width": 8, "blocks": 1, "window_days": 60, "passes": 2},
+        "trees": {"_target_": "sgdsm.models.XGBoost", "gap_draws": 1, "rounds": 5},
+        "net": {"_target_": "sgdsm.models.Seamless", "width": 8, "blocks": 1, "window_days": 60, "epochs": 2},
         "line": {"_target_": "sgdsm.models.LinearTime"},
     }
     (tmp_path / "mine" / "model").mkdir(parents=True)
@@ -763,15 +763,15 @@ def test_scores_of_a_random_split_say_that_it_leaks(run_command):
 
 
 def test_two_programs_do_not_write_at_once(run_command, tmp_path):
-    from sgdsm.core.lock import alone
+    from sgdsm.core.lock import exclusive
 
     words = ["model=climatology", *SMALL_WORLD, QUIET, "hydra.run.dir=mine"]
-    with alone(tmp_path / "mine"):
+    with exclusive(tmp_path / "mine"):
         code, _, err = run_command("train", *words)
     assert code == 1
     assert "mine: another program is writing there" in err
     assert run_command("train", *words)[0] == 0
-    with alone(tmp_path / "filled.nc"):
+    with exclusive(tmp_path / "filled.nc"):
         code, _, err = run_command("predict", "run=mine", "output=filled.nc", QUIET)
     assert code == 1
     assert "filled.nc: another program is writing there" in err

@@ -20,7 +20,7 @@ from tests.conftest import SMALL_WORLD, TINY_PCONV
 
 ROOT = Path(__file__).parents[2]
 QUIET = ["trainer.progress=false", "trainer.accelerator=cpu"]
-TRAIN = ["train.py", *TINY_PCONV, "model.passes=30", "uncertainty=none", *SMALL_WORLD, *QUIET]
+TRAIN = ["train.py", *TINY_PCONV, "model.epochs=30", "uncertainty=none", *SMALL_WORLD, *QUIET]
 TOLD = {signal.SIGINT: "interrupted", signal.SIGTERM: "ended by SIGTERM", signal.SIGHUP: "ended by SIGHUP"}
 
 
@@ -118,7 +118,7 @@ def test_members_end_too(tmp_path, world):
     words = [
         "model=ensemble", "model.members=2", "uncertainty=none", "trainer.devices=2", *QUIET,
         "data=netcdf", "data.path=world.h5", "data.target=sm", "data.dynamic=[precipitation]", "data.land=land",
-        *(f"model.filler.{w}" for w in ("width=8", "blocks=1", "window_days=60", "window_cells=6", "passes=400")),
+        *(f"model.filler.{w}" for w in ("width=8", "blocks=1", "window_days=60", "window_cells=6", "epochs=400")),
         "hydra.run.dir=mine",
     ]  # fmt: skip
     process = start(tmp_path, "train.py", *words)

@@ -119,7 +119,7 @@ def assert_same(folder: Path, one: str, other: str) -> None:
             np.testing.assert_array_equal(a[name], b[name], err_msg=f"{other} {name}")
 
 
-@pytest.mark.parametrize("model", [("model=linear_time",), ("model=xgboost", "model.passes=1", "model.rounds=20")])
+@pytest.mark.parametrize("model", [("model=linear_time",), ("model=xgboost", "model.gap_draws=1", "model.rounds=20")])
 def test_filled_file_is_the_same(run_command, trained, two, tmp_path, model):
     words = trained(*model)
     code, _, err = run_command("predict", *words, "output=one.nc", "trainer.progress=false")

@@ -12,29 +12,29 @@ from pathlib import Path
 import pytest
 
 from sgdsm.core.cube import SgdsmError
-from sgdsm.core.processes import side_by_side
+from sgdsm.core.processes import run_in_processes
 
 FOREVER = 1000
 
 
 def test_the_first_failure_ends_the_others():
     with pytest.raises(ValueError, match="sleep length"):
-        side_by_side(time.sleep, [(-1,), (FOREVER,)])
+        run_in_processes(time.sleep, [(-1,), (FOREVER,)])
     assert not active_children()
 
 
 def test_a_process_that_dies_is_told():
     with pytest.raises(SgdsmError, match="a process died"):
-        side_by_side(os._exit, [(1,), (1,)])
+        run_in_processes(os._exit, [(1,), (1,)])
 
 
 def test_processes_end_with_the_one_that_started_them(tmp_path):
     """Each makes a file when it begins; then the first process is killed."""
     script = tmp_path / "script.py"
     script.write_text(
-        "import sys, time\nfrom pathlib import Path\nfrom sgdsm.core.processes import side_by_side\n"
+        "import sys, time\nfrom pathlib import Path\nfrom sgdsm.core.processes import run_in_processes\n"
         "def work(name):\n    Path(name).touch()\n    time.sleep(1000)\n"
-        "if __name__ == '__main__':\n    side_by_side(work, [('a',), ('b',)])\n"
+        "if __name__ == '__main__':\n    run_in_processes(work, [('a',), ('b',)])\n"
     )
     root = Path(__file__).parents[2]
     environment = {**os.environ, "PYTHONPATH": str(root)}

@@ -345,11 +345,11 @@ def test_no_file_of_a_run_is_a_pipe(tmp_path):
 
 @pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to(path.with_name("victim"))])
 def test_a_lock_is_neither_followed_nor_waited_for(make: Callable[[Path], None], tmp_path):
-    from sgdsm.core.lock import alone
+    from sgdsm.core.lock import exclusive
 
     (tmp_path / "victim").write_text("kept")
     make(tmp_path / "a.nc.lock")
-    with pytest.raises(ConfigError, match=r"a.nc.lock: is a link or a named pipe"), alone(tmp_path / "a.nc"):
+    with pytest.raises(ConfigError, match=r"a.nc.lock: is a link or a named pipe"), exclusive(tmp_path / "a.nc"):
         pass
     assert (tmp_path / "victim").read_text() == "kept"
 

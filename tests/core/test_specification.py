@@ -28,7 +28,7 @@ MISSING = {
     "simulate_store": ["data.path=x.zarr"],
     "sensor_world": ["data.path=x.nc"],
     "two_sensors": ["data.path=x.nc"],
-    "taught": ["data.path=x.nc", "data.filled=y.nc", "data.where=tb"],
+    "pseudo_labelled": ["data.path=x.nc", "data.filled=y.nc", "data.where=tb"],
     "prepared": ["data.path=x.zarr"],
 }
 
@@ -72,18 +72,21 @@ def test_settings_name_every_argument_of_what_they_build():
         (["+modle=1"], r"unknown key 'modle' \(did you mean 'model'\?\)"),
         (["+model.widht=3"], "model: unknown key 'widht'"),
         (["+data.path=x"], "data: unknown key 'path'"),
-        (["model.passes=many"], r"model.passes='many': expected int"),
+        (["model.epochs=many"], r"model.epochs='many': expected int"),
         (["gaps.bank=own_"], "gaps.bank='own_': expected one of own, amsr2"),
         (["gaps.outage_days=[1,two]"], "gaps.outage_days="),
         (["gaps.fraction=2"], "gaps.fraction=2: expected a share"),
         (["splits=blocks", "splits.separation_days=40"], "splits.separation_days=40"),
-        (["model=xgboost", "trainer.max_epochs=5"], "epochs mean nothing for the trees of XGBoost; set model.passes"),
+        (
+            ["model=xgboost", "trainer.max_epochs=5"],
+            "epochs mean nothing for the trees of XGBoost; set model.gap_draws",
+        ),
         (["model=climatology", "trainer.max_epochs=5"], "learns nothing"),
         (["trainer.max_epochs=0"], "trainer.max_epochs=0: expected at least 1"),
         (["data=netcdf", "data.target=sm"], "data.path is not given: pass data.path="),
-        (["model._target_=os.system"], "expected a path inside this package"),
-        (["model._target_=sgdsm.models.classical.simple.Nothing"], "has no attribute 'Nothing'"),
-        (["model._target_=sgdsm.training.run.subprocess.run"], "No module named|not a class or a function"),
+        (["model._target_=os.system"], "expected a public name of sgdsm"),
+        (["model._target_=sgdsm.models.classical.simple.Nothing"], "expected a public name of sgdsm"),
+        (["model._target_=sgdsm.training.run.subprocess.run"], "expected a public name of sgdsm"),
         (["uncertainty.level=1.5", "model=climatology"], None),
         (["seed=x"], "seed='x': expected int"),
     ],
@@ -121,7 +124,7 @@ def test_build_makes_nested_objects_and_keeps_their_specification():
     assert type(made.filler).__name__ == "Climatology"
     with pytest.raises(ConfigError, match="'filler' is not given"):
         check_spec({"_target_": "sgdsm.models.Conformal"}, GapFiller)
-    with pytest.raises(ConfigError, match="inside this package"):
+    with pytest.raises(ConfigError, match="expected a public name of sgdsm"):
         build({"_target_": "sgdsm.models.Conformal", "filler": {"_target_": "builtins.exec"}}, GapFiller)
 
 
@@ -154,7 +157,7 @@ def test_a_checkpoint_cannot_run_code(tmp_path, monkeypatch):
     assert not Path("hacked").exists()
     spec = {"_target_": "os.mkdir", "path": "hacked"}
     torch.save({"format": "sgdsm filler 1", "spec": spec, "inputs": {}, "state": {}}, "evil.ckpt")
-    with pytest.raises(ConfigError, match="inside this package"):
+    with pytest.raises(ConfigError, match="expected a public name of sgdsm"):
         load_filler("evil.ckpt")
     assert not Path("hacked").exists()
 

@@ -97,7 +97,7 @@ class Forbidding(Quiet):
 
 
 def filler_of(cube: xr.Dataset) -> GapFiller:
-    from test_inference import fitted
+    from tests.inference.test_fill import fitted
 
     return fitted("sgdsm.models.LinearTime", cube)
 

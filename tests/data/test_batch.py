@@ -20,7 +20,7 @@ from sgdsm.data.splits import All
 
 
 def data_of(record: Record, names: Names, axes: tuple[Axis, ...], **more: object) -> GapData:
-    split = All().deal(record.observed, record.days, Gaps())
+    split = All().split(record.observed, record.days, Gaps())
     inputs = Inputs.fit(record, names, split.base, "m3 m-3", 1, "train")
     return GapData(record, inputs, split, Gaps(), axes, **more)
 
@@ -239,7 +239,7 @@ def test_the_repeat_cycle_tells_when_a_composite_is_renewed(plain):
     cube = as_cube(mine, "sm", repeat_cycle_days=8)
     record = read_record(cube)
     inputs = Inputs.fit(record, Names.of(cube), record.observed, "1", 1, "train", repeat_cycle(cube))
-    data = GapData(record, inputs, All().deal(record.observed, record.days, Gaps()), Gaps(), AXES)
+    data = GapData(record, inputs, All().split(record.observed, record.days, Gaps()), Gaps(), AXES)
     nothing = np.zeros_like(record.observed)
     scene = data.scene.again(record.observed, nothing, record.observed)
     axes = (axis(80, 80, None), axis(4, 4, None), axis(5, 5, None))

@@ -42,7 +42,7 @@ def test_a_transplant_is_the_gap_mask_of_another_day_within_reach(observed):
 
 def test_the_calibration_draw_is_spread_over_days_and_has_long_gaps(observed):
     gaps = Gaps(fraction=0.2, outages=0.0)
-    scenarios = All().deal(observed, DAYS, gaps).scenarios
+    scenarios = All().split(observed, DAYS, gaps).scenarios
     days = {name: int(scenario.hidden["swath"].any((1, 2)).sum()) for name, scenario in scenarios.items()}
     assert days["calibration"] > 2 * days["validation"]
     hidden = {name: scenario.all_hidden for name, scenario in scenarios.items()}
@@ -81,7 +81,7 @@ def test_amsr2_bank_covers_a_complete_cube_with_swaths():
 
 
 def test_all_keeps_back_two_disjoint_draws(observed):
-    split = All(fraction=0.05, seed=4).deal(observed, DAYS, Gaps())
+    split = All(fraction=0.05, seed=4).split(observed, DAYS, Gaps())
     validation, calibration = (split.scenarios[s] for s in ("validation", "calibration"))
     for scenario in (validation, calibration):
         assert scenario.all_hidden.sum() / observed.sum() == pytest.approx(0.05, abs=0.01)
@@ -94,7 +94,7 @@ def test_all_keeps_back_two_disjoint_draws(observed):
 
 
 def test_training_draws_differ_by_epoch_and_never_show_what_they_hide(observed):
-    split = All().deal(observed, DAYS, Gaps())
+    split = All().split(observed, DAYS, Gaps())
     first, second = (split.training(Gaps(), 0, epoch, None) for epoch in (0, 1))
     assert (first.all_hidden != second.all_hidden).any()
     assert not (first.seen & first.all_hidden).any()
@@ -131,7 +131,7 @@ def test_a_cube_without_gaps_has_none_to_be_like():
 
 
 def test_training_can_hide_single_values(observed):
-    split = All().deal(observed, DAYS, Gaps())
+    split = All().split(observed, DAYS, Gaps())
     alike, random = (split.training(Gaps(learn=learn), 0, 0, None) for learn in ("alike", "random"))
     assert random.all_hidden.sum() / split.base.sum() == pytest.approx(0.3, abs=0.01)
     assert not (random.seen & random.all_hidden).any()
@@ -161,7 +161,7 @@ def test_targets_of_different_splits_keep_apart():
 
 
 def test_blocks_show_a_split_its_own_days_only(observed):
-    split = Blocks(seed=2).deal(observed, DAYS, Gaps())
+    split = Blocks(seed=2).split(observed, DAYS, Gaps())
     label, target = Blocks(seed=2).label(DAYS)
     assert not split.base[label != 0].any()
     assert not split.allowed[~target].any()
@@ -195,4 +195,4 @@ def test_what_cannot_work_is_refused(make, message):
 def test_a_complete_cube_has_no_gaps_to_transplant():
     complete = np.ones((100, 6, 6), bool)
     with pytest.raises(ConfigError, match="use gaps=amsr2"):
-        All().deal(complete, DAYS[:100], Gaps(outages=0.0))
+        All().split(complete, DAYS[:100], Gaps(outages=0.0))

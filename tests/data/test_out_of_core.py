@@ -19,7 +19,7 @@ from tests.conftest import run_folder
 from tests.models.test_models import filled, settings_of
 
 SIZE = ["data.rows=24", "data.columns=30", "data.days=400"]
-WORDS = [*SIZE, "model.window_cells=12", "model.passes=6"]
+WORDS = [*SIZE, "model.window_cells=12", "model.epochs=6"]
 SMALL = "trainer.memory_gib=0.02"
 
 
@@ -92,7 +92,7 @@ def test_a_part_without_values_gives_way(task):
 
 
 def test_train_and_predict(run_command):
-    few = ["model.channels=4", "model.layers=1", "model.window_cells=12", "model.passes=2", "trainer.progress=false"]
+    few = ["model.channels=4", "model.layers=1", "model.window_cells=12", "model.epochs=2", "trainer.progress=false"]
     code, out, err = run_command("train", "model=pconv3d", *SIZE, SMALL, *few)
     assert code == 0, err
     assert "learned from in" in err

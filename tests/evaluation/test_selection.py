@@ -219,7 +219,7 @@ def test_the_command_and_its_last_line(run_command, tmp_path):
     dataset = world()
     observed = np.isfinite(dataset["sm"].values)
     days = dataset["time"].values.astype("datetime64[D]").astype(np.int64)
-    split = Blocks().deal(observed, days, Gaps())
+    split = Blocks().split(observed, days, Gaps())
     dataset["sm"].values[observed & ~split.allowed] = 0.5
     dataset.to_netcdf(tmp_path / "other.nc")
     words[1] = "data.path=other.nc"

@@ -21,14 +21,14 @@ from sgdsm.models.checkpoint import load_filler, save_filler
 from sgdsm.models.networks.base import Network
 from sgdsm.models.networks.casm import Casm
 from sgdsm.models.networks.seasonal import seasonal_cycle
-from sgdsm.sources.pseudo_labelled import taught
+from sgdsm.sources.pseudo_labelled import pseudo_labelled
 from sgdsm.training.config import check_config
 from sgdsm.training.fit import fit
 from sgdsm.training.task import prepare
 
 DAYS = np.arange(16436, 16436 + 730)
 SEASON = torch.from_numpy(season_basis(DAYS)[:, 1:].T)[None]
-CASM = {"_target_": "sgdsm.models.Casm", "layers": 2, "width": 16, "passes": 2, "samples": 4, "dropout": 0.1}
+CASM = {"_target_": "sgdsm.models.Casm", "layers": 2, "width": 16, "epochs": 2, "samples": 4, "dropout": 0.1}
 QUIET = {"_target_": "sgdsm.training.TrainerOptions", "progress": False}
 
 
@@ -140,7 +140,7 @@ def filled(cube: xr.Dataset, filler: GapFiller) -> xr.Dataset:
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("casm")
     world().to_netcdf(folder / "world.nc")
-    model = {**CASM, "passes": 30, "learning_rate": 1e-2, "batch_size": 1}
+    model = {**CASM, "epochs": 30, "learning_rate": 1e-2, "batch_size": 1}
     task = prepare(settings(folder / "world.nc", model))
     fit(task, folder)
     save_filler(task.filler, folder / "model.ckpt")
@@ -208,7 +208,7 @@ def test_the_weights_of_another_run_mean_the_same_under_other_scalers(trained):
 
 def test_training_starts_from_another_run_and_keeps_its_first_layers(trained, tmp_path):
     task, folder = trained
-    model = {**CASM, "start_from": str(folder), "frozen": 1, "passes": 1}
+    model = {**CASM, "start_from": str(folder), "frozen": 1, "epochs": 1}
     pupil = prepare(settings(folder / "world.nc", model))
     fit(pupil, tmp_path)
     for name, learned in pupil.filler.named_parameters():
@@ -327,7 +327,7 @@ def test_an_ensemble_joins_spread_and_noise():
 @pytest.mark.parametrize("kind", ["Ensemble", "Stack"])
 def test_only_a_stack_takes_weights_from_the_validation(trained, tmp_path, kind):
     _, folder = trained
-    words = {"filler": {**CASM, "passes": 1, "seed": 0}, "members": 2}
+    words = {"filler": {**CASM, "epochs": 1, "seed": 0}, "members": 2}
     if kind == "Stack":
         words = {"members": {name: {**words["filler"], "seed": k} for k, name in enumerate("ab")}}
     task = prepare(settings(folder / "world.nc", {"_target_": f"sgdsm.models.{kind}", **words}))
@@ -341,8 +341,8 @@ def test_a_late_target_is_dealt_over_its_own_days():
     rng = np.random.default_rng(0)
     observed = rng.random((len(DAYS), 5, 6)) < 0.5
     observed[:400] = False
-    split = Blocks().deal(observed, DAYS, Gaps())
-    alone = Blocks().deal(observed[400:], DAYS[400:], Gaps())
+    split = Blocks().split(observed, DAYS, Gaps())
+    alone = Blocks().split(observed[400:], DAYS[400:], Gaps())
     np.testing.assert_array_equal(split.base[400:], alone.base)
     assert not split.base[:400].any()
     for name in ("validation", "calibration", "test"):
@@ -351,7 +351,7 @@ def test_a_late_target_is_dealt_over_its_own_days():
 
 def test_random_rows_leak_by_design_but_no_value_is_in_two_splits():
     observed = np.random.default_rng(0).random((100, 5, 6)) < 0.5
-    split = Random(seed=1).deal(observed, DAYS[:100], Gaps())
+    split = Random(seed=1).split(observed, DAYS[:100], Gaps())
     total = split.base.astype(int)
     for scenario in split.scenarios.values():
         total += scenario.all_hidden
@@ -369,7 +369,7 @@ def test_a_pupil_learns_from_the_teacher_alone(tmp_path):
     source = xr.where(cube["sm"].notnull(), 1, 2)
     product = xr.Dataset({"sm_filled": cube["sm"].fillna(0.5), "sm_source": source}).isel(time=slice(20, None))
     product.to_netcdf(tmp_path / "filled.nc")
-    got = taught(str(tmp_path / "world.nc"), "sm", str(tmp_path / "filled.nc"), "tb_a", ["rain"])
+    got = pseudo_labelled(str(tmp_path / "world.nc"), "sm", str(tmp_path / "filled.nc"), "tb_a", ["rain"])
     expected = cube["sm"].isnull().values & cube["tb_a"].notnull().values
     expected[:20] = False
     np.testing.assert_array_equal(np.isfinite(got["sm"].values), expected)
@@ -377,7 +377,7 @@ def test_a_pupil_learns_from_the_teacher_alone(tmp_path):
     assert "tb_a" not in got
     assert "sm_uncertainty" not in got, "it was that of the values before"
     with pytest.raises(CubeError, match="lacks \\['sm_filled'"):
-        taught(str(tmp_path / "world.nc"), "sm", str(tmp_path / "world.nc"), "tb_a")
+        pseudo_labelled(str(tmp_path / "world.nc"), "sm", str(tmp_path / "world.nc"), "tb_a")
 
 
 def test_the_settings_of_the_chain_are_checked():

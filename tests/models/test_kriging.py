@@ -167,7 +167,7 @@ def filled(cube, filler):
 
 def test_the_fitted_covariance_fills_as_well_as_the_true_one(field):
     path, truth, _ = field
-    task = fitted(path, "gp", "model.passes=10")
+    task = fitted(path, "gp", "model.epochs=10")
     filler, gap = task.filler, np.isnan(task.cube["sm"].values)
 
     def rmse(other):
@@ -185,7 +185,7 @@ def test_the_fitted_covariance_fills_as_well_as_the_true_one(field):
 @pytest.mark.parametrize("model", ["gp", "kriging"])
 def test_the_std_is_that_of_the_errors(field, model):
     path, truth, noise = field
-    task = fitted(path, model, "model.passes=3")
+    task = fitted(path, model, "model.epochs=3")
     scene = task.data.scene_of(task.split.scenarios["validation"])
     axes = task.filler.window.tile(scene.seen.shape, False)
     with torch.no_grad():
@@ -199,7 +199,7 @@ def test_the_std_is_that_of_the_errors(field, model):
 
 def test_nothing_seen_in_reach_is_the_climatology(field):
     path, _, _ = field
-    task = fitted(path, "gp", "model.passes=1")
+    task = fitted(path, "gp", "model.epochs=1")
     cube = task.cube.copy(deep=True)
     cube["sm"].values[50:110] = np.nan
     gp, climatology = (filled(cube, made.filler) for made in (task, fitted(path, "climatology")))
@@ -210,7 +210,7 @@ def test_nothing_seen_in_reach_is_the_climatology(field):
 @pytest.mark.parametrize("model", ["gp", "kriging"])
 def test_tiles_do_not_show(field, model):
     path, _, _ = field
-    task = fitted(path, model, "model.passes=1", "model.halo_cells=2")
+    task = fitted(path, model, "model.epochs=1", "model.halo_cells=2")
     whole, reach = filled(task.cube, task.filler), task.filler.window
     days, cells = reach.halo_days, reach.halo_cells
     task.filler.window = type(reach)(2 * days + 30, 2 * cells + 3, days, cells)
@@ -219,7 +219,7 @@ def test_tiles_do_not_show(field, model):
 
 def test_values_without_noise_can_be_solved(field):
     path, truth, _ = field
-    filler = fitted(path, "gp", "model.passes=1").filler
+    filler = fitted(path, "gp", "model.epochs=1").filler
     with torch.no_grad():
         filler.log_nugget.fill_(-50.0)
         filler.log_days.fill_(12.0)
@@ -229,7 +229,7 @@ def test_values_without_noise_can_be_solved(field):
 
 def test_a_grid_of_another_kind_is_refused(field, plain):
     path, _, _ = field
-    task = fitted(path, "gp", "model.passes=1")
+    task = fitted(path, "gp", "model.epochs=1")
     with pytest.raises(ConfigError, match="fitted on a grid of no latitude and longitude, and this has latitude"):
         filled(as_cube(plain(days=60, rows=6, columns=6), "sm"), task.filler)
 

@@ -36,27 +36,28 @@ VARIANTS = [
     "xgboost model.spill=true model.monotone={precipitation:1}",
 ]
 SMALLER = {
-    "pconv3d": ["model.channels=8", "model.layers=1", "model.window_days=32", "model.passes=2"],
-    "sgd_sm": ["model.channels=4", "model.layers=1", "model.passes=1"],
-    "xgboost": ["model.passes=2", "model.rounds=20"],
-    "random_forest": ["model.passes=2", "model.trees=5"],
-    "seamless": ["model.width=16", "model.blocks=1", "model.window_days=60", "model.window_cells=6", "model.passes=2"],
-    "casm": ["model.layers=2", "model.width=16", "model.samples=3", "model.passes=2"],
-    "gp": ["model.passes=1"],
-    "kriging": ["model.passes=1"],
-    "regression_kriging": ["model.passes=2"],
+    "pconv3d": ["model.channels=8", "model.layers=1", "model.window_days=32", "model.epochs=2"],
+    "sgd_sm": ["model.channels=4", "model.layers=1", "model.epochs=1"],
+    "xgboost": ["model.gap_draws=2", "model.rounds=20"],
+    "random_forest": ["model.gap_draws=2", "model.trees=5"],
+    "seamless": ["model.width=16", "model.blocks=1", "model.window_days=60", "model.window_cells=6", "model.epochs=2"],
+    "casm": ["model.layers=2", "model.width=16", "model.samples=3", "model.epochs=2"],
+    "gp": ["model.epochs=1"],
+    "kriging": ["model.epochs=1"],
+    "regression_kriging": ["model.epochs=2"],
     "casm_ensemble": [
         "model.members=2",
-        *(f"model.filler.{word}" for word in ("layers=2", "width=16", "samples=3", "passes=1")),
+        *(f"model.filler.{word}" for word in ("layers=2", "width=16", "samples=3", "epochs=1")),
     ],
     "ensemble": [
         "model.members=2",
-        *(f"model.filler.{word}" for word in ("width=16", "blocks=1", "window_days=60", "window_cells=6", "passes=1")),
+        *(f"model.filler.{word}" for word in ("width=16", "blocks=1", "window_days=60", "window_cells=6", "epochs=1")),
     ],
-    "seamless_dense": ["model.width=16", "model.blocks=1", "model.window_cells=16", "model.passes=2"],
+    "seamless_dense": ["model.width=16", "model.blocks=1", "model.window_cells=16", "model.epochs=2"],
     "window_forest": ["model.trees=5", "model.min_samples_split=12"],
     "stack": [
-        *(f"model.members.{name}.passes=1" for name in ("xgboost", "one", "two")),
+        "model.members.xgboost.gap_draws=1",
+        *(f"model.members.{name}.epochs=1" for name in ("one", "two")),
         *(f"model.members.{name}.{word}" for name in ("one", "two") for word in ("width=8", "window_days=60")),
         "model.members.xgboost.rounds=5",
     ],
@@ -268,7 +269,7 @@ def prepare_simple(model: str) -> Task:
 
 
 def test_a_window_longer_than_the_record_is_padded(tmp_path):
-    task = prepare(settings_of("pconv3d", "model.window_days=400", "model.passes=1"))
+    task = prepare(settings_of("pconv3d", "model.window_days=400", "model.epochs=1"))
     fit(task, tmp_path)
     assert np.isfinite(filled(task.cube, task.filler)["sm_filled"].values[:, task.cube["land"].values]).all()
 

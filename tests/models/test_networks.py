@@ -57,7 +57,7 @@ def random_weights(net: torch.nn.Module) -> None:
 
 def batch_of(net: Network, cube: xr.Dataset) -> Batch:
     record = read_record(cube)
-    split = All().deal(record.observed & record.land, record.days, Gaps())
+    split = All().split(record.observed & record.land, record.days, Gaps())
     axes = net.window.tile(record.values.shape, False)
     data = GapData(record, net.inputs, split, Gaps(), axes, net.batch_size, cores=net.trains_on_cores)
     return data.training_batches(0)[0]

@@ -57,7 +57,7 @@ def batch_of(cube: xr.Dataset, net: PartialConvNetwork, gaps: Gaps | None = None
 
 def data_of(record: Record, cube: xr.Dataset, net: PartialConvNetwork, gaps: Gaps | None = None) -> GapData:
     gaps = gaps or Gaps()
-    split = All().deal(record.observed & record.land, record.days, gaps)
+    split = All().split(record.observed & record.land, record.days, gaps)
     axes = net.window.tile(record.values.shape, False)
     return GapData(record, net.inputs, split, gaps, axes, net.batch_size, cores=net.trains_on_cores)
 

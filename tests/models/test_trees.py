@@ -23,7 +23,7 @@ from sgdsm.models.base import GapFiller
 from sgdsm.models.checkpoint import load_filler, save_filler
 from sgdsm.models.trees.boosting import Fitting
 from sgdsm.models.trees.filler import TreeFiller
-from sgdsm.models.trees.row_reservoir import KeptRows
+from sgdsm.models.trees.row_reservoir import RowReservoir
 from sgdsm.training.fit import fit
 from sgdsm.training.task import Task, prepare
 from tests.conftest import SMALL_WORLD, TINY_TREES
@@ -41,8 +41,8 @@ def table(rows: int = 3000) -> tuple[np.ndarray, np.ndarray]:
     return features, truth
 
 
-def kept(features: np.ndarray, truth: np.ndarray, spill: bool = False, most: int = 10**6) -> KeptRows:
-    rows = KeptRows(most, 0, spill)
+def kept(features: np.ndarray, truth: np.ndarray, spill: bool = False, most: int = 10**6) -> RowReservoir:
+    rows = RowReservoir(most, 0, spill)
     cuts = [0, 7, 500, 501, 1800, len(truth)]
     for index, (begin, end) in enumerate(pairwise(cuts)):
         rows.add(features[begin:end], truth[begin:end], (0, index))
@@ -67,7 +67,7 @@ def test_rows_in_batches_give_the_trees_of_one_table(spill, monkeypatch):
     whole = xgboost.train(SQUARED, xgboost.QuantileDMatrix(features, truth, feature_names=NAMES), 10)
     rows = kept(features, truth, spill)
     (parts,) = Fitting(NAMES, 10).fit([SQUARED], rows, rows)
-    rows.forget()
+    rows.close()
     assert parts.save_raw() == whole.save_raw()
 
 
@@ -82,7 +82,7 @@ def test_the_same_random_part_is_kept_in_memory_and_on_disk(nothing_left):
     for begin, end in ((7, 500), (501, 1800), (1800, 3000)):
         share = len(np.intersect1d(a[1], truth[begin:end])) / (end - begin)
         assert 0.15 < share < 0.36, "early batches keep their share"
-    disk.forget()
+    disk.close()
 
 
 def test_a_full_disk_ends_in_one_line(monkeypatch, tmp_path, nothing_left):
@@ -101,7 +101,7 @@ def test_no_room_for_the_second_copy_ends_in_one_line(monkeypatch, nothing_left)
     monkeypatch.setattr("sgdsm.models.trees.row_reservoir.shutil.disk_usage", lambda path: usage)
     with pytest.raises(SgdsmError, match=r"0.00 GiB are free, expected 0.00\): set TMPDIR"):
         Fitting(NAMES, 10).fit([SQUARED], rows, rows)
-    rows.forget()
+    rows.close()
 
 
 def test_the_folder_goes_when_training_is_broken_off(monkeypatch, tmp_path, nothing_left):
@@ -119,7 +119,7 @@ def test_the_folder_goes_when_training_is_broken_off(monkeypatch, tmp_path, noth
 
 
 def test_early_stopping_keeps_the_best_round(tmp_path):
-    words = ["model.passes=1", "model.rounds=400", "model.learning_rate=0.5", "model.early_stopping_rounds=5"]
+    words = ["model.gap_draws=1", "model.rounds=400", "model.learning_rate=0.5", "model.early_stopping_rounds=5"]
     task = prepare(settings_of("xgboost", *words))
     fit(task, tmp_path)
     trees: xgboost.Booster = task.filler.booster
@@ -227,7 +227,7 @@ def test_a_cluster_fits_as_well_as_one_machine(tmp_path):
     from distributed import LocalCluster
 
     rmse = []
-    words = ["model.passes=1", "model.rounds=30", "model.learning_rate=0.3", "model.early_stopping_rounds=10"]
+    words = ["model.gap_draws=1", "model.rounds=30", "model.learning_rate=0.3", "model.early_stopping_rounds=10"]
     inside = LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None)
     with inside as cluster, dask.config.set({"scheduler-address": cluster.scheduler_address}):
         for more in ([], ["model.cluster=true"]):
@@ -250,7 +250,7 @@ def validation_rmse(task: Task) -> float:
 def test_a_cluster_without_its_packages_ends_in_one_line(monkeypatch, tmp_path):
     monkeypatch.delattr(xgboost, "dask", raising=False)
     monkeypatch.setitem(sys.modules, "xgboost.dask", None)
-    task = prepare(settings_of("xgboost", "model.cluster=true", "model.passes=1"))
+    task = prepare(settings_of("xgboost", "model.cluster=true", "model.gap_draws=1"))
     with pytest.raises(ConfigError, match=r"model.cluster=true: .*; pip install 'sgdsm\[cluster\]'"):
         fit(task, tmp_path)
 
@@ -260,10 +260,10 @@ import sys
 from pathlib import Path
 import numpy as np
 from sgdsm.models.trees.boosting import Fitting
-from sgdsm.models.trees.row_reservoir import KeptRows
+from sgdsm.models.trees.row_reservoir import RowReservoir
 
 come, spill = int(sys.argv[1]), sys.argv[2] == "disk"
-rows, rng = KeptRows(int(sys.argv[3]), 0, spill), np.random.default_rng(0)
+rows, rng = RowReservoir(int(sys.argv[3]), 0, spill), np.random.default_rng(0)
 for index in range(come // 1000):
     features = rng.random((1000, 90), np.float32)
     rows.add(features, features[:, 0], (0, index))

@@ -15,7 +15,7 @@ from sgdsm.inference.fill import fill_cube
 from sgdsm.inference.writers import MemoryOutput
 from sgdsm.models.base import GapFiller
 from sgdsm.models.checkpoint import load_filler, save_filler
-from sgdsm.models.uncertainty.conformal import ENOUGH_DAYS, Conformal, Judged
+from sgdsm.models.uncertainty.conformal import ENOUGH_DAYS, CalibrationBatch, Conformal
 from sgdsm.models.uncertainty.effective_size import effective_days, student
 from sgdsm.models.uncertainty.wrappers import wrap
 from sgdsm.training.calibrate import add_uncertainty
@@ -44,9 +44,9 @@ def conformal(task: Task, level: float = 0.9) -> Conformal:
     return made
 
 
-def judged(batch, errors) -> Judged:
+def judged(batch, errors) -> CalibrationBatch:
     _, _, days, rows, columns = np.nonzero(batch.wanted.numpy())
-    return Judged(batch, errors, None, days, np.stack([rows, columns, 0 * rows], 1))
+    return CalibrationBatch(batch, errors, None, days, np.stack([rows, columns, 0 * rows], 1))
 
 
 def batches_of(task: Task, split: str, size) -> list:
@@ -148,11 +148,13 @@ def test_the_widening_is_that_of_students_t(freedom):
         assert student(level, freedom) == pytest.approx(exact, rel=0.01)
 
 
-def only_days(one: Judged, count: int) -> Judged:
+def only_days(one: CalibrationBatch, count: int) -> CalibrationBatch:
     """What is judged on the first days."""
     kept = one.batch.wanted & (torch.arange(one.batch.sm.shape[2]) < count)[:, None, None]
     inside = kept[one.batch.wanted]
-    return Judged(one.batch._replace(wanted=kept), one.errors[inside], None, one.days[inside], one.places[inside])
+    return CalibrationBatch(
+        one.batch._replace(wanted=kept), one.errors[inside], None, one.days[inside], one.places[inside]
+    )
 
 
 def test_with_days_enough_the_validation_draw_changes_nothing(task, caplog):
@@ -196,8 +198,8 @@ def test_a_wrapper_that_wraps_a_wrapper_is_built_from_its_settings(task):
 
 
 NETWORKS = {
-    "seamless": ("model.width=8", "model.blocks=1", "model.passes=1"),
-    "pconv3d": ("model.channels=8", "model.layers=1", "model.passes=1", "model.dropout=0.2"),
+    "seamless": ("model.width=8", "model.blocks=1", "model.epochs=1"),
+    "pconv3d": ("model.channels=8", "model.layers=1", "model.epochs=1", "model.dropout=0.2"),
 }
 
 

@@ -14,7 +14,7 @@ import pytest
 import xarray as xr
 
 from sgdsm.core.cube import ConfigError, CubeError, by_role
-from sgdsm.core.lock import alone
+from sgdsm.core.lock import exclusive
 from sgdsm.preprocessing.open import open_prepared
 from sgdsm.preprocessing.pipeline import assemble
 from sgdsm.preprocessing.recipe import Feature, Recipe, Screening, Source, projected_grid, regular_grid
@@ -290,7 +290,7 @@ def test_a_file_that_comes_later_is_taken(cci):
 
 
 def test_one_program_at_a_time(cci):
-    with alone(cci / "cube.zarr"), pytest.raises(ConfigError, match="another program"):
+    with exclusive(cci / "cube.zarr"), pytest.raises(ConfigError, match="another program"):
         assemble(recipe(cci), cci / "cube.zarr", workers=1)
     assemble(recipe(cci), cci / "cube.zarr", workers=1)
     assert not (cci / "cube.zarr.lock").exists()

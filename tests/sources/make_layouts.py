@@ -6,7 +6,8 @@ from pathlib import Path
 
 import netCDF4
 import numpy as np
-from sources.make_cov import LAT, LON
+
+from tests.sources.make_cov import LAT, LON
 
 EPOCH = np.datetime64("1970-01-01")
 

@@ -68,7 +68,7 @@ def test_two_train_as_one_that_takes_two_batches_a_step(folder):
 ENSEMBLE = [
     "model=ensemble", "model.members=2", "uncertainty=none",
     "data=netcdf", "data.path=world.h5", "data.target=sm", "data.dynamic=[precipitation]", "data.land=land",
-    *(f"model.filler.{word}" for word in ("width=8", "blocks=1", "window_days=60", "window_cells=6", "passes=8")),
+    *(f"model.filler.{word}" for word in ("width=8", "blocks=1", "window_days=60", "window_cells=6", "epochs=8")),
 ]  # fmt: skip
 
 

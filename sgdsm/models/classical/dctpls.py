@@ -12,11 +12,11 @@ from sgdsm.core.cube import ConfigError
 from sgdsm.data.batch import Batch, Filled
 from sgdsm.models.base import Window
 from sgdsm.models.classical.smooth import smooth
-from sgdsm.models.classical.tuned import Chosen
+from sgdsm.models.classical.tuned import Tuned
 from sgdsm.models.networks.base import at_least
 
 
-class DctPls(Chosen):
+class DctPls(Tuned):
     """The smooth field in time and space that comes closest to the seen anomalies.
 
     Garcia (Comput. Stat. Data Anal. 54, 1167, 2010), as applied by Preimesberger et al. (ESSD 17, 4305, 2025). Ours:

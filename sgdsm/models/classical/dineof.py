@@ -12,11 +12,11 @@ from sgdsm.core.cube import ConfigError
 from sgdsm.data.batch import Batch, Filled
 from sgdsm.models.base import Window
 from sgdsm.models.classical.cosine import basis, frequencies
-from sgdsm.models.classical.tuned import Chosen
+from sgdsm.models.classical.tuned import Tuned
 from sgdsm.models.networks.base import at_least
 
 
-class Dineof(Chosen):
+class Dineof(Tuned):
     """Data interpolating empirical orthogonal functions of the anomalies (Beckers and Rixen, J. Atmos. Ocean. Technol.
     20, 1839, 2003).
 

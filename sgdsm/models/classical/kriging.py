@@ -40,7 +40,7 @@ class Kriging(Network):
     halo_days, halo_cells: reach. neighbours: most seen values used. ordinary: ordinary kriging, with an unknown mean
     anomaly where five seen values or more tell it; otherwise simple kriging, with mean 0. regression: krige what a
     linear regression on the covariates leaves (means over 1, 3, 10 and 30 days, maps, season), fitted together with the
-    covariance. samples: hidden values in a step of the fit. passes, learning_rate and seed are those of `Network`.
+    covariance. samples: hidden values in a step of the fit. epochs, learning_rate and seed are those of `Network`.
     """
 
     trains_on_cores = True
@@ -53,11 +53,11 @@ class Kriging(Network):
         ordinary: bool = False,
         regression: bool = False,
         samples: int = 2000,
-        passes: int = 10,
+        epochs: int = 10,
         learning_rate: float = 0.1,
         seed: int = 0,
     ) -> None:
-        super().__init__(passes, learning_rate, 0.0, 1, seed)
+        super().__init__(epochs, learning_rate, 0.0, 1, seed)
         at_least(0, halo_days=halo_days, halo_cells=halo_cells)
         at_least(1, neighbours=neighbours, samples=samples)
         if not halo_days and not halo_cells:

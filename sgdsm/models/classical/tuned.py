@@ -15,7 +15,7 @@ from sgdsm.evaluation.metrics import State, bin_statistics, error_statistics, me
 from sgdsm.models.base import GapFiller
 
 
-class Chosen(GapFiller):
+class Tuned(GapFiller):
     """Tries every candidate on the validation draw, in one pass over it, and keeps the one with the smallest RMSE.
 
     candidates: settings by name, plain numbers; a single one is taken as it is. A checkpoint holds which was chosen.

@@ -23,7 +23,7 @@ class Network(GapFiller):
     """A torch network that estimates anomalies, trained on hidden values: with a smooth L1 loss, or, where it estimates
     their variance too, with the beta-NLL of Seitzer et al. (ICLR 2022).
 
-    passes: epochs, each one pass over the record with fresh gaps. learning_rate: rises over the first 3 % of the
+    epochs: each one pass over the record with fresh gaps. learning_rate: rises over the first 3 % of the
     training, then falls along a cosine. weight_decay: of AdamW. batch_size: windows in a step. seed: of everything
     random in training.
     """
@@ -32,17 +32,17 @@ class Network(GapFiller):
 
     def __init__(
         self,
-        passes: int = 40,
+        epochs: int = 40,
         learning_rate: float = 3e-3,
         weight_decay: float = 0.01,
         batch_size: int = 1,
         seed: int = 0,
     ) -> None:
         super().__init__()
-        for name, value in {"passes": passes, "learning_rate": learning_rate, "batch_size": batch_size}.items():
+        for name, value in {"epochs": epochs, "learning_rate": learning_rate, "batch_size": batch_size}.items():
             if value <= 0:
                 raise ConfigError(f"model.{name}={value}: expected more than 0")
-        self.passes, self.learning_rate, self.weight_decay = passes, learning_rate, weight_decay
+        self.epochs, self.learning_rate, self.weight_decay = epochs, learning_rate, weight_decay
         self.batch_size, self.seed = batch_size, seed
 
     def trunk_of(self, batch: Batch) -> Any:
@@ -94,7 +94,7 @@ class Network(GapFiller):
 
     def _schedule(self, index: int) -> None:
         # a function of where the training stands, without a state that an interruption could lose
-        epochs = self.trainer.max_epochs or self.passes
+        epochs = self.trainer.max_epochs or self.epochs
         together = self.trainer.accumulate_grad_batches
         steps = -(-int(self.trainer.num_training_batches) // together)
         done = (self.current_epoch + index // together / max(1, steps)) / epochs

@@ -39,7 +39,7 @@ class Casm(Network):
     cycles. dropout: share of the units dropped. samples: thinned networks whose mean is the estimate (Gal and
     Ghahramani, ICML 2016), each with one mask for all cells and days; 1, or no dropout: the whole network. The standard
     deviation joins their spread and the errors in validation. start_from: folder of a run whose weights training starts
-    from; frozen: how many of the first layers then keep them. passes, learning_rate (of Adam, with the course of
+    from; frozen: how many of the first layers then keep them. epochs, learning_rate (of Adam, with the course of
     `Network`, where CASM's is constant), batch_size and seed are those of `Network`.
     """
 
@@ -53,12 +53,12 @@ class Casm(Network):
         samples: int = 20,
         start_from: str | None = None,
         frozen: int = 0,
-        passes: int = 30,
+        epochs: int = 30,
         learning_rate: float = 2e-4,
         batch_size: int = 4,
         seed: int = 0,
     ) -> None:
-        super().__init__(passes, learning_rate, 0.0, batch_size, seed)
+        super().__init__(epochs, learning_rate, 0.0, batch_size, seed)
         at_least(1, window_cells=window_cells, layers=layers, width=width, samples=samples)
         if harmonics not in (1, 2, 3):
             raise ConfigError(f"model.harmonics={harmonics}: expected 1, 2 or 3")

@@ -56,13 +56,13 @@ class PartialConvNetwork(Network):
         loss: Literal["smooth_l1", "mse"] = "smooth_l1",
         global_weight: float = 0.0,
         recompute_blocks: bool = False,
-        passes: int = 40,
+        epochs: int = 40,
         learning_rate: float = 3e-3,
         weight_decay: float = 0.01,
         batch_size: int = 1,
         seed: int = 0,
     ) -> None:
-        super().__init__(passes, learning_rate, weight_decay, batch_size, seed)
+        super().__init__(epochs, learning_rate, weight_decay, batch_size, seed)
         at_least(1, window_days=window_days, channels=channels, layers=layers)
         at_least(0, levels=levels, global_weight=global_weight)
         if any(size < 1 or size % 2 == 0 for size in (*kernel, memory_days)):

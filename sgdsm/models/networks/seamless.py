@@ -53,7 +53,7 @@ class Seamless(Network):
         dropout: float = 0.2,
         head_dropout: float = 0.0,
         beta: float = 0.5,
-        passes: int = 48,
+        epochs: int = 48,
         learning_rate: float = 3e-3,
         muon_rate: float | None = 0.02,
         weight_decay: float = 0.1,
@@ -63,7 +63,7 @@ class Seamless(Network):
         neighbours: bool = True,
         recompute_blocks: bool = False,
     ) -> None:
-        super().__init__(passes, learning_rate, weight_decay, batch_size, seed)
+        super().__init__(epochs, learning_rate, weight_decay, batch_size, seed)
         at_least(1, window_days=window_days, width=width, blocks=blocks)
         if gap_features and not (observations and neighbours):
             raise ConfigError("model.gap_features=true needs model.observations=true and model.neighbours=true")

@@ -11,7 +11,7 @@ import xgboost
 
 from sgdsm.core.cube import ConfigError, log
 from sgdsm.core.dask_cluster import cluster
-from sgdsm.models.trees.row_reservoir import KeptRows
+from sgdsm.models.trees.row_reservoir import RowReservoir
 
 PAGE_ROWS = 50_000  # read from disk at once
 CACHE = 1.5  # XGBoost's own copy on disk, in sizes of the rows
@@ -23,7 +23,7 @@ class RowBatches(xgboost.DataIter):
     The trees are the same to the bit as those of one table (`tests/test_trees.py`).
     """
 
-    def __init__(self, rows: KeptRows, names: list[str]) -> None:
+    def __init__(self, rows: RowReservoir, names: list[str]) -> None:
         super().__init__(cache_prefix=None if rows.folder is None else str(rows.folder / "cache"))
         self.rows, self.names = rows, names
         self.least = 1 if rows.folder is None else PAGE_ROWS
@@ -53,7 +53,7 @@ class Fitting:
     rounds: int
     patience: int | None = None
 
-    def fit(self, objectives: list[dict[str, Any]], rows: KeptRows, checked: KeptRows) -> list[xgboost.Booster]:
+    def fit(self, objectives: list[dict[str, Any]], rows: RowReservoir, checked: RowReservoir) -> list[xgboost.Booster]:
         """A booster for each set of parameters. checked: validation rows. Rows are let go of when XGBoost has them."""
         threads = objectives[0]["nthread"] or None
         data = self._matrix(rows, threads)
@@ -62,7 +62,7 @@ class Fitting:
         return [self._best(train(p, data, self.rounds, **self._stopping(evals))) for p in objectives]
 
     def fit_on_cluster(
-        self, objectives: list[dict[str, Any]], rows: KeptRows, checked: KeptRows
+        self, objectives: list[dict[str, Any]], rows: RowReservoir, checked: RowReservoir
     ) -> list[xgboost.Booster]:
         """As `fit`, on the workers of a dask cluster, each with its share of the rows.
 
@@ -70,20 +70,20 @@ class Fitting:
         """
         from_dask = xgboost_dask()
         with cluster("model.cluster=true") as client:
-            data = self._dealt(client, rows)
-            evals = [] if self.patience is None else [(self._dealt(client, checked, data), "validation")]
+            data = self._split_cube(client, rows)
+            evals = [] if self.patience is None else [(self._split_cube(client, checked, data), "validation")]
             found = [from_dask.train(client, p, data, self.rounds, **self._stopping(evals)) for p in objectives]
             return [self._best(one["booster"]) for one in found]
 
-    def _matrix(self, rows: KeptRows, threads: int | None, ref: xgboost.DMatrix | None = None) -> xgboost.DMatrix:
+    def _matrix(self, rows: RowReservoir, threads: int | None, ref: xgboost.DMatrix | None = None) -> xgboost.DMatrix:
         rows.check_room(CACHE)
         kind = xgboost.QuantileDMatrix if rows.folder is None else xgboost.ExtMemQuantileDMatrix
         matrix = kind(RowBatches(rows, self.names), ref=ref, nthread=threads)
         if rows.folder is None:
-            rows.forget()
+            rows.close()
         return matrix
 
-    def _dealt(self, client: Any, rows: KeptRows, ref: Any = None) -> Any:
+    def _split_cube(self, client: Any, rows: RowReservoir, ref: Any = None) -> Any:
         import dask.array as da
 
         workers = list(client.ncores())
@@ -94,7 +94,7 @@ class Fitting:
                 for array, into in zip(arrays, pieces, strict=True):
                     future = client.scatter(array, workers=[worker])
                     into.append(da.from_delayed(future, array.shape, array.dtype))
-        rows.forget()
+        rows.close()
         features, truth = (da.concatenate(piece) for piece in pieces)
         return xgboost_dask().DaskQuantileDMatrix(client, features, truth, feature_names=self.names, ref=ref)
 

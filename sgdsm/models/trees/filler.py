@@ -18,7 +18,7 @@ from sgdsm.data.features import HALO_CELLS, HALO_DAYS, features_of, to_rows
 from sgdsm.data.normalization import Inputs
 from sgdsm.models.base import GapFiller, Window
 from sgdsm.models.trees.boosting import Fitting, xgboost_dask
-from sgdsm.models.trees.row_reservoir import KeptRows
+from sgdsm.models.trees.row_reservoir import RowReservoir
 
 ROWS_CHOSEN = 9
 
@@ -29,7 +29,7 @@ class TreeFiller(GapFiller):
     The target is the anomaly from the cell's climatology. Lightning's loop only brings the batches: manual
     optimisation, no optimiser, no gradient. Where Lightning trains on a GPU, XGBoost does; it always fills on the CPU.
 
-    passes: gap draws over the record to take rows from. max_rows: most rows kept, a random subset of all; with
+    gap_draws: gap draws over the record to take rows from. max_rows: most rows kept, a random subset of all; with
     `features x 4 bytes` each it bounds the memory. spill: keep rows, and XGBoost's copy of them, on disk (TMPDIR), so
     that max_rows may exceed the memory. cluster: fit on the dask cluster of DASK_SCHEDULER_ADDRESS, or on one made on
     this machine. monotone: covariate -> 1 or -1: the estimate never falls (rises) with its value, today's or before.
@@ -46,7 +46,7 @@ class TreeFiller(GapFiller):
 
     def __init__(
         self,
-        passes: int,
+        gap_draws: int,
         max_rows: int,
         rounds: int,
         parameters: dict[str, Any],
@@ -59,8 +59,8 @@ class TreeFiller(GapFiller):
         quantiles: tuple[float, float] | None = None,
     ) -> None:
         super().__init__()
-        if min(passes, max_rows, rounds) < 1:
-            raise ConfigError(f"model.passes={passes}, max_rows={max_rows}, rounds={rounds}: expected at least 1")
+        if min(gap_draws, max_rows, rounds) < 1:
+            raise ConfigError(f"model.gap_draws={gap_draws}, max_rows={max_rows}, rounds={rounds}: expected at least 1")
         if early_stopping_rounds is not None and early_stopping_rounds < 1:
             raise ConfigError(f"model.early_stopping_rounds={early_stopping_rounds}: expected at least 1, or null")
         if quantiles is not None and not 0 < quantiles[0] < 0.5 < quantiles[1] < 1:
@@ -71,7 +71,7 @@ class TreeFiller(GapFiller):
             if sign not in (-1, 1):
                 raise ConfigError(f"model.monotone.{name}={sign}: expected 1 (never falls with it) or -1 (never rises)")
         self.automatic_optimization = False
-        self.passes, self.max_rows, self.rounds, self.seed = passes, max_rows, rounds, seed
+        self.epochs, self.max_rows, self.rounds, self.seed = gap_draws, max_rows, rounds, seed
         self.spill, self.cluster, self.monotone = spill, cluster, dict(monotone or {})
         self.early_stopping_rounds, self.quantiles = early_stopping_rounds, quantiles
         self.level = None if quantiles is None else round(quantiles[1] - quantiles[0], 6)
@@ -100,7 +100,7 @@ class TreeFiller(GapFiller):
             raise ConfigError("model.spill=true keeps rows on disk for a fit on the CPU: add trainer.accelerator=cpu")
         if self.cluster:
             xgboost_dask()  # what is missing shows before the passes over the record
-        self.rows = KeptRows(self.max_rows, self.seed, self.spill)
+        self.rows = RowReservoir(self.max_rows, self.seed, self.spill)
 
     def training_step(self, batch: Batch, index: int) -> None:
         """Keep the rows of a batch, those with less weight more seldom; fit once the last batch has come."""
@@ -171,7 +171,7 @@ class TreeFiller(GapFiller):
         if self.quantiles is not None:
             # XGBoost sets leaves to quantiles when a tree is grown, constraint or not
             objectives.append(common | {"objective": "reg:quantileerror", "quantile_alpha": list(self.quantiles)})
-        checked = KeptRows(self.max_rows, self.seed, self.spill)
+        checked = RowReservoir(self.max_rows, self.seed, self.spill)
         fitting = Fitting(self.names, self.rounds, self.early_stopping_rounds)
         fit = fitting.fit_on_cluster if self.cluster else fitting.fit
         try:
@@ -179,8 +179,8 @@ class TreeFiller(GapFiller):
                 self._keep_validation(checked)
             found = fit(objectives, self.rows, checked)
         finally:
-            self.rows.forget()
-            checked.forget()
+            self.rows.close()
+            checked.close()
         for booster in found:
             booster.feature_names = None  # rows come as plain arrays
             booster.set_param({"device": "cpu"})
@@ -188,11 +188,11 @@ class TreeFiller(GapFiller):
         self.log("rows", float(count))
         self.log("rounds", float(self.booster.num_boosted_rounds()))
 
-    def _keep_validation(self, rows: KeptRows) -> None:
+    def _keep_validation(self, rows: RowReservoir) -> None:
         """The rows of the validation draw."""
         for index, batch in enumerate(self.trainer.datamodule.val_dataloader()):  # type: ignore[attr-defined]
             features, _, _ = to_rows(batch, batch.wanted, self.inputs)
-            rows.add(features.numpy(), batch.truth[batch.wanted].numpy(), (self.passes, index))
+            rows.add(features.numpy(), batch.truth[batch.wanted].numpy(), (self.epochs, index))
 
 
 class _LetsGo(pl.Callback):
@@ -200,8 +200,8 @@ class _LetsGo(pl.Callback):
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         rows = getattr(pl_module, "rows", None)
-        if isinstance(rows, KeptRows):
-            rows.forget()
+        if isinstance(rows, RowReservoir):
+            rows.close()
 
 
 class XGBoost(TreeFiller):
@@ -209,7 +209,7 @@ class XGBoost(TreeFiller):
 
     def __init__(
         self,
-        passes: int = 10,
+        gap_draws: int = 10,
         max_rows: int = 400_000,
         rounds: int = 800,
         learning_rate: float = 0.04,
@@ -232,7 +232,7 @@ class XGBoost(TreeFiller):
             "subsample": subsample,
             "colsample_bytree": column_share,
         }
-        common = (passes, max_rows, rounds, parameters, threads, seed, spill, cluster, monotone)
+        common = (gap_draws, max_rows, rounds, parameters, threads, seed, spill, cluster, monotone)
         super().__init__(*common, early_stopping_rounds, quantiles)
 
 
@@ -246,7 +246,7 @@ class RandomForest(TreeFiller):
 
     def __init__(
         self,
-        passes: int = 6,
+        gap_draws: int = 6,
         max_rows: int = 200_000,
         trees: int = 60,
         max_depth: int = 16,
@@ -267,4 +267,4 @@ class RandomForest(TreeFiller):
             "colsample_bynode": column_share,
             "lambda": 0.0,
         }
-        super().__init__(passes, max_rows, 1, parameters, threads, seed, spill, cluster, monotone)
+        super().__init__(gap_draws, max_rows, 1, parameters, threads, seed, spill, cluster, monotone)

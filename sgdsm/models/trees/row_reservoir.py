@@ -15,7 +15,7 @@ ROWS_KEPT = 5
 Part = tuple[np.ndarray, np.ndarray]
 
 
-class KeptRows:
+class RowReservoir:
     """At most `most` rows, a random subset of all that were added; the same one wherever they are kept.
 
     seed: of the choice. spill: keep them in a temporary folder (of TMPDIR) that goes with `forget`, at the latest with
@@ -71,7 +71,7 @@ class KeptRows:
             if free < share * size:
                 raise self._full(f"{free / 2**30:.2f} GiB are free, expected {share * size / 2**30:.2f}")
 
-    def forget(self) -> None:
+    def close(self) -> None:
         """Let go of the rows, and of their folder."""
         self._parts, self.count = [], 0
         if self._folder is not None:

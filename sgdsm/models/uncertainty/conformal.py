@@ -31,11 +31,11 @@ STEADY = [[0.0, -math.inf]] * 2  # no growth of interval and standard deviation
 FLOOR = 1e-4  # of the anomalies' spread: no standard deviation is less
 
 
-class Judged(NamedTuple):
+class CalibrationBatch(NamedTuple):
     """A batch and the errors at its N wanted values, in the target's units.
 
     errors: (N,). std: what the filler says of them, (B, 1, T, H, W), or None. days: since 1970-01-01, (N,) int.
-    places: (N, 3), see `correlation.positions`. weight: of the values in `Conformal.follow`, (N,); None: 1.
+    places: (N, 3), see `correlation.positions`. weight: of the values in `Conformal.adapt`, (N,); None: 1.
     """
 
     batch: Batch
@@ -160,7 +160,7 @@ class Conformal(Wrapper):
         fields = torch.cat([torch.log1p(batch.gap_age), batch.dynamic, maps, season], 1)
         return fields.movedim(1, -1)[wanted].float().clamp(-FARTHEST, FARTHEST)
 
-    def learn_scale(self, judged: list[Judged]) -> None:
+    def learn_scale(self, judged: list[CalibrationBatch]) -> None:
         """Fit the scale to the validation draw."""
         with torch.no_grad():
             features = torch.cat([self.features(one.batch) for one in judged])
@@ -180,7 +180,7 @@ class Conformal(Wrapper):
                 (log_scale + sizes * torch.exp(-log_scale)).mean().backward()
                 optimizer.step()
 
-    def calibrate(self, judged: list[Judged], more: Sequence[Judged] = ()) -> None:
+    def calibrate(self, judged: list[CalibrationBatch], more: Sequence[CalibrationBatch] = ()) -> None:
         """Fit quantile and variance to the calibration draw.
 
         Where its errors are worth fewer than ENOUGH_DAYS independent days (`effective_days`), as in records of a few
@@ -240,7 +240,7 @@ class Conformal(Wrapper):
         cure = "the intervals are %.2f times as wide for that, and rest on the validation draw too"
         log.info(told + cure, there, days, ENOUGH_DAYS, wider)
 
-    def follow(self, judged: list[Judged]) -> None:
+    def adapt(self, judged: list[CalibrationBatch]) -> None:
         """Let interval and standard deviation grow or shrink as the errors of more recent values ask for.
 
         Squares become a h^2 + b: a sensor that gets noisier adds variance, a filler that gets worse multiplies it. Both
@@ -270,7 +270,7 @@ class Conformal(Wrapper):
         self.growth[1].copy_(_minimise(likelihood, start))
         self.oldest_gap.clamp_(min=max(float(o.batch.gap_age[o.batch.wanted].max()) for o in judged))
 
-    def correlate(self, *draws: list[Judged]) -> None:
+    def correlate(self, *draws: list[CalibrationBatch]) -> None:
         """Fit how the errors hang together, to draws that standard deviations are known for.
 
         The draw that the scale was learned from serves too: it takes many errors to see what they share.
@@ -314,7 +314,7 @@ class Conformal(Wrapper):
         return torch.cat([torch.ones_like(log_scale)[:, None], (log_scale - self.centre)[:, None], *classes], 1)
 
 
-def _scaled(judged: Sequence[Judged], log_scales: list[Tensor]) -> Tensor:
+def _scaled(judged: Sequence[CalibrationBatch], log_scales: list[Tensor]) -> Tensor:
     """Errors over the size that is expected of them, (N,) float64."""
     return torch.cat([one.errors for one in judged]).double() / torch.cat(log_scales).double().exp()
 

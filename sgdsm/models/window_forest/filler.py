@@ -63,7 +63,7 @@ class WindowForest(GapFiller):
     max_rows: most values that a region's forest is fitted to. seed: of all random numbers.
     """
 
-    passes = 1
+    epochs = 1
     trains_on_cores = True
 
     def __init__(

@@ -29,9 +29,6 @@ from sgdsm.core.io.safety import refuse_unsafe
 from sgdsm.core.validation import check_values
 from sgdsm.sources.readers.broken import why
 
-# what is no product: parts that the products share, and the built-in worlds
-SHARED = {"files", "broken", "names", "ease", "isea", "passes", "packed", "netcdf3", "raster", "stations"}
-SHARED |= {"reanalysis", "reanalysis_daily", "reanalysis_layout", "simulate", "emission", "biased", "orbit", "taught"}
 OnBadFile = Literal["fail", "skip"]
 READING_ERRORS = (OSError, KeyError, ValueError, IndexError, RuntimeError, TypeError, AttributeError)
 # the NetCDF library may not be used by two threads at once: that ends the process
@@ -324,7 +321,7 @@ def headed(path: Path, error: Exception) -> str:
 def products() -> list[str]:
     """Names that `open_product` knows."""
     folder = [str(Path(__file__).parents[1] / "products")]
-    return sorted(m.name for m in pkgutil.iter_modules(folder) if m.name not in SHARED)
+    return sorted(m.name for m in pkgutil.iter_modules(folder))
 
 
 def listed(paths: str | Path | Sequence[str | Path], patterns: Sequence[str]) -> list[Path]:
