@@ -43,7 +43,7 @@ from sgdsm.models.networks.base import Network
 from sgdsm.sources.simulation.world import DYNAMIC, STATIC, simulate_store
 from sgdsm.training.config import config_folder
 from sgdsm.training.fit import fit
-from sgdsm.training.task import prepare
+from sgdsm.training.task import TrainingTask
 
 YEAR = 368  # days: whole chunks
 WEATHER = tuple(f"w_{k}" for k in range(14))
@@ -183,7 +183,7 @@ def dry_run(what: str, seconds: float, *words: str) -> None:
     kind = locate(config["model"]["_target_"])
     estimate = kind.estimate
     with patch.object(cubes, "open_dataset", lambda _: dataset), tempfile.TemporaryDirectory() as folder:
-        task = prepare(config)
+        task = TrainingTask.from_config(config)
         with patch.object(kind, "estimate", counted):
             if what == "train":
                 fit(task, Path(folder))

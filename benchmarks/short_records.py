@@ -37,7 +37,7 @@ from sgdsm.sources.simulation.world import simulate
 from sgdsm.training.calibrate import add_uncertainty
 from sgdsm.training.config import config_folder
 from sgdsm.training.fit import fit
-from sgdsm.training.task import prepare
+from sgdsm.training.task import TrainingTask
 
 HIDDEN = 0.25
 STRETCH, HIDE, NOISE = 7, 77, 3  # first words of the seeds
@@ -100,7 +100,7 @@ def run(kind: str, days: int, seed: int, model: str) -> list[Line]:
         cube.drop_vars(["sm_true", "sm_noise", "sm_reason"], errors="ignore").assign(sm=seen).to_netcdf(path)
         with initialize_config_dir(str(config_folder()), version_base="1.3"):
             config: Any = OmegaConf.to_container(compose("train", words(kind, path, model)), resolve=True)
-        task = prepare(config)
+        task = TrainingTask.from_config(config)
         fit(task, Path(folder))
         lines = []
         for when, enough in {"before": 0.0, "after": conformal.ENOUGH_DAYS}.items():

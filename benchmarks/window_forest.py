@@ -20,19 +20,19 @@ from omegaconf import OmegaConf
 from sgdsm.data.batch import Batch
 from sgdsm.models.window_forest.filler import WindowForest
 from sgdsm.training.config import config_folder
-from sgdsm.training.task import Task, prepare
+from sgdsm.training.task import TrainingTask
 
 DRAWS = 2000
 
 
-def task_of(words: list[str]) -> Task:
+def task_of(words: list[str]) -> TrainingTask:
     common = ["model=window_forest", "data.rows=12", "data.columns=16", "data.days=200"]
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
         composed = compose("train", [*common, *words])
-    return prepare(OmegaConf.to_container(composed, resolve=True))
+    return TrainingTask.from_config(OmegaConf.to_container(composed, resolve=True))
 
 
-def hidden_of(task: Task, days: int) -> Batch:
+def hidden_of(task: TrainingTask, days: int) -> Batch:
     """Some days of the validation draw, with the whole record around them."""
     scene = task.data.scene_of(task.split.scenarios["validation"])
     axes = type(task.filler.window)(None).tile(scene.seen.shape, False)
@@ -44,7 +44,7 @@ def hidden_of(task: Task, days: int) -> Batch:
     return batch._replace(wanted=few)
 
 
-def filled(task: Task, batch: Batch) -> tuple[np.ndarray, float]:
+def filled(task: TrainingTask, batch: Batch) -> tuple[np.ndarray, float]:
     assert isinstance(task.filler, WindowForest)
     begin = time.perf_counter()
     with torch.inference_mode():

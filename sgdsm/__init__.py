@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from sgdsm.core.signals import at_start
@@ -13,6 +14,7 @@ from sgdsm.core.public import resolve  # noqa: E402
 
 if TYPE_CHECKING:
     from sgdsm.api.fill import fill
+    from sgdsm.api.train import train
     from sgdsm.core.cube import as_cube, check_cube, open_cube
     from sgdsm.core.errors import ConfigError, CubeError, SgdsmError
     from sgdsm.inference.members import members
@@ -28,8 +30,10 @@ __all__ = [
     "members",
     "open_cube",
     "open_product",
+    "train",
 ]
 __version__ = "0.1.0"
+PACKAGES = ("data", "evaluation", "inference", "models", "preprocessing", "report", "sources", "training")
 # torch and the rest are imported at first use: `import sgdsm` must stay cheap
 PUBLIC = {
     "ConfigError": "core.errors",
@@ -41,8 +45,11 @@ PUBLIC = {
     "members": "inference.members",
     "open_cube": "core.cube",
     "open_product": "sources.readers.files",
+    "train": "api.train",
 }
 
 
 def __getattr__(name: str) -> Any:
+    if name in PACKAGES:
+        return import_module(f"sgdsm.{name}")
     return resolve(__name__, PUBLIC, name)

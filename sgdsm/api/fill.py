@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +14,61 @@ from sgdsm.core.cube import NO_UNCERTAINTY, ConfigError, CubeError, as_cube, by_
 from sgdsm.data.normalization import Inputs
 from sgdsm.inference.fill import fill_cube
 from sgdsm.inference.writers import MemoryOutput
+from sgdsm.models.base import GapFiller
 from sgdsm.models.checkpoint import load_filler
 from sgdsm.training.run import Run
 
 
 @checked
-def fill(dataset: xr.Dataset, run: str | Path, max_gap_days: int | None = None, **roles: Any) -> xr.Dataset:
-    """Fill the gaps of a Dataset with the filler of a run; the same values as `predict.py` writes.
+def fill(
+    dataset: xr.Dataset,
+    run: str | Path | Run | None = None,
+    max_gap_days: int | None = None,
+    *,
+    model: str | GapFiller | None = None,
+    folder: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    **roles: Any,
+) -> xr.Dataset:
+    """Fill the gaps of a Dataset with a trained run, or train and fill in one call.
 
-    dataset: a cube (`sgdsm.as_cube`), or a Dataset with the variables that the run was trained on. max_gap_days: values
-        farther from the nearest observation of their cell are not filled. roles: arguments of `sgdsm.as_cube` where its
-        names differ (target=, dynamic=, static=, land=...).
+    The values are those that `predict.py` writes.
 
-    Raises CubeError where the Dataset lacks what the run needs, ConfigError where the folder is no run or the cap none.
+    Args:
+        dataset: A cube (`sgdsm.as_cube`), or a Dataset with the variables that the run was trained on, dims (time,
+            lat, lon) or (time, y, x).
+        run: A run or its folder; None together with `model` trains one on the Dataset itself.
+        max_gap_days: Values farther from the nearest observation of their cell, in days, are not filled.
+        model: As in `sgdsm.train`; only without `run`.
+        folder: As in `sgdsm.train`; only with `model`.
+        overrides: As in `sgdsm.train`; only with `model`.
+        **roles: Arguments of `sgdsm.as_cube` where its names differ, such as `target=`, `dynamic=`, `static=`,
+            `land=`.
+
+    Returns:
+        The filled Dataset: the target, `sm_filled`, `sm_std`, `sm_lower`, `sm_upper` (in the target's units),
+        `sm_source`, `gap_age` (days), `land`.
+
+    Raises:
+        CubeError: The Dataset lacks what the run needs.
+        ConfigError: The folder is no run, an argument is unknown, or neither `run` nor `model` is given.
     """
+    if (run is None) == (model is None):
+        raise ConfigError("fill: give run=, a run or its folder, or model=, to train one on this Dataset")
+    if model is not None:
+        # here: filling with a run needs no Hydra
+        from sgdsm.api.train import train
+
+        run = train(dataset, model, folder=folder, overrides=overrides, **roles)
+    elif folder is not None or overrides:
+        raise ConfigError("fill: folder= and overrides= are for model=, run= has no use for them")
     known = [name for name in inspect.signature(as_cube).parameters if name != "dataset"]
     for name in roles:
         if name not in known:
             raise ConfigError(f"fill: unknown argument '{name}'{suggest(name, known)}; known are {', '.join(known)}")
-    trained = Run(run).config()["data"]
-    filler = load_filler(Run(run).model)
+    trained_run = run if isinstance(run, Run) else Run(str(run))
+    trained = trained_run.config()["data"]
+    filler = load_filler(trained_run.model)
     if roles or not (by_role(dataset, "target") and by_role(dataset, "land")):
         dataset = as_cube(dataset, **{**_roles(filler.inputs, trained, dataset), **roles})
     check_cube(dataset)

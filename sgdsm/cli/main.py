@@ -1,10 +1,10 @@
-"""What a command line asks for: which command, with which settings; errors in one line."""
+"""From the words of a command line to a command; errors of a user's making end in one line."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,58 +15,115 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf
 
-from sgdsm.cli.commands import COMMANDS, announce, shown, train_in
-from sgdsm.cli.overrides import check_words, first_of_two, log_to_screen, one_line, quoted, unknown_setting
-from sgdsm.cli.sweep import TUNE_EXTRA, RunFailed, Sweep, goes_on, swept, words_of_run
-from sgdsm.core.cube import ConfigError, log, suggest
+from sgdsm.cli.commands import command_names, load
+from sgdsm.cli.error_lines import log_to_screen, one_line
+from sgdsm.cli.help import of_command, overview
+from sgdsm.cli.hydra_state import RunFailed, Sweep, is_sweep, overrides_text, run_folder, shown
+from sgdsm.cli.overrides import as_hydra_reads, check_words, joined_flags, unknown_setting, with_positional
+from sgdsm.core.cube import suggest
+from sgdsm.core.errors import ConfigError
+from sgdsm.core.logging import log
+from sgdsm.core.settings import made
 from sgdsm.core.signals import going_on, has_stopped
-from sgdsm.training.config import check_config, config_folder, config_name, renamed
+from sgdsm.core.specification import TRUST, trust
+from sgdsm.training.config import config_folder, register
 
-GO_ON, GOES_ON = "the same words go on", ("predict", "prepare", "members", "export", "correct apply")
+GO_ON, RESUMING = "the same words go on", ("predict", "prepare", "members", "export", "correct apply", "tune")
 ON_RESUME = ("accelerator", "devices", "num_nodes", "workers", "progress")
-USAGE = """usage: python -m sgdsm COMMAND key=value ...
-
-  train     [model=..] [data=..] [experiment=..]          fit a filler; prints the folder of the run
-  predict   run=PATH output=FILE [time=A:B] [bbox=[..]]   fill a cube
-  members   filled=FILE number=N output=FILE              possible maps, for error bars of means
-  recalibrate run=PATH [data=..] output=NEWRUN            intervals that follow a drift
-  evaluate  run=PATH | filled=.. truth=.. visible=..      score a run, or any filled file
-  compare   RUN RUN ... | experiment=E                    one table of several runs
-  explain   run=PATH                                      what a run's estimates rest on: a table and a figure
-  chain     experiment=E                                  steps that build on one another, and one table
-  prepare   data=RECIPE                                   a cube from product files
-  correct   fit source=.. reference=.. output=FILE        one sensor towards another, cell by cell
-  correct   apply correction=FILE source=.. output=FILE   a cube with its target corrected
-  describe  CUBE | FILE target=NAME                       what is in a cube, in words and a figure
-  select    data=.. output=FOLDER [zone=NAME]             which covariates to give a filler
-  export    CUBE output=FILE.nc|.h5|.zarr|FOLDER          a cube or a filled file in another layout
-  export    run=PATH output=FILE.pt2|FILE.onnx            the network of a run, for other programs
-  download  product=P start=A end=B output=FOLDER         fetch a product's files, or say where to get them
-
-`python -m sgdsm COMMAND --help` lists the settings of a command."""
+HELP = ("--help", "-h")
 
 
 def run(command: str | None = None) -> None:
-    """Run a command with the words of the command line; errors of a user's making end in one line."""
-    words = sys.argv[1:]
-    if command is None:
-        known = {name.partition(" ")[0] for name in COMMANDS}
-        if not words or words[0] not in known:
-            if words and not words[0].startswith("-"):
-                told = f"{suggest(words[0], sorted(known))}; expected {', '.join(sorted(known))}"
-                print(f"error: unknown command '{words[0]}'{told}", file=sys.stderr)
-                sys.exit(2)
-            print(USAGE)
-            sys.exit(0)
-        command, words = words[0], words[1:]
+    """Run a command with the words of the command line.
+
+    Args:
+        command: Its name; by default the first word.
+    """
+    words = joined_flags(sys.argv[1:])
     log_to_screen()
     # without it, Hydra prints errors itself, several lines long, and exits
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    # what an earlier command of this process has left
-    HydraConfig.instance().cfg = None
-    with _errors_as_lines(command, wants_traceback):
-        _dispatch(command, words, wants_traceback)
+    HydraConfig.instance().cfg = None  # of an earlier command of this process
+    with _errors_as_lines(command or "sgdsm", wants_traceback):
+        if command is None:
+            command, words = _command_of(words)
+        _dispatch(command, _without_trust(words), wants_traceback)
+
+
+def _command_of(words: list[str]) -> tuple[str, list[str]]:
+    """Return the command that the first words name, and the others; flags may stand before it."""
+    plain = [word for word in words if not word.startswith("-")]
+    known = command_names()
+    if not plain:
+        print(overview())
+        sys.exit(0)
+    for length in (2, 1):
+        name = " ".join(plain[:length])
+        if name in known:
+            return name, [word for word in words if word not in plain[:length] or "=" in word]
+    seconds = [name.partition(" ")[2] for name in known if name.startswith(f"{plain[0]} ")]
+    if seconds:
+        second = f"found {plain[1]!r}" if plain[1:] else "found nothing"
+        lists = f"`sgdsm {plain[0]} {seconds[0]} --help` lists the settings"
+        raise ConfigError(f"{plain[0]}: {second}; expected {' or '.join(seconds)}; {lists}")
+    near = suggest(plain[0], known)
+    print(f"error: unknown command '{plain[0]}'{near}; expected {', '.join(known)}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _without_trust(words: Sequence[str]) -> list[str]:
+    """Return the words without `trust=PACKAGE`, which lets specifications name classes of that package."""
+    for word in words:
+        if word.startswith(f"{TRUST}="):
+            trust(word.partition("=")[2])
+    return [word for word in words if not word.startswith(f"{TRUST}=")]
+
+
+def _dispatch(command: str, words: list[str], wants_traceback: bool) -> None:
+    if command == "train" and any(word.startswith("run=") for word in words):
+        _resume(words)
+        return
+    module = load(command)
+    given, words = sys.argv, as_hydra_reads(module.Settings, with_positional(module, words))
+    check_words(words)
+    if any(word in HELP for word in words):
+        print(of_command(command, [word for word in words if not word.startswith("-")]))
+        return
+    words = module.prepared(words) if hasattr(module, "prepared") else words
+    # Hydra wants its own flags first
+    sys.argv = [given[0], *sorted(words, key=lambda word: not word.startswith("-"))]
+    sweep = Sweep()
+
+    def one(cfg: DictConfig) -> float | None:
+        # lines here too: Hydra would print its own
+        with _errors_as_lines(command, wants_traceback), _no_empty_folder():
+            values: Any = OmegaConf.to_container(cfg, resolve=True)
+            settings = made(module.Settings, values)
+            _check_processes(values, command)
+            # further processes of a run are started with the words, and in the environment, of the first
+            sys.argv = given
+            if not wants_traceback:
+                del os.environ["HYDRA_FULL_ERROR"]
+            try:
+                with going_on(lambda: GO_ON) if command in RESUMING else nullcontext():
+                    score: float | None = module.run(settings)
+            finally:
+                os.environ["HYDRA_FULL_ERROR"] = "1"
+            if score is not None:
+                sweep.add(score, shown(run_folder()))
+        return score
+
+    name = register(command, module.Settings, getattr(module, "HYDRA", None))
+    try:
+        hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=name)(one)()
+    except ConfigCompositionException as error:
+        line = None if wants_traceback else unknown_setting(error, command, module.Settings, words)
+        if line is None:
+            raise
+        raise ConfigError(line) from error
+    if sweep.ended:
+        print(sweep.summary())
 
 
 @contextmanager
@@ -74,7 +131,7 @@ def _errors_as_lines(command: str, wants_traceback: bool) -> Iterator[None]:
     try:
         yield
     except RunFailed:
-        if swept():
+        if is_sweep():
             raise
         sys.exit(1)
     except Exception as error:  # the one place that turns errors into lines
@@ -82,10 +139,8 @@ def _errors_as_lines(command: str, wants_traceback: bool) -> Iterator[None]:
             raise KeyboardInterrupt from error
         if wants_traceback:
             raise
-        where = f"run {HydraConfig.get().job.num} ({words_of_run()}): " if swept() else ""
+        where = f"run {HydraConfig.get().job.num} ({overrides_text()}): " if is_sweep() else ""
         print(f"error: {where}{one_line(error, command)}", file=sys.stderr)
-        if swept() and goes_on():
-            raise RunFailed from error
         _end_in_failure()
 
 
@@ -102,87 +157,32 @@ def _end_in_failure() -> NoReturn:
 
 @contextmanager
 def _no_empty_folder() -> Iterator[None]:
-    """Take away the folder that Hydra made for a run that did not begin."""
+    """Remove the folder that Hydra made for a run that did not begin."""
     try:
         yield
     except BaseException:
-        folder = Path(HydraConfig.get().runtime.output_dir)
+        folder = run_folder()
         if folder != Path.cwd() and not any(folder.iterdir()):
             folder.rmdir()
         raise
 
 
-def _check_processes(config: dict[str, Any], command: str) -> None:
-    """Raise ConfigError where devices are not there, or several processes would each do all the runs of a sweep, or of
-    an experiment."""
+def _check_processes(values: dict[str, Any], command: str) -> None:
+    """Raise ConfigError where devices are not there, or several processes would each do all runs of an experiment."""
     from sgdsm.core.specification import build
     from sgdsm.training.task import TrainerOptions
 
-    if not config.get("trainer"):
+    if not values.get("trainer"):
         return
-    options = build(config["trainer"], TrainerOptions)
+    options = build(values["trainer"], TrainerOptions)
     options.check_there()
-    if (swept() or command in ("compare", "chain")) and options.several:
-        raise ConfigError(f"trainer.devices={config['trainer']['devices']}: for single runs of train.py, one at a time")
-
-
-def _dispatch(command: str, words: list[str], wants_traceback: bool) -> None:
-    if command == "correct":
-        command, words = first_of_two(command, words)
-    if command == "train" and any(word.startswith("run=") for word in words):
-        _resume(words)
-        return
-    if command == "compare":
-        # names of runs are no overrides: Hydra gets them as one
-        runs = [w for w in words if "=" not in w and not w.startswith(("-", "~"))]
-        words = [w for w in words if w not in runs]
-        if runs:
-            names = ",".join("'" + run.replace("'", "\\'") + "'" for run in runs)
-            words.append(f"runs=[{names}]")
-    if command in ("describe", "export"):
-        words = [w if "=" in w or w.startswith("-") else "cube='" + w.replace("'", "\\'") + "'" for w in words]
-    words = renamed(command, words)
-    check_words(words)
-    # Hydra wants its own flags first
-    words = sorted(map(quoted, words), key=lambda word: not word.startswith("-"))
-    given, sys.argv = sys.argv, [sys.argv[0], *words]
-    task, sweep = COMMANDS[command], Sweep()
-
-    def one(cfg: DictConfig) -> float | None:
-        # lines here too: Hydra would print its own
-        with _errors_as_lines(command, wants_traceback), _no_empty_folder():
-            config = OmegaConf.to_container(cfg, resolve=True)
-            assert isinstance(config, dict)
-            plain = {str(k): v for k, v in config.items()}
-            check_config(plain, command)
-            _check_processes(plain, command)
-            # further processes of a run are started with the words, and in the environment, of the first
-            sys.argv = given
-            if not wants_traceback:
-                del os.environ["HYDRA_FULL_ERROR"]
-            try:
-                with going_on(lambda: GO_ON) if command in GOES_ON else nullcontext():
-                    score = task(plain)
-            finally:
-                os.environ["HYDRA_FULL_ERROR"] = "1"
-            if score is not None:
-                sweep.add(score, shown(Path(HydraConfig.get().runtime.output_dir)))
-        return score
-
-    try:
-        hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=config_name(command))(one)()
-    except ConfigCompositionException as error:
-        told = None if wants_traceback else unknown_setting(error, command, words)
-        if told is None:
-            raise
-        raise ConfigError(told) from error
-    except RuntimeError as error:
-        raise ConfigError(TUNE_EXTRA) if str(error).startswith("Unknown plugin class") else error from error
-    if sweep.ended:
-        print(sweep.summary())
+    if (is_sweep() or command in ("compare", "chain", "tune")) and options.several:
+        raise ConfigError(f"trainer.devices={values['trainer']['devices']}: for single runs of train.py, one at a time")
 
 
 def _resume(words: list[str]) -> None:
+    from sgdsm.cli.commands.train import train_and_print
+    from sgdsm.training.config import TrainingConfig
     from sgdsm.training.run import Run, only_open
 
     given = dict(word.partition("=")[::2] for word in words)
@@ -200,11 +200,11 @@ def _resume(words: list[str]) -> None:
         changes[name] = yaml.safe_load(value)
     config = run.config()
     config["trainer"] |= changes
-    check_config(config, "train")
+    settings = made(TrainingConfig, config)
     _check_processes(config, "train")
     only_open(config["data"])
     if run.finished():
         log.info("the run is finished already")
+        print(f"run: {shown(run.folder)}")
     else:
-        train_in(config, run.folder)
-    announce(run.folder)
+        train_and_print(settings, run)

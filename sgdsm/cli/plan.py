@@ -1,51 +1,61 @@
-"""What compare and chain share: trainings planned from words, and done once; part of the composition root."""
+"""Trainings that experiments plan from overrides, each done once."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-from hydra import compose
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from sgdsm.core.cube import ConfigError, log
-from sgdsm.training.config import check_config, config_name, renamed
+from sgdsm.cli.commands import load
+from sgdsm.cli.overrides import as_hydra_reads
+from sgdsm.core.errors import ConfigError
+from sgdsm.core.logging import log
+from sgdsm.core.settings import made
+from sgdsm.training.config import EXPERIMENT_PARTS, compose_settings
 from sgdsm.training.run import CONFIG, Run
 
 
-def settings_of(place: str, command: str, words: Sequence[str]) -> dict[str, Any]:
-    """The checked settings that the words of a command make.
+def settings_of(place: str, command: str, overrides: Sequence[str]) -> Any:
+    """Return the checked settings that the overrides of a command make.
 
-    Raises ConfigError, which begins with `place`, for words that cannot work.
+    Args:
+        place: What the overrides are part of, for messages.
+        command: Its name.
+        overrides: Its overrides.
+
+    Raises:
+        ConfigError: The overrides cannot work; the text begins with `place`.
     """
+    kind = load(command).Settings
     try:
-        plain = OmegaConf.to_container(compose(config_name(command), renamed(command, words)), resolve=True)
+        values = compose_settings(command, kind, as_hydra_reads(kind, overrides))
     except (HydraException, OmegaConfBaseException) as error:
         unknown = re.search(r"Could not override '([^']+)'", str(error))
         text = " ".join(str(error).split()).partition(" Config search path")[0].partition(" See https")[0]
         raise ConfigError(f"{place}: {f'there is no setting {unknown[1]!r} here' if unknown else text}") from error
-    assert isinstance(plain, dict)
-    settings = {str(k): v for k, v in plain.items() if k not in ("compare", "chain")}
     try:
-        check_config(settings, command)
+        return made(kind, {k: v for k, v in values.items() if k not in EXPERIMENT_PARTS})
     except ConfigError as error:
         raise ConfigError(f"{place}: {error}") from error
-    return settings
 
 
-def check_same(run: Run, settings: dict[str, Any]) -> None:
+def training_of(place: str, overrides: Sequence[str]) -> Any:
+    """Return the checked settings of a training, see `settings_of`."""
+    return settings_of(place, "train", overrides)
+
+
+def check_same(run: Run, training: Any) -> None:
     """Raise ConfigError where a run's folder holds one with other settings."""
-    if (run.folder / CONFIG).exists() and run.config() != settings:
+    if (run.folder / CONFIG).exists() and run.config() != training.training():
         raise ConfigError(f"{run.folder} holds a run with other settings: remove it, or choose another output")
 
 
-def train_once(run: Run, settings: dict[str, Any], train: Callable[[dict[str, Any], Path], Path]) -> None:
-    """Train, or go on with an interrupted training; nothing where it is finished."""
+def train_once(run: Run, training: Any) -> None:
+    """Train in the folder of a run, or resume there; nothing is done where it is finished."""
     if run.finished():
         log.info("%s: finished already", run.folder)
     else:
-        train(settings, run.folder)
+        load("train").train_and_print(training, run)

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import sys
 import types
 import typing
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from sgdsm.core.arguments import TARGET as TARGET
@@ -17,6 +19,27 @@ from sgdsm.core.arguments import VARIADIC, check_value, hints_of, shown
 from sgdsm.core.arguments import describe as describe
 from sgdsm.core.arguments import fits as fits
 from sgdsm.core.cube import ConfigError, suggest
+from sgdsm.core.public import public_name
+
+TRUST = "trust"  # the word of a command line that names packages
+_TRUSTED: set[str] = set()
+
+
+def trust(packages: str) -> None:
+    """Let specifications name classes of other packages, for this process. Only the user's own words may ask for it.
+
+    Args:
+        packages: Names, separated by commas; they are imported when a specification names something in them.
+
+    Raises:
+        ConfigError: A name is none of a package.
+    """
+    for name in packages.split(","):
+        if not name.isidentifier():
+            raise ConfigError(f"{TRUST}={packages}: expected names of packages, like {TRUST}=mypkg")
+        _TRUSTED.add(name)
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # where a package of one's own lies, for the script `sgdsm` too
 
 
 def build(spec: Mapping[str, Any], kind: Any, **more: Any) -> Any:
@@ -40,14 +63,35 @@ def locate(path: Any) -> Any:
         ConfigError: The path is anything else; nothing outside the public names is imported.
     """
     package, _, name = path.rpartition(".") if isinstance(path, str) else ("", "", "")
+    if package.partition(".")[0] in _TRUSTED:
+        return _of_trusted(package, name)
     known = _public_names(package)
     if name not in known:
         near = suggest(name, known) if known else ""
-        raise ConfigError(f"{TARGET}: {path!r}{near}: expected a public name of sgdsm, like 'sgdsm.models.Climatology'")
+        raise ConfigError(
+            f"{TARGET}: {path!r}{near}: expected a public name of sgdsm, like "
+            f"'sgdsm.models.Climatology', or {TRUST}=PACKAGE on the command line for a class of your own"
+        )
     target = getattr(importlib.import_module(package), name)
     if not callable(target):
         raise ConfigError(f"{TARGET}: {path} is not a class or a function")
     return target
+
+
+def _of_trusted(module: str, name: str) -> Any:
+    try:
+        target = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"{TARGET}: {module}.{name}: {error}") from error
+    if not callable(target):
+        raise ConfigError(f"{TARGET}: {module}.{name} is not a class or a function")
+    return target
+
+
+def default_spec(target: type) -> dict[str, Any]:
+    """Return the specification of a class with the defaults of its arguments."""
+    defaults = {name: p.default for name, p in inspect.signature(target).parameters.items()}
+    return {TARGET: public_name(target), **defaults}
 
 
 def _public_names(package: str) -> list[str]:

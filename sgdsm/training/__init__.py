@@ -11,7 +11,10 @@ from sgdsm.core.public import resolve
 
 # public name: module that defines it; specifications in files use `sgdsm.training.NAME`
 PUBLIC = {
+    "Run": "run",
     "TrainerOptions": "task",
+    "TrainingConfig": "config",
+    "TrainingTask": "task",
 }
 __all__ = [*PUBLIC]
 

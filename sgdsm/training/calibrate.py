@@ -20,12 +20,12 @@ from sgdsm.models.base import GapFiller, Window
 from sgdsm.models.uncertainty.conformal import CalibrationBatch, Conformal
 from sgdsm.models.uncertainty.correlation import positions
 from sgdsm.models.uncertainty.wrappers import wrap
-from sgdsm.training.task import Part, Task
+from sgdsm.training.task import Part, TrainingTask
 
 SOME, KNOWN = 10_000, 17  # values for the area of applicability, first word of their seed
 
 
-def add_uncertainty(task: Task, spec: dict[str, Any]) -> GapFiller:
+def add_uncertainty(task: TrainingTask, spec: dict[str, Any]) -> GapFiller:
     """Wrap the fitted filler; a conformal wrapper is fitted to what is hidden, filled as a product would be."""
     if spec.get(TARGET) is None:
         return task.filler

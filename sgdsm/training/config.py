@@ -1,198 +1,143 @@
-"""Configurations: where they are, and the check that finds what is wrong before any data are read."""
+"""The configuration of a training: its settings, where the YAML files are, and checks before any data are read."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from sgdsm.core.arguments import check_value, shown
-from sgdsm.core.cube import ConfigError, suggest
+from sgdsm.core.arguments import shown
+from sgdsm.core.errors import ConfigError
 from sgdsm.core.io.safety import refuse_irregular
-from sgdsm.core.region import check_bbox, period_of
+from sgdsm.core.settings import check_part, hydra_node, made, setting
 from sgdsm.core.specification import TARGET, build, check_spec
 
 GROUPS = ("data", "model", "gaps", "splits", "trainer", "uncertainty")
-OF_A_RUN = ("predict", "recalibrate")
-PREDICT_IGNORES = ("max_epochs", "gradient_clip", "check_every", "accumulate", "memory_gib")
-INFERENCE = {"memory_gib": float, "window_cells": int | None, "cluster": bool}
-PRODUCT_OPTIONS = ("kind", "version", "variables", "bbox", "links", "base_url", "deadline_minutes")
-SENSORS = ("source_cube", "variable", "reference", "reference_variable", "dynamic", "static")
-FITTING = ("method", "period", "bins", "values_per_bin", "least_values")
-KEYS = {
-    "train": {*GROUPS, "seed", "compare", "chain"},
-    "predict": {"data", "trainer", "run", "output", "time", "bbox", "max_gap_days", "inference"},
-    "members": {"filled", "number", "output", "seed", "time", "bbox"},
-    "recalibrate": {"data", "run", "output", "days", "half_life_days", "seed"},
-    "evaluate": {"run", "filled", "truth", "visible", "precipitation", "temperature"},
-    "compare": {*GROUPS, "seed", "compare", "runs", "reference", "output"},
-    "chain": {*GROUPS, "seed", "chain", "output"},
-    "prepare": {"data", "workers", "on_bad_file", "block_days", "cluster"},
-    "correct fit": {*SENSORS, *FITTING, "output", "memory_gib", "trees"},
-    "correct apply": {"correction", "source_cube", "output"},
-    "describe": {"cube", "target", "figure"},
-    "explain": {"run", "output", "block_days"},
-    "select": {"data", "gaps", "splits", "output", "zone"},
-    "export": {"cube", "run", "output", "layout", "reasons"},
-    "download": {"product", "start", "end", "output", "workers", *PRODUCT_OPTIONS},
-}
-PARTS: dict[str, dict[str, type]] = {
+# what an experiment file may say for the commands `compare`, `chain` and `tune`
+EXPERIMENT_PARTS: dict[str, dict[str, type]] = {
     "compare": {"models": dict},
     "chain": {"world": str, "steps": dict, "scores": dict},
+    "tune": {"space": dict},
 }
-TYPES: dict[str, Any] = {
-    "seed": int,
-    "days": int,
-    "half_life_days": float,
-    "number": int,
-    "runs": list[str],
-    "run": str | None,
-    "filled": str | None,
-    "truth": str | None,
-    "visible": str | None,
-    "precipitation": str | None,
-    "temperature": str | None,
-    "figure": str | None,
-    "layout": str | None,
-    "cube": str | None,
-    "block_days": int | None,
-    "on_bad_file": str,
-    "output": str | None,
-    "reference": str | None,
-    "zone": str | None,
-    "time": str | None,
-    "max_gap_days": int | None,
-    "inference": dict[str, Any],
-    "cluster": bool,
-    "product": str,
-    "start": str | None,
-    "end": str | None,
-    "workers": int | None,
-    "kind": str | None,
-    "version": str | float | None,
-    "variables": list[str] | None,
-    "links": str | None,
-    "base_url": str | None,
-    "deadline_minutes": float | None,
-    "target": str | None,
-    "correction": str | None,
-    "source_cube": str | None,
-    "variable": str | None,
-    "reference_variable": str | None,
-    "method": str,
-    "period": str | None,
-    "bins": int,
-    "values_per_bin": int,
-    "least_values": int,
-    "dynamic": list[str] | None,
-    "static": list[str] | None,
-    "memory_gib": float,
-    "trees": dict[str, Any],
-    "reasons": str | None,
-}
-# what a command cannot do without, though null is a value that its settings may have
-NEEDED = {
-    "predict": ("run", "output"),
-    "members": ("filled", "output"),
-    "recalibrate": ("run", "output"),
-    "correct fit": ("source_cube", "reference", "output"),
-    "correct apply": ("source_cube", "correction", "output"),
-    "describe": ("cube",),
-    "explain": ("run", "block_days"),
-    "select": ("output",),
-    "export": ("output",),
-}
-FILES = (
-    *("run", "output", "filled", "truth", "visible", "cube", "correction", "source_cube", "reference", "figure"),
-    *("reasons", "links", "data.path"),
-)
 
 
-def config_folder() -> Path:
-    """The folder of the YAML files: inside the installed package, or at the top of a checkout."""
-    package = Path(__file__).resolve().parents[1]
-    inside = package / "configs"
-    return inside if inside.is_dir() else package.parent / "configs"
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """Fit a gap-filler, calibrate and score it, and print the folder of the run."""
+
+    data: dict[str, Any] = setting("simulate", "the cube: data=netcdf for a file of your own", group=True)
+    model: dict[str, Any] = setting("pconv3d", "the gap-filler", group=True)
+    gaps: dict[str, Any] = setting("transplant", "how observed values are hidden", group=True)
+    splits: dict[str, Any] = setting("all", "all, or blocks of days for training, validation and test", group=True)
+    trainer: dict[str, Any] = setting("default", "devices, precision, epochs", group=True)
+    uncertainty: dict[str, Any] = setting("conformal", "how the error bars are made", group=True)
+    seed: int = setting(0, "of training: weights, order, gaps of each epoch, rows of trees")
+    compare: dict[str, Any] | None = setting(help="models of an experiment", from_experiment=True)
+    chain: dict[str, Any] | None = setting(help="steps of an experiment", from_experiment=True)
+    tune: dict[str, Any] | None = setting(help="search space of an experiment", from_experiment=True)
+
+    def __post_init__(self) -> None:
+        for part, known in EXPERIMENT_PARTS.items():
+            check_part(part, getattr(self, part), known)
+        check_groups(self.training())
+
+    def training(self) -> dict[str, Any]:
+        """Return the groups and the seed as plain values: what a run folder keeps in config.yaml."""
+        return {**{group: getattr(self, group) for group in GROUPS}, "seed": self.seed}
 
 
-def config_name(command: str) -> str:
-    """Name of the YAML file of a command."""
-    return command.replace(" ", "_")
+def check_training(config: Mapping[str, Any]) -> None:
+    """Raise ConfigError where the configuration of a run cannot work."""
+    made(TrainingConfig, config)
 
 
-def renamed(command: str, words: Sequence[str]) -> list[str]:
-    """Words as Hydra can read them: `source=` of correct would be its group of that name."""
-    if not command.startswith("correct "):
-        return list(words)
-    return [f"source_cube={w.removeprefix('source=')}" if w.startswith("source=") else w for w in words]
+def check_groups(config: Mapping[str, Any], groups: Sequence[str] = GROUPS) -> dict[str, Any]:
+    """Check the specifications of groups of settings.
 
+    Args:
+        config: For each group its specification.
+        groups: Those to check.
 
-def check_config(config: Mapping[str, Any], command: str) -> None:
-    """Raise ConfigError for an unknown key, a missing or ill-typed value, or a combination that cannot work."""
-    for key in config:
-        if key not in KEYS[command]:
-            known = sorted(KEYS[command])
-            raise ConfigError(f"unknown key '{key}'{suggest(str(key), known)}; known are {', '.join(known)}")
-    if command in OF_A_RUN and config.get("data") is not None and TARGET not in config["data"]:
-        raise ConfigError(f"data={shown(dict(config['data']))}: say what kind of data too, like data=netcdf")
-    # what these leave out of their data settings comes from the run
-    config = {k: v for k, v in config.items() if k != "data" or command not in OF_A_RUN}
-    _no_missing(config)
-    for key, hint in TYPES.items():
-        if key in config:
-            check_value(_typed(key), config[key], hint)
-    _check_given(config, command)
-    if command == "correct fit":
-        # here: a config can be looked at without it
-        from sgdsm.preprocessing.bias_correction.fit import settings_of
+    Returns:
+        The objects of all groups but `data` and `uncertainty`: making these would read the data.
 
-        settings_of(config)
-    for group in GROUPS:
-        # prepare looks at its recipe itself, and has no use for what the others import
-        if group not in KEYS[command] or (command in (*OF_A_RUN, "prepare") and group == "data"):
-            continue
+    Raises:
+        ConfigError: A specification is none, makes something else, or has arguments that cannot work.
+    """
+    for group in groups:
         spec = config.get(group)
         if not isinstance(spec, Mapping):
             raise ConfigError(f"{group}={spec!r}: expected settings with {TARGET}")
         if group == "uncertainty":
             _check_uncertainty(spec)
         else:
-            check_spec(spec, kinds()[group], group)
-    # constructors check ranges; only data are not made here, for that would read them
-    made = {g: build(config[g], kinds()[g]) for g in ("gaps", "splits", "trainer", "model") if config.get(g)}
-    if "model" in made and "trainer" in made:
-        _check_epochs(made["model"], made["trainer"].max_epochs)
-    if command == "predict":
-        _check_predict(config, made["trainer"])
-    for part, keys in PARTS.items():
-        _check_part(part, config.get(part), keys)
+            check_spec(spec, _kinds()[group], group)
+    objects = {g: build(config[g], _kinds()[g]) for g in groups if g not in ("data", "uncertainty")}
+    if "model" in objects and "trainer" in objects:
+        _check_epochs(objects["model"], objects["trainer"].max_epochs)
+    return objects
 
 
-def kinds() -> dict[str, Any]:
-    """What the settings of each group make."""
-    # here: a config can be looked at without them
-    import xarray as xr
+def config_folder() -> Path:
+    """Return the folder of the YAML files: in the installed package, or at the top of a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    inside = package / "configs"
+    return inside if inside.is_dir() else package.parent / "configs"
 
-    from sgdsm.data.gaps import Gaps
-    from sgdsm.data.splits import All, Blocks, Random
-    from sgdsm.models.base import GapFiller
-    from sgdsm.training.task import TrainerOptions
 
-    return {
-        "data": xr.Dataset,
-        "model": GapFiller,
-        "gaps": Gaps,
-        "splits": All | Blocks | Random,
-        "trainer": TrainerOptions,
-    }
+def register(command: str, settings: type, hydra: Mapping[str, Any] | None = None) -> str:
+    """Store the defaults of a command in Hydra's ConfigStore.
+
+    Args:
+        command: Its name; blanks become `_`.
+        settings: Its dataclass.
+        hydra: Settings of Hydra itself that differ from those of other commands.
+
+    Returns:
+        The name of the stored configuration.
+    """
+    from hydra.core.config_store import ConfigStore
+
+    name = command.replace(" ", "_")
+    ConfigStore.instance().store(name, hydra_node(settings, command, hydra))
+    return name
+
+
+def compose_settings(command: str, settings: type, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Compose the settings of a command from its defaults, the YAML files and overrides, as plain values.
+
+    Hydra's own state is as before afterwards.
+
+    Args:
+        command: Its name.
+        settings: Its dataclass.
+        overrides: Like 'model=xgboost' and 'model.rounds=200'.
+
+    Raises:
+        HydraException: An override that cannot be read, or names nothing.
+    """
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from omegaconf import OmegaConf
+
+    name = register(command, settings)
+    if GlobalHydra.instance().is_initialized():  # in a command: with the folders of its --config-dir
+        return _as_dict(OmegaConf.to_container(compose(name, list(overrides)), resolve=True))
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        return _as_dict(OmegaConf.to_container(compose(name, list(overrides)), resolve=True))
 
 
 def load_config(path: Path) -> dict[str, Any]:
-    """The configuration of a run. It is data from a stranger: plain values only, nothing is resolved.
+    """Read the configuration of a run. It may come from a stranger: plain values only, nothing is resolved.
 
-    Raises ConfigError where it is missing or not such a file.
+    Args:
+        path: Of its config.yaml.
+
+    Raises:
+        ConfigError: The file is missing or not such a file.
     """
     refuse_irregular(path, ConfigError)
     if not path.is_file():
@@ -212,37 +157,27 @@ def load_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def _check_given(config: Mapping[str, Any], command: str) -> None:
-    lacking = sorted(KEYS[command] - {*config, *PARTS, "data"})
-    if lacking:
-        raise ConfigError(f"{_typed(lacking[0])} is not given: pass {_typed(lacking[0])}=...")
-    if config.get("bbox") is not None:
-        check_bbox(config["bbox"])
-    period_of(config.get("time"))
-    for key in NEEDED.get(command, ()):
-        if config[key] is None:
-            raise ConfigError(f"{_typed(key)}=null: pass {_typed(key)}=...")
-    data = config.get("data")
-    given = {**config, **({"data.path": data.get("path")} if isinstance(data, Mapping) else {})}
-    for key in FILES:
-        if given.get(key) == "":
-            raise ConfigError(f"{_typed(key)}= is empty: expected the name of a file or a folder")
-    url = config.get("base_url")
-    if url is not None and not url.startswith(("http://", "https://")):
-        raise ConfigError(f"base_url={url}: expected an address that begins with https:// or http://")
+def _kinds() -> dict[str, Any]:
+    """Return for each group what its specification must make."""
+    # here: a configuration can be looked at without torch
+    import xarray as xr
+
+    from sgdsm.data.gaps import Gaps
+    from sgdsm.data.splits import All, Blocks, Random
+    from sgdsm.models.base import GapFiller
+    from sgdsm.training.task import TrainerOptions
+
+    return {
+        "data": xr.Dataset,
+        "model": GapFiller,
+        "gaps": Gaps,
+        "splits": All | Blocks | Random,
+        "trainer": TrainerOptions,
+    }
 
 
-def _typed(key: str) -> str:
-    """A setting as it is typed, see `renamed`."""
-    return "source" if key == "source_cube" else key
-
-
-def _no_missing(value: Any, where: str = "") -> None:
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            _no_missing(item, f"{where}.{key}" if where else str(key))
-    elif value == "???":
-        raise ConfigError(f"{_typed(where)} is not given: pass {_typed(where)}=...")
+def _as_dict(config: Any) -> dict[str, Any]:
+    return {str(key): value for key, value in config.items()}
 
 
 def _refuse_resolvers(value: Any, where: str) -> None:
@@ -256,56 +191,11 @@ def _refuse_resolvers(value: Any, where: str) -> None:
         raise ConfigError(f"{where}: '{value}': a run's configuration holds plain values, no interpolation")
 
 
-def _check_part(part: str, given: Any, known: Mapping[str, type]) -> None:
-    if given is None:
-        return
-    if not isinstance(given, Mapping):
-        raise ConfigError(f"{part}={shown(given)}: expected {', '.join(f'{part}.{key}' for key in known)}")
-    for key, value in given.items():
-        if key not in known:
-            raise ConfigError(
-                f"{part}: unknown key '{key}'{suggest(str(key), list(known))}; known are {', '.join(known)}"
-            )
-        if value is not None and not isinstance(value, known[key]):
-            raise ConfigError(f"{part}.{key}={shown(value)}: expected {known[key].__name__}")
-
-
 def _check_uncertainty(spec: Mapping[str, Any]) -> None:
-    # here: a config can be looked at without it
     from sgdsm.models.uncertainty.wrappers import check_wrappers
 
     if spec.get(TARGET) is not None:
         check_wrappers(spec)
-
-
-def _check_predict(config: Mapping[str, Any], options: Any) -> None:
-    from sgdsm.data.batch import check_cap
-
-    check_cap(config["max_gap_days"])
-    for key in PREDICT_IGNORES:
-        if getattr(options, key) != getattr(type(options), key):
-            raise ConfigError(
-                f"trainer.{key}={getattr(options, key)}: it belongs to training, predict has no use for it"
-            )
-    inference = config["inference"]
-    for key, kind in INFERENCE.items():
-        check_value(f"inference.{key}", inference.get(key), kind)
-    for key in inference:
-        if key not in INFERENCE:
-            raise ConfigError(f"inference: unknown key '{key}'; known are {', '.join(INFERENCE)}")
-    if inference["memory_gib"] <= 0:
-        raise ConfigError(f"inference.memory_gib={inference['memory_gib']}: expected more than 0")
-    if inference["window_cells"] is not None and inference["window_cells"] < 1:
-        raise ConfigError(f"inference.window_cells={inference['window_cells']}: expected at least 1, or null")
-    if inference["cluster"]:
-        _check_no_device(options)
-
-
-def _check_no_device(options: Any) -> None:
-    for key in ("devices", "num_nodes", "precision", "accelerator"):
-        value, default = getattr(options, key), getattr(type(options), key)
-        if value != default and (key, value) != ("accelerator", "cpu"):
-            raise ConfigError(f"trainer.{key}={value}: inference.cluster=true fills on the CPUs of dask's workers")
 
 
 def _check_epochs(model: Any, epochs: int | None) -> None:

@@ -20,7 +20,7 @@ from sgdsm.models.base import GapFiller, interruptible, quiet_lightning
 from sgdsm.models.checkpoint import load_filler, save_filler
 from sgdsm.models.ensemble import Stack
 from sgdsm.training.callbacks import BEST, TrainingHistory, WholeCheckpoints
-from sgdsm.training.task import Task, TrainerOptions, prepare
+from sgdsm.training.task import TrainerOptions, TrainingTask
 
 LAST, SECONDS = "last.ckpt", "fit_seconds.txt"
 MEMBERS, MODEL = "members", "model.ckpt"
@@ -37,7 +37,7 @@ class Fitted(NamedTuple):
     validation_rmse: float
 
 
-def fit(task: Task, folder: Path) -> Fitted:
+def fit(task: TrainingTask, folder: Path) -> Fitted:
     """Train the filler of a task in place; a network goes on from LAST in `folder` where that is there.
 
     A network ends with the weights of the epoch that was best in validation, the others with a pass over validation.
@@ -75,7 +75,7 @@ def fit(task: Task, folder: Path) -> Fitted:
     return Fitted(seconds, float(trainer.callback_metrics["validation_rmse"]))
 
 
-def _fit_members(task: Task, stack: Stack, folder: Path) -> float:
+def _fit_members(task: TrainingTask, stack: Stack, folder: Path) -> float:
     """Fit each member as if it were alone, in a folder of its own; those that are there already are read.
 
     Several devices share the members, each with a process of its own.
@@ -103,12 +103,12 @@ def _fit_share(config: dict[str, Any], options: TrainerOptions, names: list[str]
     """In a process of its own: it reads the data again, for open files do not travel."""
     level = log.level
     log.setLevel(logging.WARNING)  # notes on the data are on the screen already
-    task = prepare(config)
+    task = TrainingTask.from_config(config)
     log.setLevel(level)
     _fit_some(replace(task, options=options), names, folder)
 
 
-def _fit_some(task: Task, names: list[str], folder: Path) -> None:
+def _fit_some(task: TrainingTask, names: list[str], folder: Path) -> None:
     assert isinstance(task.filler, Stack)
     every = task.filler.members
     for number, (name, member) in enumerate(every.items(), 1):
@@ -138,7 +138,7 @@ def _refuse_ranks(options: TrainerOptions) -> None:
         )
 
 
-def _fit_network(task: Task, folder: Path, common: dict[str, Any]) -> Fitted:
+def _fit_network(task: TrainingTask, folder: Path, common: dict[str, Any]) -> Fitted:
     filler, options = task.filler, task.options
     epochs = options.max_epochs or filler.epochs
     course = TrainingHistory(folder)

@@ -56,6 +56,9 @@ class Run:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
 
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r})"
+
     @property
     def model(self) -> Path:
         """The fitted filler."""
@@ -115,8 +118,17 @@ class Run:
                     f"{path}: '{name}' was in '{units}' when the run was begun, now it is in '{now}': train a new one"
                 )
 
+    def model_name(self) -> str:
+        """Return the class name of the model, as its configuration has it."""
+        return str(self.config()["model"][TARGET]).rsplit(".", 1)[-1]
+
+    @property
+    def scores(self) -> dict[str, dict[str, float]]:
+        """For each class of hidden values its metrics; ConfigError where the run is not finished."""
+        return dict(self.metrics().get("classes", {}))
+
     def finished(self) -> bool:
-        """Whether the run was trained and scored to its end."""
+        """Return True if the run was trained and scored to its end."""
         return self.model.is_file() and (self.folder / METRICS).is_file()
 
 
@@ -225,6 +237,12 @@ def content_digest(path: str | Path) -> str:
     if plan is not None:
         return str(plan)
     return file_digest(Path(path)) if Path(path).is_file() else file_stamp(path)
+
+
+def check_data_given(data: Any) -> None:
+    """Raise ConfigError where settings for the data of a run do not say of what kind they are."""
+    if data is not None and TARGET not in data:
+        raise ConfigError(f"data={shown(dict(data))}: say what kind of data too, like data=netcdf")
 
 
 def run_data(trained: dict[str, Any], data: dict[str, Any] | None) -> dict[str, Any]:

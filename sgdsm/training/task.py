@@ -131,7 +131,7 @@ class Part:
 
 
 @dataclass
-class Task(Part):
+class TrainingTask(Part):
     """What a run learns from, and the filler made for its variables.
 
     Itself the part that is held, in memory, to choose, to calibrate and to be scored: the whole cube, or one part of a
@@ -147,8 +147,47 @@ class Task(Part):
 
     @property
     def parts(self) -> list[Part]:
-        """All that is held."""
+        """All parts in memory."""
         return [self, *self.others]
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], cube: xr.Dataset | None = None) -> TrainingTask:
+        """Read the data of a configuration and make its filler ready to be fitted.
+
+        Args:
+            config: Plain values of `TrainingConfig`.
+            cube: The data, in place of those that `config["data"]` names.
+
+        Raises:
+            CubeError: The data cannot be used.
+            ConfigError: Data and configuration do not go together.
+        """
+        cube = usable(build(config["data"], xr.Dataset) if cube is None else cube)
+        warn_unusual(cube)
+        options: TrainerOptions = build(config["trainer"], TrainerOptions)
+        filler: GapFiller = build(config["model"], GapFiller)
+        held, boxes = _held_and_left(cube, filler, options, config)
+        inputs = _inputs(cube, held, whole=not boxes)
+        filler.configure(inputs)
+        _check(filler, config, len(held[0].record.days))
+        if options.compile:
+            compile_blocks(filler)
+
+        def windows_of(part: SplitCube) -> GapData:
+            return _windows(part, filler, inputs, config, options.workers)
+
+        def read(box: Box) -> GapData:
+            part = part_of(cube, box)
+            record = read_record(part)
+            known = record.observed & record.land
+            return windows_of(SplitCube(part, record, Split(known, known, np.ones(len(known), bool), {})))
+
+        parts = [Part(*part, windows_of(part)) for part in held]
+        first, *others = parts
+        learned: GapData | PartedData = first.data
+        if boxes:
+            learned = PartedData([part.data for part in parts], boxes, read, config["seed"])
+        return cls(first.cube, first.record, first.split, first.data, filler, options, cube, others, learned, config)
 
 
 class SplitCube(NamedTuple):
@@ -209,54 +248,35 @@ def _hold(
     return list(found.values()), [box for number, box in enumerate(boxes) if number not in found]
 
 
-def prepare(config: dict[str, Any]) -> Task:
-    """Read the data of a configuration and make its filler ready to be fitted.
-
-    Raises CubeError and ConfigError where data and configuration do not go together.
-    """
-    cube = usable(build(config["data"], xr.Dataset))
-    warn_unusual(cube)
-    options: TrainerOptions = build(config["trainer"], TrainerOptions)
-    filler: GapFiller = build(config["model"], GapFiller)
-    boxes: list[Box] = []
+def _held_and_left(
+    cube: xr.Dataset, filler: GapFiller, options: TrainerOptions, config: dict[str, Any]
+) -> tuple[list[SplitCube], list[Box]]:
+    """Return what is held in memory, split, and the boxes of a large cube that are read one an epoch."""
     if gib_of(cube) <= options.memory_gib:
-        held = [_split_cube(cube, config)]
-    else:
-        held, boxes = _hold(cube, filler.window, options.memory_gib, config)
-    if boxes and 0 < (options.max_epochs or filler.epochs) < len(boxes):
-        epochs = options.max_epochs or filler.epochs
+        return [_split_cube(cube, config)], []
+    held, boxes = _hold(cube, filler.window, options.memory_gib, config)
+    epochs = options.max_epochs or filler.epochs
+    if boxes and 0 < epochs < len(boxes):
         log.info("%d epochs see %d of the parts: more model.epochs see more", epochs, epochs)
-    inputs = _inputs(cube, held, whole=not boxes)
-    filler.configure(inputs)
-    _check(filler, config, len(held[0].record.days))
-    if options.compile:
-        compile_blocks(filler)
+    return held, boxes
+
+
+def _windows(part: SplitCube, filler: GapFiller, inputs: Inputs, config: dict[str, Any], workers: int) -> GapData:
+    record = part.record
+    axes = filler.window.tile(record.values.shape, record.circular)
     gaps: Gaps = build(config["gaps"], Gaps)
-
-    def ready(part: SplitCube) -> GapData:
-        return GapData(
-            part.record,
-            inputs,
-            part.split,
-            gaps,
-            filler.window.tile(part.record.values.shape, part.record.circular),
-            filler.batch_size,
-            config["seed"],
-            filler.trains_on_cores,
-            orbit_of(part.cube),
-            options.workers,
-        )
-
-    def read(box: Box) -> GapData:
-        part = part_of(cube, box)
-        record = read_record(part)
-        known = record.observed & record.land
-        return ready(SplitCube(part, record, Split(known, known, np.ones(len(known), bool), {})))
-
-    parts = [Part(*part, ready(part)) for part in held]
-    first, *others = parts
-    learned = PartedData([part.data for part in parts], boxes, read, config["seed"]) if boxes else first.data
-    return Task(first.cube, first.record, first.split, first.data, filler, options, cube, others, learned, config)
+    return GapData(
+        record,
+        inputs,
+        part.split,
+        gaps,
+        axes,
+        filler.batch_size,
+        config["seed"],
+        filler.trains_on_cores,
+        orbit_of(part.cube),
+        workers,
+    )
 
 
 def _inputs(cube: xr.Dataset, held: Sequence[SplitCube], whole: bool) -> Inputs:

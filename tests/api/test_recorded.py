@@ -30,7 +30,7 @@ from sgdsm.models.uncertainty.conformal import Conformal
 from sgdsm.models.uncertainty.wrappers import InputNoise, McDropout
 from sgdsm.training.config import config_folder
 from sgdsm.training.fit import fit
-from sgdsm.training.task import prepare
+from sgdsm.training.task import TrainingTask
 
 MODELS = sorted(path.stem for path in (config_folder() / "model").glob("*.yaml"))
 SMALLER = {
@@ -120,7 +120,7 @@ def test_wrappers_nest_around_what_was_made_in_python(network, inputs, tmp_path)
 
 
 def test_an_ensemble_of_members_made_in_python_learns(tmp_path):
-    task = prepare(settings_of("climatology"))
+    task = TrainingTask.from_config(settings_of("climatology"))
     inputs = task.filler.inputs
     first = Seamless(width=8, blocks=1, window_days=60, window_cells=6, epochs=1, seed=3)
     task.filler = Stack({"both": Ensemble(first, 2), "trees": XGBoost(gap_draws=1, rounds=np.int64(5))})

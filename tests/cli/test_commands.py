@@ -180,7 +180,7 @@ def test_blocks_are_scored_on_test_days_and_evaluate_repeats_it(run_command, tmp
 def test_test_values_change_nothing_that_is_fitted(run_command, tmp_path):
     """The whole way through train.py: what test, validation and calibration hide is not learned from."""
     from sgdsm.sources.simulation.world import simulate
-    from sgdsm.training.task import prepare
+    from sgdsm.training.task import TrainingTask
 
     world = simulate(rows=10, columns=14, days=150)
     names = ["data.dynamic=[precipitation,air_temperature]", "data.static=[clay]", "data.land=land"]
@@ -191,7 +191,7 @@ def test_test_values_change_nothing_that_is_fitted(run_command, tmp_path):
     first = tmp_path / run_folder(out)
     from sgdsm.training.run import Run
 
-    hidden = prepare(Run(first).config()).split.scenarios["test"].all_hidden
+    hidden = TrainingTask.from_config(Run(first).config()).split.scenarios["test"].all_hidden
     changed = world.copy(deep=True)
     changed["sm"].values[hidden] = np.random.default_rng(0).random(hidden.sum())
     changed.drop_attrs().to_netcdf(tmp_path / "b.nc")

@@ -14,7 +14,7 @@ from sgdsm.data.out_of_core import cut_parts, gib_of
 from sgdsm.evaluation.score import Scores
 from sgdsm.models.checkpoint import load_filler
 from sgdsm.sources.simulation.world import simulate
-from sgdsm.training.task import prepare
+from sgdsm.training.task import TrainingTask
 from tests.conftest import run_folder
 from tests.models.test_models import filled, settings_of
 
@@ -25,7 +25,7 @@ SMALL = "trainer.memory_gib=0.02"
 
 @pytest.fixture(scope="module")
 def task():
-    return prepare(settings_of("pconv3d", *WORDS, SMALL))
+    return TrainingTask.from_config(settings_of("pconv3d", *WORDS, SMALL))
 
 
 def test_parts_tile_the_land_and_keep_to_chunks():
@@ -65,7 +65,7 @@ def mask_of(cube: xr.Dataset, part: xr.Dataset) -> np.ndarray:
 
 
 def test_passes_go_through_all_parts_and_depend_on_their_number_alone(task):
-    again = prepare(settings_of("pconv3d", *WORDS, SMALL))
+    again = TrainingTask.from_config(settings_of("pconv3d", *WORDS, SMALL))
     starts = set()
     for epoch in (3, 0, 1, 2):
         one, two = task.learned.batches(epoch), again.learned.batches(epoch)

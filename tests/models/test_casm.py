@@ -24,7 +24,7 @@ from sgdsm.models.networks.seasonal import seasonal_cycle
 from sgdsm.sources.pseudo_labelled import pseudo_labelled
 from sgdsm.training.config import check_config
 from sgdsm.training.fit import fit
-from sgdsm.training.task import prepare
+from sgdsm.training.task import TrainingTask
 
 DAYS = np.arange(16436, 16436 + 730)
 SEASON = torch.from_numpy(season_basis(DAYS)[:, 1:].T)[None]
@@ -141,7 +141,7 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("casm")
     world().to_netcdf(folder / "world.nc")
     model = {**CASM, "epochs": 30, "learning_rate": 1e-2, "batch_size": 1}
-    task = prepare(settings(folder / "world.nc", model))
+    task = TrainingTask.from_config(settings(folder / "world.nc", model))
     fit(task, folder)
     save_filler(task.filler, folder / "model.ckpt")
     return task, folder
@@ -209,7 +209,7 @@ def test_the_weights_of_another_run_mean_the_same_under_other_scalers(trained):
 def test_training_starts_from_another_run_and_keeps_its_first_layers(trained, tmp_path):
     task, folder = trained
     model = {**CASM, "start_from": str(folder), "frozen": 1, "epochs": 1}
-    pupil = prepare(settings(folder / "world.nc", model))
+    pupil = TrainingTask.from_config(settings(folder / "world.nc", model))
     fit(pupil, tmp_path)
     for name, learned in pupil.filler.named_parameters():
         kept = torch.equal(learned, task.filler.get_parameter(name))
@@ -229,7 +229,9 @@ def test_a_start_that_does_not_fit_is_refused(trained, tmp_path):
         ({}, {"dynamic": ["rain"]}, r"it learned from \['tb_a'\]"),
         ({"start_from": str(tmp_path)}, {}, "no such checkpoint"),
     ):
-        task = prepare(settings(tmp_path / "world.nc", {**CASM, "start_from": str(folder), **model}, **data))
+        task = TrainingTask.from_config(
+            settings(tmp_path / "world.nc", {**CASM, "start_from": str(folder), **model}, **data)
+        )
         with pytest.raises(ConfigError, match=message):
             fit(task, tmp_path)
 
@@ -260,10 +262,10 @@ def test_a_model_with_places_fills_and_teaches_no_cube_without(trained, tmp_path
     with pytest.raises(ConfigError, match="learned on a grid of latitude and longitude, and this cube has no"):
         filled(projected, load_filler(folder / "model.ckpt"))
     projected.to_netcdf(tmp_path / "world.nc")
-    pupil = prepare(settings(tmp_path / "world.nc", {**CASM, "start_from": str(folder)}))
+    pupil = TrainingTask.from_config(settings(tmp_path / "world.nc", {**CASM, "start_from": str(folder)}))
     with pytest.raises(ConfigError, match="learned on a grid of latitude"):
         fit(pupil, tmp_path)
-    without = prepare(settings(tmp_path / "world.nc", CASM))
+    without = TrainingTask.from_config(settings(tmp_path / "world.nc", CASM))
     fit(without, tmp_path)
     with pytest.raises(ConfigError, match="learned on a grid of no latitude and longitude"):
         filled(task.cube, without.filler)
@@ -282,7 +284,7 @@ def test_a_projected_cube_is_filled_without_its_place(tmp_path):
     cube = world(projected=True)
     assert not read_record(cube).place.any()
     cube.to_netcdf(tmp_path / "world.nc")
-    task = prepare(settings(tmp_path / "world.nc", CASM))
+    task = TrainingTask.from_config(settings(tmp_path / "world.nc", CASM))
     fit(task, tmp_path)
     assert filled(task.cube, task.filler)["sm_filled"].notnull().all()
 
@@ -330,7 +332,7 @@ def test_only_a_stack_takes_weights_from_the_validation(trained, tmp_path, kind)
     words = {"filler": {**CASM, "epochs": 1, "seed": 0}, "members": 2}
     if kind == "Stack":
         words = {"members": {name: {**words["filler"], "seed": k} for k, name in enumerate("ab")}}
-    task = prepare(settings(folder / "world.nc", {"_target_": f"sgdsm.models.{kind}", **words}))
+    task = TrainingTask.from_config(settings(folder / "world.nc", {"_target_": f"sgdsm.models.{kind}", **words}))
     found = fit(task, tmp_path)
     assert (task.filler.weights == 0.5).all() == (kind == "Ensemble")
     assert 0 < found.validation_rmse < 1

@@ -18,7 +18,7 @@ from sgdsm.models.base import GapFiller
 from sgdsm.models.classical.nearest import FEWEST, local_weights, nearest, seen_days
 from sgdsm.training.config import config_folder
 from sgdsm.training.fit import fit
-from sgdsm.training.task import prepare
+from sgdsm.training.task import TrainingTask
 
 SILL, RANGE, NUGGET = 0.7, 4.0, 0.2
 
@@ -153,7 +153,9 @@ def settings_of(*words):
 
 
 def fitted(path, model, *more):
-    task = prepare(settings_of("data=netcdf", f"data.path={path}", "data.target=sm", f"model={model}", *more))
+    task = TrainingTask.from_config(
+        settings_of("data=netcdf", f"data.path={path}", "data.target=sm", f"model={model}", *more)
+    )
     with TemporaryDirectory() as folder:
         fit(task, Path(folder))
     return task

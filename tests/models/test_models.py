@@ -22,7 +22,7 @@ from sgdsm.models.networks.pconv3d import PartialConvNetwork
 from sgdsm.training.calibrate import add_uncertainty
 from sgdsm.training.config import config_folder
 from sgdsm.training.fit import fit
-from sgdsm.training.task import Task, prepare
+from sgdsm.training.task import TrainingTask
 
 MODELS = sorted(path.stem for path in (config_folder() / "model").glob("*.yaml"))
 # further settings that keep the same contract
@@ -75,9 +75,9 @@ def settings_of(model: str, *more: str) -> dict:
 
 
 @pytest.fixture(scope="module", params=[*MODELS, *VARIANTS])
-def task(request, tmp_path_factory) -> Task:
+def task(request, tmp_path_factory) -> TrainingTask:
     """A fitted model of each kind, and other settings of some."""
-    made = prepare(settings_of(request.param))
+    made = TrainingTask.from_config(settings_of(request.param))
     fit(made, tmp_path_factory.mktemp("run"))
     return made
 
@@ -171,7 +171,9 @@ def test_a_map_every_third_day(model, tmp_path):
     cube = build(every_third["data"], xr.Dataset).isel(time=slice(None, None, 3))
     cube.to_netcdf(tmp_path / "third.nc")
     own = {"_target_": "sgdsm.open_cube", "path": str(tmp_path / "third.nc"), "target": "sm", "land": "land"}
-    made = prepare({**every_third, "data": {**own, "dynamic": ["precipitation"], "precipitation": "precipitation"}})
+    made = TrainingTask.from_config(
+        {**every_third, "data": {**own, "dynamic": ["precipitation"], "precipitation": "precipitation"}}
+    )
     fit(made, tmp_path)
     assert made.filler.inputs.step_days == 3
     got = filled(made.cube, made.filler)
@@ -202,11 +204,11 @@ def test_models_learn_and_work_without_covariates(model, bare, tmp_path, plain):
         settings = settings_of_user(model, words)
         if model in NEEDS_COVARIATES:
             with pytest.raises(ConfigError, match="learns from dynamic covariates, and the cube has none"):
-                prepare(settings)
+                TrainingTask.from_config(settings)
             return
     else:
         settings = settings_of(model)
-    task = prepare(settings)
+    task = TrainingTask.from_config(settings)
     fit(task, tmp_path)
     got = filled(task.cube, task.filler)["sm_filled"].values
     assert np.isfinite(got[:, task.cube["land"].values]).all()
@@ -219,7 +221,7 @@ def test_the_repeat_cycle_is_used_and_travels_with_the_model(model, tmp_path, pl
     caplog.set_level("INFO")
     made = []
     for more in ([], ["data.repeat_cycle_days=8"]):
-        task = prepare(settings_of_user(model, [*words, *more]))
+        task = TrainingTask.from_config(settings_of_user(model, [*words, *more]))
         folder = tmp_path / f"run{len(made)}"
         folder.mkdir()
         fit(task, folder)
@@ -230,7 +232,7 @@ def test_the_repeat_cycle_is_used_and_travels_with_the_model(model, tmp_path, pl
     assert (made[0] != made[1]).any() == used
     assert ("makes no use of data.repeat_cycle_days" in caplog.text) != used
     with pytest.raises(ConfigError, match="expected at most 32 maps, found 35"):
-        prepare(settings_of_user(model, [*words, "data.repeat_cycle_days=35"]))
+        TrainingTask.from_config(settings_of_user(model, [*words, "data.repeat_cycle_days=35"]))
 
 
 def settings_of_user(model: str, words: list[str]) -> dict:
@@ -264,19 +266,19 @@ def test_persistence_carries_the_last_value_on():
             assert got[day, row, column] == pytest.approx(last, abs=1e-6)
 
 
-def prepare_simple(model: str) -> Task:
-    return prepare(settings_of(model))
+def prepare_simple(model: str) -> TrainingTask:
+    return TrainingTask.from_config(settings_of(model))
 
 
 def test_a_window_longer_than_the_record_is_padded(tmp_path):
-    task = prepare(settings_of("pconv3d", "model.window_days=400", "model.epochs=1"))
+    task = TrainingTask.from_config(settings_of("pconv3d", "model.window_days=400", "model.epochs=1"))
     fit(task, tmp_path)
     assert np.isfinite(filled(task.cube, task.filler)["sm_filled"].values[:, task.cube["land"].values]).all()
 
 
 def test_tiles_do_not_show_in_space(tmp_path):
     """The reach of the network in space is finite and declared."""
-    task = prepare(settings_of("pconv3d", "model.window_cells=8"))
+    task = TrainingTask.from_config(settings_of("pconv3d", "model.window_cells=8"))
     fit(task, tmp_path)
     a = filled(task.cube, task.filler)["sm_filled"].values
     task.filler.window = type(task.filler.window)(task.filler.window.days, 12, None, task.filler.window.halo_cells)

@@ -25,7 +25,7 @@ from sgdsm.models.trees.boosting import Fitting
 from sgdsm.models.trees.filler import TreeFiller
 from sgdsm.models.trees.row_reservoir import RowReservoir
 from sgdsm.training.fit import fit
-from sgdsm.training.task import Task, prepare
+from sgdsm.training.task import TrainingTask
 from tests.conftest import SMALL_WORLD, TINY_TREES
 from tests.models.test_models import filled, settings_of
 
@@ -89,7 +89,7 @@ def test_a_full_disk_ends_in_one_line(monkeypatch, tmp_path, nothing_left):
     def full(file: object, array: np.ndarray) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    task = prepare(settings_of("xgboost", "model.spill=true"))
+    task = TrainingTask.from_config(settings_of("xgboost", "model.spill=true"))
     monkeypatch.setattr(np, "save", full)
     with pytest.raises(SgdsmError, match=r"^model.spill=true: .*sgdsm_rows_.* \(No space left on device\): set TMPDIR"):
         fit(task, tmp_path)
@@ -105,7 +105,7 @@ def test_no_room_for_the_second_copy_ends_in_one_line(monkeypatch, nothing_left)
 
 
 def test_the_folder_goes_when_training_is_broken_off(monkeypatch, tmp_path, nothing_left):
-    task = prepare(settings_of("xgboost", "model.spill=true"))
+    task = TrainingTask.from_config(settings_of("xgboost", "model.spill=true"))
     met = []
 
     def breaks(*words: object, **more: object) -> None:
@@ -120,7 +120,7 @@ def test_the_folder_goes_when_training_is_broken_off(monkeypatch, tmp_path, noth
 
 def test_early_stopping_keeps_the_best_round(tmp_path):
     words = ["model.gap_draws=1", "model.rounds=400", "model.learning_rate=0.5", "model.early_stopping_rounds=5"]
-    task = prepare(settings_of("xgboost", *words))
+    task = TrainingTask.from_config(settings_of("xgboost", *words))
     fit(task, tmp_path)
     trees: xgboost.Booster = task.filler.booster
     count = trees.num_boosted_rounds()
@@ -139,10 +139,12 @@ def test_early_stopping_keeps_the_best_round(tmp_path):
 
 
 def test_intervals_of_quantiles(tmp_path):
-    task = prepare(settings_of("xgboost", "model.quantiles=[0.1,0.9]", "model.rounds=40", "model.learning_rate=0.1"))
+    task = TrainingTask.from_config(
+        settings_of("xgboost", "model.quantiles=[0.1,0.9]", "model.rounds=40", "model.learning_rate=0.1")
+    )
     fit(task, tmp_path)
     assert task.filler.level == 0.8
-    plain = prepare(settings_of("xgboost", "model.rounds=40", "model.learning_rate=0.1"))
+    plain = TrainingTask.from_config(settings_of("xgboost", "model.rounds=40", "model.learning_rate=0.1"))
     fit(plain, tmp_path)
     got = filled(task.cube, task.filler)
     np.testing.assert_array_equal(got["sm_filled"], filled(plain.cube, plain.filler)["sm_filled"])
@@ -168,7 +170,7 @@ def test_more_rain_never_lowers_the_estimate(tmp_path):
     own = [name, *(f"{name}_{end}" for end in ("lag1", "lag2", "mean3", "mean10", "mean30", "since_previous"))]
     falls = []
     for words in ([], [f"model.monotone={{{name}:1}}"]):
-        task = prepare(settings_of("xgboost", "model.rounds=30", "model.learning_rate=0.2", *words))
+        task = TrainingTask.from_config(settings_of("xgboost", "model.rounds=30", "model.learning_rate=0.2", *words))
         fit(task, tmp_path)
         scene = task.data.scene_of(task.split.scenarios["validation"])
         axes = task.filler.window.tile(scene.seen.shape, False)
@@ -205,7 +207,7 @@ def test_settings_that_cannot_work_are_refused(words, message):
 
 
 def test_damaged_trees_are_refused(tmp_path):
-    task = prepare(settings_of("xgboost"))
+    task = TrainingTask.from_config(settings_of("xgboost"))
     fit(task, tmp_path)
     save_filler(task.filler, tmp_path / "model.ckpt")
     content = torch.load(tmp_path / "model.ckpt", weights_only=True)
@@ -217,7 +219,7 @@ def test_damaged_trees_are_refused(tmp_path):
 
 def test_an_unknown_covariate_is_refused():
     with pytest.raises(ConfigError, match=r"no covariate 'precipitaton' \(did you mean 'precipitation'\?\); there are"):
-        prepare(settings_of("xgboost", "model.monotone={precipitaton:1}"))
+        TrainingTask.from_config(settings_of("xgboost", "model.monotone={precipitaton:1}"))
 
 
 def test_a_cluster_fits_as_well_as_one_machine(tmp_path):
@@ -231,14 +233,14 @@ def test_a_cluster_fits_as_well_as_one_machine(tmp_path):
     inside = LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None)
     with inside as cluster, dask.config.set({"scheduler-address": cluster.scheduler_address}):
         for more in ([], ["model.cluster=true"]):
-            task = prepare(settings_of("xgboost", *words, *more))
+            task = TrainingTask.from_config(settings_of("xgboost", *words, *more))
             fit(task, tmp_path)
             rmse.append(validation_rmse(task))
     # rows are dealt otherwise, so subsampling draws others
     assert rmse[1] == pytest.approx(rmse[0], rel=0.06)
 
 
-def validation_rmse(task: Task) -> float:
+def validation_rmse(task: TrainingTask) -> float:
     squares = []
     for batch in task.data.val_dataloader():
         with torch.inference_mode():
@@ -250,7 +252,7 @@ def validation_rmse(task: Task) -> float:
 def test_a_cluster_without_its_packages_ends_in_one_line(monkeypatch, tmp_path):
     monkeypatch.delattr(xgboost, "dask", raising=False)
     monkeypatch.setitem(sys.modules, "xgboost.dask", None)
-    task = prepare(settings_of("xgboost", "model.cluster=true", "model.gap_draws=1"))
+    task = TrainingTask.from_config(settings_of("xgboost", "model.cluster=true", "model.gap_draws=1"))
     with pytest.raises(ConfigError, match=r"model.cluster=true: .*; pip install 'sgdsm\[cluster\]'"):
         fit(task, tmp_path)
 
@@ -287,7 +289,7 @@ def test_ten_times_the_rows_take_the_same_memory(where):
 
 @pytest.mark.parametrize("model", ["xgboost", "seamless"])
 def test_importances_find_what_the_target_rests_on(model, tmp_path):
-    task = prepare(settings_of(model))
+    task = TrainingTask.from_config(settings_of(model))
     fit(task, tmp_path)
     filler = task.filler
     scene = task.data.scene_of(task.split.scenarios["validation"])
@@ -311,7 +313,7 @@ def test_importances_find_what_the_target_rests_on(model, tmp_path):
 @pytest.mark.parametrize("block_days", [7, 30, 75, 149])
 def test_no_block_stays_in_its_place(block_days):
     """A covariate that is left as it is would seem to mean nothing."""
-    task = prepare(settings_of("climatology"))
+    task = TrainingTask.from_config(settings_of("climatology"))
     scene = task.data.scene_of(task.split.scenarios["validation"])
     day = np.arange(len(scene.seen), dtype=np.float32)
     scene.dynamic[:] = day[:, None, None]

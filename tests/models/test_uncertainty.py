@@ -21,7 +21,7 @@ from sgdsm.models.uncertainty.wrappers import wrap
 from sgdsm.training.calibrate import add_uncertainty
 from sgdsm.training.config import check_config, config_folder
 from sgdsm.training.fit import fit
-from sgdsm.training.task import Task, prepare
+from sgdsm.training.task import TrainingTask
 
 
 def settings_of(model: str, *more: str) -> dict:
@@ -31,14 +31,14 @@ def settings_of(model: str, *more: str) -> dict:
 
 
 @pytest.fixture(scope="module")
-def task(tmp_path_factory) -> Task:
+def task(tmp_path_factory) -> TrainingTask:
     """A climatology, fitted: its errors are what the tests make them."""
-    made = prepare(settings_of("climatology"))
+    made = TrainingTask.from_config(settings_of("climatology"))
     fit(made, tmp_path_factory.mktemp("run"))
     return made
 
 
-def conformal(task: Task, level: float = 0.9) -> Conformal:
+def conformal(task: TrainingTask, level: float = 0.9) -> Conformal:
     made = Conformal(task.filler, level)
     made.adopt()
     return made
@@ -49,7 +49,7 @@ def judged(batch, errors) -> CalibrationBatch:
     return CalibrationBatch(batch, errors, None, days, np.stack([rows, columns, 0 * rows], 1))
 
 
-def batches_of(task: Task, split: str, size) -> list:
+def batches_of(task: TrainingTask, split: str, size) -> list:
     """Batches of a split with errors of a known size, (batch) -> (N,), and no standard deviation."""
     scene = task.data.scene_of(task.split.scenarios["calibration" if split == "test" else split])
     found = []
@@ -205,7 +205,7 @@ NETWORKS = {
 
 def network(name: str, *more: str):
     """A network with random weights in its last layer, and a batch of two windows for it."""
-    made = prepare(settings_of(name, *NETWORKS[name], *more))
+    made = TrainingTask.from_config(settings_of(name, *NETWORKS[name], *more))
     filler = made.filler.eval()
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -271,7 +271,7 @@ def test_with_dropout_in_the_head_the_trunk_is_worked_out_once(name, monkeypatch
 
 def test_a_filler_without_dropout_is_refused_before_training():
     with pytest.raises(ConfigError, match="PartialConvNetwork has no dropout"):
-        prepare(settings_of("pconv3d", "uncertainty=mc_dropout"))
+        TrainingTask.from_config(settings_of("pconv3d", "uncertainty=mc_dropout"))
 
 
 def test_input_noise_grows_with_its_fraction_and_leaves_the_estimate():
@@ -292,7 +292,7 @@ def test_wrappers_inside_wrappers_train_save_and_load(uncertainty, tmp_path):
     more = [f"uncertainty={uncertainty}", "uncertainty.filler.samples=2"]
     config = settings_of("seamless", *NETWORKS["seamless"], *more)
     check_config({**config, "compare": None, "chain": None}, "train")
-    made = prepare(config)
+    made = TrainingTask.from_config(config)
     fit(made, tmp_path)
     wrapper = add_uncertainty(made, config["uncertainty"])
     assert isinstance(wrapper, Conformal)

@@ -23,7 +23,7 @@ from sgdsm.models.window_forest.region import RegionForest
 from sgdsm.models.window_forest.regressors import Samples, linear, literal_forest, shared_forest
 from sgdsm.training.config import config_folder
 from sgdsm.training.fit import fit
-from sgdsm.training.task import Task, prepare
+from sgdsm.training.task import TrainingTask
 
 FEW_TREES = ["model.trees=8"]
 
@@ -35,26 +35,26 @@ def settings(*words: str) -> dict:
     return OmegaConf.to_container(composed, resolve=True)
 
 
-def fitted(tmp_path, *words: str) -> Task:
-    task = prepare(settings(*words))
+def fitted(tmp_path, *words: str) -> TrainingTask:
+    task = TrainingTask.from_config(settings(*words))
     fit(task, tmp_path)
     return task
 
 
-def batch_of(task: Task) -> Batch:
+def batch_of(task: TrainingTask) -> Batch:
     """The validation draw in one window."""
     scene = task.data.scene_of(task.split.scenarios["validation"])
     axes = type(task.filler.window)(None).tile(scene.seen.shape, False)
     return scene.batch([(0, 0, 0)], axes)
 
 
-def rmse(task: Task, batch: Batch) -> float:
+def rmse(task: TrainingTask, batch: Batch) -> float:
     with torch.no_grad():
         found = task.filler.fill(batch).mean[batch.wanted]
     return float((found - task.filler.in_units(batch.truth, batch)[batch.wanted]).square().mean().sqrt())
 
 
-def filled(task: Task, filler: GapFiller, precision: str = "32-true") -> np.ndarray:
+def filled(task: TrainingTask, filler: GapFiller, precision: str = "32-true") -> np.ndarray:
     output = MemoryOutput()
     fill_cube(task.cube, filler, output, trainer={"enable_progress_bar": False, "precision": precision})
     return output.dataset["sm_filled"].values
@@ -185,7 +185,9 @@ def test_sharing_costs_no_skill(tmp_path):
     few[:, :, days] = batch.wanted[:, :, days]
     batch = batch._replace(wanted=few)
     shared = rmse(task, batch)
-    literal = prepare(settings("model.trees=8", "model.calibrate=false", "model.share_cells=1", "model.share_days=1"))
+    literal = TrainingTask.from_config(
+        settings("model.trees=8", "model.calibrate=false", "model.share_cells=1", "model.share_days=1")
+    )
     fit(literal, tmp_path)
     assert shared < 1.05 * rmse(literal, batch)
 
@@ -217,7 +219,7 @@ def test_where_windows_hold_too_little_the_region_stands_in(tmp_path):
     with torch.no_grad():
         a, b = (f.filler.fill(nothing).mean[batch.wanted] for f in (task, region))
     torch.testing.assert_close(a, b)
-    climatology = prepare(settings(*FEW_TREES)).filler.fill(nothing).mean[batch.wanted]
+    climatology = TrainingTask.from_config(settings(*FEW_TREES)).filler.fill(nothing).mean[batch.wanted]
     torch.testing.assert_close(climatology, batch.climatology[batch.wanted])
     assert (a - climatology).abs().max() > 1e-3
 
@@ -307,5 +309,5 @@ def test_each_variant_is_better_than_the_climatology(words, tmp_path):
 )
 def test_settings_that_cannot_work_are_refused(words, message):
     with pytest.raises(ConfigError, match=message):
-        prepare(settings(*words))
+        TrainingTask.from_config(settings(*words))
     assert build(settings()["model"], GapFiller) is not None

@@ -1,67 +1,91 @@
-"""The command `select`: which covariates to give a filler; part of the composition root."""
+"""Test which covariates say something of the target, and recommend which to give a model."""
 
 from __future__ import annotations
 
 import csv
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from sgdsm.core.cube import ConfigError, by_role, log, suggest, target_of
+from sgdsm.core.cube import by_role, suggest, target_of
+from sgdsm.core.errors import ConfigError
+from sgdsm.core.logging import log
+from sgdsm.core.settings import setting
 from sgdsm.evaluation.selection import Sample, Selection
 from sgdsm.evaluation.selection import select as rank_covariates
+from sgdsm.report.selection import selection_figure
+from sgdsm.training.config import check_groups
+from sgdsm.training.task import split_cube
 
-MOST_ZONES = 30
+USAGE = "data=.. output=FOLDER [splits=..] [stratum=NAME]"
+GROUPS = ("data", "gaps", "splits")
+MOST_STRATA = 30
 COLUMNS = (
     "sample", "rows", "worth", "covariate", "available", "vif", "correlation", "coefficient", "t", "p", "t_block",
     "p_block", "stepwise", "best_subset", "importance", "kept", "why",
 )  # fmt: skip
 
 
-def select(config: dict[str, Any]) -> None:
-    """Judge the covariates of a cube at its training values; print, write and draw what was found."""
-    from sgdsm.report.selection import selection_figure
-    from sgdsm.training.task import split_cube
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The cube whose covariates are tested, at the training values of its splits."""
 
-    output, zone = Path(config["output"]), config["zone"]
+    data: dict[str, Any] = setting("simulate", "the cube", group=True)
+    gaps: dict[str, Any] = setting("transplant", "how observed values are hidden", group=True)
+    splits: dict[str, Any] = setting("blocks", "give the splits that scores will be made with", group=True)
+    output: str = setting(help="folder of the tables and the figure", path=True)
+    stratum: str | None = setting(None, "a static variable of classes (climate, land cover): tested in each too")
+
+    def __post_init__(self) -> None:
+        check_groups({group: getattr(self, group) for group in GROUPS}, GROUPS)
+
+
+def run(settings: Settings) -> None:
+    """Test the covariates of a cube at its training values; print, write and draw the result."""
+    output, stratum = Path(settings.output), settings.stratum
     if output.is_file():
         raise ConfigError(f"output={output}: a file; expected a folder")
-    dealt = split_cube(config)
-    cube = dealt.cube
+    part = split_cube({group: getattr(settings, group) for group in GROUPS})
+    cube = part.cube
     names = [*by_role(cube, "dynamic"), *by_role(cube, "static")]
-    zones = None if zone is None else zones_of(cube, zone)
+    strata = None if stratum is None else strata_of(cube, stratum)
     # the values that choices may rest on: far enough from those of other splits
-    found = rank_covariates(dealt.record, dealt.split.allowed, names, zone, zones)
+    selection = rank_covariates(part.record, part.split.allowed, names, stratum, strata)
     target = str(target_of(cube).name)
     output.mkdir(parents=True, exist_ok=True)
-    _write(found, output / "selection.csv")
-    _write_correlations(found, output / "correlations.csv")
-    picture = selection_figure(found, target, output / "selection.png")
-    print(format_selection(found, target))
+    _write(selection, output / "selection.csv")
+    _write_correlations(selection, output / "correlations.csv")
+    picture = selection_figure(selection, target, output / "selection.png")
+    print(format_selection(selection, target))
     print(f"tables: {output / 'selection.csv'}, {output / 'correlations.csv'}\nfigure: {picture}")
-    if "dynamic" not in config["data"]:
+    if "dynamic" not in settings.data:
         log.info("these data have no data.dynamic and data.static of their own: the names are for data=netcdf")
-    kept = {role: [n for n in by_role(cube, role) if n in found.kept or n == zone] for role in ("dynamic", "static")}
-    rain = config["data"].get("precipitation")
+    kept = {r: [n for n in by_role(cube, r) if n in selection.kept or n == stratum] for r in ("dynamic", "static")}
+    rain = settings.data.get("precipitation")
     more = " data.precipitation=null" if rain is not None and rain not in kept["dynamic"] else ""
     print(" ".join(f"data.{role}=[{','.join(chosen)}]" for role, chosen in kept.items()) + more)
 
 
-def zones_of(cube: xr.Dataset, name: str) -> tuple[np.ndarray, list[str]]:
-    """The zone of each cell, (H, W), -1 where it has none; and what the zones are called.
+def strata_of(cube: xr.Dataset, name: str) -> tuple[np.ndarray, list[str]]:
+    """Return the stratum of each cell, (H, W), -1 where it has none, and the names of the strata.
 
     Raises ConfigError where `name` is no static variable of classes.
     """
     known = by_role(cube, "static")
     if name not in known:
-        raise ConfigError(f"zone={name}: expected a static variable{suggest(name, known)}; there are {known or 'none'}")
+        raise ConfigError(
+            f"stratum={name}: expected a static variable{suggest(name, known)}; there are {known or 'none'}"
+        )
     values = cube[name].values.astype(np.float64)
     land = cube[by_role(cube, "land")[0]].values.astype(bool)
     classes = np.unique(values[land & np.isfinite(values)])
-    if not 2 <= len(classes) <= MOST_ZONES:
-        raise ConfigError(f"zone={name}: {len(classes)} different values on land, expected 2 to {MOST_ZONES} classes")
+    if not 2 <= len(classes) <= MOST_STRATA:
+        raise ConfigError(
+            f"stratum={name}: {len(classes)} different values on land, expected 2 to {MOST_STRATA} classes"
+        )
     zone = np.where(land & np.isin(values, classes), np.searchsorted(classes, values), -1)
     attrs = cube[name].attrs
     meanings = str(attrs.get("flag_meanings", "")).split()

@@ -1,4 +1,4 @@
-"""Chains: steps that build on one another, run by one command; part of the composition root.
+"""Run steps that build on one another, and print one table of scores.
 
 A step is a line of the words of another command: `train`, `predict`, `correct fit` or `correct apply`. {NAME} in it is
 the folder of an earlier step, {here} that of the chain. `chain.world`, where it is given, are the words of the data
@@ -10,53 +10,89 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
-from sgdsm.cli.plan import check_same, settings_of, train_once
-from sgdsm.core.cube import ConfigError, suggest
+from sgdsm.cli.commands import load
+from sgdsm.cli.hydra_state import experiment_name, output_folder, overrides_for_trainings, shown
+from sgdsm.cli.plan import check_same, settings_of, train_once, training_of
+from sgdsm.core.cube import suggest
+from sgdsm.core.errors import ConfigError
 from sgdsm.core.io.stores import local_only
+from sgdsm.core.settings import setting
+from sgdsm.core.signals import going_on
 from sgdsm.core.specification import build
 from sgdsm.evaluation.anomalies import format_scores, score_file, score_run
+from sgdsm.training.config import TrainingConfig
 from sgdsm.training.run import CONFIG, MODEL, Run, content_digest, file_digest
 
+USAGE = "experiment=E [output=FOLDER]"
+NOTE = "key=value changes a setting of every training, data.key=value one of chain.world where the experiment has it"
 COMMANDS = ("train", "predict", "correct fit", "correct apply")
 OF_RUN, OF_FILE = {"run"}, {"filled", "truth", "variable", "where", "cycle"}
 OPTIONAL = {"estimate", "time"}  # of a score of a file
 USED = "used.json"  # in the folder of a training: digests of the files that earlier steps made for it
 
 
+@dataclass(frozen=True, kw_only=True)
+class Settings(TrainingConfig):
+    """An experiment with `chain.steps`; settings of `train` hold for all its trainings."""
+
+    output: str | None = setting(
+        None, "folder of the chain; steps that are finished there are not done again", path=True
+    )
+
+
 @dataclass
 class Step:
-    """A step, checked. used: files that earlier steps make and this one reads."""
+    """A step of a chain, checked.
+
+    Attributes:
+        name: Of the step and of its folder.
+        command: Of `COMMANDS`.
+        settings: Of the command.
+        used: Files that earlier steps make and this one reads.
+    """
 
     name: str
     command: str
-    settings: dict[str, Any]
+    settings: Any
     used: list[Path]
 
+    @property
+    def output(self) -> str:
+        """The file that the step makes; '' of a training."""
+        return str(getattr(self.settings, "output", None) or "")
 
-def run_chain(
-    config: dict[str, Any],
-    overrides: list[str],
-    folder: Path,
-    train: Callable[[dict[str, Any], Path], Path],
-    others: Mapping[str, Callable[[dict[str, Any]], None]],
-) -> str:
-    """Run the steps of `chain.steps` that are not finished, then score as `chain.scores` says; returns the table.
 
-    config: of the experiment. overrides: words of the command line that go to every training; those of the data go to
-    `chain.world` alone where that is given. folder: of the chain. train, others: the commands; those
-    other than train keep what is finished by themselves, and refuse what comes of other settings or files.
+def run(settings: Settings) -> None:
+    """Run the steps that are not finished, then score."""
+    experiment = experiment_name()
+    if not experiment:
+        raise ConfigError("chain: give experiment=NAME, one with chain.steps")
+    folder = output_folder(settings.output, experiment)
+    with going_on(lambda: f"go on with the same words and output={shown(folder)}"):
+        print(run_chain(settings.chain or {}, overrides_for_trainings("output", "chain"), folder))
 
-    Raises ConfigError for a step or a score that cannot work, before the first step runs, and for a training that is
-    finished but began with other files than the steps before it have made now.
+
+def run_chain(chain: dict[str, Any], overrides: list[str], folder: Path) -> str:
+    """Run the steps of a chain that are not finished, then score as its `scores` say.
+
+    Args:
+        chain: `world`, `steps` and `scores` of the experiment.
+        overrides: Of the command line; they go to every training, those of the data to `world` alone where it is given.
+        folder: Of the chain.
+
+    Returns:
+        The table of scores.
+
+    Raises:
+        ConfigError: A step or a score cannot work (found before the first step runs), or a training is finished but
+            began with other files than the steps before it have made now.
     """
-    chain = config.get("chain") or {}
     steps, scores = chain.get("steps") or {}, chain.get("scores") or {}
     if not steps:
         raise ConfigError("chain.steps is empty: name steps by their words, such as 'first: train model=xgboost'")
@@ -68,16 +104,16 @@ def run_chain(
     for number, step in enumerate(planned, 1):
         print(f"\n[{number}/{len(planned)}] {step.name}: {step.command}", flush=True)
         if step.command != "train":
-            others[step.command](step.settings)
+            load(step.command).run(step.settings)
         else:
             run = Run(folder / step.name)
             _check_used(run, step.used)
-            train_once(run, step.settings, train)
+            train_once(run, step.settings)
     if not wanted:
         return f"chain: {folder}"
-    found = {label: _score(words) for label, words in wanted.items()}
-    table = format_scores(found)
-    Run(folder).write("scores.json", {"scores": found})
+    results = {label: _score(words) for label, words in wanted.items()}
+    table = format_scores(results)
+    Run(folder).write("scores.json", {"scores": results})
     (folder / "scores.txt").write_text(table + "\n")
     return f"\n{table}\n\nchain: {folder}"
 
@@ -89,8 +125,8 @@ def _world(line: str | None, overrides: list[str], folder: Path) -> tuple[dict[s
     of_data = [word for word in overrides if _key(word).partition(".")[0] == "data"]
     own = _words("chain.world", line, [], folder)
     _refuse_twice("chain.world", own, of_data)
-    settings = settings_of("chain.world", "train", [*of_data, *own])
-    return settings["data"], [word for word in overrides if word not in of_data]
+    training = training_of("chain.world", [*of_data, *own])
+    return training.data, [word for word in overrides if word not in of_data]
 
 
 def _plan(steps: dict[str, Any], overrides: list[str], folder: Path, world: dict[str, Any] | None) -> list[Step]:
@@ -113,9 +149,10 @@ def _plan(steps: dict[str, Any], overrides: list[str], folder: Path, world: dict
             settings = settings_of(place, command, own)
         values = [word.partition("=")[2] for word in own]
         used = [file for text, file in made.items() if any(v == text or v.startswith(f"{text}/") for v in values)]
-        planned.append(Step(name, command, settings, used))
-        local_only(f"{place}: output", settings.get("output") or "", "the steps of a chain build on its files")
-        made |= {str(run.folder): run.model} if command == "train" else {settings["output"]: Path(settings["output"])}
+        step = Step(name, command, settings, used)
+        planned.append(step)
+        local_only(f"{place}: output", step.output, "the steps of a chain build on its files")
+        made |= {str(run.folder): run.model} if command == "train" else {step.output: Path(step.output)}
     return planned
 
 
@@ -169,7 +206,7 @@ def _score_words(
         needed, more = ("=, ".join(sorted(names)) + "=" for names in (OF_FILE, OPTIONAL))
         raise ConfigError(f"{place}: found {', '.join(given)}; expected run=, or {needed} (and, if need be, {more})")
     runs = [str(folder / step.name) for step in steps if step.command == "train"]
-    files = [step.settings["output"] for step in steps if step.command in ("predict", "correct apply")]
+    files = [step.output for step in steps if step.command in ("predict", "correct apply")]
     files += [] if world is None or "path" not in world else [world["path"]]
     for key, known, what in (("run", runs, "train step"), ("cycle", runs, "train step"), ("filled", files, "output")):
         if key in given and given[key] not in known:

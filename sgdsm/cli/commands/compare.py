@@ -1,45 +1,82 @@
-"""Training the models of an experiment and comparing runs; part of the composition root."""
+"""Compare runs in one table, with figures and a page; trains the models of an experiment first."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from sgdsm.cli.plan import check_same, settings_of, train_once
-from sgdsm.core.cube import ConfigError
+from sgdsm.cli.hydra_state import experiment_name, output_folder, overrides_for_trainings
+from sgdsm.cli.plan import check_same, train_once, training_of
+from sgdsm.core.errors import ConfigError
+from sgdsm.core.settings import setting
 from sgdsm.evaluation.compare import Entry, check_protocol, comparison, format_comparison
 from sgdsm.evaluation.protocol import SCORES
 from sgdsm.evaluation.score import Scores
 from sgdsm.report.figures import comparison_figures
 from sgdsm.report.html import write_report
+from sgdsm.training.config import TrainingConfig
 from sgdsm.training.run import CONFIG, Run
 
+USAGE = "RUN RUN ... | experiment=E"
+POSITIONAL = "runs"
+NOTE = "key=value changes a setting of every training of the experiment"
 
-def train_experiment(
-    config: dict[str, Any], overrides: list[str], output: Path, train: Callable[[dict[str, Any], Path], Path]
-) -> list[Path]:
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(TrainingConfig):
+    """Runs, or an experiment whose models are trained; settings of `train` hold for all of them."""
+
+    runs: list[str] = setting([], "folders of finished runs, or folders of runs")
+    reference: str | None = setting(
+        None, "the run that the others are measured by: its name or the end of it; default: linear_time, or the first"
+    )
+    output: str | None = setting(
+        None, "folder of the comparison; a finished run that is there is not trained again", path=True
+    )
+
+
+def run(settings: Settings) -> None:
+    """Train what is not finished, then compare."""
+    experiment = experiment_name()
+    if settings.runs and experiment:
+        raise ConfigError("compare: give runs, or experiment=NAME, not both")
+    output = output_folder(settings.output, f"compare_{experiment or 'runs'}")
+    runs = [Path(run) for run in settings.runs]
+    if experiment:
+        runs = train_experiment(settings, output)
+    print(compare_runs(runs, settings.reference, output, experiment))
+
+
+def train_experiment(settings: Settings, output: Path) -> list[Path]:
     """Train every model of `compare.models` on the same protocol; finished runs in `output` are kept.
 
-    config: of the experiment. overrides: words of the command line that go to every model.
+    Args:
+        settings: Of the experiment.
+        output: Folder of the comparison.
 
-    Raises ConfigError for a model that cannot work, before the first one is trained.
+    Returns:
+        The folders of the runs.
+
+    Raises:
+        ConfigError: A model cannot work; found before the first one is trained.
     """
-    models = (config.get("compare") or {}).get("models") or {}
+    models = (settings.compare or {}).get("models") or {}
     if not models:
         raise ConfigError("compare.models is empty: name models by overrides, such as 'xgboost: model=xgboost'")
     for label, words in models.items():
         if not isinstance(words, str):
             raise ConfigError(f"compare.models.{label}={words!r}: expected words, such as 'model=xgboost'")
+    shared = overrides_for_trainings("output", "runs", "reference")
     planned = [
-        (Run(output / str(label)), settings_of(f"compare.models.{label}", "train", [*overrides, *words.split()]))
+        (Run(output / str(label)), training_of(f"compare.models.{label}", [*shared, *words.split()]))
         for label, words in models.items()
     ]
-    for run, settings in planned:
-        check_same(run, settings)
-    for number, (run, settings) in enumerate(planned, 1):
+    for run, training in planned:
+        check_same(run, training)
+    for number, (run, training) in enumerate(planned, 1):
         print(f"\n[{number}/{len(planned)}] {run.folder.name}", flush=True)
-        train_once(run, settings, train)
+        train_once(run, training)
     return [run.folder for run, _ in planned]
 
 

@@ -1,0 +1,124 @@
+"""The course of a run, from a configuration to a folder with a fitted, calibrated and scored filler."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from sgdsm.core.cube import log
+from sgdsm.core.lock import exclusive, is_first
+from sgdsm.evaluation.protocol import FILLED, HIDDEN, SCORES, VISIBLE, kind_of_split, write_files
+from sgdsm.evaluation.score import Scores, format_table, score
+from sgdsm.inference.writers import NetcdfOutput
+from sgdsm.models.base import GapFiller
+from sgdsm.models.checkpoint import save_filler
+from sgdsm.report.figures import run_figures
+from sgdsm.training.calibrate import add_uncertainty
+from sgdsm.training.callbacks import BEST
+from sgdsm.training.fit import LAST, Fitted, fit
+from sgdsm.training.run import CONFIG, METRICS, PROVENANCE, Run, learned_from, protocol_of, provenance
+from sgdsm.training.task import TrainingTask, fill_scenario
+
+FEW = 200  # of fewer values, even if independent, an RMSE is known no better than by a twentieth
+
+
+def train(config: dict[str, Any], folder: Path, cube: xr.Dataset | None = None) -> Run:
+    """Train in a folder, or resume an interrupted training there.
+
+    Args:
+        config: Plain values of `TrainingConfig`: the groups and the seed.
+        folder: Of the run. What is finished there is not done again.
+        cube: The data, in place of those that `config["data"]` names.
+
+    Returns:
+        The run. In a further process of a training on several devices the run is not finished yet: the first
+        process goes on alone after the fit.
+
+    Raises:
+        CubeError: The data cannot be used.
+        ConfigError: Data and configuration do not go together, or another program writes in the folder.
+    """
+    run = Run(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with exclusive(folder):
+        task = TrainingTask.from_config(config, cube)
+        if not is_first():
+            fit(task, folder)
+            return run
+        protocol = _begin(run, task)
+        fitted = fit(task, folder)
+        filler = add_uncertainty(task, config["uncertainty"])
+        save_filler(filler, run.model)
+        classes = score_run(task, filler, protocol, run)
+        run_figures(run.evaluation, folder / "training.csv", run.figures, folder.name, protocol["scored_split"])
+        _save_metrics(run, filler, fitted, protocol, classes)
+    return run
+
+
+def score_run(task: TrainingTask, filler: GapFiller, protocol: dict[str, Any], run: Run) -> dict[str, dict[str, float]]:
+    """Fill the scored split of a task and score it, as files, in the run's folder.
+
+    Args:
+        task: What the run learned from.
+        filler: The fitted filler.
+        protocol: From `protocol_of`.
+        run: Where the files go.
+
+    Returns:
+        For each class of hidden values its metrics.
+    """
+    split, parts = protocol["scored_split"], []
+    for number, part in enumerate(task.parts):
+        folder = run.evaluation / f"part_{number}" if number else run.evaluation
+        write_files(folder, part.cube, part.split.scenarios[split], part.split.base)
+        output = NetcdfOutput(folder / FILLED)
+        output.remove()
+        fill_scenario(part, filler, split, output, task.options.predicting())
+        parts.append(score(folder / FILLED, folder / HIDDEN, folder / VISIBLE))
+    scores = Scores.joined(parts)
+    scores.save(run.evaluation / SCORES)
+    table = scores.table()
+    if (count := int(table["all"]["n"])) < FEW:
+        log.warning("only %d values were hidden to score: the scores are rough", count)
+    return {name: {k: v for k, v in row.items() if v == v} for name, row in table.items() if row["n"]}
+
+
+def scores_text(run: Run) -> str:
+    """Return the scores of a run as a table, headed by what they were computed on."""
+    protocol = run.metrics()["protocol"]
+    table = Scores.load(run.evaluation / SCORES).table()
+    rows = {name: table[name] for name in (*protocol["hidden"], "all")}
+    split = protocol["scored_split"]
+    return f"scores at the hidden values of the {split} split ({kind_of_split(protocol)})\n{format_table(rows)}"
+
+
+def _begin(run: Run, task: TrainingTask) -> dict[str, Any]:
+    """Write what the run is made of, before it learns; of a resumed one check that it is the same."""
+    log.info("run folder: %s", run.folder)
+    run.check_data(task.whole)
+    protocol = protocol_of(task.whole, [part.split for part in task.parts], task.config, learned_from(task.config))
+    run.write(CONFIG, task.config)
+    run.write(PROVENANCE, provenance(task.config, task.whole))
+    return protocol
+
+
+def _save_metrics(
+    run: Run, filler: GapFiller, fitted: Fitted, protocol: dict[str, Any], classes: dict[str, dict[str, float]]
+) -> None:
+    run.write(
+        METRICS,
+        {
+            "model": run.model_name(),
+            "units": filler.inputs.units,
+            "split": protocol["scored_split"],
+            "fit_seconds": round(fitted.seconds, 1),
+            "validation_rmse": fitted.validation_rmse,
+            "parameters": sum(p.numel() for p in filler.parameters()),
+            "classes": classes,
+            "protocol": protocol,
+        },
+    )
+    for name in (LAST, BEST):
+        (run.folder / name).unlink(missing_ok=True)
