@@ -24,8 +24,6 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
 from sgdsm.core.cube import log
 from sgdsm.data.gaps import Gaps
@@ -35,7 +33,7 @@ from sgdsm.inference.writers import MemoryOutput
 from sgdsm.models.uncertainty import conformal
 from sgdsm.sources.simulation.world import simulate
 from sgdsm.training.calibrate import add_uncertainty
-from sgdsm.training.config import config_folder
+from sgdsm.training.config import TrainingConfig, compose_settings
 from sgdsm.training.fit import fit
 from sgdsm.training.task import TrainingTask
 
@@ -98,8 +96,7 @@ def run(kind: str, days: int, seed: int, model: str) -> list[Line]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "seen.nc"
         cube.drop_vars(["sm_true", "sm_noise", "sm_reason"], errors="ignore").assign(sm=seen).to_netcdf(path)
-        with initialize_config_dir(str(config_folder()), version_base="1.3"):
-            config: Any = OmegaConf.to_container(compose("train", words(kind, path, model)), resolve=True)
+        config = compose_settings("train", TrainingConfig, words(kind, path, model))
         task = TrainingTask.from_config(config)
         fit(task, Path(folder))
         lines = []

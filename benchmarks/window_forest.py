@@ -14,12 +14,10 @@ import time
 
 import numpy as np
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
 from sgdsm.data.batch import Batch
 from sgdsm.models.window_forest.filler import WindowForest
-from sgdsm.training.config import config_folder
+from sgdsm.training.config import TrainingConfig, compose_settings
 from sgdsm.training.task import TrainingTask
 
 DRAWS = 2000
@@ -27,9 +25,7 @@ DRAWS = 2000
 
 def task_of(words: list[str]) -> TrainingTask:
     common = ["model=window_forest", "data.rows=12", "data.columns=16", "data.days=200"]
-    with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        composed = compose("train", [*common, *words])
-    return TrainingTask.from_config(OmegaConf.to_container(composed, resolve=True))
+    return TrainingTask.from_config(compose_settings("train", TrainingConfig, [*common, *words]))
 
 
 def hidden_of(task: TrainingTask, days: int) -> Batch:

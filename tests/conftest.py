@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +12,11 @@ import xarray as xr
 from hypothesis import settings
 
 from sgdsm.cli import console
+from sgdsm.cli.commands import load
+from sgdsm.cli.overrides import as_hydra_reads
 from sgdsm.core.cube import as_cube
 from sgdsm.sources.simulation.world import simulate
+from sgdsm.training.config import compose_settings
 
 # the same examples in every run; others: pytest --hypothesis-profile=default
 settings.load_profile("ci")
@@ -112,6 +116,12 @@ def run_command(
         return code, out, err
 
     return run
+
+
+def composed(command: str, *words: str) -> dict[str, Any]:
+    """The settings of a command as plain values, not checked yet."""
+    kind = load(command).Settings
+    return compose_settings(command, kind, as_hydra_reads(kind, words))
 
 
 def run_folder(out: str) -> Path:

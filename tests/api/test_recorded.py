@@ -12,8 +12,6 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
 from sgdsm.core.cube import ConfigError
 from sgdsm.core.specification import TARGET, build, locate
@@ -31,6 +29,7 @@ from sgdsm.models.uncertainty.wrappers import InputNoise, McDropout
 from sgdsm.training.config import config_folder
 from sgdsm.training.fit import fit
 from sgdsm.training.task import TrainingTask
+from tests.conftest import composed
 
 MODELS = sorted(path.stem for path in (config_folder() / "model").glob("*.yaml"))
 SMALLER = {
@@ -47,8 +46,7 @@ LEAST = {
 
 def settings_of(model: str, *more: str) -> dict[str, Any]:
     words = [f"model={model}", "trainer.progress=false", "data.rows=10", "data.columns=14", "data.days=150", *more]
-    with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        found = OmegaConf.to_container(compose("train", [*words, *SMALLER.get(model, [])]), resolve=True)
+    found = composed("train", *[*words, *SMALLER.get(model, [])])
     assert isinstance(found, dict)
     return found
 

@@ -16,7 +16,7 @@ import pytest
 import xarray as xr
 from hydra._internal.hydra import Hydra
 
-from sgdsm.cli.commands import COMMANDS
+from sgdsm.cli.commands import command_names
 from tests.cli.bad_inputs import make_files, make_runs
 
 DATA = "data=netcdf data.path={} data.target=sm data.dynamic=[rain] data.static=[clay] data.precipitation=rain"
@@ -232,7 +232,7 @@ def state(folder: Path) -> dict[str, tuple[int, int]]:
     return found
 
 
-KNOWN = {name.partition(" ")[0] for name in COMMANDS}
+KNOWN = {name.partition(" ")[0] for name in command_names()}
 
 
 def test_there_are_many():

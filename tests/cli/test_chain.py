@@ -9,8 +9,9 @@ import pytest
 import xarray as xr
 import yaml
 
-from sgdsm.cli import chain as chaining
-from sgdsm.cli import commands
+from sgdsm.cli.commands import chain as chaining
+from sgdsm.cli.commands import predict as predict_command
+from sgdsm.cli.commands import train as train_command
 from sgdsm.core.cube import CubeError
 from sgdsm.evaluation.anomalies import score_file, score_run
 from sgdsm.evaluation.protocol import FILLED, HIDDEN, VISIBLE
@@ -57,20 +58,20 @@ def experiment(tmp_path, text: str) -> list[str]:
 
 def test_a_chain_runs_scores_and_goes_on(run_command, tmp_path, monkeypatch):
     words = experiment(tmp_path, CHAIN)
-    predict = commands.predict
+    predict = predict_command.run
     with monkeypatch.context() as broken:
 
         def stop(config):
             raise KeyboardInterrupt
 
-        broken.setattr(commands, "predict", stop)
+        broken.setattr(predict_command, "run", stop)
         code, _, err = run_command("chain", *words)
         assert code == 130
         assert "go on with the same words and output=some where" in err
     trained: list[str] = []
-    train_in = commands.train_in
-    monkeypatch.setattr(commands, "train_in", lambda c, f: trained.append(f.name) or train_in(c, f))
-    assert commands.predict is predict
+    train_in = train_command.train_in
+    monkeypatch.setattr(train_command, "train_in", lambda c, f: trained.append(f.name) or train_in(c, f))
+    assert predict_command.run is predict
     code, out, err = run_command("chain", *words)
     assert code == 0, err
     assert trained == ["pupil"], "what was finished is kept"
@@ -111,8 +112,8 @@ def test_a_training_that_began_with_other_files_is_not_finished(run_command, tmp
     words, folder = experiment(tmp_path, CHAIN), tmp_path / "some where"
     assert run_command("chain", *words)[0] == 0
     trained: list[str] = []
-    train_in = commands.train_in
-    monkeypatch.setattr(commands, "train_in", lambda c, f: trained.append(f.name) or train_in(c, f))
+    train_in = train_command.train_in
+    monkeypatch.setattr(train_command, "train_in", lambda c, f: trained.append(f.name) or train_in(c, f))
     code, _, err = run_command("chain", *words, "data.seed=1")
     assert code == 1
     assert "world.nc: made with seed=0, expected 1" in err

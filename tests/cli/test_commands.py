@@ -16,17 +16,24 @@ import pytest
 import torch
 import xarray as xr
 import yaml
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
 import sgdsm
 from sgdsm.core.cube import by_role, open_dataset
 from sgdsm.core.specification import build
 from sgdsm.evaluation.score import score
 from sgdsm.models.checkpoint import load_filler
-from sgdsm.training.config import config_folder
 from sgdsm.training.run import Run
-from tests.conftest import BLOCKS, ROOT, SMALL_WORLD, TINY_FOREST, TINY_PCONV, TINY_TREES, run_folder, shared_data
+from tests.conftest import (
+    BLOCKS,
+    ROOT,
+    SMALL_WORLD,
+    TINY_FOREST,
+    TINY_PCONV,
+    TINY_TREES,
+    composed,
+    run_folder,
+    shared_data,
+)
 
 QUIET = "trainer.progress=false"
 
@@ -476,8 +483,7 @@ def test_real_data_run_by_name(run_command, tmp_path, monkeypatch):
 @pytest.mark.shared_data
 def test_a_cube_without_covariates_and_with_missing_days(monkeypatch, caplog):
     monkeypatch.setenv("SGDSM_SHARED_DATA", str(shared_data()))
-    with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        settings = OmegaConf.to_container(compose("train", ["data=india_swi"]), resolve=True)
+    settings = composed("train", *["data=india_swi"])
     with caplog.at_level("INFO", "sgdsm"):
         cube = build(settings["data"], xr.Dataset)
     assert cube.sizes == {"time": 1276, "lat": 121, "lon": 116}

@@ -277,7 +277,7 @@ def test_a_chain_corrects_and_fills(run_command, tmp_path):
 
 
 def test_the_shipped_chain_can_be_planned(run_command, monkeypatch):
-    from sgdsm.cli import chain as chaining
+    from sgdsm.cli.commands import chain as chaining
 
     def stop(settings, kind):
         raise KeyboardInterrupt

@@ -7,15 +7,12 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
-from sgdsm.cli.overrides import quoted
-from sgdsm.training.config import check_config, config_folder, config_name
-from tests.conftest import ROOT
+from sgdsm.cli.commands import load
+from sgdsm.core.settings import made
+from tests.conftest import ROOT, composed
 
 EXAMPLES = sorted((ROOT / "docs" / "examples").iterdir())
 STARTERS = ("python", "srun", "torchrun")
@@ -65,10 +62,7 @@ def test_its_words_make_a_configuration(words):
     if command == "train" and any(word.startswith("run=") for word in given):
         given = [word for word in given if not word.startswith("run=")]
         assert all(word.startswith("trainer.") for word in given)
-    with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        made = compose(config_name(command), [quoted(word) for word in given])
-    config: Any = OmegaConf.to_container(made, resolve=True)
-    check_config(config, command)
+    made(load(command).Settings, composed(command, *given))
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)

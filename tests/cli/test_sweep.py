@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
+from sgdsm.cli.commands import load
+from sgdsm.core.settings import made
 from sgdsm.evaluation.protocol import HIDDEN, VISIBLE
 from sgdsm.sources.simulation.world import simulate
-from tests.conftest import BLOCKS, SMALL_WORLD, TINY_PCONV, TINY_TREES, run_folder
+from tests.conftest import BLOCKS, SMALL_WORLD, TINY_PCONV, TINY_TREES, composed, run_folder
 
 QUIET = "trainer.progress=false"
-TUNE = ["-m", "hydra/sweeper=tune", "hydra.sweeper.n_trials=3", "model.max_depth=int(interval(2,8))"]
 
 
 def objectives(folder: Path) -> list[float]:
@@ -22,23 +24,48 @@ def objectives(folder: Path) -> list[float]:
     return [json.loads(path.read_text())["validation_rmse"] for path in runs]
 
 
-def test_a_sweep_minimises_the_validation_score_and_tells_the_best(run_command, tmp_path):
-    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
-    words = [*TUNE, *TINY_TREES, *SMALL_WORLD, *BLOCKS, QUIET]
-    code, out, err = run_command("train", *words, "hydra.sweep.dir=a")
+def test_tune_finds_the_smallest_validation_score_and_goes_on(run_command, tmp_path):
+    pytest.importorskip("optuna")
+    words = ["trials=3", "startup_trials=2", *TINY_TREES, *SMALL_WORLD, *BLOCKS, QUIET, "model.max_depth=int(2,8)"]
+    code, out, err = run_command("tune", *words, "output=a")
     assert code == 0, err
-    scores = objectives(tmp_path / "a")
+    scores = {
+        path.parent.name: json.loads(path.read_text())["validation_rmse"] for path in tmp_path.glob("a/*/metrics.json")
+    }
     assert len(scores) == 3
-    assert len(set(scores)) > 1
-    found = yaml.safe_load((tmp_path / "a" / "optimization_results.yaml").read_text())
-    assert found["best_value"] == min(scores)
-    last = out.strip().splitlines()[-1]
-    assert last.startswith(f"best of 3 runs: validation RMSE {min(scores):.6f}, a/{np.argmin(scores)}_xgboost: ")
-    assert f"model.max_depth={found['best_params']['model.max_depth']} model=xgboost" in last
-    # its seed draws the same runs again
-    code, out, err = run_command("train", *words, "hydra.sweep.dir=b")
+    assert len(set(scores.values())) > 1
+    best = min(scores, key=scores.get)
+    depth = yaml.safe_load((tmp_path / "a" / best / "config.yaml").read_text())["model"]["max_depth"]
+    assert f"best of 3: validation RMSE {scores[best]:.6f}, {Path('a', best)}\nmodel.max_depth={depth}" in out
+    rows = (tmp_path / "a" / "trials.csv").read_text().splitlines()
+    assert rows[0] == "trial,validation_rmse,model.max_depth"
+    assert len(rows) == 4
+    # what is finished is kept, and proposes the same again
+    shutil.rmtree(tmp_path / "a" / "trial_002")
+    code, _, err = run_command("tune", *words, "output=a")
     assert code == 0, err
-    assert objectives(tmp_path / "b") == scores
+    assert err.count("finished already") == 2
+    assert (tmp_path / "a" / "trials.csv").read_text().splitlines() == rows
+
+
+def test_tune_leaves_out_what_fails_where_it_is_told_to(run_command, tmp_path):
+    pytest.importorskip("optuna")
+    words = ["trials=4", "model=climatology", "splits.fraction=choice(0.05,2)", *SMALL_WORLD, QUIET]
+    code, _, err = run_command("tune", *words, "output=a")
+    assert code == 1
+    assert "splits.fraction=2: expected a share" in err.splitlines()[-1]
+    code, out, err = run_command("tune", *words, "output=b", "on_failure=skip")
+    assert code == 0, err
+    assert "splits.fraction=2: expected a share" in err
+    assert 0 < len(list(tmp_path.glob("b/*/metrics.json"))) < 4
+    assert "splits.fraction=0.05" in out.splitlines()[-1]
+
+
+@pytest.mark.parametrize("word", ["model.max_depth=int(8,2)", "model.max_depth=int(a,b)", "model.max_depth=int(2)"])
+def test_a_range_that_is_none_is_refused(run_command, word):
+    code, _, err = run_command("tune", *TINY_TREES, word, "output=a")
+    assert code == 1
+    assert f"{word}: expected int(a,b), float(a,b), logint(a,b), log(a,b) or choice(a,b)" in err
 
 
 def test_test_values_do_not_change_what_is_minimised(run_command, tmp_path):
@@ -78,28 +105,11 @@ def test_a_run_that_fails_ends_the_sweep_in_one_line(run_command, tmp_path):
     assert not (tmp_path / "a" / "1_climatology").exists()
 
 
-def test_a_sweep_can_leave_failing_runs_out(run_command, tmp_path):
-    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
-    choices = "splits.fraction=choice(0.05,2)"
-    words = ["-m", "hydra/sweeper=tune", "hydra.sweeper.n_trials=5", "hydra.sweeper.max_failure_rate=1.0", choices]
-    code, out, err = run_command("train", *words, "model=climatology", *SMALL_WORLD, QUIET, "hydra.sweep.dir=a")
-    assert code == 0, err
-    assert "splits.fraction=2: expected a share" in err
-    scores = objectives(tmp_path / "a")
-    assert 0 < len(scores) < 5
-    assert out.strip().splitlines()[-1].startswith(f"best of {len(scores)} runs: validation RMSE {min(scores):.6f}")
-
-
 @pytest.mark.parametrize("experiment", ["tune_xgboost", "tune_forest"])
 def test_what_the_experiments_tune_is_there(experiment):
-    from hydra import compose, initialize_config_dir
-
-    from sgdsm.training.config import config_folder
-
-    with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        config = compose("train", [f"experiment={experiment}"], return_hydra_config=True)
-    assert config.splits._target_ == "sgdsm.data.Blocks"
-    assert all(f"{key}".split(".")[1] in config.model for key in config.hydra.sweeper.params)
+    values = composed("tune", f"experiment={experiment}")
+    assert values["splits"]["_target_"] == "sgdsm.data.Blocks"
+    assert all(key.split(".")[1] in values["model"] for key in made(load("tune").Settings, values).ranges())
 
 
 MEMBERS = {"line": "sgdsm.models.LinearTime", "cycle": "sgdsm.models.Climatology"}

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from sgdsm.cli.overrides import log_to_screen
+from sgdsm.cli.error_lines import log_to_screen
 from sgdsm.core.cube import ConfigError, SgdsmError, log
 from sgdsm.core.dask_cluster import cluster, results
 from sgdsm.preprocessing.pipeline import assemble

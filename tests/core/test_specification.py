@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
+from sgdsm.cli.commands import load
 from sgdsm.core.cube import ConfigError
+from sgdsm.core.settings import made
 from sgdsm.core.specification import build, check_spec, fits
 from sgdsm.models.base import GapFiller
 from sgdsm.models.checkpoint import load_filler
-from sgdsm.training.config import check_config, config_folder, load_config
+from sgdsm.training.config import check_training, config_folder, load_config
+from tests.conftest import composed
 
 GROUPS = [
     (folder.name, path.stem)
@@ -33,19 +34,14 @@ MISSING = {
 }
 
 
-def composed(command: str, *words: str) -> dict:
-    with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        return OmegaConf.to_container(compose(command, list(words)), resolve=True)
-
-
 @pytest.mark.parametrize(("group", "name"), GROUPS)
 def test_every_shipped_setting_is_valid(group, name):
-    check_config(composed("train", f"{group}={name}", *MISSING.get(name, [])), "train")
+    check_training(composed("train", f"{group}={name}", *MISSING.get(name, [])))
 
 
 @pytest.mark.parametrize("command", ["train", "compare", "evaluate", "chain"])
 def test_every_command_has_valid_defaults(command):
-    check_config(composed(command), command)
+    made(load(command).Settings, composed(command))
 
 
 def test_settings_name_every_argument_of_what_they_build():
@@ -94,18 +90,18 @@ def test_settings_name_every_argument_of_what_they_build():
 def test_mistakes_are_found_before_data_are_read(words, message):
     settings = composed("train", *words)
     if message is None:
-        check_config(settings, "train")  # found when it is made, which needs the fitted filler
+        check_training(settings)  # found when it is made, which needs the fitted filler
         return
     with pytest.raises(ConfigError, match=message):
-        check_config(settings, "train")
+        check_training(settings)
 
 
 def test_experiments_with_unknown_keys_are_refused():
     settings = composed("train", "experiment=demo")
     with pytest.raises(ConfigError, match=r"compare: unknown key 'modles' \(did you mean 'models'"):
-        check_config({**settings, "compare": {"modles": {}}}, "train")
+        check_training({**settings, "compare": {"modles": {}}})
     with pytest.raises(ConfigError, match="unknown key 'splitz'"):
-        check_config({**settings, "splitz": {}}, "train")
+        check_training({**settings, "splitz": {}})
 
 
 def test_fits():

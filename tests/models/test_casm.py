@@ -7,7 +7,9 @@ import pytest
 import torch
 import xarray as xr
 
+from sgdsm.cli.commands import load
 from sgdsm.core.cube import ConfigError, CubeError, as_cube
+from sgdsm.core.settings import made
 from sgdsm.core.specification import build
 from sgdsm.data.batch import Filled
 from sgdsm.data.gaps import Gaps
@@ -22,9 +24,9 @@ from sgdsm.models.networks.base import Network
 from sgdsm.models.networks.casm import Casm
 from sgdsm.models.networks.seasonal import seasonal_cycle
 from sgdsm.sources.pseudo_labelled import pseudo_labelled
-from sgdsm.training.config import check_config
 from sgdsm.training.fit import fit
 from sgdsm.training.task import TrainingTask
+from tests.conftest import composed
 
 DAYS = np.arange(16436, 16436 + 730)
 SEASON = torch.from_numpy(season_basis(DAYS)[:, 1:].T)[None]
@@ -384,15 +386,4 @@ def test_a_pupil_learns_from_the_teacher_alone(tmp_path):
 
 def test_the_settings_of_the_chain_are_checked():
     with pytest.raises(ConfigError, match="chain: unknown key 'stepps'"):
-        check_config({"chain": {"stepps": {}}, "output": "new", **_all_groups()}, "chain")
-
-
-def _all_groups() -> dict:
-    from hydra import compose, initialize_config_dir
-    from omegaconf import OmegaConf
-
-    from sgdsm.training.config import config_folder
-
-    with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        found = OmegaConf.to_container(compose("train"), resolve=True)
-    return {k: v for k, v in found.items() if k != "chain"}
+        made(load("chain").Settings, {"chain": {"stepps": {}}, "output": "new", **composed("train")})

@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
 from sgdsm.core.cube import ConfigError, as_cube, open_cube
 from sgdsm.core.specification import build
@@ -16,9 +14,9 @@ from sgdsm.inference.fill import fill_cube
 from sgdsm.inference.writers import MemoryOutput
 from sgdsm.models.base import GapFiller
 from sgdsm.models.classical.nearest import FEWEST, local_weights, nearest, seen_days
-from sgdsm.training.config import config_folder
 from sgdsm.training.fit import fit
 from sgdsm.training.task import TrainingTask
+from tests.conftest import composed
 
 SILL, RANGE, NUGGET = 0.7, 4.0, 0.2
 
@@ -148,8 +146,7 @@ def field(tmp_path_factory):
 
 
 def settings_of(*words):
-    with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        return OmegaConf.to_container(compose("train", [*words, "trainer.progress=false"]), resolve=True)
+    return composed("train", *[*words, "trainer.progress=false"])
 
 
 def fitted(path, model, *more):

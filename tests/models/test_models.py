@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
 from sgdsm.core.cube import ConfigError, seen_only
 from sgdsm.core.specification import build
@@ -23,6 +21,7 @@ from sgdsm.training.calibrate import add_uncertainty
 from sgdsm.training.config import config_folder
 from sgdsm.training.fit import fit
 from sgdsm.training.task import TrainingTask
+from tests.conftest import composed
 
 MODELS = sorted(path.stem for path in (config_folder() / "model").glob("*.yaml"))
 # further settings that keep the same contract
@@ -69,9 +68,7 @@ QUIET = {"enable_progress_bar": False}
 def settings_of(model: str, *more: str) -> dict:
     model, *variant = model.split()
     words = [f"model={model}", "trainer.progress=false", "data.rows=10", "data.columns=14", "data.days=150"]
-    with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        composed = compose("train", [*words, *SMALLER.get(model, []), *variant, *more])
-    return OmegaConf.to_container(composed, resolve=True)
+    return composed("train", *[*words, *SMALLER.get(model, []), *variant, *more])
 
 
 @pytest.fixture(scope="module", params=[*MODELS, *VARIANTS])
@@ -236,9 +233,7 @@ def test_the_repeat_cycle_is_used_and_travels_with_the_model(model, tmp_path, pl
 
 
 def settings_of_user(model: str, words: list[str]) -> dict:
-    with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        composed = compose("train", [f"model={model}", "trainer.progress=false", *words, *SMALLER.get(model, [])])
-    return OmegaConf.to_container(composed, resolve=True)
+    return composed("train", *[f"model={model}", "trainer.progress=false", *words, *SMALLER.get(model, [])])
 
 
 def test_linear_time_is_linear_in_the_values():

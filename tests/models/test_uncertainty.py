@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
 from sgdsm.core.cube import ConfigError
 from sgdsm.core.specification import build
@@ -19,15 +17,15 @@ from sgdsm.models.uncertainty.conformal import ENOUGH_DAYS, CalibrationBatch, Co
 from sgdsm.models.uncertainty.effective_size import effective_days, student
 from sgdsm.models.uncertainty.wrappers import wrap
 from sgdsm.training.calibrate import add_uncertainty
-from sgdsm.training.config import check_config, config_folder
+from sgdsm.training.config import check_training
 from sgdsm.training.fit import fit
 from sgdsm.training.task import TrainingTask
+from tests.conftest import composed
 
 
 def settings_of(model: str, *more: str) -> dict:
     words = [f"model={model}", "trainer.progress=false", "data.rows=10", "data.columns=14", "data.days=365", *more]
-    with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        return OmegaConf.to_container(compose("train", words), resolve=True)
+    return composed("train", *words)
 
 
 @pytest.fixture(scope="module")
@@ -291,7 +289,7 @@ def test_input_noise_grows_with_its_fraction_and_leaves_the_estimate():
 def test_wrappers_inside_wrappers_train_save_and_load(uncertainty, tmp_path):
     more = [f"uncertainty={uncertainty}", "uncertainty.filler.samples=2"]
     config = settings_of("seamless", *NETWORKS["seamless"], *more)
-    check_config({**config, "compare": None, "chain": None}, "train")
+    check_training(config)
     made = TrainingTask.from_config(config)
     fit(made, tmp_path)
     wrapper = add_uncertainty(made, config["uncertainty"])
@@ -311,7 +309,7 @@ def test_wrappers_inside_wrappers_train_save_and_load(uncertainty, tmp_path):
 def test_misspelt_wrappers_are_found_before_data_are_read():
     config = settings_of("seamless", "uncertainty=mc_dropout", "+uncertainty.filler.sample=3")
     with pytest.raises(ConfigError, match=r"uncertainty\.filler: unknown key 'sample'.*samples"):
-        check_config(config, "train")
+        check_training(config)
 
 
 def test_values_unlike_the_training_values_and_old_gaps_are_flagged(task):

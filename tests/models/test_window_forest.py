@@ -4,8 +4,6 @@ import mgwr.gwr
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
 from sgdsm.core.cube import ConfigError
 from sgdsm.core.specification import build
@@ -21,18 +19,16 @@ from sgdsm.models.window_forest.gwr import bisquare, coefficients, smoothed
 from sgdsm.models.window_forest.presets import PRESETS, ForestShape
 from sgdsm.models.window_forest.region import RegionForest
 from sgdsm.models.window_forest.regressors import Samples, linear, literal_forest, shared_forest
-from sgdsm.training.config import config_folder
 from sgdsm.training.fit import fit
 from sgdsm.training.task import TrainingTask
+from tests.conftest import composed
 
 FEW_TREES = ["model.trees=8"]
 
 
 def settings(*words: str) -> dict:
     small = ["data.rows=9", "data.columns=10", "data.days=130", "trainer.progress=false"]
-    with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        composed = compose("train", ["model=window_forest", *small, *words])
-    return OmegaConf.to_container(composed, resolve=True)
+    return composed("train", *["model=window_forest", *small, *words])
 
 
 def fitted(tmp_path, *words: str) -> TrainingTask:

@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 import xarray as xr
 import yaml
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
 from sgdsm.core.cube import by_role, open_dataset
 from sgdsm.core.specification import build, check_spec
@@ -15,7 +13,7 @@ from sgdsm.preprocessing.open import open_prepared
 from sgdsm.preprocessing.recipe import Recipe, Source
 from sgdsm.sources.readers.files import open_product, products
 from sgdsm.training.config import config_folder
-from tests.conftest import ROOT, TINY_TREES, run_folder
+from tests.conftest import ROOT, TINY_TREES, composed, run_folder
 from tests.sources import make
 
 RECIPE = """
@@ -237,8 +235,7 @@ def test_each_product_has_its_settings(name):
 
 @pytest.mark.parametrize("name", ["cci_era5_025", "smap_era5_m36"])
 def test_shipped_recipes_can_be_made(name):
-    with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        data = OmegaConf.to_container(compose("prepare", [f"data={name}"]), resolve=True)["data"]
+    data = composed("prepare", *[f"data={name}"])["data"]
     recipe = build(data["recipe"], Recipe)
     assert set(recipe.dynamic()) == {"precipitation", "air_temperature", "soil_temperature"}
     assert recipe.screening.names() == ["soil_temperature"]
@@ -249,8 +246,7 @@ def test_the_recipe_of_the_documentation_can_be_made(tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "mine.yaml").write_text(text.partition("```yaml\n")[2].partition("```")[0])
     words = ["data=mine", f"hydra.searchpath=[file://{tmp_path}]"]
-    with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        data = OmegaConf.to_container(compose("prepare", words), resolve=True)["data"]
+    data = composed("prepare", *words)["data"]
     recipe = build(data["recipe"], Recipe)
     assert recipe.dynamic() == ["ndvi", "sm_active"]
     assert recipe.target()[1] == "sm"

@@ -8,17 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
-from sgdsm.cli.commands import train_in
 from sgdsm.core.cube import seen_only
 from sgdsm.data.gaps import Gaps
 from sgdsm.models.checkpoint import load_filler
 from sgdsm.sources.simulation.world import simulate
-from sgdsm.training.config import config_folder
 from sgdsm.training.recalibrate import refit
 from sgdsm.training.run import METRICS, PROVENANCE
+from sgdsm.training.train import train
+from tests.conftest import composed
 
 QUIET = "trainer.progress=false"
 LEARNED, NOW = 700, 880  # days: what the run knows, and where the recalibration stands; what follows is the future
@@ -48,9 +46,8 @@ def run(world, tmp_path_factory) -> Path:
 
 def trained(folder: Path, name: str, *more: str) -> Path:
     words = ["model=linear_time", *WORDS, f"data.path={folder / 'learned.nc'}", QUIET, *more]
-    with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        config = OmegaConf.to_container(compose("train", words), resolve=True)
-    return train_in(config, folder / name)
+    config = composed("train", *words)
+    return train(config, folder / name).folder
 
 
 def hidden_later(world: xr.Dataset) -> np.ndarray:
