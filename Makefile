@@ -3,7 +3,7 @@ BIN := .venv/bin
 PROCESSES ?= 2
 export PYTHONUNBUFFERED := 1
 
-.PHONY: demo test lint format bench clean
+.PHONY: demo test test-fast lint format bench clean
 
 # installs into .venv once, and again when the requirements change
 .venv/.installed: pyproject.toml constraints.txt
@@ -22,10 +22,15 @@ demo: .venv/.installed
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(PROCESSES) --dist worksteal
 
+# without the tests that are marked as slow
+test-fast: .venv/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(PROCESSES) --dist worksteal -m "not slow"
+
 lint: .venv/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo --no-cache
 
 format: .venv/.installed
 	$(BIN)/ruff format .

@@ -39,15 +39,14 @@ def run(command: str | None = None) -> None:
     Args:
         command: Its name; by default the first word.
     """
-    words = joined_flags(sys.argv[1:])
+    words = joined_flags([*([] if command is None else [command]), *sys.argv[1:]])
     log_to_screen()
     # without it, Hydra prints errors itself, several lines long, and exits
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"
     HydraConfig.instance().cfg = None  # of an earlier command of this process
     with _errors_as_lines(command or "sgdsm", wants_traceback):
-        if command is None:
-            command, words = _command_of(words)
+        command, words = _command_of(words)
         _dispatch(command, _without_trust(words), wants_traceback)
 
 
@@ -61,7 +60,9 @@ def _command_of(words: list[str]) -> tuple[str, list[str]]:
     for length in (2, 1):
         name = " ".join(plain[:length])
         if name in known:
-            return name, [word for word in words if word not in plain[:length] or "=" in word]
+            for word in plain[:length]:
+                words.remove(word)
+            return name, words
     seconds = [name.partition(" ")[2] for name in known if name.startswith(f"{plain[0]} ")]
     if seconds:
         second = f"found {plain[1]!r}" if plain[1:] else "found nothing"

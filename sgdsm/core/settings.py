@@ -43,7 +43,8 @@ def setting(
     about["from_run"] = from_run
     if group:
         # the value that Hydra composes, not the name of the file
-        return dataclasses.field(default_factory=dict, metadata={**about, "default": default})
+        empty = (lambda: None) if default is None else dict
+        return dataclasses.field(default_factory=empty, metadata={**about, "default": default})
     metadata = {**about, "default": default}
     if from_experiment:
         return dataclasses.field(default=None, metadata=metadata)
@@ -100,7 +101,7 @@ def made(settings: type[S], values: Mapping[str, Any]) -> S:
     checked: dict[str, Any] = {}
     for name, field in fields.items():
         if name not in values:
-            if field.metadata["from_experiment"]:
+            if field.metadata["from_experiment"] or (field.metadata["group"] and field.metadata["default"] is None):
                 continue
             raise ConfigError(f"{typed_name(field)} is not given: pass {typed_name(field)}=...")
         checked[name] = _checked(field, values[name], hints[name])
@@ -110,7 +111,11 @@ def made(settings: type[S], values: Mapping[str, Any]) -> S:
 def _checked(field: dataclasses.Field[Any], value: Any, hint: Any) -> Any:
     name = typed_name(field)
     if field.metadata["group"]:
+        if isinstance(value, Mapping) and value.get("path") == "":
+            raise ConfigError(f"{name}.path= is empty: expected the name of a file or a folder")
         return value
+    if field.metadata["from_experiment"]:
+        return value  # `__post_init__` checks it: it has parts
     if value is None and field.metadata["default"] == REQUIRED and not fits(None, hint):
         raise ConfigError(f"{name}=null: pass {name}=...")
     if dataclasses.is_dataclass(hint):

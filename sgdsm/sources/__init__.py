@@ -16,7 +16,7 @@ PUBLIC = {
     "sensor_world": "simulation.world",
     "simulate": "simulation.world",
     "simulate_store": "simulation.world",
-    "pseudo_labelled": "pseudo_labelled",
+    "pseudo_labelled": "pseudo_labels",
     "two_sensors_file": "simulation.two_sensors",
 }
 __all__ = [*PUBLIC]

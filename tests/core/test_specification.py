@@ -39,7 +39,7 @@ def test_every_shipped_setting_is_valid(group, name):
     check_training(composed("train", f"{group}={name}", *MISSING.get(name, [])))
 
 
-@pytest.mark.parametrize("command", ["train", "compare", "evaluate", "chain"])
+@pytest.mark.parametrize("command", ["train", "compare", "chain"])
 def test_every_command_has_valid_defaults(command):
     made(load(command).Settings, composed(command))
 

@@ -23,7 +23,7 @@ from sgdsm.models.checkpoint import load_filler, save_filler
 from sgdsm.models.networks.base import Network
 from sgdsm.models.networks.casm import Casm
 from sgdsm.models.networks.seasonal import seasonal_cycle
-from sgdsm.sources.pseudo_labelled import pseudo_labelled
+from sgdsm.sources.pseudo_labels import pseudo_labelled
 from sgdsm.training.fit import fit
 from sgdsm.training.task import TrainingTask
 from tests.conftest import composed
