@@ -18,11 +18,9 @@ PACKAGE = ROOT / "sgdsm"
 # what may run on a machine without hydra, zarr, netCDF4, xgboost
 CORE_PATH = ("core", "data", "inference", "models/base.py", "models/checkpoint.py", "models/networks")
 # imported only where they are used
-ELSEWHERE = {"dask_cluster.py", "dask.py", "fused_scan.py"}
-PACKAGES_WITH_NAMES = [
-    "sgdsm",
-    *(f"sgdsm.{name}" for name in ("data", "models", "preprocessing", "sources", "training")),
-]
+ELSEWHERE = {"zarr_reading.py", "dask_cluster.py", "dask.py", "fused_scan.py"}
+WITH_NAMES = ("data", "models", "preprocessing", "sources", "training")
+PACKAGES_WITH_NAMES = ["sgdsm", *(f"sgdsm.{name}" for name in WITH_NAMES)]
 
 
 def test_the_top_has_few_entries():

@@ -1,0 +1,109 @@
+"""What a newcomer adds, as CONTRIBUTING.md says: a network outside the package, a command and a product of one file."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, SMALL_WORLD
+
+QUIET = ["trainer.progress=false", "trainer.accelerator=cpu"]
+
+
+def sgdsm(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Runs a command in a folder, with the package that lies there, or that of the checkout."""
+    where = folder if (folder / "sgdsm").is_dir() else ROOT
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(where), str(folder)])}
+    environment.pop("HYDRA_FULL_ERROR", None)
+    command = [sys.executable, "-m", "sgdsm", *words]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory) -> Path:
+    """A copy of the package, to add files to."""
+    folder: Path = tmp_path_factory.mktemp("checkout")
+    for name in ("sgdsm", "configs"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+def test_a_network_of_ones_own_is_one_file_and_one_yaml(tmp_path):
+    blocks = re.findall(r"```(python|yaml)\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
+    (tmp_path / "mypkg.py").write_text(next(text for kind, text in blocks if kind == "python"))
+    (tmp_path / "mine" / "model").mkdir(parents=True)
+    (tmp_path / "mine" / "model" / "smooth.yaml").write_text(next(text for kind, text in blocks if kind == "yaml"))
+    train = ["train", "--config-dir", "mine", "model=smooth", "model.epochs=1", *SMALL_WORLD, *QUIET]
+    done = sgdsm(tmp_path, *train)
+    assert done.returncode == 1
+    assert "'mypkg.Smooth': expected a public name of sgdsm" in done.stderr
+    assert "trust=PACKAGE" in done.stderr
+    done = sgdsm(tmp_path, *train, "trust=mypkg", "hydra.run.dir=run")
+    assert done.returncode == 0, done.stderr
+    done = sgdsm(tmp_path, "predict", "run=run", "output=filled.nc", *QUIET)
+    assert done.returncode == 1
+    assert "'mypkg.Smooth': expected a public name of sgdsm" in done.stderr
+    done = sgdsm(tmp_path, "predict", "run=run", "output=filled.nc", "trust=mypkg", *QUIET)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "filled.nc").is_file()
+
+
+def test_a_command_is_one_file(copied):
+    (copied / "sgdsm" / "cli" / "commands" / "greet.py").write_text(
+        '''"""Greet somebody."""
+
+from dataclasses import dataclass
+
+from sgdsm.core.settings import setting
+
+USAGE = "name=NAME"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Whom to greet."""
+
+    name: str = setting(help="of a person")
+    times: int = setting(1, "how often")
+
+
+def run(settings: Settings) -> None:
+    """Print it."""
+    print("\\n".join([f"hello {settings.name}"] * settings.times))
+'''
+    )
+    assert "greet          Greet somebody." in sgdsm(copied).stdout
+    assert sgdsm(copied, "greet", "name=you", "times=2").stdout == "hello you\nhello you\n"
+    helped = sgdsm(copied, "greet", "--help").stdout
+    assert re.search(r"times=1 +how often \(int\)", helped)
+    assert "times='x': expected int" in sgdsm(copied, "greet", "name=you", "times=x").stderr
+    assert "name is not given: pass name=..." in sgdsm(copied, "greet").stderr
+
+
+def test_a_product_reader_is_one_file(copied, plain):
+    (copied / "sgdsm" / "sources" / "products" / "mymaps.py").write_text(
+        '''"""Daily maps of mine."""
+
+from sgdsm.sources.products import netcdf_grid
+
+PATTERNS = ("*.nc",)
+
+
+def files(paths, variables=("sm",)):
+    """Files of mine."""
+    return netcdf_grid.files(paths, variables={name: name for name in variables})
+'''
+    )
+    plain(days=20)[["sm"]].to_netcdf(copied / "maps.nc")
+    code = "import sgdsm; print(dict(sgdsm.open_product('mymaps', 'maps.nc').sizes))"
+    environment = {**os.environ, "PYTHONPATH": str(copied)}
+    words = [sys.executable, "-W", "ignore", "-c", code]
+    done = subprocess.run(words, cwd=copied, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "'time': 20" in done.stdout
