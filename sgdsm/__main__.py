@@ -1,4 +1,4 @@
-"""`python -m sgdsm COMMAND ...`"""
+"""Entry point of `python -m sgdsm COMMAND ...`."""
 
 from sgdsm.cli.console import main
 

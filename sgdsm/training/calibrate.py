@@ -1,4 +1,4 @@
-"""Giving a fitted filler its uncertainty: what it makes of the held values, filled as a product would be."""
+"""Calibration of a fitted filler, from its errors at held-out values, filled as a product would be."""
 
 from __future__ import annotations
 
@@ -26,7 +26,18 @@ SOME, KNOWN = 10_000, 17  # values for the area of applicability, first word of 
 
 
 def add_uncertainty(task: TrainingTask, spec: dict[str, Any]) -> GapFiller:
-    """Wrap the fitted filler; a conformal wrapper is fitted to what is hidden, filled as a product would be."""
+    """Wrap a fitted filler with its uncertainty.
+
+    A conformal wrapper is fitted to the errors at held-out values, filled as a product would be: its scale on the
+    validation split, its quantiles on the calibration split.
+
+    Args:
+        task: What the filler learned from.
+        spec: Specification of the wrapper, or one without `_target_`: no uncertainty.
+
+    Returns:
+        The wrapper around `task.filler`, or that filler.
+    """
     if spec.get(TARGET) is None:
         return task.filler
     wrapper = wrap(spec, task.filler)
@@ -57,9 +68,17 @@ def _calibration_batches(filler: GapFiller, part: Part, split: str, trainer: dic
 def predict_held_out(
     filler: GapFiller, scene: Scene, places: np.ndarray, trainer: dict[str, Any], weight: np.ndarray | None = None
 ) -> list[CalibrationBatch]:
-    """What a filler makes of the hidden values of a scene, which are wanted there, filling it as a product.
+    """Predict the hidden values of a scene, filling it as a product would be.
 
-    places: of the cells, (H, W, 3). trainer: as in `fill_whole`. weight: in calibrating, (T, H, W).
+    Args:
+        filler: Fitted.
+        scene: The hidden values are its wanted ones.
+        places: Of the cells, (H, W, 3), see `correlation.positions`.
+        trainer: As in `fill_whole`.
+        weight: Of each value in the calibration, (T, H, W); None: all alike.
+
+    Returns:
+        Batches with the errors at the hidden values, in the target's units.
     """
     fields = fill_whole(filler, scene, trainer)
     found = []
@@ -79,14 +98,14 @@ def predict_held_out(
 
 
 def _pieces(scene: Scene) -> Iterator[tuple[tuple[int, int, int], Batch]]:
-    """The windows of a scene that hold what is wanted, whole series of a few cells each, and where they start."""
+    """Yield the windows of a scene with wanted values, each the whole series of a few cells, and where they start."""
     axes = Window(None, 8, None, 0).tile(scene.seen.shape, scene.record.circular)
     for start in windows_with(scene.wanted, axes, (0, 0, 0), share=0.0):
         yield start, scene.batch([start], axes, cores=True)
 
 
 def _some(known: np.ndarray) -> np.ndarray:
-    """A random sample of values, (T, H, W) bool."""
+    """Return a random sample of the known values, both (T, H, W) bool."""
     chosen = np.zeros(known.size, bool)
     where = np.flatnonzero(known)
     chosen[where[np.random.default_rng(KNOWN).permutation(len(where))[:SOME]]] = True

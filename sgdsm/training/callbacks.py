@@ -1,4 +1,4 @@
-"""What is kept of a training while it goes on."""
+"""Callbacks of a training: its history, and checkpoints written whole."""
 
 from __future__ import annotations
 
@@ -17,9 +17,15 @@ BEST = "best.pt"
 
 
 class TrainingHistory(pl.Callback):
-    """The course of a training: loss and validation score of each epoch in `training.csv`, the best weights in BEST.
+    """Loss and validation score of each epoch in `training.csv`, and the best weights in BEST.
 
-    Goes on where an interrupted run stopped, in whatever folder it lies now. seconds: so far.
+    Resumes where an interrupted run stopped, also when its folder was moved.
+
+    Args:
+        folder: Of the run.
+
+    Attributes:
+        seconds: Of training so far.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -30,7 +36,7 @@ class TrainingHistory(pl.Callback):
 
     @property
     def best(self) -> float:
-        """The smallest validation RMSE so far."""
+        """Smallest validation RMSE so far, in the target's units."""
         return min((row.get("validation_rmse", math.inf) for row in self.rows), default=math.inf)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -65,11 +71,11 @@ class TrainingHistory(pl.Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rows, self.seconds = state_dict["rows"], state_dict["seconds"]
-        log.info("going on after pass %d", len(self.rows))
+        log.info("resuming after epoch %d", len(self.rows))
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Checkpoints that are there whole or not at all.
+    """Write checkpoints whole or not at all.
 
     Lightning writes them among the temporary files and moves them, which copies where those lie on another disk: a
     kill in the middle would leave half a checkpoint in place of the one before.

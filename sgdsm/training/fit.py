@@ -27,10 +27,11 @@ MEMBERS, MODEL = "members", "model.ckpt"
 
 
 class Fitted(NamedTuple):
-    """What fitting took and reached.
+    """Time and result of a fit.
 
-    seconds: of learning and choosing, those before an interruption included; of members the sum. validation_rmse: at
-    the hidden values of the validation split, in the target's units; what settings are tuned by.
+    Attributes:
+        seconds: Of training and of the choice of settings, those before an interruption included; of members the sum.
+        validation_rmse: At the hidden values of the validation split, in the target's units; what tuning minimises.
     """
 
     seconds: float
@@ -38,9 +39,16 @@ class Fitted(NamedTuple):
 
 
 def fit(task: TrainingTask, folder: Path) -> Fitted:
-    """Train the filler of a task in place; a network goes on from LAST in `folder` where that is there.
+    """Train the filler of a task in place.
 
-    A network ends with the weights of the epoch that was best in validation, the others with a pass over validation.
+    A network ends with the weights of the epoch that was best in validation; the others are validated at the end.
+
+    Args:
+        task: What it learns from.
+        folder: Of the run; a network resumes from LAST where that is there.
+
+    Raises:
+        ConfigError: The options cannot work for this filler.
     """
     quiet_lightning()
     filler, options = task.filler, task.options
@@ -76,7 +84,7 @@ def fit(task: TrainingTask, folder: Path) -> Fitted:
 
 
 def _fit_members(task: TrainingTask, stack: Stack, folder: Path) -> float:
-    """Fit each member as if it were alone, in a folder of its own; those that are there already are read.
+    """Fit each member by itself, in a folder of its own; finished ones are read.
 
     Several devices share the members, each with a process of its own.
     """
@@ -100,7 +108,7 @@ def _fit_members(task: TrainingTask, stack: Stack, folder: Path) -> float:
 
 
 def _fit_share(config: dict[str, Any], options: TrainerOptions, names: list[str], folder: Path) -> None:
-    """In a process of its own: it reads the data again, for open files do not travel."""
+    """Fit some members, in a process of its own; it reads the data again, because open files cannot be sent."""
     level = log.level
     log.setLevel(logging.WARNING)  # notes on the data are on the screen already
     task = TrainingTask.from_config(config)

@@ -1,4 +1,4 @@
-"""Intervals that follow the drift of a sensor or a climate: a run's calibration, again on recent values."""
+"""Recalibration of intervals on recent values, to follow the drift of a sensor or a climate."""
 
 from __future__ import annotations
 
@@ -28,15 +28,26 @@ HIDDEN, FEWEST = 0.2, 300
 def refit(
     cube: xr.Dataset, filler: Conformal, gaps: Gaps, learned: str, days: int, half_life_days: float, seed: int = 0
 ) -> dict[str, Any]:
-    """Fit a filler's intervals, in place, to the last days of a cube, a value `half_life_days` older counting half.
+    """Fit a filler's intervals, in place, to the last days of a cube.
 
     Split conformal prediction with weights for values that are not exchangeable (Barber et al., Ann. Stat. 51, 816,
-    2023). Of the values of the last `days` days, and after the day `learned`, a fresh gap-like draw is hidden, a share
-    HIDDEN, and filled by what is left as a product would be. See `Conformal.adapt` for what is fitted.
+    2023). A fresh gap-like mask sample hides a share HIDDEN of the recent values, which are filled from the others as
+    a product would be. See `Conformal.adapt` for what is fitted.
 
-    Returns what was hidden, and by how much the interval changed.
+    Args:
+        cube: With recent values.
+        filler: Its intervals are changed.
+        gaps: How values are hidden.
+        learned: Last day that the filler has learned from, like '2015-12-31'.
+        days: At the end of the cube whose values may be hidden, as far as they are after `learned`.
+        half_life_days: A value so many days older counts half.
+        seed: Of the mask sample.
 
-    Raises ConfigError where there are fewer than FEWEST such values.
+    Returns:
+        What was hidden, and by how much the interval changed.
+
+    Raises:
+        ConfigError: There are fewer than FEWEST such values.
     """
     cube, names = match(cube, filler.inputs)
     warn_ranges(cube, filler.inputs.ranges)
@@ -75,7 +86,7 @@ def refit(
 
 
 def _cover(filler: Conformal, judged: list[CalibrationBatch]) -> tuple[float, float]:
-    """How often the interval holds the values, by their weights, and its mean width."""
+    """Return the weighted share of values inside the interval, and its mean width in the target's units."""
     widths = torch.cat([filler.widths(one.batch, one.std)[0] for one in judged])
     weights = torch.cat([one.weights() for one in judged])
     inside = torch.cat([one.errors for one in judged]).abs() <= widths

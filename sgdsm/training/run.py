@@ -1,4 +1,4 @@
-"""The folder of a run: its configuration, weights, scores and where everything came from."""
+"""The folder of a run: its configuration, weights, scores and provenance."""
 
 from __future__ import annotations
 
@@ -50,7 +50,11 @@ METRICS_KEYS: dict[str, type] = {"protocol": dict, "units": str}
 
 
 class Run:
-    """A run's folder and the files in it."""
+    """A run's folder and the files in it.
+
+    Args:
+        folder: Where the run lies, or will lie.
+    """
 
     @checked
     def __init__(self, folder: str | Path) -> None:
@@ -61,7 +65,7 @@ class Run:
 
     @property
     def model(self) -> Path:
-        """The fitted filler."""
+        """Path of the fitted filler."""
         return self.folder / MODEL
 
     @property
@@ -75,7 +79,7 @@ class Run:
         return self.folder / "figures"
 
     def config(self) -> dict[str, Any]:
-        """The run's configuration; ConfigError where the folder is no run."""
+        """Return the run's configuration; ConfigError if the folder is no run."""
         if not self.folder.is_dir():
             raise ConfigError(f"run={self.folder}: no such folder")
         for file in (*self.folder.iterdir(), *self.folder.glob("members/*/*")):
@@ -83,14 +87,14 @@ class Run:
         return load_config(self.folder / CONFIG)
 
     def metrics(self) -> dict[str, Any]:
-        """The run's scores and protocol; ConfigError where it has not got that far."""
+        """Return the run's scores and protocol; ConfigError if the run is not finished."""
         path = self.folder / METRICS
         if not path.is_file():
             raise ConfigError(f"{path}: no such file: the run is not finished (go on with: train.py run={self.folder})")
         return _from_json(path, METRICS_KEYS)
 
     def provenance(self) -> dict[str, Any]:
-        """Where the run came from; ConfigError where its folder does not tell."""
+        """Return where the run came from; ConfigError if its folder does not say."""
         path = self.folder / PROVENANCE
         if not path.is_file():
             raise ConfigError(f"{path}: no such file; expected the folder of a run")
@@ -105,7 +109,7 @@ class Run:
         partial.replace(self.folder / name)
 
     def check_data(self, cube: xr.Dataset) -> None:
-        """Raise ConfigError where the run was begun on other data."""
+        """Raise ConfigError if the run was begun on other data."""
         path = self.folder / PROVENANCE
         if not path.exists():
             return
@@ -133,7 +137,12 @@ class Run:
 
 
 def provenance(config: dict[str, Any], cube: xr.Dataset) -> dict[str, Any]:
-    """What is needed to repeat a run: versions, revision, data, machine, seeds, words."""
+    """Return what is needed to repeat a run: versions, revision, data, machine, seeds, command line.
+
+    Args:
+        config: Plain values of `TrainingConfig`.
+        cube: The data.
+    """
     return {
         "command": sys.argv,
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
@@ -155,9 +164,13 @@ def provenance(config: dict[str, Any], cube: xr.Dataset) -> dict[str, Any]:
 
 
 def learned_from(config: dict[str, Any]) -> dict[str, str]:
-    """Digests of what a run takes over from others: the `weights` it starts from, the `targets` that one has filled.
+    """Return digests of what a run takes over from others: `weights` to start from, `targets` that one has filled.
 
-    Raises ConfigError where a run to start from has no model.
+    Args:
+        config: Plain values of `TrainingConfig`.
+
+    Raises:
+        ConfigError: A run to start from has no model.
     """
     found = {}
     starts = sorted(file_digest(_start(folder)) for folder in _starts(config["model"]))
@@ -172,9 +185,13 @@ def learned_from(config: dict[str, Any]) -> dict[str, str]:
 def protocol_of(
     cube: xr.Dataset, splits: Sequence[Split], config: dict[str, Any], others: dict[str, str]
 ) -> dict[str, Any]:
-    """The `protocol_record` of a run on a cube.
+    """Return the `protocol_record` of a run on a cube.
 
-    splits: of the parts that are scored. others: what it took over, from `learned_from`.
+    Args:
+        cube: The data.
+        splits: Of the parts that are scored.
+        config: Plain values of `TrainingConfig`.
+        others: What it took over, from `learned_from`.
     """
     name = scored_split(splits[0])
     scenarios = [split.scenarios[name] for split in splits]
@@ -182,7 +199,11 @@ def protocol_of(
 
 
 def only_open(data: dict[str, Any]) -> None:
-    """Raise ConfigError where the data settings of a run would make a file: they may be a stranger's, who names it."""
+    """Raise ConfigError if the data settings of a run would make a file: the run may be a stranger's, who names it.
+
+    Args:
+        data: Settings of the group `data`.
+    """
     path = data.get("path")
     # open_cube never writes, and says what it misses; nothing is ever made at a URL
     if path is None or is_remote(path):
@@ -194,8 +215,13 @@ def only_open(data: dict[str, Any]) -> None:
 def fingerprint(
     cube: xr.Dataset, roles: Sequence[str] = ("target", "dynamic", "static", "land", "uncertainty"), days: int = 16
 ) -> str:
-    """Digest of a cube: coordinates, and names and values of some days of the variables of `roles`, of a large cube of
-    few rows (bounded work)."""
+    """Return a digest of a cube: coordinates, and names and values of some days of its variables.
+
+    Args:
+        cube: Of a large one only a few rows are read.
+        roles: Of the variables.
+        days: How many days are read.
+    """
     digest = hashlib.sha256()
     for name in ("time", *target_of(cube).dims[1:]):
         digest.update(np.ascontiguousarray(cube[name].values).tobytes())
@@ -214,7 +240,7 @@ def fingerprint(
 
 
 def file_stamp(path: str | Path | None) -> str:
-    """Size and time of change of a file, or of all files of a store, or what a URL has instead; '' for none."""
+    """Return size and time of change of a file, or of all files of a store, or what a URL has instead; '' for none."""
     if path is not None and is_remote(path):
         return stamp(str(path))
     if path is None or not Path(path).exists():
@@ -225,13 +251,13 @@ def file_stamp(path: str | Path | None) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file, shortened."""
+    """Return the SHA-256 of a file, shortened."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def content_digest(path: str | Path) -> str:
-    """Digest of a file or store; of one that predict has written that of its filler and data, without the date."""
+    """Return a digest of a file or store; of a filled one that of its filler and data, without the date."""
     with open_dataset(path) as dataset:
         plan = dataset.attrs.get(PLAN)
     if plan is not None:
@@ -246,11 +272,14 @@ def check_data_given(data: Any) -> None:
 
 
 def run_data(trained: dict[str, Any], data: dict[str, Any] | None) -> dict[str, Any]:
-    """Settings of the cube to fill: those of the run, or others.
+    """Return the settings of the cube to fill: those of the run, or others.
 
-    Where both are files of the user's own, what the second leaves out is as in the run.
+    Args:
+        trained: Configuration of the run.
+        data: Settings of another cube. Where both are files of the user's own, what it leaves out is as in the run.
 
-    Raises ConfigError where something is not given, or the file is not there.
+    Raises:
+        ConfigError: Something is not given, or the file is not there.
     """
     spec = dict(trained["data"])
     if data is not None:
@@ -267,7 +296,7 @@ def run_data(trained: dict[str, Any], data: dict[str, Any] | None) -> dict[str, 
 
 
 def _from_json(path: Path, keys: Mapping[str, type]) -> dict[str, Any]:
-    """What a JSON file of a run holds; ConfigError where that is something else, or `keys` are not of their types."""
+    """Return what a JSON file of a run holds; ConfigError if `keys` are missing or not of their types."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
@@ -280,7 +309,7 @@ def _from_json(path: Path, keys: Mapping[str, type]) -> dict[str, Any]:
 
 
 def _starts(model: Any) -> Iterator[str]:
-    """Every `start_from` of a model and of those inside it."""
+    """Yield every `start_from` of a model and of those inside it."""
     for key, value in model.items() if isinstance(model, dict) else ():
         if key == "start_from" and value is not None:
             yield value

@@ -36,14 +36,25 @@ HOLD, TRIED = 19, 40  # first word of the seed of the parts that are held, and h
 
 @dataclass(frozen=True)
 class TrainerOptions(Recorded):
-    """Lightning's trainer, as far as it is ours to set.
+    """Settings of Lightning's trainer.
 
-    accelerator, devices, num_nodes, precision: as in `pytorch_lightning.Trainer`; several devices share the batches of
-    a network's training, the members of an ensemble or a stack, and the slabs of a cube. max_epochs: in place of the
-    model's epochs. gradient_clip: largest norm of the gradient; null for none. accumulate: batches in a step of the
-    optimizer, on each device. check_every: epochs between validations. workers: processes that cut windows. memory_gib:
-    what a cube may take in training; a larger one is learned from in parts, one a pass. compile: whether
-    `torch.compile` makes kernels for the blocks of a network. progress: bars.
+    Args:
+        accelerator: As in `pytorch_lightning.Trainer`.
+        devices: How many, or a list of their numbers. Several share the batches of a network's training, the members
+            of an ensemble or a stack, and the slabs of a cube.
+        num_nodes: As in `pytorch_lightning.Trainer`.
+        precision: As in `pytorch_lightning.Trainer`.
+        max_epochs: In place of the epochs of the model; null for those.
+        gradient_clip: Largest norm of the gradient; null for none.
+        accumulate: Batches in a step of the optimizer, on each device.
+        check_every: Epochs between validations.
+        workers: Processes that cut windows.
+        memory_gib: What a cube may take in training, in GiB; a larger one is learned from in parts, one an epoch.
+        compile: Whether `torch.compile` makes kernels for the blocks of a network.
+        progress: Whether progress bars are shown.
+
+    Raises:
+        ConfigError: A value cannot work.
     """
 
     accelerator: str = "auto"
@@ -81,12 +92,12 @@ class TrainerOptions(Recorded):
 
     @property
     def count(self) -> int:
-        """Devices on each node."""
+        """Number of devices on each node."""
         return len(self.devices) if isinstance(self.devices, list) else self.devices
 
     @property
     def several(self) -> bool:
-        """Whether more than one process is asked for."""
+        """Return True if more than one process is asked for."""
         return self.count * self.num_nodes > 1
 
     def check_there(self) -> None:
@@ -106,14 +117,18 @@ class TrainerOptions(Recorded):
             raise ConfigError(f"trainer.devices={self.devices}: this machine has {found}, numbered from 0")
 
     def one_by_one(self) -> list[TrainerOptions]:
-        """For each device the options of a trainer that has it alone."""
+        """Return for each device the options of a trainer that uses it alone."""
         if isinstance(self.devices, list):
             return [replace(self, devices=[device]) for device in self.devices]
         on_cpu = self.accelerator == "cpu" or (self.accelerator == "auto" and not torch.accelerator.is_available())
         return [replace(self, devices=1 if on_cpu else [k]) for k in range(self.devices)]
 
     def predicting(self, several: bool = False) -> dict[str, Any]:
-        """Arguments of a Trainer that fills; several: with all devices, not the first alone."""
+        """Return the arguments of a Trainer that fills.
+
+        Args:
+            several: Whether all devices are used, not the first alone.
+        """
         found = {"accelerator": self.accelerator, "precision": self.precision, "enable_progress_bar": self.progress}
         if several:
             return {**found, "devices": self.devices, "num_nodes": self.num_nodes}
@@ -122,7 +137,7 @@ class TrainerOptions(Recorded):
 
 @dataclass
 class Part:
-    """A cube, or a part of one, in memory; its values dealt out, and its windows."""
+    """A cube, or a part of one, in memory, with its values split, and its windows."""
 
     cube: xr.Dataset
     record: Record
@@ -134,8 +149,16 @@ class Part:
 class TrainingTask(Part):
     """What a run learns from, and the filler made for its variables.
 
-    Itself the part that is held, in memory, to choose, to calibrate and to be scored: the whole cube, or one part of a
-    large one. others: more such parts. whole: the cube. learned: what training goes through. config: of all this.
+    It is itself a part in memory, used for validation, calibration and scores: the whole cube, or one part of a large
+    one.
+
+    Attributes:
+        filler: Ready to be fitted.
+        options: Of the trainer.
+        whole: The cube.
+        others: Further parts in memory, of a large cube.
+        learned: What training goes through.
+        config: Plain values of `TrainingConfig`.
     """
 
     filler: GapFiller
@@ -191,7 +214,7 @@ class TrainingTask(Part):
 
 
 class SplitCube(NamedTuple):
-    """A cube, its arrays, and how its values are dealt out."""
+    """A cube, its arrays, and how its values are split."""
 
     cube: xr.Dataset
     record: Record
@@ -199,9 +222,14 @@ class SplitCube(NamedTuple):
 
 
 def split_cube(config: dict[str, Any]) -> SplitCube:
-    """Read the data of a configuration and deal out its values.
+    """Read the data of a configuration and split its values.
 
-    Raises CubeError and ConfigError where data and configuration do not go together.
+    Args:
+        config: Plain values of the groups `data`, `splits` and `gaps`.
+
+    Raises:
+        CubeError: The data cannot be used.
+        ConfigError: Data and configuration do not go together.
     """
     cube = usable(build(config["data"], xr.Dataset))
     warn_unusual(cube)
@@ -216,14 +244,14 @@ def _split_cube(cube: xr.Dataset, config: dict[str, Any]) -> SplitCube:
 
 
 def orbit_of(cube: xr.Dataset) -> Orbit | None:
-    """Of the sensor whose swaths gaps may follow; None for a grid without latitudes and longitudes."""
+    """Return the orbit that swath-like gaps follow; None for a grid without latitudes and longitudes."""
     return Orbit(cube["lat"].values, cube["lon"].values) if "lat" in cube.dims else None
 
 
 def _hold(
     cube: xr.Dataset, window: Window, memory_gib: float, config: dict[str, Any]
 ) -> tuple[list[SplitCube], list[Box]]:
-    """Some parts of a large cube, dealt out, and the boxes that are left."""
+    """Return some parts of a large cube, split, and the boxes that are left."""
     if not build(config["splits"], All | Blocks | Random).in_parts:
         raise ConfigError(
             f"the cube takes {gib_of(cube):.3g} GiB in memory, more than trainer.memory_gib allows: it is learned from "
@@ -240,9 +268,10 @@ def _hold(
         except ConfigError as error:
             problem = error
     if not found:
-        raise CubeError(f"none of {min(TRIED, len(boxes))} parts of the cube can be dealt out: {problem}")
+        raise CubeError(f"none of {min(TRIED, len(boxes))} parts of the cube can be split: {problem}")
     log.info(
-        "the cube takes %.3g GiB in memory: learned from in %d parts, one a pass; %d are held to choose and calibrate",
+        "the cube takes %.3g GiB in memory: learned from in %d parts, one an epoch; %d are held to validate "
+        "and calibrate",
         gib_of(cube), len(boxes), len(found),
     )  # fmt: skip
     return list(found.values()), [box for number, box in enumerate(boxes) if number not in found]
@@ -293,7 +322,7 @@ def _inputs(cube: xr.Dataset, held: Sequence[SplitCube], whole: bool) -> Inputs:
 
 
 def _check(filler: GapFiller, config: dict[str, Any], days: int) -> None:
-    """Refuse now what would fail after hours of training, and say what is not used."""
+    """Refuse now what would fail after hours of training, and log what is not used."""
     if (config.get("uncertainty") or {}).get(TARGET) is not None:
         wrap(config["uncertainty"], filler)
     cycle = filler.inputs.repeat_cycle
@@ -306,7 +335,15 @@ def _check(filler: GapFiller, config: dict[str, Any], days: int) -> None:
 
 
 def fill_scenario(part: Part, filler: GapFiller, split: str, output: Writer, trainer: dict[str, Any]) -> None:
-    """Fill what a split's scenario hides, seeing only what it shows. trainer: as for `fill_cube`."""
+    """Fill the values that a split hides, from those that it leaves visible.
+
+    Args:
+        part: Of the cube, in memory.
+        filler: Fitted.
+        split: Its name: 'validation', 'calibration' or 'test'.
+        output: Where the filled values go.
+        trainer: As in `fill_cube`.
+    """
     scenario = part.split.scenarios[split]
     fill_cube(
         seen_only(part.cube, scenario.seen),

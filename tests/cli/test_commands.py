@@ -678,7 +678,7 @@ def test_an_unfinished_run_says_how_to_go_on(run_command, tmp_path, monkeypatch)
     assert "take away model.epochs=5" in err
     code, out, err = run_command("train", "run=cut", "trainer.progress=false")
     assert code == 0, err
-    assert "going on after pass" in err
+    assert "resuming after epoch" in err
 
 
 def test_a_place_outside_is_refused(run_command, tmp_path):
