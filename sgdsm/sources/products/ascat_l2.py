@@ -52,12 +52,12 @@ def read(path: Path, steps: slice, limits: dict[Reason, tuple[str, float]]) -> x
     points that lie in a cell. limits: variable and its largest value, in percent, by what it is a reason for."""
     with xr.open_dataset(path, decode_times=False, mask_and_scale=False) as raw:
 
-        def points(name: str) -> np.ndarray:
-            return unpacked(raw[name].values, raw[name].attrs).ravel()
+        def points(name: str, check: bool = True) -> np.ndarray:
+            return unpacked(raw[name].values, raw[name].attrs, name, check=check).ravel()
 
         row, column = M25.cells_around(points("latitude"), points("longitude"))
-        sm, error, flag = points("soil_moisture"), points("soil_moisture_error"), points("proc_flag1")
-        percents = {reason: points(name) for reason, (name, _) in limits.items()}
+        sm, error, flag = points("soil_moisture"), points("soil_moisture_error"), points("proc_flag1", check=False)
+        percents = {reason: points(name, check=False) for reason, (name, _) in limits.items()}
     sm[sm > LARGEST] = np.nan
     error[error > LARGEST] = np.nan
     # 255: not known

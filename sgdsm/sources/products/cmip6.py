@@ -16,6 +16,7 @@ from sgdsm.core.io.safety import refuse_unsafe
 from sgdsm.sources.readers.broken import why
 from sgdsm.sources.readers.files import File, Files, SourceError, Unfit
 from sgdsm.sources.readers.names import M3, REASON_ATTRS, north_up, reasons
+from sgdsm.sources.readers.packed import refuse_fills
 
 PATTERNS = ("mrsos_*.nc",)
 LAYER_KG_M2 = np.float32(100.0)  # water that fills 0.1 m of soil
@@ -41,9 +42,11 @@ def read(path: Path, steps: slice) -> xr.Dataset:
     """`sm` and `sm_reason` of these steps of a file."""
     with _opened(path) as raw:
         part = raw.isel(time=steps)
-        sm = np.asarray(part["mrsos"].values, np.float32) / LAYER_KG_M2
+        water = np.asarray(part["mrsos"].values, np.float32)
         coords = {"time": _times(path, part), "lat": part["lat"].values, "lon": part["lon"].values}
         source = str(raw.attrs.get("source_id", ""))
+    refuse_fills(water, "mrsos")
+    sm = water / LAYER_KG_M2
     # interpolation in the archives leaves values such as -2e-21
     sm[(sm < 0) & (sm > -1e-6)] = 0
     maps = {"sm": (sm, M3), "sm_reason": (reasons(sm, {}), REASON_ATTRS)}

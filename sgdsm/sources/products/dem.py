@@ -24,7 +24,7 @@ def files(paths: Sequence[Path], variable: str | None = None, bbox: Sequence[flo
         if str(stored.attrs.get("units", "")).lower() not in METRES:
             raise ValueError(f"its units are '{stored.attrs['units']}', expected metres")
         attrs = {"units": "m", "standard_name": "surface_altitude", "long_name": "elevation"}
-        elevation = stored.copy(data=unpacked(stored.values, stored.attrs))
+        elevation = stored.copy(data=unpacked(stored.values, stored.attrs, variable or "elevation"))
         elevation.attrs = attrs
         crs = {"crs": stored.attrs["crs"]} if "crs" in stored.attrs else {}
         return elevation.to_dataset(name="elevation").assign_attrs(crs)

@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from sgdsm.core.cube import CubeError
 from sgdsm.sources.readers.files import Files, SourceError, dated
 from sgdsm.sources.readers.names import M3, PERCENT, REASON_ATTRS, north_up, reasons
+from sgdsm.sources.readers.packed import refuse_fills
 from sgdsm.sources.readers.raster import driver
 
 PATTERNS = ("*.tif", "*.tiff", "*.TIF")
@@ -59,8 +61,12 @@ def read(path: Path, variable: str, units: str, band: int, scale: float, nodata:
         if not 1 <= band <= file.count:
             raise SourceError(f"{path}: band {band}, found {file.count}")
         raw = file.read(band)
-        values = (raw * file.scales[band - 1] + file.offsets[band - 1]) * scale
-        values = np.where(_missing(raw, (file.nodatavals[band - 1], nodata)), np.nan, values).astype(np.float32)
+        values = raw * file.scales[band - 1] + file.offsets[band - 1]
+        values = np.where(_missing(raw, (file.nodatavals[band - 1], nodata)), np.nan, values)
+        if scale != 1.0:
+            # -9999 is hard to recognize after it has been scaled
+            _refuse_fills(path, band, values)
+        values = (values * scale).astype(np.float32)
         x = file.transform.c + file.transform.a * (np.arange(file.width) + 0.5)
         y = file.transform.f + file.transform.e * (np.arange(file.height) + 0.5)
         projected, crs = file.crs.is_projected, file.crs.to_string()
@@ -71,6 +77,13 @@ def read(path: Path, variable: str, units: str, band: int, scale: float, nodata:
         maps["sm_reason"] = ((rows, columns), reasons(values, {}, high=largest), REASON_ATTRS)
     dataset = xr.Dataset(maps, {rows: y, columns: x}, {"product": "GeoTIFF", **({"crs": crs} if projected else {})})
     return north_up(dataset)
+
+
+def _refuse_fills(path: Path, band: int, values: np.ndarray) -> None:
+    try:
+        refuse_fills(values.astype(np.float32), f"band {band}")
+    except CubeError as error:
+        raise SourceError(f"{path}: {error}, or say the option nodata") from error
 
 
 def _missing(raw: np.ndarray, codes: Sequence[float | None]) -> np.ndarray:

@@ -15,6 +15,7 @@ import xarray as xr
 
 from sgdsm.sources.readers.files import Files, SourceError, dated
 from sgdsm.sources.readers.names import M3, REASON_ATTRS, north_up, reasons
+from sgdsm.sources.readers.packed import refuse_fills
 
 PATTERNS = ("GLDAS_NOAH*_3H*.nc4",)
 DEPTHS_CM = {"0_10": 10.0, "10_40": 30.0, "40_100": 60.0, "100_200": 100.0}
@@ -36,7 +37,9 @@ def read(path: Path, steps: slice, layer: str = "0_10") -> xr.Dataset:
     """`sm` and `sm_reason` of a time: the state at that time, not a mean."""
     with xr.open_dataset(path) as raw:
         water = raw[f"SoilMoi{layer}cm_inst"]
-        sm = np.asarray(water.values, np.float32) / np.float32(WATER_KG_M3 * DEPTHS_CM[layer] / 100)
+        values = np.asarray(water.values, np.float32)
+        refuse_fills(values, str(water.name))
+        sm = values / np.float32(WATER_KG_M3 * DEPTHS_CM[layer] / 100)
         coords = {"time": raw["time"].values, "lat": raw["lat"].values, "lon": raw["lon"].values}
     maps = {"sm": (sm, M3), "sm_reason": (reasons(sm, {}), REASON_ATTRS)}
     dataset = xr.Dataset({n: (("time", "lat", "lon"), v, a) for n, (v, a) in maps.items()}, coords)

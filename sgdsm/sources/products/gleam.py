@@ -13,6 +13,7 @@ import xarray as xr
 
 from sgdsm.core.cube import ConfigError
 from sgdsm.core.days import whole_days
+from sgdsm.core.validation import NEGATIVE_FILLS
 from sgdsm.sources.readers.files import File, Files, SourceError
 from sgdsm.sources.readers.packed import read_maps, times_in
 
@@ -42,7 +43,7 @@ def files(paths: Sequence[Path], variable: str = "Ep") -> Files:
     times = {path: _days(path) for path in chosen}
 
     def read(path: Path, steps: slice) -> xr.Dataset:
-        maps = read_maps(path, {ours: variable}, times[path][steps], steps)
+        maps = read_maps(path, {ours: variable}, times[path][steps], steps, NEGATIVE_FILLS)
         maps[ours] = maps[ours].where(maps[ours] > -900)  # -999 is not always said to be the fill value
         maps[ours].attrs = attrs
         return maps

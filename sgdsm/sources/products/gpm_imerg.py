@@ -12,6 +12,7 @@ from pathlib import Path
 import xarray as xr
 
 from sgdsm.core.days import whole_days
+from sgdsm.core.validation import NEGATIVE_FILLS
 from sgdsm.sources.readers.files import Files, dated
 from sgdsm.sources.readers.packed import LOCK, opened, read_maps, times_in
 
@@ -35,7 +36,7 @@ def read(path: Path, steps: slice) -> xr.Dataset:
     with opened(path) as file, LOCK:
         name = "precipitation" if "precipitation" in file.variables else "precipitationCal"
     days = whole_days(times_in(path))
-    maps = read_maps(path, {"precipitation": name}, days[steps], steps)
+    maps = read_maps(path, {"precipitation": name}, days[steps], steps, NEGATIVE_FILLS)
     maps["precipitation"] = maps["precipitation"].where(maps["precipitation"] >= 0)
     maps["precipitation"].attrs = PRECIPITATION
     version = path.name.split(".V")[-1].split(".")[0][:2]

@@ -18,6 +18,7 @@ from sgdsm.sources.readers.broken import why
 from sgdsm.sources.readers.ease import M09, Variables
 from sgdsm.sources.readers.files import Files, SourceError, dated
 from sgdsm.sources.readers.names import M3, REASON_ATTRS, reasons
+from sgdsm.sources.readers.packed import refuse_fills
 
 PATTERNS = ("*_????-??-??.nc",)
 DATE = r"_(\d{4}-\d{2}-\d{2})\.nc$"
@@ -34,6 +35,7 @@ def read(path: Path, steps: slice, box: Box) -> xr.Dataset:
     with xr.open_dataset(path) as file:
         row, column = _cells(file)
         value = file["soil_moisture"].values.astype(float)
+    refuse_fills(value, "soil_moisture")
     some = np.isfinite(value)
     shape = (box[0].stop - box[0].start, box[1].stop - box[1].start)
     cell = np.ravel_multi_index((row[some] - box[0].start, column[some] - box[1].start), shape)

@@ -23,6 +23,7 @@ from sgdsm.core.days import whole_days
 from sgdsm.sources.readers.ease import M09, Variables
 from sgdsm.sources.readers.files import Files, OnBadFile, SourceError, Unfit, dated
 from sgdsm.sources.readers.names import M3
+from sgdsm.sources.readers.packed import refuse_fills
 
 PATTERNS = ("SMAP_L4_SM_gph_*.h5",)
 DATE, FORM = r"_gph_(\d{8}T\d{6})_", "%Y%m%dT%H%M%S"
@@ -147,6 +148,7 @@ def _values(stored: h5py.Dataset) -> np.ndarray:
         values[np.isin(raw, told["_FillValue"])] = np.nan
     values[raw < told.get("valid_min", np.array([-np.inf]))[0]] = np.nan
     values[raw > told.get("valid_max", np.array([np.inf]))[0]] = np.nan
+    refuse_fills(values, stored.name.rpartition("/")[2])
     return values
 
 

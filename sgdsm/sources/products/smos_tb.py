@@ -50,7 +50,11 @@ def files(paths: Sequence[Path], incidence_angle: float = 42.5, overpass: str = 
                 "long_name": f"brightness temperature at 1 GHz, {polarisation} polarisation",
                 "incidence_angle_degrees": float(angles[nearest]),
             }
-            found[f"tb_1{polarisation.lower()}"] = (("time", "lat", "lon"), unpacked(raw, attributes)[None], attrs)
+            found[f"tb_1{polarisation.lower()}"] = (
+                ("time", "lat", "lon"),
+                unpacked(raw, attributes, f"BT_{polarisation}")[None],
+                attrs,
+            )
         return north_up(xr.Dataset(found, {"time": days[path], **coords}))
 
     return Files("smos_tb", found, read)

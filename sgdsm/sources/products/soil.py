@@ -48,7 +48,7 @@ def files(
         for ours, variable in chosen[path].items():
             stored = layer(path, variable, bbox)
             crs: dict[str, Any] = {"crs": stored.attrs["crs"]} if "crs" in stored.attrs else {}
-            share = stored.copy(data=unpacked(stored.values, stored.attrs) / np.float32(ONE[units]))
+            share = stored.copy(data=unpacked(stored.values, stored.attrs, variable or ours) / np.float32(ONE[units]))
             if float(share.max()) > 1.02 or float(share.min()) < 0:
                 raise ValueError(
                     f"{ours} runs from {float(share.min()):g} to {float(share.max()):g} in units '{units}'"

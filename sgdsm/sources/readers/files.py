@@ -236,7 +236,6 @@ class Files:
                 raise SourceError(
                     f"{file.path}: another grid ({grid}) than that of {self.files[0].path} ({dict(example.sizes)})"
                 )
-        self._refuse_fills(file.path, found)
         missing = [str(n) for n in example.data_vars if n not in found]
         if missing:
             raise SourceError(f"{file.path}: no variable {missing}, which the other files have")
@@ -245,21 +244,15 @@ class Files:
             raise SourceError(f"{file.path}: version '{versions[1]}', the others are of version '{versions[0]}'")
         return found
 
-    def _refuse_fills(self, path: Path, maps: xr.Dataset) -> None:
-        for variable in maps.data_vars.values():
-            if variable.dtype.kind == "f":
-                try:
-                    check_values(variable, variable.values)
-                except CubeError as error:
-                    raise SourceError(f"{path}: {error}") from error
-
     def _read(self, file: File, steps: slice) -> xr.Dataset:
         try:
             if file.path.stat().st_size == 0:
                 raise SourceError(f"{file.path}: is empty")
             refuse_unsafe(file.path)
             with ONE_READER:
-                return self.read(file.path, steps)
+                maps = self.read(file.path, steps)
+            _refuse_fills(maps)
+            return maps
         except (Unfit, CubeError) as error:
             raise SourceError(headed(file.path, error)) from error
         except READING_ERRORS as error:
@@ -387,6 +380,17 @@ def dated(paths: Sequence[Path], pattern: str, form: str = "%Y%m%d") -> list[Fil
             )
         found.append(File(path, np.array([when], "datetime64[ns]")))
     return found
+
+
+def _refuse_fills(maps: xr.Dataset) -> None:
+    """Raise CubeError if a map holds an undeclared fill value.
+
+    Readers that do arithmetic refuse them before it; this is for all the others.
+    """
+    for variable in maps.data_vars.values():
+        # whole numbers are flags and classes, and so are those that have meanings
+        if variable.dtype.kind == "f" and "flag_meanings" not in variable.attrs:
+            check_values(variable, variable.values)
 
 
 def _matching(pattern: Path) -> list[Path]:

@@ -16,23 +16,46 @@ from sgdsm.core.axes import axis_names, axis_of
 from sgdsm.core.errors import CubeError
 from sgdsm.core.io.decoding import FILLS, numeric_attributes, only_within, valid_limits
 from sgdsm.core.io.safety import refuse_unsafe
+from sgdsm.core.validation import check_values
 from sgdsm.sources.readers.broken import why
 from sgdsm.sources.readers.files import SourceError, Unfit, headed
 from sgdsm.sources.readers.names import north_up
 from sgdsm.sources.readers.netcdf3 import whole
 
 LOCK = NETCDF4_PYTHON_LOCK
+FLAG_ATTRIBUTES = ("flag_masks", "flag_values", "flag_meanings")
+# attributes of a file that are kept; flag_meanings marks codes of classes
+DESCRIBED = ("units", "long_name", "standard_name", "flag_meanings")
 # calendars whose dates are real ones. IMERG says julian, and means the usual one: both give the same dates in JULIAN
 CALENDARS = ("standard", "gregorian", "proleptic_gregorian")
 JULIAN = (np.datetime64("1900-03-01"), np.datetime64("2100-02-28"))
 
 
-def unpacked(raw: np.ndarray, attributes: Mapping[str, Any], name: str = "") -> np.ndarray:
-    """Values (float32, a copy) of packed numbers: fill values and what is outside the valid range become NaN.
+def unpacked(
+    raw: np.ndarray,
+    attributes: Mapping[str, Any],
+    name: str = "",
+    *,
+    missing: Sequence[float] = (),
+    check: bool = True,
+) -> np.ndarray:
+    """Return the values of packed numbers; fill values and values outside the valid range become NaN.
 
-    attributes: those of the variable, see `sgdsm.core.io.decoding`; name: for messages.
+    Fill values that the file does not declare are refused here, before any arithmetic: afterwards -9999 may be a sum
+    of 0, or a share of -99.99, that nobody recognizes.
 
-    Raises CubeError for an attribute that should hold a number and does not.
+    Args:
+        raw: Numbers as stored, of any shape.
+        attributes: Attributes of the variable, see `sgdsm.core.io.decoding`.
+        name: Name of the variable, for messages.
+        missing: Unpacked values that the product documents as missing, even if a file does not declare them.
+        check: False skips the check for undeclared fill values, as flags of all bits look like one.
+
+    Returns:
+        A float32 copy in the shape of `raw`, in the units of the attributes.
+
+    Raises:
+        CubeError: If an attribute that should hold a number does not, or if the values hold an undeclared fill value.
     """
     attributes = numeric_attributes(attributes, raw.dtype, name)
     limits = valid_limits(attributes, raw.dtype, name=name)
@@ -42,11 +65,32 @@ def unpacked(raw: np.ndarray, attributes: Mapping[str, Any], name: str = "") -> 
     if "scale_factor" in attributes or "add_offset" in attributes:
         values *= np.float32(attributes.get("scale_factor", 1.0))
         values += np.float32(attributes.get("add_offset", 0.0))
-    for name in FILLS:
-        fill = np.atleast_1d(attributes.get(name, np.nan))
+    for key in FILLS:
+        fill = np.atleast_1d(attributes.get(key, np.nan))
         for value in fill[np.isfinite(fill)]:
             values[raw == value.astype(raw.dtype)] = np.nan
-    return values if limits is None else only_within(values, limits)
+    for code in missing:
+        values[values == np.float32(code)] = np.nan
+    if limits is not None:
+        values = only_within(values, limits)
+    # codes of classes are no measurements: 255 may be one of them
+    codes = raw.dtype.kind in "iu" and any(key in attributes for key in FLAG_ATTRIBUTES)
+    if check and not codes:
+        refuse_fills(values, name)
+    return values
+
+
+def refuse_fills(values: np.ndarray, name: str) -> None:
+    """Raise an error if values hold a fill value that the file does not declare.
+
+    Args:
+        values: Unpacked values of any shape, NaN = missing.
+        name: Name of the variable, for the message.
+
+    Raises:
+        CubeError: If the smallest or the largest value is a fill value, by `sgdsm.core.validation.check_values`.
+    """
+    check_values(xr.DataArray(np.float32(np.nan), name=name), values)
 
 
 @contextmanager
@@ -199,7 +243,9 @@ def chunks(
                 yield which, rows, columns, raw[steps[which] - first]
 
 
-def read_maps(path: Path, variables: Mapping[str, str], times: np.ndarray, steps: slice) -> xr.Dataset:
+def read_maps(
+    path: Path, variables: Mapping[str, str], times: np.ndarray, steps: slice, missing: Sequence[float] = ()
+) -> xr.Dataset:
     """Maps of a CF NetCDF file, unpacked: dims (time, lat, lon) or (time, y, x), whatever their order and names there;
     without time where `times` is empty. variables: our name to the file's, in a group as 'group/name'. times: of the
     maps `steps`. Other dims (band, depth, expver, number) may have the length 1.
@@ -217,8 +263,8 @@ def read_maps(path: Path, variables: Mapping[str, str], times: np.ndarray, steps
             array = array.isel({d: 0 for d in array.dims if d not in kept and array.sizes[d] == 1}, drop=True)
             _refuse_more(its, array)
             array = array.transpose(*(axis for axis in AXES if axis in array.dims))
-            values = unpacked(np.asarray(array.values), attributes, its)
-            described = {k: attributes[k] for k in ("units", "long_name", "standard_name") if k in attributes}
+            values = unpacked(np.asarray(array.values), attributes, its, missing=missing)
+            described = {k: attributes[k] for k in DESCRIBED if k in attributes}
             coords = {axis: np.asarray(array[axis].values) for axis in array.dims if axis != "time"}
             time = {"time": times} if "time" in array.dims else {}
             found[ours] = xr.DataArray(values, {**time, **coords}, array.dims, attrs=described)

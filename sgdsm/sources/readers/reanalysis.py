@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from sgdsm.core.cube import ConfigError, suggest
+from sgdsm.core.cube import ConfigError, CubeError, suggest
 from sgdsm.core.days import whole_days
 from sgdsm.sources.readers.broken import why
-from sgdsm.sources.readers.files import File, Files, SourceError
+from sgdsm.sources.readers.files import File, Files, SourceError, headed
 from sgdsm.sources.readers.names import north_up
 from sgdsm.sources.readers.packed import LOCK, attributes_of, chunks, listing, opened, unpacked
 from sgdsm.sources.readers.reanalysis_layout import Contents, Maps, contents_of, grid_of, refuse_mixed
@@ -220,10 +220,12 @@ class Hours:
                 if tuple(maps.sizes.values())[-2:] != size:
                     raise ValueError(f"{name} is {maps.sizes}, expected maps of {size[0]} x {size[1]}")
                 for which, rows, columns, raw in chunks(maps, steps[order], size):
-                    values = unpacked(raw, attributes)
+                    values = unpacked(raw, attributes, split(name)[0])
                     if values.ndim == 4:  # by expver: the final ones, and where there are none the preliminary
                         values = np.where(np.isnan(values[:, 0]), values[:, -1], values[:, 0])
                     yield order[which], rows, columns, values * np.float32(hours) if hours > 1 else values
+        except CubeError as error:
+            raise SourceError(headed(self.paths[number], error)) from error
         except (OSError, RuntimeError, IndexError, ValueError) as error:
             path = self.paths[number]
             raise SourceError(f"{path}: cannot be read as {self.product} (truncated?): {why(path, error)}") from error

@@ -184,7 +184,7 @@ def _there(variable: Any, rows: str, columns: str) -> np.ndarray:
         count = int(np.prod([maps.sizes[dim] for dim in maps.along]))
     found = np.zeros(count, bool)
     for which, _, _, raw in chunks(maps, np.arange(count), size):
-        found[which] |= np.isfinite(unpacked(raw, attributes)).any(tuple(range(1, raw.ndim)))
+        found[which] |= np.isfinite(unpacked(raw, attributes, check=False)).any(tuple(range(1, raw.ndim)))
     return found
 
 
