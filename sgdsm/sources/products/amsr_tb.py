@@ -1,8 +1,10 @@
-"""Brightness temperatures of AMSR-E and AMSR2 on EASE-Grid 2.0 (NSIDC-0630): one channel, day and overpass a file.
+"""Brightness temperatures of AMSR-E and AMSR2 (NSIDC-0630 v1), daily, EASE-Grid 2.0; one channel and overpass a file.
 
-Facts: user guide of NSIDC-0630 v1. `TB` (time, y, x) uint16 of 0.01 K, fill 0, missing 60000, valid 5000 to 35000;
-names like NSIDC-0630-EASE2_N25km-AQUA_AMSRE-2008278-18H-E-GRD-RSS-v1.0.nc with year and day of the year, channel,
-overpass (M and E for the grids N and S, morning and evening; A and D for T, ascending and descending).
+Reads `TB` in K: (time, y, x) uint16 in 0.01 K, fill 0, missing 60000, valid 5000 to 35000. File names are like
+NSIDC-0630-EASE2_N25km-AQUA_AMSRE-2008278-18H-E-GRD-RSS-v1.0.nc: grid, satellite, year and day of the year, channel,
+overpass (M and E, morning and evening, on the grids N and S; A and D, ascending and descending, on the grid T).
+
+Reference: user guide of NSIDC-0630, version 1.
 """
 
 from __future__ import annotations
@@ -25,8 +27,21 @@ PARTS = re.compile(
 
 
 def files(paths: Sequence[Path], overpass: str | None = None) -> Files:
-    """Days of the files, told by their names; the channels become `tb_18h`, `tb_36v`, ..., and those of one day one map
-    each. overpass: M, E, A or D; may be left out where there is one only."""
+    """Return the days of the files, dated by their names.
+
+    The channels become the variables `tb_18h`, `tb_36v`, ... in K; those of one day are merged to one map each.
+
+    Args:
+        paths: Files of the product, in any order.
+        overpass: 'M', 'E', 'A' or 'D'; may be omitted if the files have only one.
+
+    Returns:
+        The files, one time a day.
+
+    Raises:
+        SourceError: If a name is not one of NSIDC-0630, the overpass is ambiguous or absent, the files are on several
+            grids, or two files hold the same channel of a day.
+    """
     parts = {path: _parts(path) for path in paths}
     there = sorted({part["overpass"] for part in parts.values()})
     if overpass is None and len(there) > 1:
@@ -65,6 +80,7 @@ def files(paths: Sequence[Path], overpass: str | None = None) -> Files:
 
 
 def _merge(maps: list[xr.Dataset]) -> xr.Dataset:
+    """Return maps of a day whose missing values are taken from the other channels' files."""
     found = maps[0]
     for other in maps[1:]:
         found = found.fillna(other)
@@ -72,10 +88,16 @@ def _merge(maps: list[xr.Dataset]) -> xr.Dataset:
 
 
 def _name(channel: str) -> str:
+    """Return our name of a channel: '18H' becomes 'tb_18h'."""
     return f"tb_{int(channel[:-1])}{channel[-1].lower()}"
 
 
 def _parts(path: Path) -> dict[str, str]:
+    """Return grid, date, channel and overpass of a file name.
+
+    Raises:
+        SourceError: If the name is not one of NSIDC-0630.
+    """
     match = PARTS.search(path.name)
     if match is None:
         raise SourceError(

@@ -1,6 +1,9 @@
-"""CMIP6 `mrsos`: water in the top 10 cm of the soil (kg m-2), many days in a file, as m3 m-3.
+"""CMIP6 `mrsos`: water in the top 10 cm of the soil, many days a file, read as soil moisture in m3 m-3.
 
-Times are those of the time axis; of daily means the day, without the hour. Facts: CMIP6 data request, table `day`.
+kg m-2 in a layer of 0.1 m become m3 m-3 (100 kg m-2 = 1). Times are those of the time axis; daily means are dated by
+the day, without the hour. Model calendars without leap days are accepted, those of 360 days are not.
+
+Reference: CMIP6 data request, table `day`, variable `mrsos`.
 """
 
 from __future__ import annotations
@@ -23,7 +26,17 @@ LAYER_KG_M2 = np.float32(100.0)  # water that fills 0.1 m of soil
 
 
 def files(paths: Sequence[Path]) -> Files:
-    """The days of the files, told by their time axes: names tell the first and the last alone."""
+    """Return the days of the files, from their time axes; the names tell only the first and the last.
+
+    Args:
+        paths: Files of the product, in any order.
+
+    Returns:
+        The files, many days each.
+
+    Raises:
+        SourceError: If the time axis of a file cannot be read, or has a calendar with days that do not exist.
+    """
     found = []
     for path in paths:
         try:
@@ -39,7 +52,18 @@ def files(paths: Sequence[Path]) -> Files:
 
 
 def read(path: Path, steps: slice) -> xr.Dataset:
-    """`sm` and `sm_reason` of these steps of a file."""
+    """Read the maps `steps` of a file.
+
+    Args:
+        path: File to read.
+        steps: Positions on the time axis.
+
+    Returns:
+        `sm` in m3 m-3 and `sm_reason`, dims (time, lat, lon).
+
+    Raises:
+        CubeError: If the values hold an undeclared fill value.
+    """
     with _opened(path) as raw:
         part = raw.isel(time=steps)
         water = np.asarray(part["mrsos"].values, np.float32)
@@ -55,11 +79,18 @@ def read(path: Path, steps: slice) -> xr.Dataset:
 
 
 def _opened(path: Path) -> xr.Dataset:
+    """Open a file with its own calendar."""
     refuse_unsafe(path)
     return xr.open_dataset(path, decode_times=xr.coders.CFDatetimeCoder(use_cftime=True))
 
 
 def _times(path: Path, raw: xr.Dataset) -> np.ndarray:
+    """Return the times (datetime64[ns]) of a file; of daily means the days.
+
+    Raises:
+        Unfit: If the axis holds no times.
+        SourceError: If the calendar has 360 days.
+    """
     axis = raw["time"]
     if axis.dtype != object:
         raise Unfit(

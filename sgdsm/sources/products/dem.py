@@ -1,4 +1,7 @@
-"""Elevation maps (ETOPO, GMTED, SRTM mosaics, ...): one GeoTIFF or NetCDF file; the sea floor is kept."""
+"""Elevation maps without time (ETOPO, GMTED, SRTM mosaics, ...): one GeoTIFF, JPEG 2000 or NetCDF file, m.
+
+Heights below sea level, and so the sea floor, are kept.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,17 @@ METRES = ("m", "meter", "meters", "metre", "metres", "")
 
 
 def files(paths: Sequence[Path], variable: str | None = None, bbox: Sequence[float] | None = None) -> Files:
-    """One map without time. variable: of a NetCDF file with several. bbox: west, south, east, north of what is read."""
+    """Return one map of elevation without time.
+
+    Args:
+        paths: The file with the map.
+        variable: Variable of a NetCDF file; may be omitted if the file has only one map.
+        bbox: West, south, east, north of the part to read, in the coordinates of the file.
+
+    Returns:
+        The file; its variable is `elevation` in m. Reading raises a SourceError if the units of the file are not metres
+        or the map holds an undeclared fill value.
+    """
 
     def read(path: Path, steps: slice) -> xr.Dataset:
         stored = layer(path, variable, bbox)

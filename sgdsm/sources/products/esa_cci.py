@@ -1,7 +1,9 @@
-"""ESA CCI soil moisture v02 to v09: COMBINED, ACTIVE, PASSIVE and COMBINED_GAPFILLED, daily, 0.25 degree.
+"""ESA CCI soil moisture v02 to v09 (COMBINED, ACTIVE, PASSIVE, COMBINED_GAPFILLED), daily, 0.25 degree.
 
-Facts: product user guides of v02.2, v05.2 and v09.1. `sm` is m3 m-3, of ACTIVE percent of saturation. `flag` is a sum
-of bits (in v02 too: 3 = snow and dense vegetation).
+Reads `sm` and `sm_uncertainty` in m3 m-3, of ACTIVE in percent of saturation, and `flag`, a sum of bits (in v02 too: 3
+means snow and dense vegetation).
+
+Reference: ESA CCI soil moisture, product user guides of v02.2, v05.2 and v09.1.
 """
 
 from __future__ import annotations
@@ -29,12 +31,32 @@ BITS = {
 
 
 def files(paths: Sequence[Path]) -> Files:
-    """The days of the files, told by their names."""
+    """Return the days of the files, dated by their names.
+
+    Args:
+        paths: Files of the product, in any order.
+
+    Returns:
+        The files, one day each.
+
+    Raises:
+        SourceError: If a name has no date, or COMBINED, ACTIVE and PASSIVE are mixed.
+    """
     return of_one_kind(Files("esa_cci", dated(paths, r"-(\d{8})\d{6}-"), read))
 
 
 def of_one_kind(found: Files) -> Files:
-    """The files again; raises SourceError where COMBINED, ACTIVE and so on are mixed: they are not comparable."""
+    """Return the files if all are of one kind.
+
+    Args:
+        found: Files of ESA CCI or C3S.
+
+    Returns:
+        The same object.
+
+    Raises:
+        SourceError: If COMBINED, ACTIVE, PASSIVE or other kinds are mixed: their values are not comparable.
+    """
     kinds: dict[str, Path] = {}
     for file in found.files:
         kind = re.search(r"-L3S-(SSM.-[A-Z_]+)-", file.path.name)
@@ -46,13 +68,30 @@ def of_one_kind(found: Files) -> Files:
 
 
 def read(path: Path, steps: slice) -> xr.Dataset:
-    """`sm`, `sm_reason`, `sm_uncertainty` and `flag` of a day; of COMBINED_GAPFILLED `gapmask` and `frozenmask` decide,
-    where 0 means filled, and not frozen."""
+    """Read a day.
+
+    Of COMBINED_GAPFILLED the masks decide: `gapmask` 0 means gap-filled, `frozenmask` 0 means not frozen.
+
+    Args:
+        path: File to read.
+        steps: Not used, a file has one map.
+
+    Returns:
+        `sm`, `sm_reason`, `sm_uncertainty` and `flag`, dims (time, lat, lon).
+    """
     return read_day(path, "ESA CCI soil moisture")
 
 
 def read_day(path: Path, product: str) -> xr.Dataset:
-    """A day in the layout of ESA CCI, which C3S has too; product: what the Dataset is called."""
+    """Read a day in the layout of ESA CCI, which C3S uses too.
+
+    Args:
+        path: File to read.
+        product: Name of the product, for the attributes of the Dataset.
+
+    Returns:
+        `sm` and `sm_reason` (time, lat, lon), and if the file has them `sm_uncertainty` and `flag`.
+    """
     # times of observation are no dates where there is none
     with xr.open_dataset(
         path, decode_times=xr.coders.CFDatetimeCoder(), drop_variables=["t0"], mask_and_scale=False
@@ -88,6 +127,7 @@ def read_day(path: Path, product: str) -> xr.Dataset:
 
 
 def _scaled(variable: xr.DataArray) -> np.ndarray:
+    """Return unpacked values (float32), NaN where the fill value is stored (-9999 if none is declared)."""
     raw = np.asarray(variable.values)
     values = raw.astype(np.float32) * np.float32(variable.attrs.get("scale_factor", 1.0))
     values[raw == variable.attrs.get("_FillValue", -9999)] = np.nan

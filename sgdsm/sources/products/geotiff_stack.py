@@ -1,8 +1,7 @@
-"""Dated GeoTIFFs, a map each: any product that is kept so.
+"""Dated GeoTIFFs with one map each: any product that is stored so.
 
-Options: variable, what the maps are (`sm` gets `sm_reason` too); units; date, a regular expression whose first group is
-the date in the name, and date_form, its form for strptime (unless told, the first eight digits); band; scale, by which
-values are multiplied, after the file's own scale and offset; nodata, as stored, besides what the file tells.
+Values are multiplied by the scale of the file, plus its offset, and then by the option `scale`. Soil moisture (`sm`, in
+m3 m-3 or percent of saturation) gets `sm_reason` too. The units of other variables are those of the options.
 """
 
 from __future__ import annotations
@@ -34,7 +33,24 @@ def files(
     scale: float = 1.0,
     nodata: float | None = None,
 ) -> Files:
-    """The days of the files, told by their names."""
+    """Return the days of the files, dated by their names.
+
+    Args:
+        paths: Files of the product, in any order.
+        variable: Our name of the variable; 'sm' is soil moisture.
+        units: Units of the scaled values.
+        date: Regular expression whose first group is the date in the file name.
+        date_form: Format of that date, as for `strptime`.
+        band: Number of the band, from 1.
+        scale: Factor by which values are multiplied after the file's own scale and offset.
+        nodata: Stored number that means missing, besides the one that the file declares.
+
+    Returns:
+        The files, one day each.
+
+    Raises:
+        SourceError: If the units do not fit soil moisture, or a name has no date.
+    """
     if variable == "sm" and units not in UNITS:
         raise SourceError(
             f"geotiff_stack: units '{units}' of soil moisture, expected 'm3 m-3' or 'percent' (see scale)"
@@ -49,9 +65,23 @@ def files(
 
 
 def read(path: Path, variable: str, units: str, band: int, scale: float, nodata: float | None) -> xr.Dataset:
-    """A band of a file as a map (lat, lon), or (y, x) with the attribute `crs` where that is projected.
+    """Read a band of a file as a map.
 
-    Raises SourceError for a file without a CRS, with a rotated grid or without the band.
+    Args:
+        path: File to read.
+        variable: As in `files`.
+        units: As in `files`.
+        band: As in `files`.
+        scale: As in `files`.
+        nodata: As in `files`.
+
+    Returns:
+        The variable with dims (lat, lon), or (y, x) and the attribute `crs` if the CRS is projected; `sm` with
+        `sm_reason`.
+
+    Raises:
+        SourceError: If the file has no CRS, a rotated grid or not that band, or if scaled values hold an undeclared
+            fill value.
     """
     import rasterio
 
@@ -80,6 +110,7 @@ def read(path: Path, variable: str, units: str, band: int, scale: float, nodata:
 
 
 def _refuse_fills(path: Path, band: int, values: np.ndarray) -> None:
+    """Raise SourceError if a band holds an undeclared fill value."""
     try:
         refuse_fills(values.astype(np.float32), f"band {band}")
     except CubeError as error:
@@ -87,6 +118,7 @@ def _refuse_fills(path: Path, band: int, values: np.ndarray) -> None:
 
 
 def _missing(raw: np.ndarray, codes: Sequence[float | None]) -> np.ndarray:
+    """Return True where a stored value (H, W) is one of the codes for missing, or not finite."""
     missing = ~np.isfinite(raw) if raw.dtype.kind == "f" else np.zeros(raw.shape, bool)
     for code in codes:
         if code is not None:

@@ -1,7 +1,9 @@
-"""In situ soil moisture of the International Soil Moisture Network, read by its own package `ismn`: archives (.zip) of
-the formats CEOP, header and values, and mixed, and loose .stm files.
+"""In-situ soil moisture of the International Soil Moisture Network, read by its own package `ismn`.
 
-Nothing is written beside the data. Flags: 'G' is good (Dorigo et al., Vadose Zone J. 12, 2013).
+Reads archives (.zip) in the CEOP, header-and-values and mixed formats, and single .stm files; m3 m-3. Nothing is
+written beside the data. Only readings with a good flag are used, by default 'G'.
+
+Reference: Dorigo et al. (2021), doi 10.5194/hess-25-5749-2021; flags: Dorigo et al. (2013), doi 10.2136/vzj2012.0097.
 """
 
 from __future__ import annotations
@@ -25,7 +27,16 @@ PATTERNS = ("*.zip", "*.stm")
 
 @dataclass(frozen=True)
 class Sensor:
-    """A file of soil moisture: where it is, the station, and the depths (m) that its name tells."""
+    """A file of soil moisture of one sensor.
+
+    Attributes:
+        path: Archive or .stm file.
+        inside: Name of the file within the archive.
+        network: Name of the network.
+        station: Name of the station.
+        top: Upper end of the measured layer, m below the surface.
+        bottom: Lower end of the measured layer, m below the surface.
+    """
 
     path: Path
     inside: str
@@ -36,7 +47,16 @@ class Sensor:
 
 
 def files(paths: Sequence[Path], depth_m: Sequence[float] = (0.0, 0.1), flags: Sequence[str] = ("G",)) -> Stations:
-    """The stations of the archives; see `open_stations`."""
+    """Return the stations of the archives.
+
+    Args:
+        paths: Archives (.zip) and .stm files.
+        depth_m: Shallowest and deepest accepted depth, m below the surface.
+        flags: Quality flags of readings that are used.
+
+    Returns:
+        The stations, read when they are opened; see `open_stations`.
+    """
     return Stations("ismn", lambda on_bad_file: open_stations(paths, depth_m, flags, on_bad_file))
 
 
@@ -46,10 +66,22 @@ def open_stations(
     flags: Sequence[str] = ("G",),
     on_bad_file: OnBadFile = "fail",
 ) -> xr.Dataset:
-    """Daily means of the good readings, dims (time, station), of one sensor a station: of those whose middle lies
-    within depth_m (m, from and to) the one nearest to the middle of that range. flags: of a good reading.
+    """Read daily means of the good readings, one sensor a station.
 
-    Raises SourceError naming the file that cannot be read, or where no sensor is within the range.
+    Of the sensors whose middle depth lies within `depth_m`, the one nearest to the middle of that range is used.
+
+    Args:
+        paths: Archives (.zip) and .stm files.
+        depth_m: Shallowest and deepest accepted depth, m below the surface.
+        flags: Quality flags of readings that are used.
+        on_bad_file: 'fail', or 'skip' to log a line for a file that cannot be read.
+
+    Returns:
+        `sm` (time, station) in m3 m-3, see `gathered`.
+
+    Raises:
+        ConfigError: If the depths are not two numbers in rising order.
+        SourceError: If a file cannot be read, no sensor is within the depths, or no station has a good reading.
     """
     top, bottom = depth_m
     if not 0 <= top <= bottom:
@@ -72,14 +104,20 @@ def open_stations(
             if on_bad_file == "fail":
                 raise
             log.info("skipped: %s", error)
-    _tell_flags(paths[0], found, flags)
+    _log_flags(paths[0], found, flags)
     return gathered("ismn", [series for series, _ in found])
 
 
-def _tell_flags(path: Path, found: list[tuple[Series, Counter[str]]], flags: Sequence[str]) -> None:
-    """Says which flags there are at stations without a good reading, and the words that take the most frequent one.
+def _log_flags(path: Path, found: list[tuple[Series, Counter[str]]], flags: Sequence[str]) -> None:
+    """Log which flags occur at stations without a good reading, and the option that accepts the most frequent one.
 
-    Raises SourceError where no station has a good reading.
+    Args:
+        path: First archive, for the message.
+        found: Series of each station, and how often each flag occurs there.
+        flags: Flags of a good reading.
+
+    Raises:
+        SourceError: If no station has a good reading.
     """
     without = [(series, counts) for series, counts in found if not series.days.size]
     if not without:
@@ -98,6 +136,11 @@ def _tell_flags(path: Path, found: list[tuple[Series, Counter[str]]], flags: Seq
 
 
 def _sensors(path: Path) -> list[Sensor]:
+    """Return the sensors of soil moisture in an archive or a file, by the names of the files.
+
+    Raises:
+        SourceError: If the archive cannot be opened.
+    """
     from zipfile import BadZipFile, ZipFile
 
     if path.suffix == ".zip":
@@ -118,7 +161,11 @@ def _sensors(path: Path) -> list[Sensor]:
 
 
 def _series(sensor: Sensor, flags: Sequence[str]) -> tuple[Series, Counter[str]]:
-    """Daily means of a sensor, and how often each flag occurs among its readings."""
+    """Return daily means of a sensor, and how often each flag occurs among its readings.
+
+    Raises:
+        SourceError: If the file cannot be read.
+    """
     from ismn.base import IsmnRoot
     from ismn.const import IsmnFileError
     from ismn.filehandlers import DataFile
@@ -142,4 +189,5 @@ def _series(sensor: Sensor, flags: Sequence[str]) -> tuple[Series, Counter[str]]
 
 
 def _number(metadata: Any, name: str) -> float:
+    """Return a number of the metadata."""
     return float(np.atleast_1d(metadata[name].val)[0])
