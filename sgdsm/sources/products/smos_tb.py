@@ -1,9 +1,11 @@
-"""SMOS L3 brightness temperatures of CATDS (MIR_CDF3TA, ascending, about 06:00; MIR_CDF3TD, descending): daily,
-EASE-Grid 2.0 of 25 km, H and V in bins of the incidence angle.
+"""SMOS L3 brightness temperatures of CATDS (MIR_CDF3TA, MIR_CDF3TD), daily, 25 km EASE-Grid 2.0, H and V.
 
-Facts: `BT_H`, `BT_V` (inc, lat, lon) int16 with scale_factor, add_offset and _FillValue -32768; centres of the 14 bins
-in `inc` (2.5, 7.5, ... 37.5, 40, 42.5, 47.5, ... 62.5 degrees); rows from south to north. CATDS-DDI, and the reader of
-the FIDUCEO matchup system.
+Reads `BT_H` and `BT_V` (inc, lat, lon) in K, int16 with scale_factor, add_offset and _FillValue -32768; the centres of
+the 14 bins of the incidence angle are in `inc` (2.5, 7.5, ... 37.5, 40, 42.5, 47.5, ... 62.5 degrees). Rows run from
+south to north. A is ascending, about 06:00, D descending, about 18:00.
+
+Reference: CATDS, "Level 3 brightness temperature: product description" (CATDS-DDI); checked against the reader of the
+FIDUCEO match-up system.
 """
 
 from __future__ import annotations
@@ -24,8 +26,21 @@ LARGEST_MISS = 2.6  # degrees: half a bin
 
 
 def files(paths: Sequence[Path], incidence_angle: float = 42.5, overpass: str = "A") -> Files:
-    """The days of the files, told by their names. incidence_angle: degrees, the nearest bin is taken. overpass: A
-    (morning) or D (evening); files of the other are left alone."""
+    """Return the days of the files, dated by their names.
+
+    Args:
+        paths: Files of the product, in any order.
+        incidence_angle: Incidence angle in degrees; the nearest bin is read.
+        overpass: 'A' (morning) or 'D' (evening); files of the other are ignored.
+
+    Returns:
+        The files, one day each; variables `tb_1h` and `tb_1v` in K. Reading raises a SourceError if no bin is near the
+        angle.
+
+    Raises:
+        ConfigError: If the overpass is unknown.
+        SourceError: If no file is of the overpass, or a name has no date.
+    """
     if overpass not in ("A", "D"):
         raise ConfigError(f"smos_tb: overpass={overpass}: expected A or D")
     chosen = [path for path in paths if f"CDF3T{overpass}_" in path.name]

@@ -1,6 +1,8 @@
-"""Shares of sand, silt and clay (HWSD, SoilGrids, ...), in GeoTIFF files of their own or as variables of NetCDF files.
+"""Shares of sand, silt and clay (HWSD, SoilGrids, ...) without time, in GeoTIFF files or as variables of a NetCDF file.
 
-SoilGrids 2.0 counts in g/kg, HWSD in percent of weight; here they are shares from 0 to 1.
+SoilGrids 2.0 counts in g/kg, HWSD in percent of weight; both become shares from 0 to 1.
+
+Reference: Poggio et al. (2021), doi 10.5194/soil-7-217-2021 (SoilGrids 2.0); FAO, "Harmonized World Soil Database".
 """
 
 from __future__ import annotations
@@ -25,10 +27,21 @@ ONE = {"1": 1.0, "percent": 100.0, "g/kg": 1000.0}
 def files(
     paths: Sequence[Path], maps: Mapping[str, str], units: str = "percent", bbox: Sequence[float] | None = None
 ) -> Files:
-    """Maps without time. maps: our name (sand, silt, clay) to a pattern of file names for GeoTIFF (`sand_0-5cm*.tif`),
-    to a variable for NetCDF (`T_SAND`). units: of the files, 'percent', 'g/kg' or '1'. bbox: west, south, east, north.
+    """Return maps without time.
 
-    Raises SourceError where a name leads to no file or to several, and ConfigError for unknown units.
+    Args:
+        paths: Files with the maps.
+        maps: By our name (sand, silt, clay) a pattern of file names for GeoTIFF (`sand_0-5cm*.tif`), or a variable for
+            NetCDF (`T_SAND`).
+        units: Units of the files: 'percent', 'g/kg' or '1'.
+        bbox: West, south, east, north of the part to read, in the coordinates of the files.
+
+    Returns:
+        The files; the maps are shares from 0 to 1. Reading raises a SourceError if they are not in that range.
+
+    Raises:
+        SourceError: If a name matches no file or several.
+        ConfigError: If the units are unknown.
     """
     if units not in ONE:
         raise ConfigError(f"soil: units={units}: expected one of {', '.join(ONE)}")
@@ -62,4 +75,5 @@ def files(
 
 
 def _merge(maps: list[xr.Dataset]) -> xr.Dataset:
+    """Return the maps of several files as one Dataset."""
     return xr.merge(maps, join="exact", combine_attrs="override")

@@ -1,4 +1,4 @@
-"""Soil moisture of stations in tables (CSV): one row a reading, with the station's name and place."""
+"""Soil moisture of stations in tables (CSV): one row a reading in m3 m-3, with the station's name and place."""
 
 from __future__ import annotations
 
@@ -24,7 +24,13 @@ NUMBERS = ("lat", "lon", "sm")
 
 @dataclass(frozen=True)
 class Form:
-    """How tables are written; None: each table tells."""
+    """Format of tables; None: detected in each table.
+
+    Attributes:
+        separator: Separator of columns.
+        decimal: '.' or ','.
+        encoding: Encoding of the text.
+    """
 
     separator: str | None = None
     decimal: str | None = None
@@ -38,16 +44,35 @@ def files(
     lon: str = "lon",
     time: str = "time",
     sm: str = "sm",
+    *,
     network: str = "csv",
     depth_m: float = 0.05,
     separator: str | None = None,
     decimal: str | None = None,
     encoding: str | None = None,
 ) -> Stations:
-    """The stations of the tables. station, lat, lon, time, sm: names of the columns (degrees; ISO 8601, UTC; m3 m-3,
-    empty = none). network, depth_m: of all of them. separator: of columns; None: the one of , ; tab | that parts the
-    names of the columns. decimal: '.' or ','; None: the one that the numbers have. encoding: None: UTF-8, and cp1252
-    or latin-1 where a table is none, which is said."""
+    """Return the stations of the tables.
+
+    Args:
+        paths: The tables.
+        station: Column with the name of the station.
+        lat: Column with the latitude, degrees.
+        lon: Column with the longitude, degrees.
+        time: Column with the time, ISO 8601, UTC.
+        sm: Column with soil moisture, m3 m-3; empty = missing.
+        network: Network of all stations.
+        depth_m: Depth of all stations, m below the surface.
+        separator: Separator of columns; None: the one of comma, semicolon, tab and | that separates the names of the
+            columns.
+        decimal: '.' or ','; None: the one that the numbers have.
+        encoding: Encoding of the text; None: UTF-8, or else cp1252 or latin-1, which is logged.
+
+    Returns:
+        The stations, read when they are opened.
+
+    Raises:
+        ConfigError: If `decimal` is neither '.' nor ','.
+    """
     columns = {"station": station, "lat": lat, "lon": lon, "time": time, "sm": sm}
     if decimal not in (None, ".", ","):
         raise ConfigError(f"station_csv: decimal='{decimal}', expected '.' or ','")
@@ -67,9 +92,21 @@ def open_stations(
     form: Form | None = None,
     on_bad_file: OnBadFile = "fail",
 ) -> xr.Dataset:
-    """Daily means of the readings, dims (time, station); a station may go on in several tables.
+    """Read daily means of the readings; a station may continue in several tables.
 
-    Raises SourceError naming the table that cannot be read, lacks a column, or has values outside 0 to 1.
+    Args:
+        paths: The tables.
+        columns: Names of the columns by our names (station, lat, lon, time, sm).
+        network: Network of all stations.
+        depth_m: Depth of all stations, m below the surface.
+        form: Format of the tables; None: detected.
+        on_bad_file: 'fail', or 'skip' to log a line for a table that cannot be read.
+
+    Returns:
+        `sm` (time, station) in m3 m-3, see `gathered`.
+
+    Raises:
+        SourceError: If a table cannot be read, lacks a column, or has values outside 0 to 1.
     """
     import pandas as pd
 
@@ -97,6 +134,11 @@ def open_stations(
 
 
 def _table(path: Path, columns: dict[str, str], form: Form) -> Any:
+    """Return a table with our names of columns.
+
+    Raises:
+        SourceError: If the table cannot be read, a reading has no place, or values are outside 0 to 1.
+    """
     import pandas as pd
 
     try:
@@ -106,7 +148,7 @@ def _table(path: Path, columns: dict[str, str], form: Form) -> Any:
         if b"\0" in raw and not raw.startswith(UTF16) and form.encoding is None:
             raise Unfit(f"{kind_of(path) or 'holds bytes that are no text'}, expected a table (CSV)")
         text = _text(path, raw, form.encoding)
-        table = _parted(text, columns, form.separator)
+        table = _columns(text, columns, form.separator)
         table["time"] = pd.to_datetime(table["time"], format="ISO8601", utc=True).dt.tz_localize(None)
         decimal = form.decimal or _decimal(table)
         for name in NUMBERS:
@@ -126,7 +168,11 @@ def _table(path: Path, columns: dict[str, str], form: Form) -> Any:
 
 
 def _text(path: Path, raw: bytes, encoding: str | None) -> str:
-    """What a table says. Raises ValueError where it is not written in the encoding that was given."""
+    """Return the text of a table.
+
+    Raises:
+        ValueError: If the text is not in the encoding that was given.
+    """
     if encoding is not None:
         return raw.decode(encoding)
     if raw.startswith(UTF16):
@@ -144,8 +190,12 @@ def _text(path: Path, raw: bytes, encoding: str | None) -> str:
         raise
 
 
-def _parted(text: str, columns: dict[str, str], separator: str | None) -> Any:
-    """The columns under our names, as text."""
+def _columns(text: str, columns: dict[str, str], separator: str | None) -> Any:
+    """Return the columns under our names, as text.
+
+    Raises:
+        Unfit: If a column is missing.
+    """
     from io import StringIO
 
     import pandas as pd
@@ -158,14 +208,18 @@ def _parted(text: str, columns: dict[str, str], separator: str | None) -> Any:
             table = _rows(text, mark)
             table.columns = pd.Index(found[mark])
             return table[list(columns.values())].set_axis(list(columns), axis=1)
-    # the separator that parts most tells best what there is
+    # the separator that gives the most columns gives the most helpful message
     mark, names = max(found.items(), key=lambda one: len(one[1]))
     lacking = [name for name in columns.values() if name not in names]
     raise Unfit(f"no column {lacking}, there are {names} with the separator '{mark}': name yours by the options")
 
 
 def _rows(text: str, mark: str) -> Any:
-    """A table of text. Raises Unfit where rows have more fields than there are names: which is which is not known."""
+    """Return a table of text.
+
+    Raises:
+        Unfit: If rows have more fields than there are names, so that columns are ambiguous.
+    """
     from io import StringIO
     from warnings import catch_warnings, simplefilter
 
@@ -185,7 +239,11 @@ def _rows(text: str, mark: str) -> Any:
 
 
 def _decimal(table: Any) -> str:
-    """The sign before the fraction of numbers; whole numbers have none."""
+    """Return the decimal sign of the numbers; '.' if all are whole.
+
+    Raises:
+        Unfit: If numbers have commas and points.
+    """
     text = [str(value) for name in NUMBERS for value in table[name].dropna().unique()]
     commas, points = (next((value for value in text if sign in value), None) for sign in ",.")
     if commas and points:
@@ -194,7 +252,11 @@ def _decimal(table: Any) -> str:
 
 
 def _numbers(column: Any, name: str, decimal: str) -> Any:
-    """Numbers of a column of text."""
+    """Return the numbers of a column of text.
+
+    Raises:
+        Unfit: If a text is no number.
+    """
     import pandas as pd
 
     text = column.str.strip()
