@@ -1,4 +1,4 @@
-"""Maps in NetCDF files as they lie on disk: packed numbers, chunks, time axes."""
+"""Maps in NetCDF files as they are stored: packed numbers, chunks, time axes."""
 
 from __future__ import annotations
 
@@ -95,8 +95,20 @@ def refuse_fills(values: np.ndarray, name: str) -> None:
 
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
-    """A NetCDF file, packed numbers left as they are. The library is not safe for threads: every use of the file needs
-    `LOCK`, which is xarray's own, so that neither meets the other."""
+    """Open a NetCDF file whose packed numbers are left as they are.
+
+    The library is not safe for threads: every use of the file needs `LOCK`, which is xarray's own lock, so that xarray
+    and this package never use the library at the same time.
+
+    Args:
+        path: The file.
+
+    Yields:
+        A `netCDF4.Dataset`.
+
+    Raises:
+        OSError: If the file is truncated or cannot be opened.
+    """
     import netCDF4
 
     refuse_unsafe(path)
@@ -112,21 +124,41 @@ def opened(path: Path) -> Iterator[Any]:
 
 
 def attributes_of(variable: Any) -> dict[str, Any]:
-    """Of a variable of netCDF4."""
+    """Return the attributes of a variable of netCDF4."""
     return {name: variable.getncattr(name) for name in variable.ncattrs()}
 
 
 def times_in(path: Path, axes: tuple[str, ...] = ("time",)) -> np.ndarray:
-    """Times (datetime64[ns]) of the first of these axes that a file has; only the axis is read.
+    """Return the times of a file; only the time axis is read.
 
-    Raises SourceError naming the file without a time axis that can be read.
+    Args:
+        path: The file.
+        axes: Names of time axes; the first that the file has is used.
+
+    Returns:
+        Times (N,), datetime64[ns], to the second.
+
+    Raises:
+        SourceError: If the file has no time axis that can be read.
     """
     with named(path), opened(path) as file, LOCK:
         return times_of(file, axes)
 
 
 def times_of(file: Any, axes: tuple[str, ...]) -> np.ndarray:
-    """Times (datetime64[ns]) of the first of these axes that an open file has. Raises KeyError where it has none."""
+    """Return the times of an open file.
+
+    Args:
+        file: A `netCDF4.Dataset`.
+        axes: Names of time axes; the first that the file has is used.
+
+    Returns:
+        Times (N,), datetime64[ns], to the second.
+
+    Raises:
+        KeyError: If the file has no time axis.
+        Unfit: If the axis holds no times.
+    """
     axis = next((name for name in axes if name in file.variables and file[name].ndim == 1), None)
     if axis is None:
         raise KeyError(f"no time axis ({' or '.join(axes)}) among {list(file.variables)}")
@@ -134,9 +166,16 @@ def times_of(file: Any, axes: tuple[str, ...]) -> np.ndarray:
 
 
 def times_along(axis: Any) -> np.ndarray:
-    """Times (datetime64[ns], to the second) of a variable of an open file, in its shape.
+    """Return the times in a variable of an open file.
 
-    Raises Unfit where it holds no times, or has a calendar of its own.
+    Args:
+        axis: A variable of netCDF4.
+
+    Returns:
+        datetime64[ns], to the second, in the shape of the variable.
+
+    Raises:
+        Unfit: If it holds no times, or has a model calendar.
     """
     units, calendar = (str(getattr(axis, name, "")).strip() for name in ("units", "calendar"))
     if " since " not in units:
@@ -144,22 +183,27 @@ def times_along(axis: Any) -> np.ndarray:
     calendar = calendar.lower() or "standard"
     numbers = np.asarray(axis[...])
     try:
-        found = decoded(np.append(numbers.ravel(), 0), units)  # the last one is the date that it counts from
+        dates = decoded(np.append(numbers.ravel(), 0), units)  # the last one is the reference date
     except (OverflowError, ValueError) as error:
         raise Unfit(f"'{axis.name}' holds numbers that are no dates in '{units}': {error}") from error
-    julian = calendar == "julian" and bool(((found >= JULIAN[0]) & (found <= JULIAN[1])).all())
+    julian = calendar == "julian" and bool(((dates >= JULIAN[0]) & (dates <= JULIAN[1])).all())
     if calendar not in CALENDARS and not julian:
         raise Unfit(
             f"'{axis.name}' has the calendar '{calendar}', whose dates are not real ones, expected 'standard': convert "
             "it with xarray's Dataset.convert_calendar('standard')"
         )
-    return found[:-1].reshape(numbers.shape)
+    return dates[:-1].reshape(numbers.shape)
 
 
 def time_axis(file: Any, name: str) -> Any:
-    """Of a map in an open file, the variable with its times (1-D), which may lie in a group above; None without.
+    """Return the variable (N,) with the times of a map; it may be in a group above. None if the map has no time axis.
 
-    Raises Unfit where there is no such map.
+    Args:
+        file: A `netCDF4.Dataset`.
+        name: Path of the map.
+
+    Raises:
+        Unfit: If there is no such map.
     """
     if name not in (there := paths_in(file)):
         raise Unfit(f"no variable '{name}', there are {listing(there)}")
@@ -174,7 +218,7 @@ def time_axis(file: Any, name: str) -> Any:
 
 
 def _above(variable: Any, name: str) -> Any:
-    """A variable with this name in the group of a variable, or in the nearest one above; None without."""
+    """Return a variable of the group of a variable, or of the nearest group above that has it, or None."""
     group = variable.group()
     while group is not None:
         if name in group.variables:
@@ -184,7 +228,12 @@ def _above(variable: Any, name: str) -> Any:
 
 
 def paths_in(file: Any, before: str = "") -> list[str]:
-    """Of an open file, the variables that may be maps, those in groups as 'group/name'."""
+    """Return the variables of an open file that may be maps, those in groups as 'group/name'.
+
+    Args:
+        file: A `netCDF4.Dataset` or a group.
+        before: Path of the group, with a slash at its end.
+    """
     found = [before + name for name, variable in file.variables.items() if variable.ndim > 1]
     for name, group in file.groups.items():
         found += paths_in(group, f"{before}{name}/")
@@ -192,14 +241,26 @@ def paths_in(file: Any, before: str = "") -> list[str]:
 
 
 def listing(names: Sequence[str], most: int = 20) -> str:
-    """Names in a message, not more than `most`."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more if names else "none"
+    """Return names as the text of a message.
+
+    Args:
+        names: The names.
+        most: Largest number of names to list.
+    """
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest if names else "none"
 
 
 @contextmanager
 def named(path: Path) -> Iterator[None]:
-    """Turns what goes wrong with a file into a SourceError that names it."""
+    """Turn errors of reading a file into a SourceError that names it.
+
+    Args:
+        path: The file.
+
+    Raises:
+        SourceError: If the code in the `with` block fails to read the file.
+    """
     try:
         yield
     except (Unfit, CubeError) as error:
@@ -211,21 +272,37 @@ def named(path: Path) -> Iterator[None]:
 
 
 def decoded(numbers: np.ndarray, units: str, calendar: str = "standard") -> np.ndarray:
-    """Times (datetime64[ns], to the second) of numbers with CF units like 'days since 1970-01-01'."""
+    """Return the times of numbers with CF units like 'days since 1970-01-01'.
+
+    Args:
+        numbers: Numbers of any shape.
+        units: CF units.
+        calendar: CF calendar.
+
+    Returns:
+        datetime64[ns], to the second, in the same shape.
+    """
     import netCDF4
 
     dates = netCDF4.num2date(numbers, units, calendar, only_use_cftime_datetimes=False, only_use_python_datetimes=True)
-    # numbers are floats in some products: half a second more, then cut
+    # numbers are floats in some products: rounded to the second
     return (np.asarray(dates, "datetime64[ms]") + 500).astype("datetime64[s]").astype("datetime64[ns]")
 
 
 def chunks(
     variable: Any, steps: np.ndarray, size: tuple[int, int]
 ) -> Iterator[tuple[np.ndarray, slice, slice, np.ndarray]]:
-    """Packed maps of rising `steps` of a variable (time, ..., rows, columns), each chunk of the file read once.
+    """Read packed maps chunk by chunk, so that each chunk of the file is decompressed once.
 
-    Gives positions in `steps`, rows, columns, and the packed values there; size: of a map. A file without chunks, or
-    with one for each time, is read map by map.
+    A file without chunks, or with one for each time, is read map by map.
+
+    Args:
+        variable: A variable of netCDF4, dims (time, ..., rows, columns).
+        steps: Positions (N,) on its time axis, rising.
+        size: Rows and columns of a map.
+
+    Yields:
+        Positions in `steps`, rows, columns, and the packed values (n, ..., rows, columns) there.
     """
     with LOCK:
         chunking = variable.chunking()
@@ -246,11 +323,23 @@ def chunks(
 def read_maps(
     path: Path, variables: Mapping[str, str], times: np.ndarray, steps: slice, missing: Sequence[float] = ()
 ) -> xr.Dataset:
-    """Maps of a CF NetCDF file, unpacked: dims (time, lat, lon) or (time, y, x), whatever their order and names there;
-    without time where `times` is empty. variables: our name to the file's, in a group as 'group/name'. times: of the
-    maps `steps`. Other dims (band, depth, expver, number) may have the length 1.
+    """Read maps of a CF NetCDF file, unpacked, whatever order and names their dims have there.
 
-    Raises Unfit for a variable that is not there, or is no map.
+    Other dims (band, depth, expver, number) may have the length 1.
+
+    Args:
+        path: The file.
+        variables: The file's name of a variable by our name; of one in a group 'group/name'.
+        times: Times (N,) of the maps `steps`; empty: maps without time.
+        steps: Positions on the time axis.
+        missing: Unpacked values that the product documents as missing, even if a file does not declare them.
+
+    Returns:
+        float32 in the units of the file, dims (time, lat, lon) or (time, y, x), or without time; north first.
+
+    Raises:
+        Unfit: If a variable is not there, or is no map.
+        CubeError: If the values hold an undeclared fill value.
     """
     whole(path)
     with _arrays(path, list(variables.values())) as raw:
@@ -272,20 +361,21 @@ def read_maps(
 
 
 def _refuse_more(its: str, array: xr.DataArray) -> None:
-    """Raises Unfit where an array is not one map for each time."""
-    told = f"{its} has dimensions { ({str(d): n for d, n in array.sizes.items()}) }, expected maps (rows, columns)"
+    """Raise Unfit if an array is not one map for each time."""
+    problem = f"{its} has dimensions { ({str(d): n for d, n in array.sizes.items()}) }, expected maps (rows, columns)"
     extra = [str(d) for d in array.dims if d not in AXES]
     if extra:
-        raise Unfit(f"{told}: write a file with one '{extra[0]}' alone, as xarray's isel({extra[0]}=0) takes it")
+        raise Unfit(f"{problem}: write a file with one '{extra[0]}' alone, as xarray's isel({extra[0]}=0) takes it")
     if not any({*array.dims} >= pair for pair in ({"lat", "lon"}, {"y", "x"})):
-        raise Unfit(f"{told}, told by names, units or standard names of their coordinates")
+        raise Unfit(f"{problem}, recognized by names, units or standard names of their coordinates")
 
 
 @contextmanager
 def _arrays(path: Path, names: Sequence[str]) -> Iterator[dict[str, xr.DataArray]]:
-    """Variables of a file by their paths, packed; axes that lie in a group above are added.
+    """Yield variables of a file by their paths, packed; coordinates in a group above are added.
 
-    Raises Unfit for a variable that is not there.
+    Raises:
+        Unfit: If a variable is not there.
     """
     with opened(path) as file, LOCK:
         there = [*file.variables, *paths_in(file)]
@@ -305,6 +395,7 @@ def _arrays(path: Path, names: Sequence[str]) -> Iterator[dict[str, xr.DataArray
                     group = xr.open_dataset(path, group=level or None, drop_variables=["crs", "spatial_ref"], **options)
                     groups[level] = stack.enter_context(group)
             array = groups[levels[0]][last]
+            # xarray does not look for coordinates in the groups above
             for dim in [dim for dim in array.dims if dim not in array.coords]:
                 axis = next((groups[level][dim] for level in levels if dim in groups[level].variables), None)
                 array = array if axis is None else array.assign_coords({dim: (dim, axis.values, axis.attrs)})
@@ -313,7 +404,11 @@ def _arrays(path: Path, names: Sequence[str]) -> Iterator[dict[str, xr.DataArray
 
 
 def once_around(dataset: xr.Dataset) -> xr.Dataset:
-    """Without the columns that come back after 360 degrees (some grids run from 20 to 380)."""
+    """Return maps without the columns that come again after 360 degrees: some grids run from 20 to 380.
+
+    Args:
+        dataset: Maps; those without `lon` are returned as they are.
+    """
     if "lon" not in dataset.dims or dataset.sizes["lon"] < 2:
         return dataset
     lon = dataset["lon"].values.astype(np.float64)
@@ -321,9 +416,13 @@ def once_around(dataset: xr.Dataset) -> xr.Dataset:
 
 
 def with_axes(array: xr.DataArray) -> xr.DataArray:
-    """A variable whose axes are called time, lat, lon, y, x, as their names or their units tell.
+    """Return a variable whose dims are called time, lat, lon, y, x, recognized by their names or their units.
 
-    Raises ValueError where a map has no coordinates along its axes.
+    Args:
+        array: A variable with its coordinates.
+
+    Raises:
+        ValueError: If it has no coordinates along one of its dims.
     """
     names = axis_names(array.coords.to_dataset(), array.dims)
     for dim, axis in names.items():
