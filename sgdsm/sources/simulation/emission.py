@@ -219,24 +219,33 @@ class Sensors:
         reason = maps["sm_reason"]
         if date < self.smap_from:
             reason = np.where(np.isfinite(truth), NOT_FLOWN, reason).astype(reason.dtype)
+        # the sea has no temperature either, so its brightness is NaN
+        soil = {"moisture": np.nan_to_num(truth), "porosity": porosity, "ndvi": ndvi, "temperature": temperature}
+        measured |= self._brightness(number, date, soil, thawed)
+        return {**{name: value.astype(np.float32) for name, value in measured.items()}, "sm_reason": reason}
+
+    def _brightness(
+        self, number: int, date: np.datetime64, soil: dict[str, np.ndarray], thawed: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Return noisy brightness temperatures (H, W) in K of a day, NaN where there was no pass over thawed soil."""
         early = date < self.amsr_e_until
-        moisture = np.nan_to_num(truth)  # the sea has no temperature either
+        measured = {}
         passes = {
             SMOS: self._smos[number % len(self._smos)] if date >= self.smos_from else None,
             AMSR: self._amsr[number % len(self._amsr)] if early or date >= self.amsr2_from else None,
         }
         for names, swath in passes.items():
-            seen = np.zeros(truth.shape, bool) if swath is None else swath & thawed
+            seen = np.zeros(thawed.shape, bool) if swath is None else swath & thawed
             smos = names is SMOS
             for k, ghz in enumerate((SMOS_GHZ,) if smos else AMSR_GHZ):
                 angle = SMOS_ANGLE if smos else AMSR_ANGLE
-                pair = brightness(moisture, porosity, ndvi, temperature, ghz, angle, self.stems)
+                pair = brightness(**soil, ghz=ghz, angle=angle, stems=self.stems)
                 for name, value in zip(names[2 * k :], pair, strict=False):
-                    # drawn without a pass too, so that a day does not depend on the orbit of another
-                    error = (self.smos_noise if smos else self.amsr_noise) * self._rng.standard_normal(truth.shape)
+                    # drawn even without a pass, so that random numbers do not depend on the orbits
+                    error = (self.smos_noise if smos else self.amsr_noise) * self._rng.standard_normal(thawed.shape)
                     offset = self.amsr_e_offsets[k] if early and not smos else 0.0
                     measured[name] = np.where(seen, value + error + offset, np.nan)
-        return {**{name: value.astype(np.float32) for name, value in measured.items()}, "sm_reason": reason}
+        return measured
 
 
 def described() -> dict[str, tuple[str, str, str | None]]:

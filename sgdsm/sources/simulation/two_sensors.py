@@ -116,6 +116,11 @@ def two_sensors(
         "ndvi": (ndvi, "1", "NDVI"),
         "sm_trend": (slope, "m3 m-3 a-1", "trend of the simulated soil moisture"),
     }
+    return _cube(world, fields)
+
+
+def _cube(world: xr.Dataset, fields: dict[str, tuple[np.ndarray, str, str]]) -> xr.Dataset:
+    """Return a cube of values, units and long names by name, with the covariates of the world."""
     dims = world["sm"].dims
     arrays = {
         n: (dims[-v.ndim :], v.astype(np.float32), {"units": units, "long_name": long_name})

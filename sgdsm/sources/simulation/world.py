@@ -211,16 +211,20 @@ def simulate_store(
                     n: (("time", "lat", "lon"), np.stack([d[n] for d in block])) for n in block[0]
                 }
                 part = _cube(world, arrays, time).assign_attrs({SETTINGS: json.dumps(settings)})
-                if first == 0:
-                    part.chunk(time=chunk, lat=CHUNK_ROWS).to_zarr(f"{path}.partial", mode="w", consolidated=False)
-                else:
-                    moving = part.drop_vars([n for n in part.variables if "time" not in part[n].dims])
-                    moving.chunk(time=chunk, lat=CHUNK_ROWS).to_zarr(
-                        f"{path}.partial", append_dim="time", consolidated=False
-                    )
+                _write_block(f"{path}.partial", part, chunk, first == 0)
                 block = []
         Path(f"{path}.partial").rename(path)
     return as_cube(open_dataset(path), "sm", DYNAMIC, STATIC, ("sm_reason",), "land")
+
+
+def _write_block(path: str, part: xr.Dataset, chunk: int, is_first: bool) -> None:
+    """Write days of a cube to a Zarr store: a new store for the first block, appended for the others."""
+    if is_first:
+        part.chunk(time=chunk, lat=CHUNK_ROWS).to_zarr(path, mode="w", consolidated=False)
+        return
+    # static maps are in the store already, and cannot be appended along time
+    moving = part.drop_vars([n for n in part.variables if "time" not in part[n].dims])
+    moving.chunk(time=chunk, lat=CHUNK_ROWS).to_zarr(path, append_dim="time", consolidated=False)
 
 
 @dataclass
@@ -259,6 +263,11 @@ class World:
             raise ConfigError(f"data: {self.rows} x {self.columns} cells from {self.north} N leave the globe")
         self.circular = self.columns * self.resolution > 360 - 1e-6
         rng = np.random.default_rng([self.seed, 0])
+        self._draw_maps(rng)
+        self.swaths = Orbit(self.lat, self.lon).cycle(phase=float(rng.uniform(0, 2 * np.pi)))
+
+    def _draw_maps(self, rng: np.random.Generator) -> None:
+        """Draw the static maps (H, W): land, elevation, soil, vegetation, noise and interference."""
         height = self._noise(rng, 1500.0, 2.2)
         sea = np.quantile(height, 1 - self.land_fraction)
         self.land = height >= sea
@@ -275,7 +284,6 @@ class World:
         self.ndvi = np.clip(0.12 + 0.75 * self.wetness + 0.06 * self._noise(rng, 200.0, 2.0), 0.05, 0.92)
         self.noise = 0.010 + 0.032 * self.ndvi**2
         self.disturbed = self._noise(rng, 60.0, 1.5) > 2.0
-        self.swaths = Orbit(self.lat, self.lon).cycle(phase=float(rng.uniform(0, 2 * np.pi)))
 
     def run(self, days: int, start: str, sensors: Sensors | None = None) -> Iterator[dict[str, np.ndarray]]:
         """Yield the daily maps (H, W) of the variables with a time dimension.
