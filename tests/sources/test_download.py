@@ -433,7 +433,7 @@ def test_ctrl_c_leaves_parts_that_the_next_call_goes_on_with(archive, tmp_path, 
         patch.setattr(fetch, "FIRST_WAIT_S", 60.0)
         watch = threading.Thread(target=lambda: (wait_for(archive, 600_000), broken.set()))
         watch.start()
-        with pytest.raises(KeyboardInterrupt, match="what came is kept"):
+        with pytest.raises(KeyboardInterrupt, match="the parts are kept"):
             fetch_all(jobs, tmp_path, workers=3)
         watch.join()
     assert not [n for n in names(tmp_path) if n.endswith(".nc")]

@@ -43,33 +43,24 @@ def files(paths: Sequence[Path], overpass: str | None = None) -> Files:
             grids, or two files hold the same channel of a day.
     """
     parts = {path: _parts(path) for path in paths}
-    there = sorted({part["overpass"] for part in parts.values()})
-    if overpass is None and len(there) > 1:
-        raise SourceError(f"{paths[0].parent}: files of the overpasses {there}: say which one by `overpass`")
-    chosen = [path for path, part in parts.items() if overpass in (None, part["overpass"])]
-    if not chosen:
-        raise SourceError(f"{paths[0]}: none of {len(paths)} files is of the overpass {overpass}, there are {there}")
-    grids = sorted({parts[path]["grid"] for path in chosen})
-    if len(grids) > 1:
-        raise SourceError(f"{paths[0].parent}: files on the grids {grids}, expected one")
+    chosen = _of_overpass(parts, overpass)
     names = {path: _name(parts[path]["channel"]) for path in chosen}
     channels = sorted(set(names.values()))
 
     def read(path: Path, steps: slice) -> xr.Dataset:
         days = whole_days(times_in(path))
-        found = read_maps(path, {names[path]: "TB"}, days[steps], steps)
-        own = found[names[path]]
+        own = read_maps(path, {names[path]: "TB"}, days[steps], steps)[names[path]]
         # the other channels are in other files of that day
         maps = {name: own if name == names[path] else xr.full_like(own, np.nan) for name in channels}
         for name, values in maps.items():
-            what = f"brightness temperature at {name[3:-1]} GHz, {name[-1].upper()} polarisation"
-            values.attrs = {"units": "K", "standard_name": "brightness_temperature", "long_name": what}
+            values.attrs = _described(name)
         with opened(path) as file, LOCK:
             code = re.search(r"EPSG::?(\d+)", str(getattr(file["crs"], "srid", "")))
             version = str(getattr(file, "product_version", ""))
         crs = {"crs": f"EPSG:{code[1]}"} if code else {}
         return xr.Dataset(maps).assign_attrs(product_version=version, **crs)
 
+    # `Files` accepts several files of a day, because they are merged; but not twice the same channel
     seen: dict[tuple[str, str], Path] = {}
     for path in chosen:
         key = (parts[path]["date"], names[path])
@@ -79,12 +70,37 @@ def files(paths: Sequence[Path], overpass: str | None = None) -> Files:
     return Files("amsr_tb", dated(chosen, r"[-_](\d{7})[-_]\d\d[HV][-_]", "%Y%j"), read, merge=_merge)
 
 
+def _of_overpass(parts: dict[Path, dict[str, str]], overpass: str | None) -> list[Path]:
+    """Return the files of an overpass.
+
+    Raises:
+        SourceError: If the overpass is ambiguous or absent, or the files are on several grids.
+    """
+    paths = list(parts)
+    there = sorted({part["overpass"] for part in parts.values()})
+    if overpass is None and len(there) > 1:
+        raise SourceError(f"{paths[0].parent}: files of the overpasses {there}: say which one by `overpass`")
+    chosen = [path for path, part in parts.items() if overpass in (None, part["overpass"])]
+    if not chosen:
+        raise SourceError(f"{paths[0]}: none of {len(paths)} files is of the overpass {overpass}, there are {there}")
+    grids = sorted({parts[path]["grid"] for path in chosen})
+    if len(grids) > 1:
+        raise SourceError(f"{paths[0].parent}: files on the grids {grids}, expected one")
+    return chosen
+
+
+def _described(name: str) -> dict[str, str]:
+    """Return the attributes of a channel, by our name."""
+    what = f"brightness temperature at {name[3:-1]} GHz, {name[-1].upper()} polarisation"
+    return {"units": "K", "standard_name": "brightness_temperature", "long_name": what}
+
+
 def _merge(maps: list[xr.Dataset]) -> xr.Dataset:
     """Return maps of a day whose missing values are taken from the other channels' files."""
-    found = maps[0]
+    merged = maps[0]
     for other in maps[1:]:
-        found = found.fillna(other)
-    return found
+        merged = merged.fillna(other)
+    return merged
 
 
 def _name(channel: str) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import xarray as xr
@@ -141,8 +142,6 @@ def _sensors(path: Path) -> list[Sensor]:
     Raises:
         SourceError: If the archive cannot be opened.
     """
-    from zipfile import BadZipFile, ZipFile
-
     if path.suffix == ".zip":
         try:
             with ZipFile(path) as archive:

@@ -49,27 +49,42 @@ def files(paths: Sequence[Path], incidence_angle: float = 42.5, overpass: str = 
     found = dated(chosen, r"CDF3T[AD]_(\d{8})T")
     days = {file.path: file.times for file in found}
 
-    def read(path: Path, steps: slice) -> xr.Dataset:
-        with opened(path) as file, LOCK:
-            angles = np.asarray(file["inc"][:], np.float64)
-            nearest = int(np.argmin(abs(angles - incidence_angle)))
-            if abs(angles[nearest] - incidence_angle) > LARGEST_MISS:
-                raise ValueError(f"no bin near {incidence_angle} degrees, there are {angles.tolist()}")
-            maps = {p: (np.asarray(file[f"BT_{p}"][nearest]), attributes_of(file[f"BT_{p}"])) for p in "HV"}
-            coords = {axis: np.asarray(file[axis][:], np.float64) for axis in ("lat", "lon")}
-        found = {}
-        for polarisation, (raw, attributes) in maps.items():
-            attrs = {
-                "units": "K",
-                "standard_name": "brightness_temperature",
-                "long_name": f"brightness temperature at 1 GHz, {polarisation} polarisation",
-                "incidence_angle_degrees": float(angles[nearest]),
-            }
-            found[f"tb_1{polarisation.lower()}"] = (
-                ("time", "lat", "lon"),
-                unpacked(raw, attributes, f"BT_{polarisation}")[None],
-                attrs,
-            )
-        return north_up(xr.Dataset(found, {"time": days[path], **coords}))
+    def read_(path: Path, steps: slice) -> xr.Dataset:
+        return read(path, incidence_angle).expand_dims(time=days[path])
 
-    return Files("smos_tb", found, read)
+    return Files("smos_tb", found, read_)
+
+
+def read(path: Path, incidence_angle: float) -> xr.Dataset:
+    """Read the bin nearest to an incidence angle.
+
+    Args:
+        path: File to read.
+        incidence_angle: Incidence angle, degrees.
+
+    Returns:
+        `tb_1h` and `tb_1v` in K, dims (lat, lon).
+
+    Raises:
+        ValueError: If no bin is near the angle.
+        CubeError: If the values hold an undeclared fill value.
+    """
+    with opened(path) as file, LOCK:
+        angles = np.asarray(file["inc"][:], np.float64)
+        nearest = int(np.argmin(abs(angles - incidence_angle)))
+        if abs(angles[nearest] - incidence_angle) > LARGEST_MISS:
+            raise ValueError(f"no bin near {incidence_angle} degrees, there are {angles.tolist()}")
+        # one bin of 14 is read, so that a file needs little memory
+        stored = {p: (np.asarray(file[f"BT_{p}"][nearest]), attributes_of(file[f"BT_{p}"])) for p in "HV"}
+        coords = {axis: np.asarray(file[axis][:], np.float64) for axis in ("lat", "lon")}
+    maps = {}
+    for polarisation, (raw, attributes) in stored.items():
+        attrs = {
+            "units": "K",
+            "standard_name": "brightness_temperature",
+            "long_name": f"brightness temperature at 1 GHz, {polarisation} polarisation",
+            "incidence_angle_degrees": float(angles[nearest]),
+        }
+        values = unpacked(raw, attributes, f"BT_{polarisation}")
+        maps[f"tb_1{polarisation.lower()}"] = (("lat", "lon"), values, attrs)
+    return north_up(xr.Dataset(maps, coords))

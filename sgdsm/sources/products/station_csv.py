@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
+from warnings import catch_warnings, simplefilter
 
 import xarray as xr
 
@@ -196,8 +198,6 @@ def _columns(text: str, columns: dict[str, str], separator: str | None) -> Any:
     Raises:
         Unfit: If a column is missing.
     """
-    from io import StringIO
-
     import pandas as pd
 
     found: dict[str, list[str]] = {}
@@ -220,9 +220,6 @@ def _rows(text: str, mark: str) -> Any:
     Raises:
         Unfit: If rows have more fields than there are names, so that columns are ambiguous.
     """
-    from io import StringIO
-    from warnings import catch_warnings, simplefilter
-
     import pandas as pd
     from pandas.errors import ParserError, ParserWarning
 

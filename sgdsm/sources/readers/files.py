@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from glob import has_magic
 from pathlib import Path
 from time import sleep
@@ -454,8 +455,6 @@ def dated(paths: Sequence[Path], pattern: str, form: str = "%Y%m%d") -> list[Fil
     Raises:
         SourceError: If a name has no such date.
     """
-    from datetime import datetime
-
     found = []
     for path in paths:
         match = re.search(pattern, path.name)
