@@ -100,20 +100,11 @@ def read_day(path: Path, product: str) -> xr.Dataset:
         sm = _scaled(raw["sm"])
         percent = raw["sm"].attrs.get("units") == "percent"
         found: dict[str, tuple[np.ndarray, dict[str, Any]]] = {"sm": (sm, PERCENT if percent else M3)}
-        tests = {}
         if "flag" in raw:
-            flag = np.asarray(raw["flag"].values)
-            known = np.where(flag == FLAG_MISSING, 0, flag)
-            tests = {reason: np.any([bit(known, b) for b in bits], axis=0) for reason, bits in BITS.items()}
-            attrs = {
-                k: raw["flag"].attrs[k] for k in ("long_name", "flag_values", "flag_meanings") if k in raw["flag"].attrs
-            }
-            found["flag"] = (flag.astype(np.uint8), {**attrs, "role": "flag", "missing": FLAG_MISSING})
-        if "gapmask" in raw:
-            tests[Reason.GAP_FILLED] = np.asarray(raw["gapmask"].values) == 0
-        if "frozenmask" in raw:
-            tests[Reason.FROZEN] = np.nan_to_num(_scaled(raw["frozenmask"])) > 0
-        found["sm_reason"] = (reasons(sm, tests, high=100.0 if percent else 1.0), REASON_ATTRS)
+            flag, attrs = raw["flag"], {"role": "flag", "missing": FLAG_MISSING}
+            kept = {k: flag.attrs[k] for k in ("long_name", "flag_values", "flag_meanings") if k in flag.attrs}
+            found["flag"] = (np.asarray(flag.values).astype(np.uint8), {**kept, **attrs})
+        found["sm_reason"] = (reasons(sm, _tests(raw), high=100.0 if percent else 1.0), REASON_ATTRS)
         if "sm_uncertainty" in raw:
             uncertainty: dict[str, Any] = {
                 **(PERCENT if percent else M3),
@@ -124,6 +115,21 @@ def read_day(path: Path, product: str) -> xr.Dataset:
         version = str(raw.attrs.get("product_version", ""))
     dataset = xr.Dataset({n: (("time", "lat", "lon"), v, a) for n, (v, a) in found.items()}, coords)
     return north_up(dataset.assign_attrs(product=product, product_version=version))
+
+
+def _tests(raw: xr.Dataset) -> dict[Reason, np.ndarray]:
+    """Return True (1, H, W) where a value is to be rejected, by reason, from the flags and masks that a file has."""
+    tests = {}
+    if "flag" in raw:
+        flag = np.asarray(raw["flag"].values)
+        # 127 has all the bits of reasons set, but means that there is no flag
+        known = np.where(flag == FLAG_MISSING, 0, flag)
+        tests = {reason: np.any([bit(known, b) for b in bits], axis=0) for reason, bits in BITS.items()}
+    if "gapmask" in raw:
+        tests[Reason.GAP_FILLED] = np.asarray(raw["gapmask"].values) == 0
+    if "frozenmask" in raw:
+        tests[Reason.FROZEN] = np.nan_to_num(_scaled(raw["frozenmask"])) > 0
+    return tests
 
 
 def _scaled(variable: xr.DataArray) -> np.ndarray:

@@ -81,10 +81,45 @@ def _reduced(
     Rows and columns are in the order of the files; a day is NaN if one of its stamps is missing or cannot be read.
     """
     stamps = days[:, None] + HOUR * _stamps_of_a_day(hours, name)
+    spoilt = ~_complete(hours, name, days, stamps, on_bad_file, notes)
+    day = np.repeat(np.flatnonzero(~spoilt), stamps.shape[1])
+    times = stamps[~spoilt].ravel()
+    lat, lon = hours.grid
+    size = (len(lat), len(lon))
+    # the neutral element of each reduction
+    start = {"add": 0.0, "minimum": np.inf, "maximum": -np.inf}
+    found = [np.full((len(days), *size), start[f.__name__], np.float32) for f in how]
+    for number, here in hours.by_file(name, times):
+        try:
+            for which, rows, columns, values in hours.blocks(name, number, times[here], size):
+                # hour by hour, so that the 24 maps of a day are never in memory together
+                for k, of_hour in zip(day[here[which]], values, strict=True):
+                    for function, maps in zip(how, found, strict=True):
+                        part = maps[k, rows, columns]
+                        function(part, of_hour, out=part)
+        except SourceError as error:
+            if on_bad_file == "fail":
+                raise
+            notes.append(str(error))
+            # blocks before the error were added already: the days are of no use
+            spoilt[day[here]] = True
+    for maps in found:
+        maps[spoilt] = np.nan
+    return found
+
+
+def _complete(
+    hours: Hours, name: str, days: np.ndarray, stamps: np.ndarray, on_bad_file: OnBadFile, notes: list[str]
+) -> np.ndarray:
+    """Return True (N,) for the days that have all their stamps (N, M); a line on each other day is added to `notes`.
+
+    Raises:
+        SourceError: If a stamp is missing and `on_bad_file` is 'fail'.
+    """
     count = stamps.shape[1]
     whole = hours.stamps[name].find(stamps.ravel())[1].reshape(stamps.shape)
-    spoilt = np.asarray(~whole.all(1))
-    for k in np.flatnonzero(spoilt):
+    complete = np.asarray(whole.all(1))
+    for k in np.flatnonzero(~complete):
         lacking = stamps[k][~whole[k]]
         note = (
             f"{hours.product}: {str(days[k])[:10]} lacks {lacking.size} of {count} stamps of {name}, the first of them "
@@ -96,28 +131,7 @@ def _reduced(
             cure = "; if its maps are of whole days, say so by the option daily_statistics=true" if single else ""
             raise SourceError(f"{note}; files: {hours.paths[0].parent}{cure}")
         notes.append(note)
-    day = np.repeat(np.flatnonzero(~spoilt), count)
-    times = stamps[~spoilt].ravel()
-    lat, lon = hours.grid
-    size = (len(lat), len(lon))
-    # the neutral element of each reduction
-    start = {"add": 0.0, "minimum": np.inf, "maximum": -np.inf}
-    found = [np.full((len(days), *size), start[f.__name__], np.float32) for f in how]
-    for number, here in hours.by_file(name, times):
-        try:
-            for which, rows, columns, values in hours.blocks(name, number, times[here], size):
-                for k, of_hour in zip(day[here[which]], values, strict=True):
-                    for function, maps in zip(how, found, strict=True):
-                        part = maps[k, rows, columns]
-                        function(part, of_hour, out=part)
-        except SourceError as error:
-            if on_bad_file == "fail":
-                raise
-            notes.append(str(error))
-            spoilt[day[here]] = True
-    for maps in found:
-        maps[spoilt] = np.nan
-    return found
+    return complete
 
 
 def _statistics(hours: Hours, name: str, days: np.ndarray, on_bad_file: OnBadFile, notes: list[str]) -> np.ndarray:
