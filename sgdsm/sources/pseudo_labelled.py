@@ -42,6 +42,7 @@ def pseudo_labelled(
     for dim in old.dims[1:]:
         if dim not in product.dims or not np.array_equal(product[dim].values, cube[dim].values):
             raise CubeError(f"{filled}: '{dim}' is not that of {path}")
+    # 2: filled by the model, not observed
     estimates = product["sm_filled"].where(product["sm_source"] == 2).reindex(time=cube["time"])
     estimates = estimates.transpose(*old.dims).where(np.isfinite(cube[where])).astype(np.float32)
     if not np.isfinite(estimates.values).any():

@@ -36,6 +36,7 @@ def check_answer(url: str, answer: requests.Response) -> None:
     """
     code, what = answer.status_code, f"HTTP {answer.status_code} ({answer.reason})"
     host = urlsplit(answer.url).hostname or ""
+    # archives answer with their login page, and 200, to those who are not logged in
     page = answer.headers.get("Content-Type", "").startswith("text/html") and Path(urlsplit(url).path).suffix != ".html"
     if code in (401, 403) or (code == 200 and page):
         problem = "a web page instead of a file" if code == 200 else what
@@ -116,6 +117,7 @@ def from_sidecar(url: str, name: str, session: requests.Session) -> str:
         check_answer(url, answer)
         text = next(answer.iter_content(CHUNK), b"").decode(errors="replace")
     # a list of several files, or just the digits
+    # a file of checksums may list a whole folder
     line = next((line for line in text.splitlines() if name in re.split(r"[\s*()/]+", line)), text)
     kind = "md5" if url.endswith(".md5") else "sha256"
     found = re.search(rf"\b[0-9a-fA-F]{{{HEX_DIGITS[kind]}}}\b", line)

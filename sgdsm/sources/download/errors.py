@@ -60,6 +60,7 @@ def in_words(url: str, part: Path) -> Iterator[None]:
         raise DownloadError(f"{shown(url)}: its certificate cannot be trusted") from error
     except exceptions.Timeout as error:
         raise PassingError("no answer in time", everywhere=True) from error
+    # ChunkedEncodingError is no ConnectionError: there the server answered, and broke off later
     except exceptions.ConnectionError as error:
         raise PassingError("no connection", everywhere=True) from error
     except exceptions.ChunkedEncodingError as error:

@@ -156,9 +156,11 @@ def _in_threads(
         todo.put(task)
 
     def work() -> None:
+        # sessions of requests are not safe for threads
         with new_session() as session, suppress(Empty):
             while True:
                 task = todo.get_nowait()
+                # the deadline counts from here, not from the time in the queue
                 task.had, task.begun = _size(task.part), time.monotonic()
                 error = _outcome(task, session)
                 ended.put((task, error))
@@ -233,6 +235,7 @@ def inside(folder: Path, path: str) -> Path:
         raise DownloadError(f"{path!r}: not a name of a file") from error
     if not path or not target.is_relative_to(folder.resolve()) or target == folder.resolve():
         raise DownloadError(f"{path!r}: would be written outside {folder}")
+    # names come from servers: hidden files, and names that look like our parts, are refused
     for name in target.relative_to(folder.resolve()).parts:
         if not name.isprintable() or name.startswith(".") or "\\" in name or name.endswith((".part", ".part.json")):
             raise DownloadError(
@@ -264,6 +267,7 @@ def _there(job: Job, target: Path) -> bool:
 def _raise_first(errors: Sequence[BaseException], files: int) -> None:
     """Raise an unexpected or hopeless error at once, else one DownloadError for all that failed."""
     for error in errors:
+        # errors of our own code must not be hidden among those of servers
         if not isinstance(error, DownloadError) or isinstance(error, HopelessError):
             raise error
     if errors:
@@ -280,17 +284,20 @@ def _fetch(task: _Task, session: requests.Session) -> None:
             with in_words(job.url, part):
                 part.parent.mkdir(parents=True, exist_ok=True)
                 state = _state(part, job.url)
+                # a part that is complete was interrupted before it was renamed
                 if state is None or state.size != _size(part):
                     state = _receive(job, part, state, session, stop)
                 _check(job, part, state, session)
                 if stop.is_set():
                     raise _StoppedError
+                # renamed last: a file under its own name is always complete
                 part.replace(task.target)
                 _description_of(part).unlink(missing_ok=True)
             return
         except PassingError as error:
             tries = 1 if _size(part) > most else tries + 1
             most = max(most, _size(part))
+            # slow but working connections may take many tries
             if tries == TRIES:
                 kind = HopelessError if error.everywhere else DownloadError
                 raise kind(f"{shown(job.url)}: {error}, {TRIES} times; what came is kept") from error
@@ -307,6 +314,7 @@ def _receive(job: Job, part: Path, state: _Part | None, session: requests.Sessio
     # ranges and lengths count bytes as they are sent
     headers = {"Accept-Encoding": "identity", "User-Agent": "sgdsm"}
     have = _size(part) if state else 0
+    # If-Range: the server sends the whole file if it has changed since
     if state and state.validator and have:
         headers |= {"Range": f"bytes={have}-", "If-Range": state.validator}
     with session.get(job.url, headers=headers, stream=True, timeout=TIMEOUT_S) as answer:

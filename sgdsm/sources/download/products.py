@@ -87,6 +87,7 @@ def esa_cci(
     if kind not in CCI_GROUPS:
         raise ConfigError(f"kind={kind}: expected one of {', '.join(CCI_GROUPS)}")
     try:
+        # 9.1, 'v9.1' and 'v09.1' mean the same
         version = f"v{float(str(version).lstrip('v')):04.1f}"
     except ValueError as error:
         raise ConfigError(f"version={version}: expected one like v09.1") from error
@@ -151,6 +152,7 @@ def smap(
     version = SMAP_VERSIONS[kind] if version is None else str(version).zfill(3)
     days = _days(start, end)
     earthaccess = library("earthaccess")
+    # a token or a password in the environment is what clusters use
     strategy = "environment" if {"EARTHDATA_TOKEN", "EARTHDATA_USERNAME"} & set(os.environ) else "netrc"
     with _errors_of("earthaccess", f"it needs {LOGINS['nasa.gov']}"):
         if not earthaccess.login(strategy=strategy).authenticated:
@@ -200,6 +202,7 @@ def era5_land(
         with _errors_of("cdsapi", f"{month:%Y-%m}: {CDS_KEY}"):
             cdsapi.Client().retrieve("reanalysis-era5-land", request, str(part))
         with part.open("rb") as file:
+            # the store sends zip archives for some requests, whatever was asked for
             if file.read(2) == b"PK":
                 raise DownloadError(f"{part}: a zip archive came, expected NetCDF: unpack it by hand")
         write_own(_request_file(target), json.dumps(request))
@@ -234,6 +237,7 @@ def links(links: str, output: str, workers: int = 4, deadline_minutes: float = D
         if not re.fullmatch(r"https?://[^/\s]+/\S*[^/\s]", url) or not url.isprintable():
             raise ConfigError(f"{links}: {url[:80]!r}: expected the http or https address of a file")
     sidecars = {url.rpartition(".")[0]: url for url in urls if url.endswith((".md5", ".sha256"))}
+    # checksum files are not kept, they only check their neighbours
     jobs = [Job(url, _name_in(url), sidecar=sidecars.get(url)) for url in urls if url not in sidecars.values()]
     _fetched(jobs, output, workers, deadline_minutes)
 
@@ -282,6 +286,7 @@ def _days(start: str, end: str) -> list[date]:
 
 def _era5_request(month: date, variables: Sequence[str], bbox: Sequence[float] | None) -> dict[str, Any]:
     """Return the request for a month, as cdsapi takes it."""
+    # 31 days after the first is always in the next month
     after = (month + timedelta(days=31)).replace(day=1)
     request: dict[str, Any] = {
         "variable": list(variables),

@@ -21,6 +21,7 @@ from sgdsm.sources.readers.files import Files, SourceError, dated
 from sgdsm.sources.readers.packed import LOCK, opened, read_maps, times_in
 
 PATTERNS = ("NSIDC*0630*.nc",)
+# all that distinguishes files is in their names
 PARTS = re.compile(
     r"EASE2_(?P<grid>[NST][\d.]+km).*?[-_](?P<date>\d{7})[-_](?P<channel>\d\d[HV])[-_](?P<overpass>[A-Z])[-_]"
 )
@@ -48,6 +49,7 @@ def files(paths: Sequence[Path], overpass: str | None = None) -> Files:
     channels = sorted(set(names.values()))
 
     def read(path: Path, steps: slice) -> xr.Dataset:
+        # the time axis has the middle of the overpass, maps are dated by the day
         days = whole_days(times_in(path))
         own = read_maps(path, {names[path]: "TB"}, days[steps], steps)[names[path]]
         # the other channels are in other files of that day
@@ -55,6 +57,7 @@ def files(paths: Sequence[Path], overpass: str | None = None) -> Files:
         for name, values in maps.items():
             values.attrs = _described(name)
         with opened(path) as file, LOCK:
+            # the CRS is described by the attribute srid, as 'urn:ogc:def:crs:EPSG::6931'
             code = re.search(r"EPSG::?(\d+)", str(getattr(file["crs"], "srid", "")))
             version = str(getattr(file, "product_version", ""))
         crs = {"crs": f"EPSG:{code[1]}"} if code else {}
@@ -83,6 +86,7 @@ def _of_overpass(parts: dict[Path, dict[str, str]], overpass: str | None) -> lis
     chosen = [path for path, part in parts.items() if overpass in (None, part["overpass"])]
     if not chosen:
         raise SourceError(f"{paths[0]}: none of {len(paths)} files is of the overpass {overpass}, there are {there}")
+    # 25 km and 12.5 km, or north and south, cannot be on one map
     grids = sorted({parts[path]["grid"] for path in chosen})
     if len(grids) > 1:
         raise SourceError(f"{paths[0].parent}: files on the grids {grids}, expected one")
@@ -97,6 +101,7 @@ def _described(name: str) -> dict[str, str]:
 
 def _merge(maps: list[xr.Dataset]) -> xr.Dataset:
     """Return maps of a day whose missing values are taken from the other channels' files."""
+    # each file has one channel and NaN for the others
     merged = maps[0]
     for other in maps[1:]:
         merged = merged.fillna(other)

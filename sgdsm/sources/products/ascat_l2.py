@@ -54,6 +54,7 @@ def files(
     Raises:
         SourceError: If two files hold the same pass, or a name has no date.
     """
+    # the same pass is distributed at two resolutions: with both it would count twice in the mean
     refuse_twice(paths, PASS)
     limits = {
         Reason.SNOW: ("snow_cover_probability", largest_snow),
@@ -83,10 +84,12 @@ def read(path: Path, steps: slice, limits: dict[Reason, tuple[str, float]]) -> x
         row, column = M25.cells_around(points("latitude"), points("longitude"))
         sm, error, flag = points("soil_moisture"), points("soil_moisture_error"), points("proc_flag1", check=False)
         percents = {reason: points(name, check=False) for reason, (name, _) in limits.items()}
+    # values above 100 percent but below this are rejected as out of range, with their reason
     sm[sm > LARGEST] = np.nan
     error[error > LARGEST] = np.nan
     # 255: not known
     tests = {r: (values > limits[r][1]) & (values != FLAG_FILL) for r, values in percents.items()}
+    # a point without a retrieval has no data, whatever its flag says
     tests[Reason.NOT_RECOMMENDED] = (flag != 0) & np.isfinite(sm)
     found: Variables = {
         "sm": (sm, PERCENT),

@@ -35,6 +35,7 @@ def files(paths: Sequence[Path], period: str = "daily") -> Files:
     """
     if period not in PERIODS:
         raise SourceError(f"c3s: period '{period}', expected one of {', '.join(PERIODS)}")
+    # names contain the period, as C3S-SOILMOISTURE-L3S-SSMV-COMBINED-DAILY-2016...
     mark = f"-{period.upper()}-"
     used = [path for path in paths if mark in path.name]
     if not used:

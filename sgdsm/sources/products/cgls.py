@@ -43,6 +43,7 @@ def files(paths: Sequence[Path], variable: str = "ssm") -> Files:
     Raises:
         SourceError: If no file is of that kind.
     """
+    # a folder may hold both products
     kind = "SWI1km" if variable.upper().startswith("SWI") else "SSM1km"
     used = [path for path in paths if f"_{kind}_" in path.name]
     if not used:
@@ -65,12 +66,14 @@ def read(path: Path, steps: slice, variable: str = "ssm") -> xr.Dataset:
     Raises:
         SourceError: If the file lacks the variable.
     """
+    # codes would be lost among the fill values if xarray decoded the bytes
     with xr.open_dataset(path, mask_and_scale=False) as raw:
         if variable not in raw:
             raise SourceError(f"{path}: no variable '{variable}', found {sorted(str(n) for n in raw.data_vars)}")
         code = _codes(raw[variable])
         sm = _percent(raw[variable])
         tests = {reason: np.isin(code, codes) for reason, codes in CODES.items()}
+        # the surface state flag exists in files of the soil water index only
         if "SSF" in raw:
             tests[Reason.FROZEN] = _codes(raw["SSF"]) == FROZEN
         flag = {"long_name": "code of what is masked", "role": "flag", "missing": 255}

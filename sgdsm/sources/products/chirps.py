@@ -33,6 +33,7 @@ def files(paths: Sequence[Path]) -> Files:
     Raises:
         SourceError: If the time axis of a file cannot be read.
     """
+    # a file has a year: only its time axis says which days of the current year exist
     times = {path: whole_days(times_in(path)) for path in paths}
 
     def read(path: Path, steps: slice) -> xr.Dataset:

@@ -41,10 +41,12 @@ def files(
 
     def read(path: Path, steps: slice) -> xr.Dataset:
         stored = layer(path, variable, bbox)
+        # floats would be a measured quantity, or classes after interpolation
         if stored.dtype.kind not in "iu":
             raise ValueError(f"it holds {stored.dtype}, expected whole numbers of classes")
         attrs: dict[str, Any] = {"kind": "class", "units": "1", "long_name": label.replace("_", " ")}
         attrs |= {k: stored.attrs[k] for k in ("flag_values", "flag_meanings") if k in stored.attrs}
+        # not masked with NaN, which whole numbers do not have
         if "_FillValue" in stored.attrs:
             attrs["missing"] = int(stored.attrs["_FillValue"])
         crs = {"crs": stored.attrs["crs"]} if "crs" in stored.attrs else {}

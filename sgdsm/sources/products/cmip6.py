@@ -69,6 +69,7 @@ def read(path: Path, steps: slice) -> xr.Dataset:
         water = np.asarray(part["mrsos"].values, np.float32)
         coords = {"time": _times(path, part), "lat": part["lat"].values, "lon": part["lon"].values}
         source = str(raw.attrs.get("source_id", ""))
+    # -9999 divided by 100 would not be recognized
     refuse_fills(water, "mrsos")
     sm = water / LAYER_KG_M2
     # interpolation in the archives leaves values such as -2e-21
@@ -92,11 +93,13 @@ def _times(path: Path, raw: xr.Dataset) -> np.ndarray:
         SourceError: If the calendar has 360 days.
     """
     axis = raw["time"]
+    # xarray gives cftime objects only for axes that it can decode
     if axis.dtype != object:
         raise Unfit(
             f"'time' has the units '{axis.attrs.get('units', '')}', expected times like 'days since 1850-01-01'"
         )
     calendar = axis.dt.calendar
+    # 30 February has no place among observations; days that a calendar lacks are just gaps
     if calendar == "360_day":
         raise SourceError(f"{path}: calendar '{calendar}' has days that do not exist, expected a real one or 'noleap'")
     times = to_the_second([t.isoformat() for t in axis.values])

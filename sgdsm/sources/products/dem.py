@@ -34,6 +34,7 @@ def files(paths: Sequence[Path], variable: str | None = None, bbox: Sequence[flo
 
     def read(path: Path, steps: slice) -> xr.Dataset:
         stored = layer(path, variable, bbox)
+        # feet, or kilometres, would go unnoticed
         if str(stored.attrs.get("units", "")).lower() not in METRES:
             raise ValueError(f"its units are '{stored.attrs['units']}', expected metres")
         attrs = {"units": "m", "standard_name": "surface_altitude", "long_name": "elevation"}

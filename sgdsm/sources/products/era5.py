@@ -15,6 +15,7 @@ from sgdsm.sources.readers.reanalysis import Hours
 from sgdsm.sources.readers.reanalysis_daily import daily
 
 __all__ = ["PATTERNS", "daily", "files"]
+# files of the Climate Data Store have any name that the user chose
 PATTERNS = ("*.nc",)
 
 

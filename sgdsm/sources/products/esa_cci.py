@@ -57,6 +57,7 @@ def of_one_kind(found: Files) -> Files:
     Raises:
         SourceError: If COMBINED, ACTIVE, PASSIVE or other kinds are mixed: their values are not comparable.
     """
+    # names contain the kind, as -L3S-SSMV-COMBINED-
     kinds: dict[str, Path] = {}
     for file in found.files:
         kind = re.search(r"-L3S-(SSM.-[A-Z_]+)-", file.path.name)
@@ -98,6 +99,7 @@ def read_day(path: Path, product: str) -> xr.Dataset:
     ) as raw:
         coords = {"time": raw["time"].values, "lat": raw["lat"].values, "lon": raw["lon"].values}
         sm = _scaled(raw["sm"])
+        # ACTIVE is in percent of saturation, which no constant factor turns into m3 m-3
         percent = raw["sm"].attrs.get("units") == "percent"
         found: dict[str, tuple[np.ndarray, dict[str, Any]]] = {"sm": (sm, PERCENT if percent else M3)}
         if "flag" in raw:
@@ -110,6 +112,7 @@ def read_day(path: Path, product: str) -> xr.Dataset:
                 **(PERCENT if percent else M3),
                 "long_name": "standard deviation of soil moisture",
             }
+            # the CF standard name is that of the value, not of its standard deviation
             uncertainty.pop("standard_name", None)
             found["sm_uncertainty"] = (_scaled(raw["sm_uncertainty"]), uncertainty)
         version = str(raw.attrs.get("product_version", ""))

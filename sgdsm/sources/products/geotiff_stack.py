@@ -51,6 +51,7 @@ def files(
     Raises:
         SourceError: If the units do not fit soil moisture, or a name has no date.
     """
+    # the range of real values is known for these units only
     if variable == "sm" and units not in UNITS:
         raise SourceError(
             f"geotiff_stack: units '{units}' of soil moisture, expected 'm3 m-3' or 'percent' (see scale)"
@@ -97,8 +98,10 @@ def read(path: Path, variable: str, units: str, band: int, scale: float, nodata:
             # -9999 is hard to recognize after it has been scaled
             _refuse_fills(path, band, values)
         values = (values * scale).astype(np.float32)
+        # centres of the cells
         x = file.transform.c + file.transform.a * (np.arange(file.width) + 0.5)
         y = file.transform.f + file.transform.e * (np.arange(file.height) + 0.5)
+        # x and y in metres need the CRS; latitudes and longitudes do not
         projected, crs = file.crs.is_projected, file.crs.to_string()
     rows, columns = ("y", "x") if projected else ("lat", "lon")
     attrs, largest = UNITS[units] if variable == "sm" else ({"units": units}, np.inf)

@@ -40,6 +40,7 @@ def files(paths: Sequence[Path], layer: str = "0_10") -> Files:
     if layer not in DEPTHS_CM:
         raise SourceError(f"gldas: layer '{layer}', expected one of {', '.join(DEPTHS_CM)}")
     for path in paths:
+        # GLDAS-1, and old downloads of GLDAS-2, are GRIB
         if path.suffix.lower() in (".grb", ".grib", ".grb2"):
             raise SourceError(f"{path}: GRIB is not read, expected NetCDF (.nc4), which GES DISC has for all GLDAS-2")
     found = dated(paths, r"_3H(?:_EP)?\.A(\d{8}\.\d{4})\.", "%Y%m%d.%H%M")
@@ -61,8 +62,10 @@ def read(path: Path, steps: slice, layer: str = "0_10") -> xr.Dataset:
         CubeError: If the values hold an undeclared fill value.
     """
     with xr.open_dataset(path) as raw:
+        # inst: the state at the time of the file
         water = raw[f"SoilMoi{layer}cm_inst"]
         values = np.asarray(water.values, np.float32)
+        # -9999 divided by the depth would not be recognized
         refuse_fills(values, str(water.name))
         sm = values / np.float32(WATER_KG_M3 * DEPTHS_CM[layer] / 100)
         coords = {"time": raw["time"].values, "lat": raw["lat"].values, "lon": raw["lon"].values}

@@ -49,6 +49,7 @@ def files(paths: Sequence[Path], variable: str = "Ep") -> Files:
     """
     if variable not in KNOWN:
         raise ConfigError(f"gleam: variable={variable}: expected one of {', '.join(KNOWN)}")
+    # names begin with the variable, as Ep_2003_GLEAM_v3.8a.nc
     chosen = [path for path in paths if path.name.startswith(f"{variable}_")]
     if not chosen:
         raise SourceError(

@@ -54,10 +54,13 @@ def read(path: Path, steps: slice) -> xr.Dataset:
         `precipitation` in mm, dims (time, lat, lon).
     """
     with opened(path) as file, LOCK:
+        # V07 renamed the variable
         name = "precipitation" if "precipitation" in file.variables else "precipitationCal"
     days = whole_days(times_in(path))
     maps = read_maps(path, {"precipitation": name}, days[steps], steps, NEGATIVE_FILLS)
+    # precipitation below zero is no measurement
     maps["precipitation"] = maps["precipitation"].where(maps["precipitation"] >= 0)
     maps["precipitation"].attrs = PRECIPITATION
+    # 07B and 07A are one version
     version = path.name.split(".V")[-1].split(".")[0][:2]
     return maps.assign_attrs(product_version=version)

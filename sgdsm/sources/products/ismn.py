@@ -87,6 +87,7 @@ def open_stations(
     top, bottom = depth_m
     if not 0 <= top <= bottom:
         raise ConfigError(f"ismn: depth_m={list(depth_m)}: expected two depths in m, the smaller one first")
+    # one sensor a station: values of several depths of one place are correlated
     nearest: dict[tuple[str, str], tuple[float, Sensor]] = {}
     for sensor in (s for path in paths for s in _sensors(path)):
         middle = (sensor.top + sensor.bottom) / 2
@@ -154,6 +155,7 @@ def _sensors(path: Path) -> list[Sensor]:
     for name in names:
         # network, network, station, quantity, from, to, instrument, first day, last day
         parts = Path(name).name.split("_")
+        # names of stations may contain underscores, so parts are counted from the end
         if len(parts) >= 9 and parts[-6] == "sm":
             found.append(Sensor(path, name, parts[0], "_".join(parts[2:-6]), float(parts[-5]), float(parts[-4])))
     return found
@@ -171,12 +173,14 @@ def _series(sensor: Sensor, flags: Sequence[str]) -> tuple[Series, Counter[str]]
 
     where = f"{sensor.path}/{sensor.inside}" if sensor.path.suffix == ".zip" else str(sensor.path)
     try:
+        # the package unpacks each file before it reads it
         with tempfile.TemporaryDirectory() as scratch:
             root = IsmnRoot(sensor.path if sensor.path.suffix == ".zip" else sensor.path.parent)
             file = DataFile(root, sensor.inside, temp_root=scratch)
             table = file.read_data()
             lat, lon = (_number(file.metadata, name) for name in ("latitude", "longitude"))
             root.close()
+        # a reading may have several flags, as 'D01,D03': then it is not equal to a good one
         flag = table["soil_moisture_flag"].astype(str).str.strip()
         good = flag.isin(list(flags))
         days, values = daily_means(table.index[good].values, table["soil_moisture"][good].values)

@@ -39,6 +39,7 @@ def files(paths: Sequence[Path], layer: int = 0) -> Files:
     """
     if layer < 0:
         raise SourceError(f"lis: layer {layer}, expected 0 or more")
+    # stacks have names that users chose
     named = [path for path in paths if path.name.startswith("LIS_HIST_")]
     stacks = [File(path, times_in(path)) for path in paths if path not in named]
     return Files("lis", dated(named, r"^LIS_HIST_(\d{12})\.", "%Y%m%d%H%M") + stacks, partial(read, layer=layer))
@@ -60,6 +61,7 @@ def read(path: Path, steps: slice, layer: int = 0) -> xr.Dataset:
     """
     with xr.open_dataset(path) as raw:
         water = raw[NAME]
+        # the model can also write kg m-2
         if water.attrs.get("units") not in ("m^3 m-3", "m3 m-3"):
             raise SourceError(f"{path}: {NAME} in '{water.attrs.get('units')}', expected m^3 m-3")
         if water.dims == ("time", "lat", "lon"):
@@ -92,6 +94,7 @@ def _regular(degrees: np.ndarray, step: float) -> np.ndarray:
     """
     lines = np.arange(len(degrees)) * step
     off = degrees.astype(np.float64) - lines[:, None]
+    # the median ignores single coordinates that were rounded
     first = np.nanmedian(off) if np.isfinite(off).any() else np.nan
     if not np.nanmax(np.abs(off - first)) < 0.05 * step:
         raise ValueError(f"latitudes and longitudes are not {step} degrees apart: no regular grid")

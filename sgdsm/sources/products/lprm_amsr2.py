@@ -63,6 +63,7 @@ def read(path: Path, steps: slice, band: str = "c1") -> xr.Dataset:
     """
     name = f"soil_moisture_{band}"
     with xr.open_dataset(path, decode_times=False) as raw:
+        # the order of the dims differs between versions, their names do not
         if not {"Latitude", "Longitude"} <= set(raw.dims):
             raise Unfit(f"has the dimensions {[str(d) for d in raw.dims]}, expected Latitude and Longitude")
         raw = raw.transpose("Latitude", "Longitude", ...)
@@ -86,5 +87,6 @@ def _volumetric(variable: xr.DataArray) -> np.ndarray:
     """Return m3 m-3 (float32); codes below -1 become NaN."""
     values = np.asarray(variable.values, np.float32)
     with np.errstate(invalid="ignore"):
+        # -1 and above are values of the retrieval, which may be negative by noise
         values = np.where(values < -1, np.float32(np.nan), values)
     return values / np.float32(100) if variable.attrs.get("units") in ("percent", "%") else values

@@ -81,6 +81,7 @@ def files(paths: Sequence[Path], variables: Sequence[str] | None = None) -> File
     found = [file for path in paths for file in _dated(path)]
     times = {file.path: file.times for file in found}
     tiles = {path: (int(m[1]), int(m[2])) for path in paths if (m := TILE.search(path.name))}
+    # tiles and global maps are on different grids
     if tiles and len(tiles) < len(paths):
         other = next(path for path in paths if path not in tiles)
         raise SourceError(f"{other}: no tile (h08v05) in its name, the other files have one")
@@ -115,6 +116,7 @@ def _hdf(path: Path, variables: Sequence[str] | None, tiles: dict[Path, tuple[in
 
     try:
         file = SD(str(path))
+        # names of layers differ between products, as '1 km 16 days NDVI' and 'CMG 0.05 Deg 16 days NDVI'
         stored = {name: next((d for d in file.datasets() if re.search(KNOWN[name].pattern, d)), None) for name in KNOWN}
         wanted = variables or [name for name, its in stored.items() if its]
         lacking = [name for name in wanted if stored[name] is None]
@@ -135,6 +137,7 @@ def _global(maps: dict[str, np.ndarray]) -> xr.Dataset:
         ValueError: If the maps do not have the shape of a global one.
     """
     rows, columns = next(iter(maps.values())).shape
+    # the global grid is recognized by its shape: HDF4 files have no coordinates
     if columns != 2 * rows:
         raise ValueError(f"a map of {rows} x {columns}, expected a global one or a tile (h08v05) in the name")
     lat, lon = 90 - 180 / rows * (np.arange(rows) + 0.5), -180 + 360 / columns * (np.arange(columns) + 0.5)
@@ -157,6 +160,7 @@ def _mosaic(path: Path, maps: dict[str, np.ndarray], tiles: dict[Path, tuple[int
     size = next(iter(maps.values())).shape[0]
     h = np.array(list(tiles.values()))
     (left, top), (right, bottom) = h.min(0), h.max(0)
+    # centres of the cells
     y = NORTH - SIDE * top - SIDE / size * (np.arange(size * (bottom - top + 1)) + 0.5)
     x = WEST + SIDE * left + SIDE / size * (np.arange(size * (right - left + 1)) + 0.5)
     row, column = size * (tiles[path][1] - top), size * (tiles[path][0] - left)

@@ -45,6 +45,7 @@ def files(
     else:
         first = next(iter(inside.values()))
         known = {path: _times(path, first) for path in paths}
+        # a mixture would silently lose the files without time
         without = [path for path, times in known.items() if times is None]
         if without and len(without) < len(paths):
             raise SourceError(f"{without[0]}: '{first}' has no time axis there, in other files it has")
@@ -53,6 +54,7 @@ def files(
 
     def read(path: Path, steps: slice) -> xr.Dataset:
         maps = read_maps(path, inside, times[path][steps], steps)
+        # the time comes from the name of the file
         if times[path].size and "time" not in maps.dims:
             maps = maps.expand_dims(time=times[path])
         return maps.transpose(*(axis for axis in AXES if axis in maps.dims))

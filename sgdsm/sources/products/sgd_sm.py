@@ -58,6 +58,7 @@ def read(path: Path, steps: slice, filled: bool = True) -> xr.Dataset:
         raw = raw.transpose("Latitude", "Longitude")
         original, reconstructed = (_volumetric(raw[n]) for n in ("original_sm_c1", "reconstructed_sm_c1"))
         coords = {"time": dated([path], DATE)[0].times, "lat": raw["Latitude"].values, "lon": raw["Longitude"].values}
+    # the product keeps its original values beside the reconstruction, so both can be distinguished
     gap = np.isnan(original) & np.isfinite(reconstructed)
     sm = np.where(gap, reconstructed, original) if filled else original
     reason = reasons(sm, {Reason.GAP_FILLED: gap} if filled else {})

@@ -56,11 +56,13 @@ def read(path: Path, steps: slice) -> xr.Dataset:
     Raises:
         Unfit: If the file is none of SPL2SMP.
     """
+    # the two products differ in the names of files only
     grid = M09 if "_P_E_" in path.name else M36
     with h5py.File(path) as file:
         if GROUP not in file:
             raise Unfit(f"no group '{GROUP}', found {sorted(file)}, expected a file of SPL2SMP")
         group = file[GROUP]
+        # the file has the cells of its points, so no coordinates are needed
         row, column = group["EASE_row_index"][:], group["EASE_column_index"][:]
         points = retrieved(group)
     # fill values of rows and columns are off the grid

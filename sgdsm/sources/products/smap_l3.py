@@ -95,10 +95,12 @@ def retrieved(group: h5py.Group, suffix: str = "") -> Variables:
     sm[sm == FILL] = np.nan
     quality = group["retrieval_qual_flag" + suffix][:]
     surface = group["surface_flag" + suffix][:]
+    # the fill value has nearly all bits set, and would mean snow, frost and water at once
     surface[surface == FLAG_FILL] = 0
     # only bit 0 means 'not recommended': 8 (no freeze/thaw retrieval) is recommended too; the fill value lacks bit 0
     rejected = bit(quality, 0) | (quality == FLAG_FILL)
     tests = {r: rejected & np.any([bit(surface, b) for b in bits], axis=0) for r, bits in SURFACE.items()}
+    # a rejected value without a bit of `surface_flag`
     tests[Reason.NOT_RECOMMENDED] = rejected & np.isfinite(sm)
     flag = {"long_name": "retrieval quality flag", "role": "flag", "missing": FLAG_FILL}
     return {"sm": (sm, M3), "sm_reason": (reasons(sm, tests), REASON_ATTRS), "flag": (quality, flag)}

@@ -60,6 +60,7 @@ def read(path: Path, steps: slice, box: Box) -> xr.Dataset:
     with xr.open_dataset(path) as file:
         row, column = _cells(file)
         value = file["soil_moisture"].values.astype(float)
+    # the mean of a value and -9999 would not be recognized
     refuse_fills(value, "soil_moisture")
     some = np.isfinite(value)
     shape = (box[0].stop - box[0].start, box[1].stop - box[1].start)
@@ -95,6 +96,7 @@ def _box(paths: Sequence[Path]) -> Box:
         except (OSError, KeyError, ValueError, TypeError) as error:
             first = first or f"{path}: {why(path, error)}"
             continue  # the error of a broken file is raised when its map is read
+        # an empty list must not change the box
         rows += [row.min(initial=M09.rows), row.max(initial=0)]
         columns += [column.min(initial=M09.columns), column.max(initial=0)]
     if not rows or min(rows) > max(rows):

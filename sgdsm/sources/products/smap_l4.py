@@ -161,6 +161,7 @@ def _total(
     total: dict[str, np.ndarray] = {}
     if times.size == MAPS_A_DAY:
         for k in range(MAPS_A_DAY):
+            # map by map, so that memory does not grow with the eight files
             part = files.load(times[k : k + 1], on_bad_file, notes)
             if not part.sizes["time"]:
                 return None  # `load` has added the note
@@ -182,6 +183,7 @@ def _values(stored: h5py.Dataset) -> np.ndarray:
         CubeError: If the values hold an undeclared fill value.
     """
     raw = stored[...]
+    # some tools keep a time axis of length 1 when they cut a region
     if raw.ndim == 3 and raw.shape[0] == 1:
         raw = raw[0]
     if raw.ndim != 2:
@@ -194,6 +196,7 @@ def _values(stored: h5py.Dataset) -> np.ndarray:
         values[np.isin(raw, bounds["_FillValue"])] = np.nan
     values[raw < bounds.get("valid_min", np.array([-np.inf]))[0]] = np.nan
     values[raw > bounds.get("valid_max", np.array([np.inf]))[0]] = np.nan
+    # precipitation is multiplied by 10800 s, after which -9999 would not be recognized
     refuse_fills(values, stored.name.rpartition("/")[2])
     return values
 

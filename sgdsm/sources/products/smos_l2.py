@@ -66,11 +66,13 @@ def read(path: Path, steps: slice, largest_rfi: float = 0.2, largest_dqx: float 
     # the fill values of flags and of the probability are 0, which is a value: they are read as they are
     with xr.open_dataset(path, decode_times=False, mask_and_scale=False) as raw:
         sm, dqx = (raw[name].values.astype(np.float32) for name in ("Soil_Moisture", "Soil_Moisture_DQX"))
+        # stored as a signed byte, meant as an unsigned one
         rfi = raw["RFI_Prob"].values.view(np.uint8) * float(raw["RFI_Prob"].attrs["scale_factor"])
         science, confidence = raw["Science_Flags"].values, raw["Confidence_Flags"].values.view(np.uint16)
         row, column = M25.cells_around(*degrees_of(raw["Grid_Point_ID"].values))
     sm[sm == FILL] = np.nan
     dqx[dqx == FILL] = np.nan
+    # flags are set for points without a retrieval too
     retrieved = np.isfinite(sm)
     tests = {reason: np.any([bit(science, b) for b in bits], axis=0) for reason, bits in SCIENCE.items()}
     tests[Reason.INTERFERENCE] = rfi > largest_rfi

@@ -62,9 +62,11 @@ def read(path: Path, steps: slice, largest_rfi: float = 0.2, largest_dqx: float 
         `sm` in m3 m-3 and `sm_reason`, and if the file has it `sm_uncertainty` (DQX); dims (time, y, x).
     """
     with xr.open_dataset(path, decode_times=False) as raw:
+        # files may hold a part of the grid
         rows, columns = M25.cells(raw["lat"].values.astype(float), raw["lon"].values.astype(float))
         # names differ in case between versions
         known = {str(name).lower(): np.asarray(v.values, np.float32) for name, v in raw.items() if v.ndim == 2}
+    # without this variable the file is none of the product: the KeyError names it
     sm = known["soil_moisture"]
     maps: Variables = {"sm": (sm, M3)}
     tests = {}

@@ -71,6 +71,7 @@ def read(path: Path, incidence_angle: float) -> xr.Dataset:
     """
     with opened(path) as file, LOCK:
         angles = np.asarray(file["inc"][:], np.float64)
+        # bins around 40 degrees are narrower than the others
         nearest = int(np.argmin(abs(angles - incidence_angle)))
         if abs(angles[nearest] - incidence_angle) > LARGEST_MISS:
             raise ValueError(f"no bin near {incidence_angle} degrees, there are {angles.tolist()}")

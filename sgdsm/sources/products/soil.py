@@ -47,6 +47,7 @@ def files(
         raise ConfigError(f"soil: units={units}: expected one of {', '.join(ONE)}")
     chosen: dict[Path, dict[str, str | None]] = {}
     for ours, its in maps.items():
+        # each GeoTIFF has one map, so its name says what it is
         images = [path for path in paths if fnmatch(path.name, its)]
         if len(images) > 1:
             raise SourceError(f"{images[0]} and {images[1].name}: both match '{its}' for {ours}, expected one")
@@ -62,6 +63,7 @@ def files(
             stored = layer(path, variable, bbox)
             crs: dict[str, Any] = {"crs": stored.attrs["crs"]} if "crs" in stored.attrs else {}
             share = stored.copy(data=unpacked(stored.values, stored.attrs, variable or ours) / np.float32(ONE[units]))
+            # 2 percent for rounding; more means that the option `units` is wrong
             if float(share.max()) > 1.02 or float(share.min()) < 0:
                 raise ValueError(
                     f"{ours} runs from {float(share.min()):g} to {float(share.max()):g} in units '{units}'"

@@ -124,6 +124,7 @@ def open_stations(
         raise SourceError(f"{paths[0]}: none of {len(paths)} tables can be read")
     found = []
     for name, rows in pd.concat(tables).groupby("station"):
+        # two places under one name would be averaged
         places = rows[["lat", "lon"]].drop_duplicates()
         if len(places) > 1:
             raise SourceError(
@@ -147,6 +148,7 @@ def _table(path: Path, columns: dict[str, str], form: Form) -> Any:
         raw = path.read_bytes()
         if not raw.strip():
             raise SourceError(f"{path}: is empty")
+        # text has no zero bytes, unless it is UTF-16
         if b"\0" in raw and not raw.startswith(UTF16) and form.encoding is None:
             raise Unfit(f"{kind_of(path) or 'holds bytes that are no text'}, expected a table (CSV)")
         text = _text(path, raw, form.encoding)
@@ -225,6 +227,7 @@ def _rows(text: str, mark: str) -> Any:
 
     try:
         with catch_warnings():
+            # pandas only warns if it drops fields
             simplefilter("error", ParserWarning)
             return pd.read_csv(StringIO(text), sep=mark, skipinitialspace=True, dtype=str, index_col=False)
     except (ParserError, ParserWarning) as error:
@@ -241,6 +244,7 @@ def _decimal(table: Any) -> str:
     Raises:
         Unfit: If numbers have commas and points.
     """
+    # columns are read as text, because 1,5 would be 15 with a separator of thousands
     text = [str(value) for name in NUMBERS for value in table[name].dropna().unique()]
     commas, points = (next((value for value in text if sign in value), None) for sign in ",.")
     if commas and points:

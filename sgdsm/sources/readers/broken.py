@@ -43,6 +43,7 @@ def why(path: Path, error: BaseException) -> str:
     if kind:
         return f"it {kind}"
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    # numpy's messages about arrays of text mean nothing to users
     if isinstance(error, TypeError) and ("ufunc" in text or "<U" in text):
         text = "coordinates or values are text, expected numbers"
     text = next((meaning for sign, meaning in MEANINGS if sign in text), text)
@@ -71,6 +72,7 @@ def kind_of(path: Path) -> str:
             return kind
     if not head or head.startswith(DATA):
         return ""
+    # servers send error pages and JSON as text
     printable = all(byte >= 32 or byte in b"\t\r\n\f" for byte in head)
     if not printable:
         return ""

@@ -93,6 +93,7 @@ class EaseGrid:
             Rows (N,) and columns (N,); a point beyond the edge of the grid, or without coordinates (NaN), has a row
             that the grid does not have.
         """
+        # pyproj gives inf for NaN, which no integer can hold; 90 N is beyond the grid
         known = np.isfinite(lat) & np.isfinite(lon)
         row, column = self._places(np.where(known, lat, 90.0), np.where(known, lon, 0.0))
         # 180 east is 180 west
@@ -100,6 +101,7 @@ class EaseGrid:
 
     def _places(self, lat: np.ndarray, lon: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return positions in rows and columns, counted from the centre of the first cell."""
+        # the projection is cylindrical: x depends on the longitude alone, y on the latitude
         x, _ = _degrees().transform(lon, np.zeros_like(lon), direction="INVERSE")
         _, y = _degrees().transform(np.zeros_like(lat), lat, direction="INVERSE")
         return self.rows / 2 - 0.5 - y / self.cell_size_m, self.columns / 2 - 0.5 + x / self.cell_size_m
@@ -136,6 +138,7 @@ class EaseGrid:
         return north_up(xr.Dataset(maps, coords, {"crs": CRS}))
 
 
+# the 25 km grid of NSIDC is not a multiple of the 36 km and 9 km grids of SMAP
 M36 = EaseGrid(406, 964, 36032.220840584)
 M25 = EaseGrid(584, 1388, 25025.26)
 M09 = EaseGrid(1624, 3856, 9008.055210146)

@@ -93,6 +93,7 @@ class _Together:
         try:
             with self.changed:
                 self.changed.wait_for(lambda: self.busy == 0)
+            # threads that were given work but have not begun would otherwise not see the error
             sleep(self.BEGUN)
         finally:
             with self.changed:
@@ -140,6 +141,7 @@ class Files:
     def __post_init__(self) -> None:
         if not self.files:
             raise SourceError(f"{self.product}: no files")
+        # files without a time sort by path alone
         self.files = sorted(self.files, key=lambda file: (*file.times[:1].astype("int64"), str(file.path)))
         if self.merge is None:
             self._refuse_duplicates()
@@ -183,6 +185,7 @@ class Files:
         """
         parts: dict[Any, list[xr.Dataset]] = {}
         for file in self.files:
+            # one slice for each file: gaps within it are dropped at the end
             wanted = np.flatnonzero(np.isin(file.times, times))
             if not wanted.size:
                 continue
@@ -236,6 +239,7 @@ class Files:
         from dask.delayed import delayed
 
         example = self.example()
+        # without time there is nothing to split into chunks
         if "time" not in example.dims:
             return self.map()
         # where files share a time, each time is a chunk, so that all its files are merged together
@@ -247,6 +251,7 @@ class Files:
                 variable = example[name]
                 shape = (len(times), *variable.shape[1:])
                 blocks.append(da.from_delayed(part[name].data, shape, variable.dtype))
+        # static variables of a product are those of the first file
         dataset = example.drop_dims("time").assign_coords(time=("time", np.concatenate(chunks)))
         variables = {n: (example[n].dims, da.concatenate(b), example[n].attrs) for n, b in lazy.items()}
         order = [str(n) for n in example.data_vars]
@@ -289,6 +294,7 @@ class Files:
         missing = [str(n) for n in example.data_vars if n not in maps]
         if missing:
             raise SourceError(f"{file.path}: no variable {missing}, which the other files have")
+        # values of different versions of a product are not comparable
         versions = [str(d.attrs.get("product_version", "")) for d in (example, maps)]
         if versions[0] != versions[1]:
             raise SourceError(f"{file.path}: version '{versions[1]}', the others are of version '{versions[0]}'")
@@ -303,6 +309,7 @@ class Files:
         try:
             if file.path.stat().st_size == 0:
                 raise SourceError(f"{file.path}: is empty")
+            # damaged or hostile files can crash the libraries, which no exception catches
             refuse_unsafe(file.path)
             with ONE_READER:
                 maps = self.read(file.path, steps)
@@ -361,7 +368,9 @@ def find_files(name: str, paths: str | Path | Sequence[str | Path], **options: A
     """
     if name not in products():
         raise SourceError(f"product '{name}'{suggest(name, products())}: expected one of {', '.join(products())}")
+    # imported when it is asked for: products need libraries that may not be installed
     module = importlib.import_module(f"sgdsm.sources.products.{name}")
+    # the first parameter is the paths
     parameters = dict(list(inspect.signature(module.files).parameters.items())[1:])
     known = f"its options are {', '.join(parameters) or 'none'}"
     for option in options:
@@ -405,6 +414,7 @@ def listed(paths: str | Path | Sequence[str | Path], patterns: Sequence[str]) ->
     found: list[Path] = []
     for path in [paths] if isinstance(paths, (str, Path)) else paths:
         whole = Path(path).expanduser()
+        # a name with brackets that exists is a file, not a pattern
         if whole.is_dir():
             here = _regular(sorted({file for pattern in patterns for file in whole.rglob(pattern)}))
             problem = f"a folder without files {' or '.join(patterns)}{_others(whole)}"

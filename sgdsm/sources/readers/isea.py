@@ -65,6 +65,7 @@ def _vertices() -> np.ndarray:
 def _corners(zone: int, vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return the corners of a zone (3,): the first of its points, the ends of its two axes, and the fourth one."""
     around = vertices[1:]
+    # zones 0 to 4 touch the first vertex, 5 to 9 the one opposite to it
     if zone < 5:
         k = -zone % 5
         return around[k], -around[(k + 2) % 5], vertices[0], around[k - 1]
@@ -99,6 +100,7 @@ def _on_face(a: np.ndarray, b: np.ndarray, c: np.ndarray, to_b: np.ndarray, to_c
     area = RADIUS * np.tan(REACH) * edge * np.sin(flat) / 2
     # the angle on the sphere that cuts off the same area, by Newton's method
     angle = flat.copy()
+    # a fixed number of steps, more than convergence needs
     for _ in range(10):
         cosine = np.sin(angle) * np.sin(HALF_ANGLE) * np.cos(REACH) - np.cos(angle) * np.cos(HALF_ANGLE)
         corner = np.arccos(cosine)

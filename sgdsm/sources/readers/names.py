@@ -62,6 +62,7 @@ def reasons(values: np.ndarray, tests: dict[Reason, np.ndarray], low: float = 0.
     """
     reason_of = np.full(values.shape, Reason.OBSERVED, np.uint8)
     with np.errstate(invalid="ignore"):
+        # comparisons with NaN are False, and warn
         outside = (values < low) | (values > high) | tests.get(Reason.OUT_OF_RANGE, np.False_)
     tests = {**tests, Reason.OUT_OF_RANGE: outside}
     # written from the last to the first, so that the first one stays
@@ -93,6 +94,7 @@ def north_up(dataset: xr.Dataset) -> xr.Dataset:
         dataset: Maps with the coordinates lat and lon, or y and x.
     """
     rows = "lat" if "lat" in dataset.dims else "y"
+    # a single row has no direction
     if dataset.sizes.get(rows, 0) > 1 and dataset[rows].values[0] < dataset[rows].values[-1]:
         dataset = dataset.isel({rows: slice(None, None, -1)})
     if "lon" in dataset.dims:

@@ -52,6 +52,7 @@ def _end(stream: BinaryIO, offset_bytes: int) -> int:
         kind = _number(stream)
         _number(stream)  # its size, which may not fit
         begin = _number(stream, offset_bytes)
+        # the unlimited dimension has the length 0 in the header
         if shape and shape[0] == 0:
             recurring.append((begin, prod(shape[1:]) * BYTES[kind]))
         else:

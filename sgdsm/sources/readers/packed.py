@@ -60,7 +60,9 @@ def unpacked(
     attributes = numeric_attributes(attributes, raw.dtype, name)
     limits = valid_limits(attributes, raw.dtype, name=name)
     if str(attributes.get("_Unsigned", "")).lower() == "true" and raw.dtype.kind == "i":
+        # NetCDF-3 has no unsigned integers: they are stored as signed ones of the same bits
         raw = raw.view(raw.dtype.str.replace("i", "u"))
+    # float32 holds 16-bit packed numbers exactly
     values = raw.astype(np.float32)
     if "scale_factor" in attributes or "add_offset" in attributes:
         values *= np.float32(attributes.get("scale_factor", 1.0))
@@ -115,6 +117,7 @@ def opened(path: Path) -> Iterator[Any]:
     whole(path)
     with LOCK:
         file = netCDF4.Dataset(path)
+        # masked arrays need twice the memory, and hide the stored numbers from `unpacked`
         file.set_auto_maskandscale(False)
     try:
         yield file
@@ -234,6 +237,7 @@ def paths_in(file: Any, before: str = "") -> list[str]:
         file: A `netCDF4.Dataset` or a group.
         before: Path of the group, with a slash at its end.
     """
+    # variables of one dimension are axes
     found = [before + name for name, variable in file.variables.items() if variable.ndim > 1]
     for name, group in file.groups.items():
         found += paths_in(group, f"{before}{name}/")
@@ -307,6 +311,7 @@ def chunks(
     with LOCK:
         chunking = variable.chunking()
     depth, tile = 1, size
+    # files without chunks say 'contiguous', or None
     if isinstance(chunking, list) and chunking[0] > 1:
         depth, tile = chunking[0], (min(chunking[-2], size[0]), min(chunking[-1], size[1]))
     for top in range(0, size[0], tile[0]):
@@ -314,6 +319,7 @@ def chunks(
             rows, columns = slice(top, min(top + tile[0], size[0])), slice(left, min(left + tile[1], size[1]))
             for group in np.unique(steps // depth):
                 which = np.flatnonzero(steps // depth == group)
+                # from the first to the last step of a chunk, as all of it is decompressed anyway
                 first, last = int(steps[which[0]]), int(steps[which[-1]]) + 1
                 with LOCK:
                     raw = np.asarray(variable[(slice(first, last), ..., rows, columns)])
@@ -411,6 +417,7 @@ def once_around(dataset: xr.Dataset) -> xr.Dataset:
     """
     if "lon" not in dataset.dims or dataset.sizes["lon"] < 2:
         return dataset
+    # float32 degrees would not reach a difference of 360 exactly
     lon = dataset["lon"].values.astype(np.float64)
     return dataset.isel(lon=lon - lon[0] < 360.0 - 0.01 * abs(lon[1] - lon[0]))
 

@@ -44,6 +44,7 @@ def of_overpass(product: str, paths: Sequence[Path], overpass: str, names: dict[
         SourceError: If there are none, or two of the same pass (their mean would be taken).
     """
     check_overpass(product, overpass)
+    # with 'both', names need not match either expression
     found = [p for p in paths if overpass == "both" or re.search(names[overpass], p.name)]
     if not found:
         raise SourceError(f"{product}: none of the {len(paths)} files is of overpass '{overpass}': {paths[0]}")

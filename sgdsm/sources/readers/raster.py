@@ -65,6 +65,7 @@ def _image(path: Path, bbox: Sequence[float] | None) -> xr.DataArray:
     from rasterio.windows import Window
 
     with rasterio.open(path, driver=driver(path)) as file:
+        # a and e are the sizes of a cell, c and f the corner of the first one, b and d a rotation
         move = file.transform
         if move.b or move.d:
             raise ValueError(f"its grid is turned: {tuple(move)[:6]}")
@@ -77,7 +78,9 @@ def _image(path: Path, bbox: Sequence[float] | None) -> xr.DataArray:
             height=file.height,
             width=file.width,
         )
+        # only the window is read: a global map of 100 m has 80 GB
         values = file.read(1, window=window)
+        # world files without a CRS are mostly in degrees
         degrees = file.crs is None or file.crs.is_geographic
         attrs: dict[str, Any] = {} if degrees else {"crs": file.crs.to_wkt()}
         if file.nodata is not None:
@@ -98,6 +101,7 @@ def _netcdf(path: Path, variable: str | None, bbox: Sequence[float] | None) -> x
     whole(path)
     options: dict[str, Any] = {"engine": "netcdf4", "decode_times": False, "mask_and_scale": False}
     with xr.open_dataset(path, **options) as file:
+        # axes of length 1 do not make a map a series
         maps = [str(n) for n, v in file.data_vars.items() if sum(size > 1 for size in v.shape) == 2]
         if variable is None and not maps:
             raise ValueError(f"it has no map (rows, columns) among {list(map(str, file.variables))}")

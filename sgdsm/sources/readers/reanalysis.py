@@ -125,6 +125,7 @@ class Hours:
         self.product, self.paths = product, list(paths)
         self.since_midnight, self.extremes = since_midnight, extremes
         # by key: the short name, with an ending for the lowest and the highest of a day
+        # all files are opened once, because users split variables and years in any way
         self.places = [self._keyed(contents_of(path, KNOWN, daily_statistics)) for path in self.paths]
         present = {key for one in self.places for key in one.places}
         self.variables = list(variables or [key for key in USABLE if key in present])
@@ -271,6 +272,7 @@ class Hours:
         """
         stamps = self.stamps[name]
         steps = stamps.step[stamps.find(times)[0]]
+        # chunks are read in the order of the file
         order = np.argsort(steps)
         # the mean of the 24 amounts of a day
         hours = 24 if name not in STATES and self.places[number].places[name].statistic == "mean" else 1
@@ -323,6 +325,7 @@ class Hours:
                 f"{self.product}: no file of {len(self.paths)} has the variable {name}, there are {self._present()}; "
                 f"files: {self.paths[0].parent}"
             )
+        # cfgrib's grid of forecasts and steps has empty maps
         there = {k: np.flatnonzero(place.there) for k, place in places.items()}
         times = np.concatenate([places[k].times[step] for k, step in there.items()])
         file = np.concatenate([np.full(len(step), k) for k, step in there.items()])
@@ -331,6 +334,7 @@ class Hours:
             raise SourceError(f"{self.paths[next(iter(places))]}: no map of {name} has a value")
         order = np.argsort(times, kind="stable")
         times, file, step = times[order], file[order], step[order]
+        # times are sorted, so equal ones are neighbours
         twice = np.flatnonzero(times[1:] == times[:-1])
         if twice.size:
             k = twice[0]

@@ -60,11 +60,13 @@ def daily(files: Files, days: np.ndarray, on_bad_file: OnBadFile = "fail", bad: 
             taken |= {f"{ours}_min": np.minimum, f"{ours}_max": np.maximum}
         maps = _reduced(hours, name, days, list(taken.values()), on_bad_file, notes)
         if name in STATES:
+            # the first reduction is the sum
             maps[0] /= np.float32(24)
         for label, values, cell in zip(taken, maps, ("mean", "minimum", "maximum"), strict=False):
             converted(name, values, 86400.0)
             _north_up(values, *grid)
             found[label] = (("time", "lat", "lon"), values, {"cell_methods": f"time: {cell}", **attrs})
+    # a broken file is noted once for each variable
     for note in dict.fromkeys(notes):
         log.info("skipped: %s", note)
         if bad is not None:
@@ -136,6 +138,7 @@ def _complete(
 
 def _statistics(hours: Hours, name: str, days: np.ndarray, on_bad_file: OnBadFile, notes: list[str]) -> np.ndarray:
     """Return the maps (day, row, column) of a variable with daily statistics; NaN for days without a map."""
+    # dated by the day, as `whole_days` of the file's times
     there = hours.stamps[name].find(days)[1]
     for day in days[~there]:
         note = f"{hours.product}: no daily {name} of {str(day)[:10]}"

@@ -129,6 +129,7 @@ def contents_of(path: Path, known: tuple[str, ...], days: bool | None) -> Conten
         for name, found in times.items():
             if found is None:
                 continue
+            # a file of one map a day may be hours: its name or history decides, unless the option does
             statistic = _of_days(found, statistic_of(path, history), days, name)
             pairs = sum(dim in ALONG for dim in dims[name]) > 1
             there = _there(file[name], rows, columns) if pairs else np.ones(found.size, bool)
@@ -183,6 +184,7 @@ def _of_days(times: np.ndarray, statistic: str | None, days: bool | None, name: 
     Raises:
         Unfit: If maps are said to be of whole days and a day has several.
     """
+    # one map on each day
     single = len(np.unique(whole_days(times))) == times.size
     if days and not single:
         raise Unfit(f"{name} has {times.size} maps on {len(np.unique(whole_days(times)))} days, expected one a day")
@@ -195,6 +197,7 @@ def _times(file: Any, dims: tuple[str, ...]) -> np.ndarray | None:
     """Return the times (N,) of the maps of a variable; None if it has none."""
     along = [dim for dim in dims if dim in ALONG]
     valid, time, step = (file.variables.get(name) for name in ("valid_time", "time", "step"))
+    # the time that a map is for, whatever the forecast it is from
     if valid is not None and set(valid.dimensions) == set(along):
         return times_along(valid).transpose([valid.dimensions.index(dim) for dim in along]).ravel()
     lacking = set(along) - set(time.dimensions if time is not None else ())
@@ -215,6 +218,7 @@ def _step(step: Any) -> np.ndarray:
     Raises:
         Unfit: If the units are unknown.
     """
+    # xarray writes time differences without units as nanoseconds
     units = str(getattr(step, "units", "nanoseconds"))
     seconds = 1e-9 if units.startswith("nano") else SECONDS.get(units[:1])
     if seconds is None:

@@ -101,6 +101,7 @@ def gathered(product: str, series: list[Series]) -> xr.Dataset:
     time = np.arange(first, last + 1)
     sm = np.full((len(time), len(series)), np.nan, np.float32)
     for k, one in enumerate(series):
+        # days without readings stay NaN
         sm[(one.days - first).astype(int), k] = one.values
     degrees = {"lat": "degrees_north", "lon": "degrees_east"}
     coords: dict[str, Any] = {

@@ -42,6 +42,7 @@ def permittivity(moisture: np.ndarray, porosity: np.ndarray, ghz: float) -> np.n
         Relative permittivity, same shape.
     """
     water = WATER_FAST + (WATER_STATIC - WATER_FAST) / (1 + 1j * ghz / WATER_GHZ)
+    # pores cannot hold more
     moisture = np.minimum(moisture, porosity)
     index: np.ndarray = (1 - porosity) * np.sqrt(MINERAL) + (porosity - moisture) + moisture * np.sqrt(water)
     return index**2
@@ -61,6 +62,7 @@ def reflectivity(epsilon: np.ndarray, angle: float, roughness: float = ROUGHNESS
         Reflectivities H and V, 0 to 1, same shape.
     """
     cosine, sine = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
+    # Fresnel: index of refraction times the cosine within the soil
     root = np.sqrt(epsilon - sine**2)
     rough = np.exp(-roughness * cosine**2)
     h = abs((cosine - root) / (cosine + root)) ** 2
@@ -181,6 +183,7 @@ class Sensors:
             lat: Latitudes (H,), degrees.
             lon: Longitudes (W,), degrees.
         """
+        # other satellites, other local times of overpass
         phases = np.random.default_rng([seed, PHASES]).uniform(0, 2 * np.pi, 2)
         self._smos = Orbit(lat, lon, swath_km=1000.0).cycle(phases[0])
         self._amsr = Orbit(lat, lon).cycle(phases[1])
@@ -212,6 +215,7 @@ class Sensors:
         """
         truth, temperature = maps["sm_true"], maps["air_temperature"]
         noise = self._rng.standard_normal(truth.shape)
+        # the world's own noise is replaced, so that all sensors are comparable
         retrieved = np.maximum(truth + self.retrieval_noise * noise, 0.01)
         retrieved = np.where(np.isfinite(maps["sm"]), retrieved, np.nan)
         measured = {"sm": retrieved if date >= self.smap_from else np.full_like(retrieved, np.nan)}

@@ -93,12 +93,14 @@ def two_sensors(
     number = world["time"].values.astype("datetime64[D]").astype(np.int64)
     green = world["ndvi_mean"].values
     cycle = np.cos(2 * np.pi * (number - GREENEST_DAY) / 365.2425)[:, None, None]
+    # an annual cycle and noise around the mean of each cell
     ndvi = np.clip(green * (1 + 0.35 * cycle) + 0.02 * rng.standard_normal(world["sm"].shape), 0.0, 0.98)
     # trends around zero in the middle of the record, so that its mean is that of the world
     slope = trend * rng.uniform(-1, 1, green.shape)
     years = (number - number.mean())[:, None, None] / 365.2425
     truth = np.maximum(world["sm_true"].values + slope * years, LEAST)
     late = np.sin(2 * np.pi * (number - GREENEST_DAY) / 365.2425)[:, None, None]
+    # a bias that follows the vegetation, and one of the season where there is much of it
     drift = vegetation_bias * (ndvi - green) + season_bias * late * green
     # another level, range and curvature than the truth, differing between cells
     level, gain = 0.04 + 0.03 * rng.standard_normal(green.shape), rng.uniform(0.7, 1.2, green.shape)
@@ -187,6 +189,7 @@ def two_sensors_file(
         "vegetation_bias": vegetation_bias, "season_bias": season_bias, "noise": noise,
         "reference_noise": reference_noise, "seed": seed,
     }  # fmt: skip
+    # written under another name first: an interrupted file would count as made
     if not is_made(path, ".nc", settings):
         world = two_sensors(**settings).assign_attrs({SETTINGS: json.dumps(settings)})
         Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -201,6 +204,7 @@ def _long_record_sees(world: xr.Dataset, rng: np.random.Generator, number: np.nd
     It has its own orbit, no values over frost, and fewer gaps in later years.
     """
     swaths = Orbit(world["lat"].values, world["lon"].values).cycle(float(rng.uniform(0, 2 * np.pi)))
+    # from 40 to 90 percent of the overpasses
     share = 0.4 + 0.5 * (number - number[0]) / max(1, number[-1] - number[0])
     seen = swaths[np.arange(number.size) % len(swaths)] & (rng.random(world["sm"].shape) < share[:, None, None])
     thawed = world["sm_reason"].values != world["sm_reason"].attrs["flag_meanings"].split().index("frost")

@@ -98,6 +98,7 @@ def simulate(
     size = f"data: rows={rows}, columns={columns}, days={days}"
     check_fits(size, HELD * rows * columns * days, "data=simulate_store makes worlds of any size")
     maps = list(world.run(days, start, sensors))
+    # each step is dated by its first day
     time = xr.date_range(start, periods=days // step_days, freq=f"{step_days}D")
     fields = {name: _steps(np.stack([day[name] for day in maps]), step_days) for name in maps[0]}
     arrays: dict[str, Any] = {name: (("time", "lat", "lon"), values) for name, values in fields.items()}
@@ -269,6 +270,7 @@ class World:
     def _draw_maps(self, rng: np.random.Generator) -> None:
         """Draw the static maps (H, W): land, elevation, soil, vegetation, noise and interference."""
         height = self._noise(rng, 1500.0, 2.2)
+        # the highest cells are land
         sea = np.quantile(height, 1 - self.land_fraction)
         self.land = height >= sea
         relief = abs(self._noise(rng, 400.0, 2.0))
@@ -276,6 +278,7 @@ class World:
         self.sand = np.clip(42 + 16 * self._noise(rng, 500.0, 2.0), 8, 88)
         self.clay = np.clip(24 + 9 * self._noise(rng, 400.0, 2.0) - 0.2 * (self.sand - 42), 4, 55)
         self.wetness = 1 / (1 + np.exp(-1.8 * self._noise(rng, 800.0, 2.5)))
+        # coefficients of the order of pedotransfer functions, no published ones
         self.porosity = 0.44 - 0.0011 * self.sand + 0.12 * self.wetness
         # wet places have more organic matter, which holds more water
         self.capacity = 0.04 + 0.0035 * self.clay + 0.28 * self.wetness
@@ -302,10 +305,12 @@ class World:
         rng = np.random.default_rng([self.seed, 1])
         storm, warm = self._noise(rng, 600.0, 3.0), self._noise(rng, 1200.0, 3.0)
         local = self._noise(rng, 150.0, 2.5)
+        # a start near equilibrium; the spin-up removes the rest
         surface, root = self.capacity * self.wetness, self.capacity * (0.5 + 0.5 * self.wetness)
         if sensors is not None:
             sensors.begin(self.seed, self.lat, self.lon)
         for number in range(-SPIN_UP_DAYS, days):
+            # storms move 300 km a day to the east
             drift = max(1, round(300 / KM_PER_DEGREE / self.resolution))
             # first-order autoregressive fields with unit variance: 0.55^2 + 0.835^2 = 1
             storm = 0.55 * np.roll(storm, drift, 1) + 0.835 * self._noise(rng, 600.0, 3.0)
@@ -331,6 +336,7 @@ class World:
         """
         lat = np.deg2rad(self.lat)[:, None]
         angle = 2 * np.pi * (day % 365.2425) / 365.2425
+        # of the sun, rad
         declination = 0.409 * np.sin(angle - 1.39)
         # daily mean of the radiation at the top of the atmosphere
         sunset = np.arccos(np.clip(-np.tan(np.clip(lat, -1.56, 1.56)) * np.tan(declination), -1, 1))
@@ -369,6 +375,7 @@ class World:
         air, rain = weather["air_temperature"] - 273.15, weather["precipitation"]
         # Hargreaves' radiation form of potential evaporation, mm a day
         demand = 0.0135 * np.maximum(air + 17.8, 0) * weather["shortwave_down"] * 0.0353
+        # snow melts slowly, and frozen soil hardly evaporates
         frozen = air < 0
         rain, demand = np.where(frozen, 0.3 * rain, rain), np.where(frozen, 0.1 * demand, demand)
         room = self.porosity - surface
@@ -380,6 +387,7 @@ class World:
         dried = 0.55 * demand * stress / SURFACE_MM
         rise = 0.05 * np.maximum(root - surface, 0)
         surface = np.clip(surface - drained - dried + rise, 0.4 * self.wilting, self.porosity)
+        # roots take the rest of the demand from below
         thirst = 0.45 * demand * np.clip((root - self.wilting) / (self.capacity - self.wilting), 0, 1)
         moved = (drained + 0.5 * spilled - rise) * SURFACE_MM
         root = root + (moved - thirst) / ROOT_MM - np.maximum(root - self.capacity, 0) * 0.05
@@ -391,9 +399,11 @@ class World:
         """Return the covariates of a day, and what the satellite retrieves of the soil moisture `surface`."""
         shape = surface.shape
         frost = weather["air_temperature"] < FROST_K
+        # gaps over dense vegetation are frequent, not permanent
         dense = rng.random(shape) < np.clip(3 * (self.ndvi - 0.62), 0, 0.9)
         interference = self.disturbed & (rng.random(shape) < 0.6) | (self._noise(rng, 150.0, 2.5) > 1.6)
         reason = np.select([~self.swaths[number % len(self.swaths)], frost, dense, interference], [1, 2, 3, 4], 0)
+        # retrievals are never negative
         value = np.maximum(surface + self.noise * rng.standard_normal(shape), 0.01)
         seen = self.land & (reason == 0)
         maps = {name: np.where(self.land, weather[name], np.nan).astype(np.float32) for name in DYNAMIC}
@@ -414,6 +424,7 @@ class World:
         ky = np.fft.fftfreq(pad_rows)[:, None]
         kx = np.fft.rfftfreq(pad_columns)[None, :]
         amplitude = (1 + (2 * np.pi * cells) ** 2 * (kx**2 + ky**2)) ** (-(slope + 1) / 4)
+        # no mean
         amplitude[0, 0] = 0
         white = np.fft.rfft2(rng.standard_normal((pad_rows, pad_columns)))
         field = np.fft.irfft2(white * amplitude, s=(pad_rows, pad_columns))
@@ -486,6 +497,7 @@ def _steps(values: np.ndarray, days: int) -> np.ndarray:
     grouped = values[: len(values) // days * days].reshape(-1, days, *values.shape[1:])
     if values.dtype.kind != "f":
         return grouped.min(1)
+    # means over the observed days alone, without warnings for empty ones
     known = np.isfinite(grouped)
     total = np.where(known, grouped, 0).sum(1)
     mean: np.ndarray = np.where(known.any(1), total / np.maximum(known.sum(1), 1), np.nan).astype(values.dtype)
