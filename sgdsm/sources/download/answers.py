@@ -63,9 +63,9 @@ def continues(headers: Mapping[str, str], version: str | None, size: int | None,
         size: Size of the whole file in bytes, if it is known.
         have: Bytes that are there.
     """
-    found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", headers.get("Content-Range", ""))
+    match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", headers.get("Content-Range", ""))
     same = validator(headers) in (None, version)
-    return found is not None and same and int(found[1]) == have and found[2] in ("*", str(size))
+    return match is not None and same and int(match[1]) == have and match[2] in ("*", str(size))
 
 
 def validator(headers: Mapping[str, str]) -> str | None:

@@ -384,11 +384,11 @@ def _check(job: Job, part: Path, state: _Part, session: requests.Session) -> Non
             continue
         kind, _, expected = checksum.partition(":")
         with part.open("rb") as file:
-            found = hashlib.file_digest(file, kind).hexdigest()
-        if found != expected.lower():
+            computed = hashlib.file_digest(file, kind).hexdigest()
+        if computed != expected.lower():
             _delete(part)
             raise DownloadError(
-                f"{shown(job.url)}: wrong checksum, {kind} {found}, expected {expected}; what came is removed"
+                f"{shown(job.url)}: wrong checksum, {kind} {computed}, expected {expected}; what came is removed"
             )
 
 
@@ -422,10 +422,10 @@ def own(path: Path, flags: int = 0) -> IO[bytes]:
 def _is_own(path: Path) -> bool:
     """Return True for a regular file with one name: neither a link, nor a hard link, nor a pipe."""
     try:
-        found = path.lstat()
+        status = path.lstat()
     except OSError:
         return False
-    return stat.S_ISREG(found.st_mode) and found.st_nlink == 1
+    return stat.S_ISREG(status.st_mode) and status.st_nlink == 1
 
 
 def _delete(part: Path) -> None:

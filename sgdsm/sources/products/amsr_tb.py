@@ -51,9 +51,9 @@ def files(paths: Sequence[Path], overpass: str | None = None) -> Files:
     def read(path: Path, steps: slice) -> xr.Dataset:
         # the time axis has the middle of the overpass, maps are dated by the day
         days = whole_days(times_in(path))
-        own = read_maps(path, {names[path]: "TB"}, days[steps], steps)[names[path]]
+        channel = read_maps(path, {names[path]: "TB"}, days[steps], steps)[names[path]]
         # the other channels are in other files of that day
-        maps = {name: own if name == names[path] else xr.full_like(own, np.nan) for name in channels}
+        maps = {name: channel if name == names[path] else xr.full_like(channel, np.nan) for name in channels}
         for name, values in maps.items():
             values.attrs = _described(name)
         with opened(path) as file, LOCK:

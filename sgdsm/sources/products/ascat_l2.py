@@ -29,7 +29,7 @@ DATE = r"_EUMP_(\d{8})\d{6}_"
 # of 12.5 or 25 km: the same pass
 PASS = r"(METOP.)\+ASCAT_C_EUMP_(\d{14})_"
 FLAG_FILL = 255
-LARGEST = np.float32(655.0)  # 655.35, all bits set, is no value; the attributes do not tell
+LARGEST = np.float32(655.0)  # 655.35, all bits set, means missing, which the attributes do not declare
 
 
 def files(

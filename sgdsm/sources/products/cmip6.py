@@ -26,7 +26,7 @@ LAYER_KG_M2 = np.float32(100.0)  # water that fills 0.1 m of soil
 
 
 def files(paths: Sequence[Path]) -> Files:
-    """Return the days of the files, from their time axes; the names tell only the first and the last.
+    """Return the days of the files, from their time axes; the names contain only the first and the last.
 
     Args:
         paths: Files of the product, in any order.

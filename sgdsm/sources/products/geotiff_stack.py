@@ -125,6 +125,6 @@ def _missing(raw: np.ndarray, codes: Sequence[float | None]) -> np.ndarray:
     missing = ~np.isfinite(raw) if raw.dtype.kind == "f" else np.zeros(raw.shape, bool)
     for code in codes:
         if code is not None:
-            # large codes such as -3.4e38 are told with other digits than the values are stored with
+            # large codes such as -3.4e38 are declared with fewer digits than the values have
             missing |= np.isclose(raw, code, rtol=1e-6, atol=0)
     return missing

@@ -126,15 +126,15 @@ def _log_flags(path: Path, found: list[tuple[Series, Counter[str]]], flags: Sequ
         return
     counts = sum((one for _, one in without), Counter())
     there = ", ".join(f"{flag} {count}" for flag, count in counts.most_common(8)) or "no reading at all"
-    told = f"no reading has a flag of {list(flags)}, found {there}"
+    problem = f"no reading has a flag of {list(flags)}, found {there}"
     # C: beyond the possible range, D: questionable, M: missing
     usable = [flag for flag, _ in counts.most_common() if flag[:1] not in ("C", "D", "M")]
     if usable:
-        told += f": flags=[{usable[0]}] takes {'those that nobody checked' if usable[0] == 'U' else 'the first'}"
+        problem += f": flags=[{usable[0]}] takes {'those that nobody checked' if usable[0] == 'U' else 'the first'}"
     if len(without) == len(found):
-        raise SourceError(f"{path}: {told}")
+        raise SourceError(f"{path}: {problem}")
     first = without[0][0]
-    log.info("%d of %d stations, %s/%s first: %s", len(without), len(found), first.network, first.name, told)
+    log.info("%d of %d stations, %s/%s first: %s", len(without), len(found), first.network, first.name, problem)
 
 
 def _sensors(path: Path) -> list[Sensor]:
@@ -151,14 +151,14 @@ def _sensors(path: Path) -> list[Sensor]:
             raise SourceError(f"{path}: cannot be read as an archive of ISMN: {error}") from error
     else:
         names = [path.name]
-    found = []
+    sensors = []
     for name in names:
         # network, network, station, quantity, from, to, instrument, first day, last day
         parts = Path(name).name.split("_")
         # names of stations may contain underscores, so parts are counted from the end
         if len(parts) >= 9 and parts[-6] == "sm":
-            found.append(Sensor(path, name, parts[0], "_".join(parts[2:-6]), float(parts[-5]), float(parts[-4])))
-    return found
+            sensors.append(Sensor(path, name, parts[0], "_".join(parts[2:-6]), float(parts[-5]), float(parts[-4])))
+    return sensors
 
 
 def _series(sensor: Sensor, flags: Sequence[str]) -> tuple[Series, Counter[str]]:

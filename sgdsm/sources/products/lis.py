@@ -40,9 +40,9 @@ def files(paths: Sequence[Path], layer: int = 0) -> Files:
     if layer < 0:
         raise SourceError(f"lis: layer {layer}, expected 0 or more")
     # stacks have names that users chose
-    named = [path for path in paths if path.name.startswith("LIS_HIST_")]
-    stacks = [File(path, times_in(path)) for path in paths if path not in named]
-    return Files("lis", dated(named, r"^LIS_HIST_(\d{12})\.", "%Y%m%d%H%M") + stacks, partial(read, layer=layer))
+    single = [path for path in paths if path.name.startswith("LIS_HIST_")]
+    stacks = [File(path, times_in(path)) for path in paths if path not in single]
+    return Files("lis", dated(single, r"^LIS_HIST_(\d{12})\.", "%Y%m%d%H%M") + stacks, partial(read, layer=layer))
 
 
 def read(path: Path, steps: slice, layer: int = 0) -> xr.Dataset:

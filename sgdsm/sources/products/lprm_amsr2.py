@@ -71,15 +71,15 @@ def read(path: Path, steps: slice, band: str = "c1") -> xr.Dataset:
             bands = sorted(str(n) for n in raw if str(n).startswith("soil_moisture_"))
             raise SourceError(f"{path}: no variable '{name}', found {bands}")
         sm = _volumetric(raw[name])
-        found = {"sm": (sm, M3), "sm_reason": (reasons(sm, {}), REASON_ATTRS)}
+        fields = {"sm": (sm, M3), "sm_reason": (reasons(sm, {}), REASON_ATTRS)}
         if f"{name}_error" in raw:
             attrs = {"units": "m3 m-3", "long_name": "uncertainty of soil moisture"}
-            found["sm_uncertainty"] = (_volumetric(raw[f"{name}_error"]), attrs)
+            fields["sm_uncertainty"] = (_volumetric(raw[f"{name}_error"]), attrs)
         if "mask" in raw:
             mask = np.nan_to_num(raw["mask"].values, nan=FLAG_MISSING).astype(np.int16)
-            found["flag"] = (mask, {"long_name": "mask of the product", "role": "flag", "missing": FLAG_MISSING})
+            fields["flag"] = (mask, {"long_name": "mask of the product", "role": "flag", "missing": FLAG_MISSING})
         coords = {"time": dated([path], DATE)[0].times, "lat": raw["Latitude"].values, "lon": raw["Longitude"].values}
-    maps = {n: (("time", "lat", "lon"), values[None], attrs) for n, (values, attrs) in found.items()}
+    maps = {n: (("time", "lat", "lon"), values[None], attrs) for n, (values, attrs) in fields.items()}
     return north_up(xr.Dataset(maps, coords, {"product": f"LPRM soil moisture, band {band}"}))
 
 

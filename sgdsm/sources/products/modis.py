@@ -164,12 +164,12 @@ def _mosaic(path: Path, maps: dict[str, np.ndarray], tiles: dict[Path, tuple[int
     y = NORTH - SIDE * top - SIDE / size * (np.arange(size * (bottom - top + 1)) + 0.5)
     x = WEST + SIDE * left + SIDE / size * (np.arange(size * (right - left + 1)) + 0.5)
     row, column = size * (tiles[path][1] - top), size * (tiles[path][0] - left)
-    found = {}
+    mosaic = {}
     for name, values in maps.items():
         whole = np.full((len(y), len(x)), np.nan, np.float32)
         whole[row : row + size, column : column + size] = values
-        found[name] = (("y", "x"), whole, _attributes(name))
-    return xr.Dataset(found, {"y": y, "x": x}, {"crs": SINUSOIDAL})
+        mosaic[name] = (("y", "x"), whole, _attributes(name))
+    return xr.Dataset(mosaic, {"y": y, "x": x}, {"crs": SINUSOIDAL})
 
 
 def _image(path: Path, variables: Sequence[str] | None) -> xr.Dataset:
@@ -180,7 +180,7 @@ def _image(path: Path, variables: Sequence[str] | None) -> xr.Dataset:
     """
     names = [name for name in variables or KNOWN if re.search(KNOWN[name].pattern, path.name)]
     if len(names) != 1:
-        raise SourceError(f"{path}: its name tells none of {', '.join(variables or KNOWN)}, expected one as in NDVI")
+        raise SourceError(f"{path}: its name contains none of {', '.join(variables or KNOWN)}, expected one as in NDVI")
     stored = layer(path)
     crs = {"crs": stored.attrs["crs"]} if "crs" in stored.attrs else {}
     maps = stored.copy(data=_scaled(names[0], stored.values))
@@ -213,7 +213,7 @@ def _attributes(name: str) -> dict[str, str]:
 
 def _merge(maps: list[xr.Dataset]) -> xr.Dataset:
     """Return the map of all tiles of a date: each tile has values where the others have none."""
-    found = maps[0]
+    merged = maps[0]
     for other in maps[1:]:
-        found = found.fillna(other)
-    return found
+        merged = merged.fillna(other)
+    return merged

@@ -41,7 +41,7 @@ def files(
         ours: "/".join([*(group or "").split("/"), *its.split("/")]).strip("/") for ours, its in variables.items()
     }
     if date:
-        found = dated(paths, date)
+        listed = dated(paths, date)
     else:
         first = next(iter(inside.values()))
         known = {path: _times(path, first) for path in paths}
@@ -49,8 +49,8 @@ def files(
         without = [path for path, times in known.items() if times is None]
         if without and len(without) < len(paths):
             raise SourceError(f"{without[0]}: '{first}' has no time axis there, in other files it has")
-        found = [File(path, NO_TIME if times is None else times) for path, times in known.items()]
-    times = {file.path: file.times for file in found}
+        listed = [File(path, NO_TIME if times is None else times) for path, times in known.items()]
+    times = {file.path: file.times for file in listed}
 
     def read(path: Path, steps: slice) -> xr.Dataset:
         maps = read_maps(path, inside, times[path][steps], steps)
@@ -59,7 +59,7 @@ def files(
             maps = maps.expand_dims(time=times[path])
         return maps.transpose(*(axis for axis in AXES if axis in maps.dims))
 
-    return Files("netcdf_grid", found, read)
+    return Files("netcdf_grid", listed, read)
 
 
 NO_TIME = np.array([], "datetime64[ns]")

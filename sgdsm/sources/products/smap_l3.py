@@ -111,5 +111,5 @@ def release(path: Path) -> str:
 
     The last three digits change within a version of the product.
     """
-    found = re.search(r"_(R\d\d)\d{3}_", path.name)
-    return found[1] if found else ""
+    match = re.search(r"_(R\d\d)\d{3}_", path.name)
+    return match[1] if match else ""

@@ -58,7 +58,7 @@ def files(
         chosen.setdefault(path, {})[ours] = None if images else its
 
     def read(path: Path, steps: slice) -> xr.Dataset:
-        found = xr.Dataset()
+        shares = xr.Dataset()
         for ours, variable in chosen[path].items():
             stored = layer(path, variable, bbox)
             crs: dict[str, Any] = {"crs": stored.attrs["crs"]} if "crs" in stored.attrs else {}
@@ -69,8 +69,8 @@ def files(
                     f"{ours} runs from {float(share.min()):g} to {float(share.max()):g} in units '{units}'"
                 )
             share.attrs = {"units": "1", "long_name": f"{ours} fraction"}
-            found = found.assign({ours: share}).assign_attrs(crs)
-        return found
+            shares = shares.assign({ours: share}).assign_attrs(crs)
+        return shares
 
     empty = np.array([], "datetime64[ns]")
     return Files("soil", [File(path, empty) for path in chosen], read, merge=_merge)

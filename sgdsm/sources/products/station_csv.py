@@ -122,7 +122,7 @@ def open_stations(
             log.info("skipped: %s", error)
     if not tables:
         raise SourceError(f"{paths[0]}: none of {len(paths)} tables can be read")
-    found = []
+    series = []
     for name, rows in pd.concat(tables).groupby("station"):
         # two places under one name would be averaged
         places = rows[["lat", "lon"]].drop_duplicates()
@@ -132,8 +132,8 @@ def open_stations(
             )
         days, values = daily_means(rows["time"].values, rows["sm"].values)
         here = places.iloc[0]
-        found.append(Series(str(name), network, float(here["lat"]), float(here["lon"]), depth_m, days, values))
-    return gathered("station_csv", found)
+        series.append(Series(str(name), network, float(here["lat"]), float(here["lon"]), depth_m, days, values))
+    return gathered("station_csv", series)
 
 
 def _table(path: Path, columns: dict[str, str], form: Form) -> Any:
@@ -266,8 +266,8 @@ def _numbers(column: Any, name: str, decimal: str) -> Any:
         if len(wrong):
             raise Unfit(f"{name}={wrong.iloc[0]}, expected a number with a decimal comma: say decimal='.'")
         text = text.str.replace(",", ".", regex=False)
-    found = pd.to_numeric(text, errors="coerce")
-    wrong = column[found.isna() & text.notna() & (text != "")]
+    numbers = pd.to_numeric(text, errors="coerce")
+    wrong = column[numbers.isna() & text.notna() & (text != "")]
     if len(wrong):
         raise Unfit(f"{name}={wrong.iloc[0]}, expected a number with a decimal '{decimal}', or nothing")
-    return found.astype(float)
+    return numbers.astype(float)

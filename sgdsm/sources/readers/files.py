@@ -438,11 +438,11 @@ def _regular(paths: list[Path]) -> list[Path]:
     Raises:
         SourceError: If a path is a pipe, a socket or a device.
     """
-    found = [path for path in paths if path.is_file() or (path.is_symlink() and not path.exists())]
+    kept = [path for path in paths if path.is_file() or (path.is_symlink() and not path.exists())]
     for path in paths:
         if path.exists() and not path.is_file() and not path.is_dir():
             raise SourceError(f"{path}: is a pipe, a socket or a device, expected a regular file")
-    return found
+    return kept
 
 
 def _others(folder: Path) -> str:
@@ -465,7 +465,7 @@ def dated(paths: Sequence[Path], pattern: str, form: str = "%Y%m%d") -> list[Fil
     Raises:
         SourceError: If a name has no such date.
     """
-    found = []
+    files = []
     for path in paths:
         match = re.search(pattern, path.name)
         try:
@@ -476,8 +476,8 @@ def dated(paths: Sequence[Path], pattern: str, form: str = "%Y%m%d") -> list[Fil
             raise SourceError(
                 f"{path}: no date in its name, expected one as in '{datetime(2015, 12, 31).strftime(form)}'"
             )
-        found.append(File(path, np.array([when], "datetime64[ns]")))
-    return found
+        files.append(File(path, np.array([when], "datetime64[ns]")))
+    return files
 
 
 def _refuse_fills(maps: xr.Dataset) -> None:

@@ -78,21 +78,24 @@ def unpacked(
     # codes of classes are no measurements: 255 may be one of them
     codes = raw.dtype.kind in "iu" and any(key in attributes for key in FLAG_ATTRIBUTES)
     if check and not codes:
-        refuse_fills(values, name)
+        refuse_fills(values, name, attributes)
     return values
 
 
-def refuse_fills(values: np.ndarray, name: str) -> None:
+def refuse_fills(values: np.ndarray, name: str, attributes: Mapping[str, Any] | None = None) -> None:
     """Raise an error if values hold a fill value that the file does not declare.
 
     Args:
         values: Unpacked values of any shape, NaN = missing.
         name: Name of the variable, for the message.
+        attributes: Attributes of the variable; its units say whether values like 0 are possible.
 
     Raises:
         CubeError: If the smallest or the largest value is a fill value, by `sgdsm.core.validation.check_values`.
     """
-    check_values(xr.DataArray(np.float32(np.nan), name=name), values)
+    # not the role or the quantity, which are attributes of cubes
+    described = {key: str((attributes or {}).get(key, "")) for key in ("units", "standard_name", "long_name")}
+    check_values(xr.DataArray(np.float32(np.nan), name=name, attrs=described), values)
 
 
 @contextmanager
@@ -238,10 +241,10 @@ def paths_in(file: Any, before: str = "") -> list[str]:
         before: Path of the group, with a slash at its end.
     """
     # variables of one dimension are axes
-    found = [before + name for name, variable in file.variables.items() if variable.ndim > 1]
+    names = [before + name for name, variable in file.variables.items() if variable.ndim > 1]
     for name, group in file.groups.items():
-        found += paths_in(group, f"{before}{name}/")
-    return found
+        names += paths_in(group, f"{before}{name}/")
+    return names
 
 
 def listing(names: Sequence[str], most: int = 20) -> str:
@@ -349,7 +352,7 @@ def read_maps(
     """
     whole(path)
     with _arrays(path, list(variables.values())) as raw:
-        found = {}
+        fields = {}
         for ours, its in variables.items():
             array = with_axes(raw[its])
             attributes = dict(array.attrs)
@@ -362,8 +365,8 @@ def read_maps(
             described = {k: attributes[k] for k in DESCRIBED if k in attributes}
             coords = {axis: np.asarray(array[axis].values) for axis in array.dims if axis != "time"}
             time = {"time": times} if "time" in array.dims else {}
-            found[ours] = xr.DataArray(values, {**time, **coords}, array.dims, attrs=described)
-    return north_up(once_around(xr.Dataset(found)))
+            fields[ours] = xr.DataArray(values, {**time, **coords}, array.dims, attrs=described)
+    return north_up(once_around(xr.Dataset(fields)))
 
 
 def _refuse_more(its: str, array: xr.DataArray) -> None:
@@ -392,7 +395,7 @@ def _arrays(path: Path, names: Sequence[str]) -> Iterator[dict[str, xr.DataArray
     options: dict[str, Any] = {"engine": "netcdf4", "decode_times": False, "mask_and_scale": False}
     with ExitStack() as stack:
         groups: dict[str, xr.Dataset] = {}
-        found = {}
+        arrays = {}
         for name in names:
             *above, last = name.split("/")
             levels = ["/".join(above[:k]) for k in range(len(above), -1, -1)]
@@ -405,8 +408,8 @@ def _arrays(path: Path, names: Sequence[str]) -> Iterator[dict[str, xr.DataArray
             for dim in [dim for dim in array.dims if dim not in array.coords]:
                 axis = next((groups[level][dim] for level in levels if dim in groups[level].variables), None)
                 array = array if axis is None else array.assign_coords({dim: (dim, axis.values, axis.attrs)})
-            found[name] = array
-        yield found
+            arrays[name] = array
+        yield arrays
 
 
 def once_around(dataset: xr.Dataset) -> xr.Dataset:

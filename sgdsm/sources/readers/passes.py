@@ -45,11 +45,11 @@ def of_overpass(product: str, paths: Sequence[Path], overpass: str, names: dict[
     """
     check_overpass(product, overpass)
     # with 'both', names need not match either expression
-    found = [p for p in paths if overpass == "both" or re.search(names[overpass], p.name)]
-    if not found:
+    chosen = [p for p in paths if overpass == "both" or re.search(names[overpass], p.name)]
+    if not chosen:
         raise SourceError(f"{product}: none of the {len(paths)} files is of overpass '{overpass}': {paths[0]}")
-    refuse_twice(found, one)
-    return found
+    refuse_twice(chosen, one)
+    return chosen
 
 
 def refuse_twice(paths: Sequence[Path], one: str) -> None:
@@ -92,15 +92,15 @@ def mean_of_points(grid: EaseGrid, row: np.ndarray, column: np.ndarray, points: 
     maps = {}
     for name, (values, attrs) in points.items():
         empty = Reason.NO_DATA if name == "sm_reason" else attrs.get("missing", np.nan)
-        found = np.full(grid.rows * grid.columns, empty, values.dtype)
-        found[cell[order]] = values[order]
+        flat = np.full(grid.rows * grid.columns, empty, values.dtype)
+        flat[cell[order]] = values[order]
         if name in MEANS:
             # only observed values enter the mean
             used = (reason == Reason.OBSERVED) & np.isfinite(values)
-            count = np.bincount(cell[used], minlength=found.size)
-            total = np.bincount(cell[used], values[used], found.size)
-            found[count > 0] = (total[count > 0] / count[count > 0]).astype(values.dtype)
-        maps[name] = (found.reshape(grid.rows, grid.columns), attrs)
+            count = np.bincount(cell[used], minlength=flat.size)
+            total = np.bincount(cell[used], values[used], flat.size)
+            flat[count > 0] = (total[count > 0] / count[count > 0]).astype(values.dtype)
+        maps[name] = (flat.reshape(grid.rows, grid.columns), attrs)
     return maps
 
 

@@ -208,7 +208,7 @@ class Hours:
         """
         first = self.stamps[self._main()]
         times = np.sort(first.times[first.file == self.paths.index(path)])[steps]
-        found = {}
+        fields = {}
         for key in self.variables:
             ours, attrs = described(key)
             if key in self.of_days:
@@ -217,14 +217,14 @@ class Hours:
                 values = converted(key, self._differences(key, times), 3600.0)
             else:
                 values = converted(key, self._hours(key, times), 3600.0)
-            found[ours] = (("time", "lat", "lon"), values, attrs)
+            fields[ours] = (("time", "lat", "lon"), values, attrs)
             if key == "t2m" and self.extremes and key not in self.of_days:
                 # the extremes of one hour are its value
-                found |= {
-                    described(f"t2m_{end}")[0]: (*found[ours][:2], described(f"t2m_{end}")[1]) for end in EXTREMES
+                fields |= {
+                    described(f"t2m_{end}")[0]: (*fields[ours][:2], described(f"t2m_{end}")[1]) for end in EXTREMES
                 }
         lat, lon = self.grid
-        return north_up(xr.Dataset(found, {"time": times, "lat": lat, "lon": lon}))
+        return north_up(xr.Dataset(fields, {"time": times, "lat": lat, "lon": lon}))
 
     def _differences(self, name: str, times: np.ndarray) -> np.ndarray:
         """Return amounts (N, H, W) of the hours that end at these times, from amounts since 00 UTC."""
@@ -305,13 +305,13 @@ class Hours:
         lacking = times[~there] if optional is None else np.setdiff1d(times[~there], optional)
         if lacking.size:
             raise SourceError(f"{self.product}: no {name} at {str(lacking[0])[:16]}, which other variables have")
-        found = np.full((len(times), len(lat), len(lon)), np.nan, np.float32)
+        maps = np.full((len(times), len(lat), len(lon)), np.nan, np.float32)
         where = np.flatnonzero(there)
         for number, here in self.by_file(name, times[where]):
             at = where[here]
             for which, rows, columns, values in self.blocks(name, number, times[at], (len(lat), len(lon))):
-                found[at[which], rows, columns] = values
-        return found
+                maps[at[which], rows, columns] = values
+        return maps
 
     def _stamps(self, name: str) -> Stamps:
         """Return where the maps of a variable are.

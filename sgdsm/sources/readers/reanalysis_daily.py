@@ -47,13 +47,13 @@ def daily(files: Files, days: np.ndarray, on_bad_file: OnBadFile = "fail", bad: 
     days = whole_days(days)
     notes: list[str] = []
     grid = hours.grid
-    found = {}
+    fields = {}
     for name in hours.variables:
         ours, attrs = described(name)
         if name in hours.of_days:
             values = converted(name, _statistics(hours, name, days, on_bad_file, notes), 86400.0)
             _north_up(values, *grid)
-            found[ours] = (("time", "lat", "lon"), values, {"cell_methods": "time: mean", **attrs})
+            fields[ours] = (("time", "lat", "lon"), values, {"cell_methods": "time: mean", **attrs})
             continue
         taken: dict[str, Reducer] = {ours: np.add}
         if name == "t2m" and hours.extremes:
@@ -65,14 +65,14 @@ def daily(files: Files, days: np.ndarray, on_bad_file: OnBadFile = "fail", bad: 
         for label, values, cell in zip(taken, maps, ("mean", "minimum", "maximum"), strict=False):
             converted(name, values, 86400.0)
             _north_up(values, *grid)
-            found[label] = (("time", "lat", "lon"), values, {"cell_methods": f"time: {cell}", **attrs})
+            fields[label] = (("time", "lat", "lon"), values, {"cell_methods": f"time: {cell}", **attrs})
     # a broken file is noted once for each variable
     for note in dict.fromkeys(notes):
         log.info("skipped: %s", note)
         if bad is not None:
             bad.append(note)
     axes = north_up(xr.Dataset(coords={"lat": grid[0], "lon": grid[1]}))
-    return xr.Dataset(found, {"time": days, "lat": axes["lat"], "lon": axes["lon"]})
+    return xr.Dataset(fields, {"time": days, "lat": axes["lat"], "lon": axes["lon"]})
 
 
 def _reduced(
@@ -90,13 +90,13 @@ def _reduced(
     size = (len(lat), len(lon))
     # the neutral element of each reduction
     start = {"add": 0.0, "minimum": np.inf, "maximum": -np.inf}
-    found = [np.full((len(days), *size), start[f.__name__], np.float32) for f in how]
+    reduced = [np.full((len(days), *size), start[f.__name__], np.float32) for f in how]
     for number, here in hours.by_file(name, times):
         try:
             for which, rows, columns, values in hours.blocks(name, number, times[here], size):
                 # hour by hour, so that the 24 maps of a day are never in memory together
                 for k, of_hour in zip(day[here[which]], values, strict=True):
-                    for function, maps in zip(how, found, strict=True):
+                    for function, maps in zip(how, reduced, strict=True):
                         part = maps[k, rows, columns]
                         function(part, of_hour, out=part)
         except SourceError as error:
@@ -105,9 +105,9 @@ def _reduced(
             notes.append(str(error))
             # blocks before the error were added already: the days are of no use
             spoilt[day[here]] = True
-    for maps in found:
+    for maps in reduced:
         maps[spoilt] = np.nan
-    return found
+    return reduced
 
 
 def _complete(
@@ -146,19 +146,19 @@ def _statistics(hours: Hours, name: str, days: np.ndarray, on_bad_file: OnBadFil
             raise SourceError(f"{note}; files: {hours.paths[0].parent}")
         notes.append(note)
     size = (len(hours.grid[0]), len(hours.grid[1]))
-    found = np.full((len(days), *size), np.nan, np.float32)
+    daily_maps = np.full((len(days), *size), np.nan, np.float32)
     where = np.flatnonzero(there)
     for number, here in hours.by_file(name, days[where]):
         at = where[here]
         try:
             for which, rows, columns, values in hours.blocks(name, number, days[at], size):
-                found[at[which], rows, columns] = values
+                daily_maps[at[which], rows, columns] = values
         except SourceError as error:
             if on_bad_file == "fail":
                 raise
             notes.append(str(error))
-            found[at] = np.nan
-    return found
+            daily_maps[at] = np.nan
+    return daily_maps
 
 
 def _stamps_of_a_day(hours: Hours, name: str) -> np.ndarray:

@@ -85,11 +85,11 @@ class Maps:
 
     def chunking(self) -> Any:
         """Return the chunk of (map, rows, columns), in the form of netCDF4's `chunking`."""
-        found = self.variable.chunking()
-        if not isinstance(found, list):
-            return found
-        depth = [n for dim, n in zip(self.sizes, found, strict=True) if dim in self.along] or [1]
-        return [1 if max(depth) == 1 else depth[0] * self.inner, *found[-2:]]
+        chunk = self.variable.chunking()
+        if not isinstance(chunk, list):
+            return chunk
+        depth = [n for dim, n in zip(self.sizes, chunk, strict=True) if dim in self.along] or [1]
+        return [1 if max(depth) == 1 else depth[0] * self.inner, *chunk[-2:]]
 
     def __getitem__(self, key: tuple[Any, ...]) -> np.ndarray:
         """Return the packed values of a slice of maps, rows and columns."""
@@ -173,9 +173,9 @@ def statistic_of(path: Path, history: str) -> str | None:
 
 def _warn_time_zone(path: Path, history: str) -> None:
     """Log a warning if the days of a file are not UTC days; of amounts these are shifted by an hour."""
-    found = SHIFT.findall(history)
-    if found and int(found[-1]) not in (0, -1):
-        log.info("%s: its days begin %s hours off 00 UTC; expected UTC+00:00 in the request", path.name, found[-1])
+    shifts = SHIFT.findall(history)
+    if shifts and int(shifts[-1]) not in (0, -1):
+        log.info("%s: its days begin %s hours off 00 UTC; expected UTC+00:00 in the request", path.name, shifts[-1])
 
 
 def _of_days(times: np.ndarray, statistic: str | None, days: bool | None, name: str) -> str | None:
@@ -203,8 +203,8 @@ def _times(file: Any, dims: tuple[str, ...]) -> np.ndarray | None:
     lacking = set(along) - set(time.dimensions if time is not None else ())
     if time is None or not along or not lacking <= set(step.dimensions if step is not None else ()):
         return None
-    found = _along(times_along(time), time.dimensions, along)
-    return (found if step is None else found + _along(_step(step), step.dimensions, along)).ravel()
+    since = _along(times_along(time), time.dimensions, along)
+    return (since if step is None else since + _along(_step(step), step.dimensions, along)).ravel()
 
 
 def _along(values: np.ndarray, dims: tuple[str, ...], along: list[str]) -> np.ndarray:
@@ -233,10 +233,10 @@ def _there(variable: Any, rows: str, columns: str) -> np.ndarray:
         maps, attributes = Maps(variable, rows, columns), attributes_of(variable)
         size = (maps.sizes[rows], maps.sizes[columns])
         count = int(np.prod([maps.sizes[dim] for dim in maps.along]))
-    found = np.zeros(count, bool)
+    exists = np.zeros(count, bool)
     for which, _, _, raw in chunks(maps, np.arange(count), size):
-        found[which] |= np.isfinite(unpacked(raw, attributes, check=False)).any(tuple(range(1, raw.ndim)))
-    return found
+        exists[which] |= np.isfinite(unpacked(raw, attributes, check=False)).any(tuple(range(1, raw.ndim)))
+    return exists
 
 
 def refuse_mixed(name: str, kinds: dict[bool, Path]) -> None:

@@ -474,13 +474,14 @@ def is_made(path: str, suffix: str, settings: dict[str, Any]) -> bool:
     if not Path(path).exists():
         return False
     with open_dataset(path) as dataset:
-        found = json.loads(dataset.attrs.get(SETTINGS, "{}"))
+        made_with = json.loads(dataset.attrs.get(SETTINGS, "{}"))
     # tuples become lists, as in the file
     expected = json.loads(json.dumps(settings))
     for name, value in expected.items():
-        if found.get(name) != value:
+        if made_with.get(name) != value:
             raise ConfigError(
-                f"{path}: made with {name}={found.get(name)}, expected {value}: remove it, or choose another data.path"
+                f"{path}: made with {name}={made_with.get(name)}, expected {value}: remove it, or choose another "
+                "data.path"
             )
     return True
 
