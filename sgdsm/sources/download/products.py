@@ -236,6 +236,7 @@ def links(links: str, output: str, workers: int = 4, deadline_minutes: float = D
         # what is printed must not move the cursor, or hide what stands there
         if not re.fullmatch(r"https?://[^/\s]+/\S*[^/\s]", url) or not url.isprintable():
             raise ConfigError(f"{links}: {url[:80]!r}: expected the http or https address of a file")
+    # by the address of the file that they belong to
     sidecars = {url.rpartition(".")[0]: url for url in urls if url.endswith((".md5", ".sha256"))}
     # checksum files are not kept, they only check their neighbours
     jobs = [Job(url, _name_in(url), sidecar=sidecars.get(url)) for url in urls if url not in sidecars.values()]

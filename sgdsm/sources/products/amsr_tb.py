@@ -60,6 +60,7 @@ def files(paths: Sequence[Path], overpass: str | None = None) -> Files:
             # the CRS is described by the attribute srid, as 'urn:ogc:def:crs:EPSG::6931'
             code = re.search(r"EPSG::?(\d+)", str(getattr(file["crs"], "srid", "")))
             version = str(getattr(file, "product_version", ""))
+        # without it the maps cannot be placed, and the grid is compared by x and y alone
         crs = {"crs": f"EPSG:{code[1]}"} if code else {}
         return xr.Dataset(maps).assign_attrs(product_version=version, **crs)
 

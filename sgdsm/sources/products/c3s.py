@@ -37,6 +37,7 @@ def files(paths: Sequence[Path], period: str = "daily") -> Files:
         raise SourceError(f"c3s: period '{period}', expected one of {', '.join(PERIODS)}")
     # names contain the period, as C3S-SOILMOISTURE-L3S-SSMV-COMBINED-DAILY-2016...
     mark = f"-{period.upper()}-"
+    # periods are not mixed: a mean of ten days is no observation of its first day
     used = [path for path in paths if mark in path.name]
     if not used:
         raise SourceError(f"{paths[0]}: not a {period} file of C3S, expected '{mark}' in its name")

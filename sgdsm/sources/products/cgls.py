@@ -75,6 +75,7 @@ def read(path: Path, steps: slice, variable: str = "ssm") -> xr.Dataset:
         tests = {reason: np.isin(code, codes) for reason, codes in CODES.items()}
         # the surface state flag exists in files of the soil water index only
         if "SSF" in raw:
+            # the soil water index is carried on over frozen soil
             tests[Reason.FROZEN] = _codes(raw["SSF"]) == FROZEN
         flag = {"long_name": "code of what is masked", "role": "flag", "missing": 255}
         maps = {

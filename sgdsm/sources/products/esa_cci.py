@@ -139,5 +139,6 @@ def _scaled(variable: xr.DataArray) -> np.ndarray:
     """Return unpacked values (float32), NaN where the fill value is stored (-9999 if none is declared)."""
     raw = np.asarray(variable.values)
     values = raw.astype(np.float32) * np.float32(variable.attrs.get("scale_factor", 1.0))
+    # -9999 where a file declares none
     values[raw == variable.attrs.get("_FillValue", -9999)] = np.nan
     return values

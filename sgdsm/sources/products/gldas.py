@@ -43,6 +43,7 @@ def files(paths: Sequence[Path], layer: str = "0_10") -> Files:
         # GLDAS-1, and old downloads of GLDAS-2, are GRIB
         if path.suffix.lower() in (".grb", ".grib", ".grb2"):
             raise SourceError(f"{path}: GRIB is not read, expected NetCDF (.nc4), which GES DISC has for all GLDAS-2")
+    # EP: early product, before the forcing is final
     found = dated(paths, r"_3H(?:_EP)?\.A(\d{8}\.\d{4})\.", "%Y%m%d.%H%M")
     return Files("gldas", found, partial(read, layer=layer))
 

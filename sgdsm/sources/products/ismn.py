@@ -182,6 +182,7 @@ def _series(sensor: Sensor, flags: Sequence[str]) -> tuple[Series, Counter[str]]
             root.close()
         # a reading may have several flags, as 'D01,D03': then it is not equal to a good one
         flag = table["soil_moisture_flag"].astype(str).str.strip()
+        # a mean of the day may be of few readings
         good = flag.isin(list(flags))
         days, values = daily_means(table.index[good].values, table["soil_moisture"][good].values)
     except (IsmnFileError, OSError, KeyError, ValueError, IndexError, TypeError, AttributeError) as error:

@@ -166,6 +166,7 @@ def _mosaic(path: Path, maps: dict[str, np.ndarray], tiles: dict[Path, tuple[int
     row, column = size * (tiles[path][1] - top), size * (tiles[path][0] - left)
     mosaic = {}
     for name, values in maps.items():
+        # float32, as memory grows with the number of tiles
         whole = np.full((len(y), len(x)), np.nan, np.float32)
         whole[row : row + size, column : column + size] = values
         mosaic[name] = (("y", "x"), whole, _attributes(name))

@@ -143,6 +143,7 @@ def daily(files: Files, days: np.ndarray, on_bad_file: OnBadFile = "fail", bad: 
     for name, array in example.data_vars.items():
         amount = array.attrs.get("kind") == "amount"
         values = [total[str(name)] / np.float32(1 if amount else MAPS_A_DAY) for total in made.values()]
+        # no day at all: maps of length 0
         stacked = np.stack(values) if values else np.empty((0, *array.shape[1:]), np.float32)
         maps[str(name)] = (dims, stacked, {**array.attrs, "cell_methods": f"time: {'sum' if amount else 'mean'}"})
     coords = {str(n): c for n, c in example.drop_vars("time").coords.items()}

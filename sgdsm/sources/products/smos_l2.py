@@ -76,6 +76,7 @@ def read(path: Path, steps: slice, largest_rfi: float = 0.2, largest_dqx: float 
     retrieved = np.isfinite(sm)
     tests = {reason: np.any([bit(science, b) for b in bits], axis=0) for reason, bits in SCIENCE.items()}
     tests[Reason.INTERFERENCE] = rfi > largest_rfi
+    # the processor's own check of the range, beside that of `reasons`
     tests[Reason.OUT_OF_RANGE] = bit(confidence, OUTSIDE)
     rejected = (dqx > largest_dqx) | bit(confidence, NO_PRODUCT) | bit(confidence, LARGE_ERROR)
     tests[Reason.NOT_RECOMMENDED] = rejected & retrieved

@@ -70,6 +70,7 @@ def read(path: Path, steps: slice, largest_rfi: float = 0.2, largest_dqx: float 
     sm = known["soil_moisture"]
     maps: Variables = {"sm": (sm, M3)}
     tests = {}
+    # logged, because values that the product advises against would be used
     lacking = [name for name in ("rfi_prob", "soil_moisture_dqx") if name not in known]
     if lacking:
         log.info("%s has no %s: no value is rejected for it", path.name, " and no ".join(lacking))

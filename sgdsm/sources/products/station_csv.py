@@ -162,9 +162,11 @@ def _table(path: Path, columns: dict[str, str], form: Form) -> Any:
     except (OSError, ValueError, LookupError) as error:
         reason = " ".join(str(error).split())[:160]
         raise SourceError(f"{path}: cannot be read as a table of stations: {reason}") from error
+    # rows without a reading may lack a place: it is not needed
     unknown = table[["lat", "lon"]].isna().any(axis=1) & table["sm"].notna()
     if unknown.any():
         raise SourceError(f"{path}: station {table['station'][unknown].iloc[0]} has readings without a place")
+    # percent, or a fill value
     beyond = table[(table["sm"] < 0) | (table["sm"] > 1)]
     if len(beyond):
         raise SourceError(f"{path}: {columns['sm']}={beyond['sm'].iloc[0]:g}, expected m3 m-3 from 0 to 1, or nothing")

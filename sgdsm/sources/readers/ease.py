@@ -134,6 +134,7 @@ class EaseGrid:
             "lat": ("y", _degrees().transform(np.zeros_like(y), y)[1], {"units": "degrees_north"}),
             "lon": ("x", _degrees().transform(x, np.zeros_like(x))[0], {"units": "degrees_east"}),
         }
+        # the time axis has the length 1, so that maps can be concatenated
         maps = {name: (("time", "y", "x"), values[None], attrs) for name, (values, attrs) in variables.items()}
         return north_up(xr.Dataset(maps, coords, {"crs": CRS}))
 

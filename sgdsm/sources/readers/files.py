@@ -249,6 +249,7 @@ class Files:
             part = delayed(self._chunk)(times, on_bad_file)
             for name, blocks in lazy.items():
                 variable = example[name]
+                # the first map tells the size and the type of all blocks, none of which is read
                 shape = (len(times), *variable.shape[1:])
                 blocks.append(da.from_delayed(part[name].data, shape, variable.dtype))
         # static variables of a product are those of the first file
@@ -381,6 +382,7 @@ def find_files(name: str, paths: str | Path | Sequence[str | Path], **options: A
             raise SourceError(f"product '{name}': needs the option '{option}'; {known}")
     hints = hints_of(module.files)
     for option, value in options.items():
+        # options are checked against the type hints of the product's function
         if not isinstance(value, float):  # NaN may be the value that means missing
             check_value(f"product '{name}': {option}", value, hints.get(option, Any))
     files: Files = module.files(listed(paths, module.PATTERNS), **options)

@@ -149,6 +149,7 @@ class Hours:
     def _is_of_days(self, key: str) -> bool:
         """Return True if the maps of a variable are daily statistics."""
         of = [(one.places[key], path) for one, path in zip(self.places, self.paths, strict=True) if key in one.places]
+        # a mixture of hourly maps and daily means cannot be one variable
         kinds = {place.statistic is not None: path for place, path in of}
         refuse_mixed(key, kinds)
         return True in kinds
@@ -233,6 +234,7 @@ class Hours:
         asked = np.unique(np.concatenate([times, later - HOUR]))
         raw = self._hours(name, asked, optional=np.setdiff1d(asked, times))
         values: np.ndarray = raw[np.searchsorted(asked, times)]
+        # accumulations start again after each 00 UTC stamp
         values[hour_of(times) != 1] -= raw[np.searchsorted(asked, later - HOUR)]
         return values
 

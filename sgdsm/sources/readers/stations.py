@@ -94,6 +94,7 @@ def gathered(product: str, series: list[Series]) -> xr.Dataset:
     Raises:
         SourceError: If no station has a value.
     """
+    # the order does not depend on that of the files
     series = sorted((s for s in series if s.days.size), key=lambda s: (s.network, s.name))
     if not series:
         raise SourceError(f"{product}: no station has a good reading")

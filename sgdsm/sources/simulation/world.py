@@ -262,6 +262,7 @@ class World:
         self.lon = self.west + self.resolution * (np.arange(self.columns) + 0.5)
         if abs(self.lat).max() > 90 or self.columns * self.resolution > 360 + 1e-6:
             raise ConfigError(f"data: {self.rows} x {self.columns} cells from {self.north} N leave the globe")
+        # a grid around the globe: fields continue over the date line
         self.circular = self.columns * self.resolution > 360 - 1e-6
         rng = np.random.default_rng([self.seed, 0])
         self._draw_maps(rng)
@@ -378,6 +379,7 @@ class World:
         # snow melts slowly, and frozen soil hardly evaporates
         frozen = air < 0
         rain, demand = np.where(frozen, 0.3 * rain, rain), np.where(frozen, 0.1 * demand, demand)
+        # rain that finds no room reaches the root zone, half of it
         room = self.porosity - surface
         taken = np.minimum(rain / SURFACE_MM, room)
         surface = surface + taken
