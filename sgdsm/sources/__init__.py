@@ -1,6 +1,6 @@
 """Where values come from: product readers, downloads, and the simulated world.
 
-May import `core`, `data` and `evaluation`. Add a product as one file in `products`.
+May import `core`, `data` and `evaluation`. To add a product, add one file to `products`.
 """
 
 from __future__ import annotations

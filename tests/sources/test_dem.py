@@ -25,7 +25,7 @@ def test_geotiff_with_fill_and_box(tmp_path):
 
 
 def test_projected_grid_tells_its_crs(tmp_path):
-    path = make_cov.image(tmp_path / "dem.tif", HEIGHT, west=1000, north=5000, cell=100, crs="EPSG:6933")
+    path = make_cov.image(tmp_path / "dem.tif", HEIGHT, west=1000, north=5000, cell=100, crs="EPSG:6933", nodata=-32768)
     found = open_product("dem", path)
     assert found["y"].values.tolist() == [4950, 4850]
     assert found["x"].values.tolist() == [1050, 1150, 1250]

@@ -174,6 +174,8 @@ def test_the_next_call_goes_on_with_the_part(archive, tmp_path, monkeypatch):
     fetch_all([Job(archive.url(), "a.nc")], tmp_path)
     assert (tmp_path / "a.nc").read_bytes() == BODY
     assert archive.asked == [("/a.nc", f"bytes={kept}-")]
+    # the server counts after it has written: the client may be faster
+    wait_for(archive, len(BODY) - kept)
     assert archive.sent == len(BODY) - kept
     assert names(tmp_path) == ["a.nc"]
 
@@ -433,7 +435,7 @@ def test_ctrl_c_leaves_parts_that_the_next_call_goes_on_with(archive, tmp_path, 
         patch.setattr(fetch, "FIRST_WAIT_S", 60.0)
         watch = threading.Thread(target=lambda: (wait_for(archive, 600_000), broken.set()))
         watch.start()
-        with pytest.raises(KeyboardInterrupt, match="what came is kept"):
+        with pytest.raises(KeyboardInterrupt, match="the parts are kept"):
             fetch_all(jobs, tmp_path, workers=3)
         watch.join()
     assert not [n for n in names(tmp_path) if n.endswith(".nc")]

@@ -59,7 +59,7 @@ def test_tiles_become_one_map(tmp_path):
 
 def test_what_is_wrong_is_said(tmp_path):
     make_cov.image(tmp_path / "MODIS_2013-09-14.tif", np.ones((2, 3), np.int16))
-    with pytest.raises(SourceError, match="its name tells none of ndvi"):
+    with pytest.raises(SourceError, match="its name contains none of ndvi"):
         open_product("modis", tmp_path)
     with pytest.raises(ConfigError, match="did you mean 'ndvi'"):
         open_product("modis", tmp_path, variables=["nvdi"])

@@ -1,4 +1,4 @@
-"""Files over HTTP with resume, and what is known of each product's archive.
+"""Fetching product files over HTTP, or telling how to get them.
 
-May import `core`. Add a product's archive in `products.py`.
+May import `core`. Add a product in `products`, instructions for one that needs a browser in `manual`.
 """

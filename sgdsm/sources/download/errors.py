@@ -1,4 +1,4 @@
-"""What can go wrong while fetching, in words."""
+"""Errors of downloads, as one line that says what to do."""
 
 from __future__ import annotations
 
@@ -18,15 +18,21 @@ LOGINS = {
 
 
 class DownloadError(SgdsmError):
-    """A file that cannot be fetched: the text names it."""
+    """A file cannot be fetched: the text names it."""
 
 
 class HopelessError(DownloadError):
-    """What every other file would meet too: no login, no room."""
+    """An error that every other file would meet too: no login, no space."""
 
 
 class PassingError(Exception):
-    """What may be over at the next try. everywhere: if it is not, other files of the server need not be tried."""
+    """An error that may be over at the next try.
+
+    Args:
+        text: What happened.
+        wait_s: Seconds that the server asks to wait.
+        everywhere: True if, should it last, other files of the server need not be tried.
+    """
 
     def __init__(self, text: str, wait_s: float = 0.0, everywhere: bool = False) -> None:
         super().__init__(text)
@@ -35,7 +41,17 @@ class PassingError(Exception):
 
 @contextmanager
 def in_words(url: str, part: Path) -> Iterator[None]:
-    """Errors of the network and of the disk as lines, or as what may pass."""
+    """Turn errors of the network and of the disk into a DownloadError, or into a PassingError.
+
+    Args:
+        url: Address that is fetched.
+        part: File that is written.
+
+    Raises:
+        PassingError: If the error may be over at the next try.
+        HopelessError: If the disk is full or cannot be written.
+        DownloadError: For other errors.
+    """
     from requests import exceptions
 
     try:
@@ -44,6 +60,7 @@ def in_words(url: str, part: Path) -> Iterator[None]:
         raise DownloadError(f"{shown(url)}: its certificate cannot be trusted") from error
     except exceptions.Timeout as error:
         raise PassingError("no answer in time", everywhere=True) from error
+    # ChunkedEncodingError is no ConnectionError: there the server answered, and broke off later
     except exceptions.ConnectionError as error:
         raise PassingError("no connection", everywhere=True) from error
     except exceptions.ChunkedEncodingError as error:
@@ -52,12 +69,16 @@ def in_words(url: str, part: Path) -> Iterator[None]:
         raise DownloadError(f"{shown(url)}: {type(error).__name__}, expected an http or https address") from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            text = f"{part.parent}: the disk is full; make room and go on with the same words"
+            text = f"{part.parent}: the disk is full; make room, then run the same command again"
             raise HopelessError(text) from error
         raise HopelessError(f"{error.filename or part}: {error.strerror}") from error
 
 
 def shown(url: str) -> str:
-    """An address without what may be secret in it."""
-    found = urlsplit(url)
-    return f"{found.scheme}://{found.netloc.rpartition('@')[2]}{found.path}"
+    """Return an address without user, password and query, which may be secret.
+
+    Args:
+        url: The address.
+    """
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

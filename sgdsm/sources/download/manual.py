@@ -1,6 +1,6 @@
 """How to get the products that `download` does not fetch by itself: an account, what to ask for, where to put it.
 
-Readers search a folder with all below it and tell files by their names: keep the names, any folders will do.
+Readers search a folder with all its subfolders and recognize files by their names: keep the names, any folders will do.
 """
 
 EARTHDATA = (

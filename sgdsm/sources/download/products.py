@@ -1,4 +1,4 @@
-"""What the command `download` knows of each product: its addresses, or the library that fetches it.
+"""Products that the command `download` fetches: their addresses, or the library that fetches them.
 
 The options of a product are the arguments of its function.
 """
@@ -31,7 +31,15 @@ SMAP_VERSIONS = {"SPL3SMP": "009", "SPL3SMP_E": "006"}
 
 
 def download(config: dict[str, Any]) -> None:
-    """Fetch a product's files, or print how to get them."""
+    """Fetch a product's files, or print how to get them.
+
+    Args:
+        config: The product and its options; None = not given.
+
+    Raises:
+        ConfigError: If the product or an option is unknown, or an option is missing.
+        DownloadError: If a file cannot be fetched.
+    """
     product = config["product"]
     if product in ELSEWHERE:
         print(ELSEWHERE[product])
@@ -60,10 +68,26 @@ def esa_cci(
     workers: int = 4,
     deadline_minutes: float = DEADLINE_MINUTES,
 ) -> None:
-    """ESA CCI soil moisture, one file a day, from the open archive of CEDA; kind: COMBINED, PASSIVE or ACTIVE."""
+    """Fetch ESA CCI soil moisture, one file a day, from the open archive of CEDA.
+
+    Args:
+        start: First day, as '2016-01-31'.
+        end: Last day.
+        output: Folder for the files.
+        kind: 'COMBINED', 'PASSIVE' or 'ACTIVE'.
+        version: Version, as 'v09.1'.
+        base_url: Address of the archive.
+        workers: Number of files at once.
+        deadline_minutes: Largest time for each file.
+
+    Raises:
+        ConfigError: If an option is not possible.
+        DownloadError: If a file cannot be fetched.
+    """
     if kind not in CCI_GROUPS:
         raise ConfigError(f"kind={kind}: expected one of {', '.join(CCI_GROUPS)}")
     try:
+        # 9.1, 'v9.1' and 'v09.1' mean the same
         version = f"v{float(str(version).lstrip('v')):04.1f}"
     except ValueError as error:
         raise ConfigError(f"version={version}: expected one like v09.1") from error
@@ -83,7 +107,21 @@ def chirps(
     workers: int = 2,
     deadline_minutes: float = DEADLINE_MINUTES,
 ) -> None:
-    """CHIRPS 2.0 daily precipitation, one file a year; kind: p25 (0.25 degree) or p05 (0.05 degree, 1 GB a year)."""
+    """Fetch CHIRPS 2.0 daily precipitation, one file a year.
+
+    Args:
+        start: First day, as '2016-01-31'.
+        end: Last day.
+        output: Folder for the files.
+        kind: 'p25' (0.25 degree) or 'p05' (0.05 degree, 1 GB a year).
+        base_url: Address of the archive.
+        workers: Number of files at once.
+        deadline_minutes: Largest time for each file.
+
+    Raises:
+        ConfigError: If an option is not possible.
+        DownloadError: If a file cannot be fetched.
+    """
     if kind not in ("p25", "p05"):
         raise ConfigError(f"kind={kind}: expected p25 or p05")
     years = sorted({day.year for day in _days(start, end)})
@@ -95,12 +133,26 @@ def chirps(
 def smap(
     start: str, end: str, output: str, kind: str = "SPL3SMP", version: str | int | None = None, workers: int = 4
 ) -> None:
-    """SMAP L3 soil moisture, one file a day, through earthaccess; kind: SPL3SMP (36 km) or SPL3SMP_E (9 km)."""
+    """Fetch SMAP L3 soil moisture, one file a day, with earthaccess.
+
+    Args:
+        start: First day, as '2016-01-31'.
+        end: Last day.
+        output: Folder for the files.
+        kind: 'SPL3SMP' (36 km) or 'SPL3SMP_E' (9 km).
+        version: Version of the product, as '009'; None: the one of `SMAP_VERSIONS`.
+        workers: Number of files at once.
+
+    Raises:
+        ConfigError: If an option is not possible.
+        DownloadError: If the login is refused, the archive has nothing, or a file cannot be fetched.
+    """
     if kind not in SMAP_VERSIONS:
         raise ConfigError(f"kind={kind}: expected one of {', '.join(SMAP_VERSIONS)}")
     version = SMAP_VERSIONS[kind] if version is None else str(version).zfill(3)
     days = _days(start, end)
     earthaccess = library("earthaccess")
+    # a token or a password in the environment is what clusters use
     strategy = "environment" if {"EARTHDATA_TOKEN", "EARTHDATA_USERNAME"} & set(os.environ) else "netrc"
     with _errors_of("earthaccess", f"it needs {LOGINS['nasa.gov']}"):
         if not earthaccess.login(strategy=strategy).authenticated:
@@ -109,7 +161,7 @@ def smap(
     if not granules:
         raise DownloadError(f"{kind} version {version}: the archive has nothing from {start} to {end}")
     log.info("%s version %s: %d files for %d days", kind, version, len(granules), len(days))
-    with _errors_of("earthaccess", "files that came whole are kept, go on with the same words"):
+    with _errors_of("earthaccess", "complete files are kept; to resume, run the same command again"):
         paths = earthaccess.download(granules, local_path=str(Path(output).expanduser()), threads=workers)
     print(f"{len(paths)} files in {output}")
 
@@ -121,9 +173,18 @@ def era5_land(
     variables: Sequence[str] = ("2m_temperature", "total_precipitation"),
     bbox: Sequence[float] | None = None,
 ) -> None:
-    """ERA5-Land, hourly, one request and one file for each month that the days touch, through cdsapi.
+    """Fetch ERA5-Land, hourly, one request and one file for each month that the days touch, with cdsapi.
 
-    variables: names of the Climate Data Store. bbox: [west, south, east, north] in degrees.
+    Args:
+        start: First day, as '2016-01-31'.
+        end: Last day.
+        output: Folder for the files.
+        variables: Names of the Climate Data Store.
+        bbox: West, south, east, north in degrees.
+
+    Raises:
+        ConfigError: If the days are not possible.
+        DownloadError: If a request fails, or the folder holds files of another request.
     """
     folder = Path(output).expanduser()
     days = _days(start, end)
@@ -137,10 +198,11 @@ def era5_land(
             continue
         log.info("%s: month %d of %d; a request may wait for hours in the queue", target.name, number + 1, len(months))
         part = target.with_name(f"{target.name}.part")
-        part.unlink(missing_ok=True)  # the library would follow a link
+        part.unlink(missing_ok=True)  # the library would write to the target of a link
         with _errors_of("cdsapi", f"{month:%Y-%m}: {CDS_KEY}"):
             cdsapi.Client().retrieve("reanalysis-era5-land", request, str(part))
         with part.open("rb") as file:
+            # the store sends zip archives for some requests, whatever was asked for
             if file.read(2) == b"PK":
                 raise DownloadError(f"{part}: a zip archive came, expected NetCDF: unpack it by hand")
         write_own(_request_file(target), json.dumps(request))
@@ -149,7 +211,19 @@ def era5_land(
 
 
 def links(links: str, output: str, workers: int = 4, deadline_minutes: float = DEADLINE_MINUTES) -> None:
-    """Any files: a text file with an address on each line, where one ending in .md5 or .sha256 checks its neighbour."""
+    """Fetch any files from a list of addresses.
+
+    Args:
+        links: Text file with an address on each line; one that ends in .md5 or .sha256 is the checksum of the file
+            beside it.
+        output: Folder for the files.
+        workers: Number of files at once.
+        deadline_minutes: Largest time for each file.
+
+    Raises:
+        ConfigError: If the file does not exist, or a line is no address of a file.
+        DownloadError: If a file cannot be fetched.
+    """
     path = Path(links).expanduser()
     if not path.is_file():
         raise ConfigError(f"links={links}: no such file; expected a text file with an address on each line")
@@ -162,13 +236,19 @@ def links(links: str, output: str, workers: int = 4, deadline_minutes: float = D
         # what is printed must not move the cursor, or hide what stands there
         if not re.fullmatch(r"https?://[^/\s]+/\S*[^/\s]", url) or not url.isprintable():
             raise ConfigError(f"{links}: {url[:80]!r}: expected the http or https address of a file")
+    # by the address of the file that they belong to
     sidecars = {url.rpartition(".")[0]: url for url in urls if url.endswith((".md5", ".sha256"))}
+    # checksum files are not kept, they only check their neighbours
     jobs = [Job(url, _name_in(url), sidecar=sidecars.get(url)) for url in urls if url not in sidecars.values()]
     _fetched(jobs, output, workers, deadline_minutes)
 
 
 def _name_in(url: str) -> str:
-    """Name of the file at an address. Raises DownloadError for a path."""
+    """Return the file name at the end of an address.
+
+    Raises:
+        DownloadError: If the name would be a path.
+    """
     name = unquote(urlsplit(url).path.rpartition("/")[2])
     if "/" in name:
         raise DownloadError(f"{name!r}: expected the name of a file, found a path, in {url[:80]}")
@@ -185,6 +265,7 @@ PRODUCTS: dict[str, Callable[..., None]] = {
 
 
 def _fetched(jobs: Sequence[Job], output: str, workers: int, deadline_minutes: float) -> None:
+    """Fetch files and print how many; ConfigError for options that are not possible."""
     if workers < 1:
         raise ConfigError(f"workers={workers}: expected at least 1")
     if not 0 < deadline_minutes < 1e6:
@@ -194,6 +275,7 @@ def _fetched(jobs: Sequence[Job], output: str, workers: int, deadline_minutes: f
 
 
 def _days(start: str, end: str) -> list[date]:
+    """Return the days from `start` to `end`; ConfigError for dates that are not possible."""
     try:
         first, last = date.fromisoformat(start), date.fromisoformat(end)
     except ValueError as error:
@@ -204,6 +286,8 @@ def _days(start: str, end: str) -> list[date]:
 
 
 def _era5_request(month: date, variables: Sequence[str], bbox: Sequence[float] | None) -> dict[str, Any]:
+    """Return the request for a month, as cdsapi takes it."""
+    # 31 days after the first is always in the next month
     after = (month + timedelta(days=31)).replace(day=1)
     request: dict[str, Any] = {
         "variable": list(variables),
@@ -221,6 +305,11 @@ def _era5_request(month: date, variables: Sequence[str], bbox: Sequence[float] |
 
 
 def _requested_already(target: Path, request: dict[str, Any]) -> bool:
+    """Return True if the file of a request exists.
+
+    Raises:
+        DownloadError: If it was fetched with another request.
+    """
     if not target.exists():
         return False
     file = _request_file(target)
@@ -230,13 +319,15 @@ def _requested_already(target: Path, request: dict[str, Any]) -> bool:
 
 
 def _request_file(target: Path) -> Path:
+    """Return the path of the request beside its file."""
     return target.with_suffix(".request.json")
 
 
 @contextmanager
 def _errors_of(name: str, hint: str) -> Iterator[None]:
+    """Turn any error of a library into a DownloadError with a hint."""
     try:
         yield
-    except Exception as error:  # it raises what it likes
+    except Exception as error:  # such libraries raise many kinds, not documented
         text = " ".join(str(error).split())[:200] or type(error).__name__
         raise DownloadError(f"{name}: {text}; {hint}") from error

@@ -1,8 +1,11 @@
-"""ASCAT L2 surface soil moisture of EUMETSAT, swaths, NetCDF (eps_o_250, eps_o_125), put on the 25 km EASE-Grid 2.0.
+"""ASCAT L2 surface soil moisture of EUMETSAT (eps_o_250, eps_o_125), swaths in NetCDF, put on the 25 km EASE-Grid 2.0.
 
-Options: the largest probability or share in percent of snow, frozen soil, wetland and rough terrain; a choice of ours.
-Points whose processing flag is not 0 are rejected. Its bits are those of the EPS format (5 to 7 are used), not those
-that the file's text tells. Percent of saturation; values cut off at 0 and 100 by the product count as observed.
+Reads `soil_moisture` and its error in percent of saturation, the processing flag, and the advisory percentages of snow,
+frozen soil, wetland and rough terrain, whose thresholds are our choice. Points whose processing flag is not 0 are
+rejected. The bits of that flag are those of the EPS format (5 to 7 are used), not those that the text in the file
+lists. Values that the product clipped at 0 and 100 percent count as observed.
+
+Reference: EUMETSAT, "ASCAT Product Guide" and "ASCAT Level 2 soil moisture: product format specification".
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ DATE = r"_EUMP_(\d{8})\d{6}_"
 # of 12.5 or 25 km: the same pass
 PASS = r"(METOP.)\+ASCAT_C_EUMP_(\d{14})_"
 FLAG_FILL = 255
-LARGEST = np.float32(655.0)  # 655.35, all bits set, is no value; the attributes do not tell
+LARGEST = np.float32(655.0)  # 655.35, all bits set, means missing, which the attributes do not declare
 
 
 def files(
@@ -36,7 +39,22 @@ def files(
     largest_wetland: float = 15.0,
     largest_topography: float = 20.0,
 ) -> Files:
-    """The days of the swaths, told by their names."""
+    """Return the days of the swaths, dated by their names.
+
+    Args:
+        paths: Files of the product, in any order.
+        largest_snow: Largest accepted probability of snow cover, percent.
+        largest_frozen: Largest accepted probability of frozen soil, percent.
+        largest_wetland: Largest accepted share of wetland and open water, percent.
+        largest_topography: Largest accepted index of topographic complexity, percent.
+
+    Returns:
+        The files; the swaths of a day become their mean.
+
+    Raises:
+        SourceError: If two files hold the same pass, or a name has no date.
+    """
+    # the same pass is distributed at two resolutions: with both it would count twice in the mean
     refuse_twice(paths, PASS)
     limits = {
         Reason.SNOW: ("snow_cover_probability", largest_snow),
@@ -48,20 +66,30 @@ def files(
 
 
 def read(path: Path, steps: slice, limits: dict[Reason, tuple[str, float]]) -> xr.Dataset:
-    """`sm`, `sm_reason`, `sm_uncertainty` and `flag` (processing flag) of a swath, on the whole grid: the mean of the
-    points that lie in a cell. limits: variable and its largest value, in percent, by what it is a reason for."""
+    """Read a swath as maps of the whole 25 km grid: the mean of the points in each cell.
+
+    Args:
+        path: File to read.
+        steps: Not used, a file has one map.
+        limits: Variable and its largest accepted value in percent, by the reason that a larger value stands for.
+
+    Returns:
+        `sm` and `sm_uncertainty` in percent of saturation, `sm_reason` and `flag` (processing flag), dims (time, y, x).
+    """
     with xr.open_dataset(path, decode_times=False, mask_and_scale=False) as raw:
 
-        def points(name: str) -> np.ndarray:
-            return unpacked(raw[name].values, raw[name].attrs).ravel()
+        def points(name: str, check: bool = True) -> np.ndarray:
+            return unpacked(raw[name].values, raw[name].attrs, name, check=check).ravel()
 
         row, column = M25.cells_around(points("latitude"), points("longitude"))
-        sm, error, flag = points("soil_moisture"), points("soil_moisture_error"), points("proc_flag1")
-        percents = {reason: points(name) for reason, (name, _) in limits.items()}
+        sm, error, flag = points("soil_moisture"), points("soil_moisture_error"), points("proc_flag1", check=False)
+        percents = {reason: points(name, check=False) for reason, (name, _) in limits.items()}
+    # values above 100 percent but below this are rejected as out of range, with their reason
     sm[sm > LARGEST] = np.nan
     error[error > LARGEST] = np.nan
     # 255: not known
     tests = {r: (values > limits[r][1]) & (values != FLAG_FILL) for r, values in percents.items()}
+    # a point without a retrieval has no data, whatever its flag says
     tests[Reason.NOT_RECOMMENDED] = (flag != 0) & np.isfinite(sm)
     found: Variables = {
         "sm": (sm, PERCENT),

@@ -1,7 +1,10 @@
-"""Copernicus Global Land Service, 1 km: surface soil moisture (SSM) and soil water index (SWI), percent of saturation.
+"""Copernicus Global Land Service, 1 km, Europe: surface soil moisture (SSM) and soil water index (SWI).
 
-Option variable: "ssm", or of the SWI "SWI_005", "SWI_040", ... Numbers above 200 are codes. Facts: the attributes
-`flag_values` and `flag_meanings` of the files, and the product user manuals.
+Reads `ssm` with its noise, or one `SWI_*` variable, in percent of saturation. Stored bytes above 200 are codes of masks
+(water, terrain, low sensitivity, ...), see `CODES`.
+
+Reference: attributes `flag_values` and `flag_meanings` of the files; CGLS, product user manuals of SSM 1 km and SWI 1
+km.
 """
 
 from __future__ import annotations
@@ -28,7 +31,19 @@ FROZEN = 2  # of the surface state flag
 
 
 def files(paths: Sequence[Path], variable: str = "ssm") -> Files:
-    """The times of the files that have the variable, told by their names."""
+    """Return the times of the files that have the variable, dated by their names.
+
+    Args:
+        paths: Files of the product, in any order.
+        variable: 'ssm', or one of the SWI as 'SWI_005' or 'SWI_040' (characteristic time in days).
+
+    Returns:
+        The SSM or the SWI files.
+
+    Raises:
+        SourceError: If no file is of that kind.
+    """
+    # a folder may hold both products
     kind = "SWI1km" if variable.upper().startswith("SWI") else "SSM1km"
     used = [path for path in paths if f"_{kind}_" in path.name]
     if not used:
@@ -37,14 +52,30 @@ def files(paths: Sequence[Path], variable: str = "ssm") -> Files:
 
 
 def read(path: Path, steps: slice, variable: str = "ssm") -> xr.Dataset:
-    """`sm`, `sm_reason` and `flag` (the codes, else 0) of a time, and of SSM `sm_uncertainty`."""
+    """Read one time.
+
+    Args:
+        path: File to read.
+        steps: Not used, a file has one map.
+        variable: As in `files`.
+
+    Returns:
+        `sm` in percent of saturation, `sm_reason` and `flag` (the code, 0 = none), of SSM also `sm_uncertainty` in
+        percent; dims (time, lat, lon).
+
+    Raises:
+        SourceError: If the file lacks the variable.
+    """
+    # codes would be lost among the fill values if xarray decoded the bytes
     with xr.open_dataset(path, mask_and_scale=False) as raw:
         if variable not in raw:
             raise SourceError(f"{path}: no variable '{variable}', found {sorted(str(n) for n in raw.data_vars)}")
         code = _codes(raw[variable])
         sm = _percent(raw[variable])
         tests = {reason: np.isin(code, codes) for reason, codes in CODES.items()}
+        # the surface state flag exists in files of the soil water index only
         if "SSF" in raw:
+            # the soil water index is carried on over frozen soil
             tests[Reason.FROZEN] = _codes(raw["SSF"]) == FROZEN
         flag = {"long_name": "code of what is masked", "role": "flag", "missing": 255}
         maps = {
@@ -61,11 +92,13 @@ def read(path: Path, steps: slice, variable: str = "ssm") -> xr.Dataset:
 
 
 def _codes(variable: xr.DataArray) -> np.ndarray:
+    """Return the stored bytes as uint8."""
     # bytes are marked _Unsigned, and may be stored as signed ones
     return np.asarray(variable.values).astype(np.uint8)
 
 
 def _percent(variable: xr.DataArray) -> np.ndarray:
+    """Return percent (float32), NaN where the byte is a code."""
     code = _codes(variable)
     values = code * np.float32(variable.attrs.get("scale_factor", 1.0))
     return np.where(code > LARGEST, np.float32(np.nan), values.astype(np.float32))

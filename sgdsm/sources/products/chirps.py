@@ -1,6 +1,9 @@
-"""CHIRPS v2.0: daily precipitation over land from 50 S to 50 N, a year a file (chirps-v2.0.2003.days_p25.nc).
+"""CHIRPS v2.0: daily precipitation over land from 50 S to 50 N, 0.05 or 0.25 degree, one file a year.
 
-Fact: `precip` (time, latitude, longitude) in mm/day, fill -9999, days since 1980-01-01.
+Reads `precip` (time, latitude, longitude) in mm/day as `precipitation` in mm; fill -9999. File names are like
+chirps-v2.0.2003.days_p25.nc.
+
+Reference: Funk et al. (2015), doi 10.1038/sdata.2015.66; README of CHIRPS-2.0.
 """
 
 from __future__ import annotations
@@ -19,7 +22,18 @@ PATTERNS = ("chirps-*.nc",)
 
 
 def files(paths: Sequence[Path]) -> Files:
-    """The days of the files, told by their time axes."""
+    """Return the days of the files, from their time axes.
+
+    Args:
+        paths: Files of the product, in any order.
+
+    Returns:
+        The files, many days each.
+
+    Raises:
+        SourceError: If the time axis of a file cannot be read.
+    """
+    # a file has a year: only its time axis says which days of the current year exist
     times = {path: whole_days(times_in(path)) for path in paths}
 
     def read(path: Path, steps: slice) -> xr.Dataset:

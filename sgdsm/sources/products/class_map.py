@@ -1,4 +1,7 @@
-"""Maps of classes: land cover (ESA CCI, MODIS IGBP, ...), climate zones (Koeppen-Geiger), as GeoTIFF or NetCDF."""
+"""Maps of classes without time, as GeoTIFF, JPEG 2000 or NetCDF: land cover, climate zones, soil types.
+
+Class numbers are read as they are stored (ESA CCI land cover, MODIS MCD12 IGBP, Koeppen-Geiger, ...).
+"""
 
 from __future__ import annotations
 
@@ -21,19 +24,29 @@ def files(
     variable: str | None = None,
     bbox: Sequence[float] | None = None,
 ) -> Files:
-    """One map without time, whole numbers as they are stored. label: our name, as land_cover or climate_zone. variable:
-    of a NetCDF file with several. bbox: west, south, east, north of what is read.
+    """Return one map of classes without time.
 
-    The attribute `kind` is 'class'; `missing` is the number that stands for no class, where the file says it;
-    `flag_values` and `flag_meanings` are the file's.
+    The attribute `kind` of the variable is 'class'; `missing` is the number that stands for no class, if the file
+    declares it; `flag_values` and `flag_meanings` are those of the file.
+
+    Args:
+        paths: The file with the map.
+        label: Our name of the variable, as 'land_cover' or 'climate_zone'.
+        variable: Variable of a NetCDF file; may be omitted if the file has only one map.
+        bbox: West, south, east, north of the part to read, in the coordinates of the file.
+
+    Returns:
+        The file; reading raises a SourceError if it does not hold whole numbers.
     """
 
     def read(path: Path, steps: slice) -> xr.Dataset:
         stored = layer(path, variable, bbox)
+        # floats would be a measured quantity, or classes after interpolation
         if stored.dtype.kind not in "iu":
             raise ValueError(f"it holds {stored.dtype}, expected whole numbers of classes")
         attrs: dict[str, Any] = {"kind": "class", "units": "1", "long_name": label.replace("_", " ")}
         attrs |= {k: stored.attrs[k] for k in ("flag_values", "flag_meanings") if k in stored.attrs}
+        # not masked with NaN, which whole numbers do not have
         if "_FillValue" in stored.attrs:
             attrs["missing"] = int(stored.attrs["_FillValue"])
         crs = {"crs": stored.attrs["crs"]} if "crs" in stored.attrs else {}

@@ -1,4 +1,7 @@
-"""Elevation maps (ETOPO, GMTED, SRTM mosaics, ...): one GeoTIFF or NetCDF file; the sea floor is kept."""
+"""Elevation maps without time (ETOPO, GMTED, SRTM mosaics, ...): one GeoTIFF, JPEG 2000 or NetCDF file, m.
+
+Heights below sea level, and so the sea floor, are kept.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +20,25 @@ METRES = ("m", "meter", "meters", "metre", "metres", "")
 
 
 def files(paths: Sequence[Path], variable: str | None = None, bbox: Sequence[float] | None = None) -> Files:
-    """One map without time. variable: of a NetCDF file with several. bbox: west, south, east, north of what is read."""
+    """Return one map of elevation without time.
+
+    Args:
+        paths: The file with the map.
+        variable: Variable of a NetCDF file; may be omitted if the file has only one map.
+        bbox: West, south, east, north of the part to read, in the coordinates of the file.
+
+    Returns:
+        The file; its variable is `elevation` in m. Reading raises a SourceError if the units of the file are not metres
+        or the map holds an undeclared fill value.
+    """
 
     def read(path: Path, steps: slice) -> xr.Dataset:
         stored = layer(path, variable, bbox)
+        # feet, or kilometres, would go unnoticed
         if str(stored.attrs.get("units", "")).lower() not in METRES:
             raise ValueError(f"its units are '{stored.attrs['units']}', expected metres")
         attrs = {"units": "m", "standard_name": "surface_altitude", "long_name": "elevation"}
-        elevation = stored.copy(data=unpacked(stored.values, stored.attrs))
+        elevation = stored.copy(data=unpacked(stored.values, stored.attrs, variable or "elevation"))
         elevation.attrs = attrs
         crs = {"crs": stored.attrs["crs"]} if "crs" in stored.attrs else {}
         return elevation.to_dataset(name="elevation").assign_attrs(crs)

@@ -1,4 +1,9 @@
-"""ERA5 of the Climate Data Store: hourly, 0.25 degree, amounts of each hour. See `reanalysis`."""
+"""ERA5 of the Climate Data Store: hourly NetCDF, 0.25 degree; amounts are those of each hour.
+
+Variables and units are in `sgdsm.sources.readers.reanalysis`: temperatures in K, water in mm, radiation in W m-2.
+
+Reference: Hersbach et al. (2020), doi 10.1002/qj.3803; ECMWF, "ERA5: data documentation".
+"""
 
 from __future__ import annotations
 
@@ -10,6 +15,7 @@ from sgdsm.sources.readers.reanalysis import Hours
 from sgdsm.sources.readers.reanalysis_daily import daily
 
 __all__ = ["PATTERNS", "daily", "files"]
+# files of the Climate Data Store have any name that the user chose
 PATTERNS = ("*.nc",)
 
 
@@ -19,10 +25,23 @@ def files(
     extremes: bool = False,
     daily_statistics: bool | None = None,
 ) -> Files:
-    """The hours of the files, told by their time axes. variables: by short name (t2m, tp, swvl1, ...), else all that
-    are known; each may be in files of its own. extremes: `daily` gives `air_temperature_min` and `_max` too.
-    daily_statistics: whether the files hold maps of whole days (means of states, sums of amounts); None: name or
-    history of each file tells, as the Climate Data Store writes them."""
+    """Return the hours of the files, from their time axes.
+
+    Args:
+        paths: Files of the product, in any order; each variable may be in files of its own.
+        variables: Short names (t2m, tp, swvl1, ...); None: all known variables of the files.
+        extremes: Add the lowest and the highest air temperature of the day, `air_temperature_min` and
+            `air_temperature_max`.
+        daily_statistics: True if the files hold maps of whole days (means of states, sums of amounts); None: decided
+            for each file by its name or its history, as the Climate Data Store writes them.
+
+    Returns:
+        The files; `daily` makes daily maps of them.
+
+    Raises:
+        SourceError: If a file cannot be read, a variable is in no file or twice at a time, or the grids differ.
+        ConfigError: If a variable is unknown, or `extremes` is asked for without t2m.
+    """
     return Hours(
         "era5", paths, variables, since_midnight=False, extremes=extremes, daily_statistics=daily_statistics
     ).files()

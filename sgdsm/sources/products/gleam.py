@@ -1,6 +1,9 @@
-"""GLEAM v3 and v4: daily land evaporation, one variable and one year a file, (time, lat, lon) or (time, lon, lat).
+"""GLEAM v3 and v4: daily land evaporation and soil moisture, 0.1 or 0.25 degree, one variable and one year a file.
 
-Facts: readme files of v3.5 to v4.2; names like Ep_2003_GLEAM_v3.8a.nc.
+Reads (time, lat, lon) or (time, lon, lat): evaporation in mm, soil moisture in m3 m-3. File names are like
+Ep_2003_GLEAM_v3.8a.nc.
+
+Reference: Martens et al. (2017), doi 10.5194/gmd-10-1903-2017; readme files of v3.5 to v4.2.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import xarray as xr
 
 from sgdsm.core.cube import ConfigError
 from sgdsm.core.days import whole_days
+from sgdsm.core.validation import NEGATIVE_FILLS
 from sgdsm.sources.readers.files import File, Files, SourceError
 from sgdsm.sources.readers.packed import read_maps, times_in
 
@@ -30,9 +34,22 @@ KNOWN: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def files(paths: Sequence[Path], variable: str = "Ep") -> Files:
-    """The days of the files of one variable (Ep, E, SMsurf, ...), told by their time axes."""
+    """Return the days of the files of one variable, from their time axes.
+
+    Args:
+        paths: Files of the product, in any order; those of other variables are ignored.
+        variable: Name in the product: 'Ep', 'E', 'SMsurf', 'SMs', 'SMroot' or 'SMrz'.
+
+    Returns:
+        The files, a year each.
+
+    Raises:
+        ConfigError: If the variable is unknown.
+        SourceError: If no file is of that variable, or a time axis cannot be read.
+    """
     if variable not in KNOWN:
         raise ConfigError(f"gleam: variable={variable}: expected one of {', '.join(KNOWN)}")
+    # names begin with the variable, as Ep_2003_GLEAM_v3.8a.nc
     chosen = [path for path in paths if path.name.startswith(f"{variable}_")]
     if not chosen:
         raise SourceError(
@@ -42,8 +59,8 @@ def files(paths: Sequence[Path], variable: str = "Ep") -> Files:
     times = {path: _days(path) for path in chosen}
 
     def read(path: Path, steps: slice) -> xr.Dataset:
-        maps = read_maps(path, {ours: variable}, times[path][steps], steps)
-        maps[ours] = maps[ours].where(maps[ours] > -900)  # -999 is not always said to be the fill value
+        maps = read_maps(path, {ours: variable}, times[path][steps], steps, NEGATIVE_FILLS)
+        maps[ours] = maps[ours].where(maps[ours] > -900)  # -999 is not always declared
         maps[ours].attrs = attrs
         return maps
 
@@ -51,4 +68,5 @@ def files(paths: Sequence[Path], variable: str = "Ep") -> Files:
 
 
 def _days(path: Path) -> Any:
+    """Return the days (datetime64[ns]) of a file."""
     return whole_days(times_in(path))

@@ -1,7 +1,9 @@
-"""In situ soil moisture of the International Soil Moisture Network, read by its own package `ismn`: archives (.zip) of
-the formats CEOP, header and values, and mixed, and loose .stm files.
+"""In-situ soil moisture of the International Soil Moisture Network, read by its own package `ismn`.
 
-Nothing is written beside the data. Flags: 'G' is good (Dorigo et al., Vadose Zone J. 12, 2013).
+Reads archives (.zip) in the CEOP, header-and-values and mixed formats, and single .stm files; m3 m-3. Nothing is
+written beside the data. Only readings with a good flag are used, by default 'G'.
+
+Reference: Dorigo et al. (2021), doi 10.5194/hess-25-5749-2021; flags: Dorigo et al. (2013), doi 10.2136/vzj2012.0097.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import xarray as xr
@@ -25,7 +28,16 @@ PATTERNS = ("*.zip", "*.stm")
 
 @dataclass(frozen=True)
 class Sensor:
-    """A file of soil moisture: where it is, the station, and the depths (m) that its name tells."""
+    """A file of soil moisture of one sensor.
+
+    Attributes:
+        path: Archive or .stm file.
+        inside: Name of the file within the archive.
+        network: Name of the network.
+        station: Name of the station.
+        top: Upper end of the measured layer, m below the surface.
+        bottom: Lower end of the measured layer, m below the surface.
+    """
 
     path: Path
     inside: str
@@ -36,7 +48,16 @@ class Sensor:
 
 
 def files(paths: Sequence[Path], depth_m: Sequence[float] = (0.0, 0.1), flags: Sequence[str] = ("G",)) -> Stations:
-    """The stations of the archives; see `open_stations`."""
+    """Return the stations of the archives.
+
+    Args:
+        paths: Archives (.zip) and .stm files.
+        depth_m: Shallowest and deepest accepted depth, m below the surface.
+        flags: Quality flags of readings that are used.
+
+    Returns:
+        The stations, read when they are opened; see `open_stations`.
+    """
     return Stations("ismn", lambda on_bad_file: open_stations(paths, depth_m, flags, on_bad_file))
 
 
@@ -46,14 +67,27 @@ def open_stations(
     flags: Sequence[str] = ("G",),
     on_bad_file: OnBadFile = "fail",
 ) -> xr.Dataset:
-    """Daily means of the good readings, dims (time, station), of one sensor a station: of those whose middle lies
-    within depth_m (m, from and to) the one nearest to the middle of that range. flags: of a good reading.
+    """Read daily means of the good readings, one sensor a station.
 
-    Raises SourceError naming the file that cannot be read, or where no sensor is within the range.
+    Of the sensors whose middle depth lies within `depth_m`, the one nearest to the middle of that range is used.
+
+    Args:
+        paths: Archives (.zip) and .stm files.
+        depth_m: Shallowest and deepest accepted depth, m below the surface.
+        flags: Quality flags of readings that are used.
+        on_bad_file: 'fail', or 'skip' to log a line for a file that cannot be read.
+
+    Returns:
+        `sm` (time, station) in m3 m-3, see `gathered`.
+
+    Raises:
+        ConfigError: If the depths are not two numbers in rising order.
+        SourceError: If a file cannot be read, no sensor is within the depths, or no station has a good reading.
     """
     top, bottom = depth_m
     if not 0 <= top <= bottom:
         raise ConfigError(f"ismn: depth_m={list(depth_m)}: expected two depths in m, the smaller one first")
+    # one sensor a station: values of several depths of one place are correlated
     nearest: dict[tuple[str, str], tuple[float, Sensor]] = {}
     for sensor in (s for path in paths for s in _sensors(path)):
         middle = (sensor.top + sensor.bottom) / 2
@@ -72,34 +106,43 @@ def open_stations(
             if on_bad_file == "fail":
                 raise
             log.info("skipped: %s", error)
-    _tell_flags(paths[0], found, flags)
+    _log_flags(paths[0], found, flags)
     return gathered("ismn", [series for series, _ in found])
 
 
-def _tell_flags(path: Path, found: list[tuple[Series, Counter[str]]], flags: Sequence[str]) -> None:
-    """Says which flags there are at stations without a good reading, and the words that take the most frequent one.
+def _log_flags(path: Path, found: list[tuple[Series, Counter[str]]], flags: Sequence[str]) -> None:
+    """Log which flags occur at stations without a good reading, and the option that accepts the most frequent one.
 
-    Raises SourceError where no station has a good reading.
+    Args:
+        path: First archive, for the message.
+        found: Series of each station, and how often each flag occurs there.
+        flags: Flags of a good reading.
+
+    Raises:
+        SourceError: If no station has a good reading.
     """
     without = [(series, counts) for series, counts in found if not series.days.size]
     if not without:
         return
     counts = sum((one for _, one in without), Counter())
     there = ", ".join(f"{flag} {count}" for flag, count in counts.most_common(8)) or "no reading at all"
-    told = f"no reading has a flag of {list(flags)}, found {there}"
+    problem = f"no reading has a flag of {list(flags)}, found {there}"
     # C: beyond the possible range, D: questionable, M: missing
     usable = [flag for flag, _ in counts.most_common() if flag[:1] not in ("C", "D", "M")]
     if usable:
-        told += f": flags=[{usable[0]}] takes {'those that nobody checked' if usable[0] == 'U' else 'the first'}"
+        problem += f": flags=[{usable[0]}] takes {'those that nobody checked' if usable[0] == 'U' else 'the first'}"
     if len(without) == len(found):
-        raise SourceError(f"{path}: {told}")
+        raise SourceError(f"{path}: {problem}")
     first = without[0][0]
-    log.info("%d of %d stations, %s/%s first: %s", len(without), len(found), first.network, first.name, told)
+    log.info("%d of %d stations, %s/%s first: %s", len(without), len(found), first.network, first.name, problem)
 
 
 def _sensors(path: Path) -> list[Sensor]:
-    from zipfile import BadZipFile, ZipFile
+    """Return the sensors of soil moisture in an archive or a file, by the names of the files.
 
+    Raises:
+        SourceError: If the archive cannot be opened.
+    """
     if path.suffix == ".zip":
         try:
             with ZipFile(path) as archive:
@@ -108,30 +151,38 @@ def _sensors(path: Path) -> list[Sensor]:
             raise SourceError(f"{path}: cannot be read as an archive of ISMN: {error}") from error
     else:
         names = [path.name]
-    found = []
+    sensors = []
     for name in names:
         # network, network, station, quantity, from, to, instrument, first day, last day
         parts = Path(name).name.split("_")
+        # names of stations may contain underscores, so parts are counted from the end
         if len(parts) >= 9 and parts[-6] == "sm":
-            found.append(Sensor(path, name, parts[0], "_".join(parts[2:-6]), float(parts[-5]), float(parts[-4])))
-    return found
+            sensors.append(Sensor(path, name, parts[0], "_".join(parts[2:-6]), float(parts[-5]), float(parts[-4])))
+    return sensors
 
 
 def _series(sensor: Sensor, flags: Sequence[str]) -> tuple[Series, Counter[str]]:
-    """Daily means of a sensor, and how often each flag occurs among its readings."""
+    """Return daily means of a sensor, and how often each flag occurs among its readings.
+
+    Raises:
+        SourceError: If the file cannot be read.
+    """
     from ismn.base import IsmnRoot
     from ismn.const import IsmnFileError
     from ismn.filehandlers import DataFile
 
     where = f"{sensor.path}/{sensor.inside}" if sensor.path.suffix == ".zip" else str(sensor.path)
     try:
+        # the package unpacks each file before it reads it
         with tempfile.TemporaryDirectory() as scratch:
             root = IsmnRoot(sensor.path if sensor.path.suffix == ".zip" else sensor.path.parent)
             file = DataFile(root, sensor.inside, temp_root=scratch)
             table = file.read_data()
             lat, lon = (_number(file.metadata, name) for name in ("latitude", "longitude"))
             root.close()
+        # a reading may have several flags, as 'D01,D03': then it is not equal to a good one
         flag = table["soil_moisture_flag"].astype(str).str.strip()
+        # a mean of the day may be of few readings
         good = flag.isin(list(flags))
         days, values = daily_means(table.index[good].values, table["soil_moisture"][good].values)
     except (IsmnFileError, OSError, KeyError, ValueError, IndexError, TypeError, AttributeError) as error:
@@ -142,4 +193,5 @@ def _series(sensor: Sensor, flags: Sequence[str]) -> tuple[Series, Counter[str]]
 
 
 def _number(metadata: Any, name: str) -> float:
+    """Return a number of the metadata."""
     return float(np.atleast_1d(metadata[name].val)[0])

@@ -1,10 +1,11 @@
-"""MODIS land products: NDVI, EVI, land surface temperature, leaf area index, albedo.
+"""MODIS land products of collections 6 and 6.1: NDVI, EVI, land surface temperature (K), leaf area index, albedo.
 
-HDF4 files of the global 0.05 degree grid (MOD13C1, MOD11C1, MCD43C3, ...) and of sinusoidal tiles (MOD13A2, MCD15A2H,
-...), put together to one map of all the tiles there are; GeoTIFF and JPEG 2000 files whose name says the variable and
-the date. Composites are dated by their first day. Quality layers are not used.
+Reads HDF4 files of the global 0.05 degree grid (MOD13C1, MOD11C1, MCD43C3, ...) and of sinusoidal tiles (MOD13A2,
+MCD15A2H, ...), which become one map of all tiles; also GeoTIFF and JPEG 2000 files whose name contains variable and
+date. Composites are dated by their first day. Quality layers are not used.
 
-Facts: user guides of collections 6 and 6.1 (scale factors, valid ranges; what is outside them is fill).
+Reference: user guides of MOD13, MOD11, MCD15 and MCD43, collections 6 and 6.1 (scale factors and valid ranges; values
+outside them are fill).
 """
 
 from __future__ import annotations
@@ -31,7 +32,16 @@ NDVI = "normalized_difference_vegetation_index"
 
 @dataclass(frozen=True)
 class Layer:
-    """A variable: what its name holds, scale, valid range of the stored numbers, units, CF standard name."""
+    """A variable of the product.
+
+    Attributes:
+        pattern: Regular expression for the name of the layer or of the file.
+        scale: Factor from stored numbers to units.
+        low: Smallest valid stored number.
+        high: Largest valid stored number.
+        units: Units of the scaled values.
+        standard_name: CF standard name.
+    """
 
     pattern: str
     scale: float
@@ -52,14 +62,26 @@ KNOWN = {
 
 
 def files(paths: Sequence[Path], variables: Sequence[str] | None = None) -> Files:
-    """The composites of the files, told by their names. variables: ndvi, evi, lst_day, lst_night, lai, albedo; without
-    them all that a file has."""
+    """Return the composites of the files, dated by their names.
+
+    Args:
+        paths: Files of the product, in any order.
+        variables: Some of ndvi, evi, lst_day, lst_night, lai and albedo; None: all that a file has.
+
+    Returns:
+        The files; the tiles of a date become one map.
+
+    Raises:
+        ConfigError: If a variable is unknown.
+        SourceError: If a name has no date, or only some of the files are tiles.
+    """
     for name in variables or ():
         if name not in KNOWN:
             raise ConfigError(f"modis: variable '{name}'{suggest(name, list(KNOWN))}: expected {', '.join(KNOWN)}")
     found = [file for path in paths for file in _dated(path)]
     times = {file.path: file.times for file in found}
     tiles = {path: (int(m[1]), int(m[2])) for path in paths if (m := TILE.search(path.name))}
+    # tiles and global maps are on different grids
     if tiles and len(tiles) < len(paths):
         other = next(path for path in paths if path not in tiles)
         raise SourceError(f"{other}: no tile (h08v05) in its name, the other files have one")
@@ -72,17 +94,29 @@ def files(paths: Sequence[Path], variables: Sequence[str] | None = None) -> File
 
 
 def _dated(path: Path) -> list[File]:
+    """Return the file at the date in its name.
+
+    Raises:
+        SourceError: If the name has no date.
+    """
     if re.search(r"(?:\.A|doy)\d{7}", path.name):
         return dated([path], r"(?:\.A|doy)(\d{7})", "%Y%j")
     return dated([path], r"(\d{4}-\d{2}-\d{2})", "%Y-%m-%d")
 
 
 def _hdf(path: Path, variables: Sequence[str] | None, tiles: dict[Path, tuple[int, int]]) -> xr.Dataset:
+    """Read the variables (rows, columns) of an HDF4 file.
+
+    Raises:
+        OSError: If the file is no HDF4 file.
+        KeyError: If it lacks a variable.
+    """
     from pyhdf.error import HDF4Error
     from pyhdf.SD import SD
 
     try:
         file = SD(str(path))
+        # names of layers differ between products, as '1 km 16 days NDVI' and 'CMG 0.05 Deg 16 days NDVI'
         stored = {name: next((d for d in file.datasets() if re.search(KNOWN[name].pattern, d)), None) for name in KNOWN}
         wanted = variables or [name for name, its in stored.items() if its]
         lacking = [name for name in wanted if stored[name] is None]
@@ -97,7 +131,13 @@ def _hdf(path: Path, variables: Sequence[str] | None, tiles: dict[Path, tuple[in
 
 
 def _global(maps: dict[str, np.ndarray]) -> xr.Dataset:
+    """Return maps of the whole globe with their coordinates.
+
+    Raises:
+        ValueError: If the maps do not have the shape of a global one.
+    """
     rows, columns = next(iter(maps.values())).shape
+    # the global grid is recognized by its shape: HDF4 files have no coordinates
     if columns != 2 * rows:
         raise ValueError(f"a map of {rows} x {columns}, expected a global one or a tile (h08v05) in the name")
     lat, lon = 90 - 180 / rows * (np.arange(rows) + 0.5), -180 + 360 / columns * (np.arange(columns) + 0.5)
@@ -107,25 +147,41 @@ def _global(maps: dict[str, np.ndarray]) -> xr.Dataset:
 
 
 def _mosaic(path: Path, maps: dict[str, np.ndarray], tiles: dict[Path, tuple[int, int]]) -> xr.Dataset:
-    """A tile at its place on the map that holds all tiles, NaN elsewhere."""
+    """Return a tile at its place on the map that holds all tiles, NaN elsewhere.
+
+    Args:
+        path: File of the tile.
+        maps: Values (rows, columns) of the tile by name.
+        tiles: Horizontal and vertical number of each tile.
+
+    Returns:
+        Maps (y, x) on the sinusoidal grid, m.
+    """
     size = next(iter(maps.values())).shape[0]
     h = np.array(list(tiles.values()))
     (left, top), (right, bottom) = h.min(0), h.max(0)
+    # centres of the cells
     y = NORTH - SIDE * top - SIDE / size * (np.arange(size * (bottom - top + 1)) + 0.5)
     x = WEST + SIDE * left + SIDE / size * (np.arange(size * (right - left + 1)) + 0.5)
     row, column = size * (tiles[path][1] - top), size * (tiles[path][0] - left)
-    found = {}
+    mosaic = {}
     for name, values in maps.items():
+        # float32, as memory grows with the number of tiles
         whole = np.full((len(y), len(x)), np.nan, np.float32)
         whole[row : row + size, column : column + size] = values
-        found[name] = (("y", "x"), whole, _attributes(name))
-    return xr.Dataset(found, {"y": y, "x": x}, {"crs": SINUSOIDAL})
+        mosaic[name] = (("y", "x"), whole, _attributes(name))
+    return xr.Dataset(mosaic, {"y": y, "x": x}, {"crs": SINUSOIDAL})
 
 
 def _image(path: Path, variables: Sequence[str] | None) -> xr.Dataset:
+    """Read a GeoTIFF or JPEG 2000 file.
+
+    Raises:
+        SourceError: If the file name does not contain exactly one known variable.
+    """
     names = [name for name in variables or KNOWN if re.search(KNOWN[name].pattern, path.name)]
     if len(names) != 1:
-        raise SourceError(f"{path}: its name tells none of {', '.join(variables or KNOWN)}, expected one as in NDVI")
+        raise SourceError(f"{path}: its name contains none of {', '.join(variables or KNOWN)}, expected one as in NDVI")
     stored = layer(path)
     crs = {"crs": stored.attrs["crs"]} if "crs" in stored.attrs else {}
     maps = stored.copy(data=_scaled(names[0], stored.values))
@@ -134,8 +190,12 @@ def _image(path: Path, variables: Sequence[str] | None) -> xr.Dataset:
 
 
 def _scaled(name: str, raw: np.ndarray) -> np.ndarray:
-    """Stored whole numbers in units; numbers with a fraction were scaled by whoever made the file."""
+    """Return values (float32) in units, NaN outside the valid range.
+
+    Integers are stored numbers; floats were scaled already by whoever made the file.
+    """
     known = KNOWN[name]
+    # files that were converted to floats hold scaled values already
     scale = np.float32(known.scale if raw.dtype.kind in "iu" else 1.0)
     low, high = (
         (known.low, known.high) if raw.dtype.kind in "iu" else (known.low * known.scale, known.high * known.scale)
@@ -146,14 +206,15 @@ def _scaled(name: str, raw: np.ndarray) -> np.ndarray:
 
 
 def _attributes(name: str) -> dict[str, str]:
+    """Return the attributes of a variable."""
     known = KNOWN[name]
     attrs = {"units": known.units, "long_name": f"MODIS {name.replace('_', ' ')}"}
     return attrs | ({"standard_name": known.standard_name} if known.standard_name else {})
 
 
 def _merge(maps: list[xr.Dataset]) -> xr.Dataset:
-    """Tiles of one date: each has values where the others have none."""
-    found = maps[0]
+    """Return the map of all tiles of a date: each tile has values where the others have none."""
+    merged = maps[0]
     for other in maps[1:]:
-        found = found.fillna(other)
-    return found
+        merged = merged.fillna(other)
+    return merged

@@ -1,7 +1,9 @@
 """SMAP L2 radiometer soil moisture, half orbits, HDF5: SPL2SMP (36 km) and SPL2SMP_E (9 km), put on EASE-Grid 2.0.
 
-Option overpass: "am" (descending), "pm" (ascending) or "both". The half orbits of a day become their mean. Flags are
-those of L3, see `smap_l3`.
+Reads `soil_moisture` in m3 m-3 and the flags of L3, see `smap_l3`. The half orbits of a day become their mean.
+
+Reference: O'Neill et al., "SMAP L2 radiometer half-orbit EASE-Grid soil moisture", user guides of SPL2SMP and SPL2SMP_E
+(NSIDC).
 """
 
 from __future__ import annotations
@@ -25,18 +27,42 @@ PASS = r"_(\d+)_([AD])_(\d{8}T\d{6})_"
 
 
 def files(paths: Sequence[Path], overpass: str = "both") -> Files:
-    """The days of the half orbits, told by their names."""
+    """Return the days of the half orbits, dated by their names.
+
+    Args:
+        paths: Files of the product, in any order.
+        overpass: 'am' (descending, 06:00), 'pm' (ascending, 18:00) or 'both'.
+
+    Returns:
+        The files of the overpass.
+
+    Raises:
+        SourceError: If the overpass is unknown, no file is of it, or two files hold the same half orbit.
+    """
     used = of_overpass("smap_l2", paths, overpass, {"am": "_D_", "pm": "_A_"}, PASS)
     return Files("smap_l2", dated(used, DATE), read, mean_of_passes)
 
 
 def read(path: Path, steps: slice) -> xr.Dataset:
-    """`sm`, `sm_reason` and `flag` (retrieval_qual_flag) of a half orbit, on the whole grid."""
+    """Read a half orbit as maps of the whole grid.
+
+    Args:
+        path: File to read.
+        steps: Not used, a file has one map.
+
+    Returns:
+        `sm` in m3 m-3, `sm_reason` and `flag` (retrieval_qual_flag), dims (time, y, x).
+
+    Raises:
+        Unfit: If the file is none of SPL2SMP.
+    """
+    # the two products differ in the names of files only
     grid = M09 if "_P_E_" in path.name else M36
     with h5py.File(path) as file:
         if GROUP not in file:
             raise Unfit(f"no group '{GROUP}', found {sorted(file)}, expected a file of SPL2SMP")
         group = file[GROUP]
+        # the file has the cells of its points, so no coordinates are needed
         row, column = group["EASE_row_index"][:], group["EASE_column_index"][:]
         points = retrieved(group)
     # fill values of rows and columns are off the grid

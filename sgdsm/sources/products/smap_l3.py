@@ -1,8 +1,9 @@
-"""SMAP L3 radiometer soil moisture, daily: SPL3SMP (36 km) and SPL3SMP_E (9 km), HDF5, on EASE-Grid 2.0.
+"""SMAP L3 radiometer soil moisture, daily, HDF5: SPL3SMP (36 km) and SPL3SMP_E (9 km), EASE-Grid 2.0.
 
-Option overpass: "am" (descending), "pm" (ascending) or "both". Facts: product specification documents of L3_SM_P and
-L3_SM_P_E. `soil_moisture` is the product's baseline algorithm. `soil_moisture_error` holds fill values only, so there
-is no `sm_uncertainty`.
+Reads `soil_moisture` (the baseline algorithm) in m3 m-3, `retrieval_qual_flag` and `surface_flag`.
+`soil_moisture_error` holds fill values only, so there is no `sm_uncertainty`.
+
+Reference: product specification documents of L3_SM_P and L3_SM_P_E (JPL); user guides of SPL3SMP and SPL3SMP_E (NSIDC).
 """
 
 from __future__ import annotations
@@ -36,13 +37,36 @@ SURFACE = {
 
 
 def files(paths: Sequence[Path], overpass: str = "both") -> Files:
-    """The days of the files, told by their names."""
+    """Return the days of the files, dated by their names.
+
+    Args:
+        paths: Files of the product, in any order.
+        overpass: 'am' (descending, 06:00), 'pm' (ascending, 18:00), or 'both' for their mean.
+
+    Returns:
+        The files, one day each.
+
+    Raises:
+        SourceError: If the overpass is unknown, or a name has no date.
+    """
     check_overpass("smap_l3", overpass)
     return Files("smap_l3", dated(paths, DATE), partial(read, overpass=overpass))
 
 
 def read(path: Path, steps: slice, overpass: str = "both") -> xr.Dataset:
-    """`sm`, `sm_reason` and `flag` (retrieval_qual_flag) of a day; of both passes, see `mean_of_passes`."""
+    """Read a day; of both passes the mean, see `mean_of_passes`.
+
+    Args:
+        path: File to read.
+        steps: Not used, a file has one map.
+        overpass: As in `files`.
+
+    Returns:
+        `sm` in m3 m-3, `sm_reason` and `flag` (retrieval_qual_flag), dims (time, y, x).
+
+    Raises:
+        SourceError: If the file lacks the overpass.
+    """
     grid = M09 if "_P_E_" in path.name else M36
     time = dated([path], DATE)[0].times[0]
     passes = []
@@ -58,21 +82,34 @@ def read(path: Path, steps: slice, overpass: str = "both") -> xr.Dataset:
 
 
 def retrieved(group: h5py.Group, suffix: str = "") -> Variables:
-    """`sm`, `sm_reason` and `flag` of a group of retrievals, of the shape they have there; suffix: of the names."""
+    """Return soil moisture and flags of a group of retrievals.
+
+    Args:
+        group: Group of an open HDF5 file.
+        suffix: Ending of the names, '_pm' for the evening pass.
+
+    Returns:
+        `sm` in m3 m-3, `sm_reason` and `flag`, each with its attributes, in the shape of the file.
+    """
     sm = group["soil_moisture" + suffix][:].astype(np.float32)
     sm[sm == FILL] = np.nan
     quality = group["retrieval_qual_flag" + suffix][:]
     surface = group["surface_flag" + suffix][:]
+    # the fill value has nearly all bits set, and would mean snow, frost and water at once
     surface[surface == FLAG_FILL] = 0
-    # bit 0 alone tells: 8 (no freeze/thaw retrieval) is recommended too; the fill value has that bit at 0
+    # only bit 0 means 'not recommended': 8 (no freeze/thaw retrieval) is recommended too; the fill value lacks bit 0
     rejected = bit(quality, 0) | (quality == FLAG_FILL)
     tests = {r: rejected & np.any([bit(surface, b) for b in bits], axis=0) for r, bits in SURFACE.items()}
+    # a rejected value without a bit of `surface_flag`
     tests[Reason.NOT_RECOMMENDED] = rejected & np.isfinite(sm)
     flag = {"long_name": "retrieval quality flag", "role": "flag", "missing": FLAG_FILL}
     return {"sm": (sm, M3), "sm_reason": (reasons(sm, tests), REASON_ATTRS), "flag": (quality, flag)}
 
 
 def release(path: Path) -> str:
-    """The release that the name tells, as 'R18': the last three digits change within a version of the product."""
-    found = re.search(r"_(R\d\d)\d{3}_", path.name)
-    return found[1] if found else ""
+    """Return the release in a file name, as 'R18'; '' if there is none.
+
+    The last three digits change within a version of the product.
+    """
+    match = re.search(r"_(R\d\d)\d{3}_", path.name)
+    return match[1] if match else ""

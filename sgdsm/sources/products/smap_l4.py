@@ -1,9 +1,11 @@
-"""SMAP L4 (SPL4SMGP), three-hourly means of a land model that assimilates SMAP, HDF5, 9 km EASE-Grid 2.0.
+"""SMAP L4 (SPL4SMGP): three-hourly means of a land model that assimilates SMAP, HDF5, 9 km EASE-Grid 2.0.
 
-Option variables: names of the files, as sm_surface, sm_rootzone, soil_temp_layer1, precipitation_total_surface_flux. A
-model has values wherever there is land: none is rejected. Files that were cut to a region are read too. Names like
-SMAP_L4_SM_gph_20150331T013000_Vv7032_001.h5 tell the middle of the three hours. Facts: product specification document
-of L4_SM.
+Reads soil moisture (m3 m-3), temperatures (K), snow mass (kg m-2) and precipitation (mm) by their names in the files,
+see `KNOWN`. A model has values on all land: none is rejected. Files that were cut to a region are read too. File names
+like SMAP_L4_SM_gph_20150331T013000_Vv7032_001.h5 hold the middle of the three hours.
+
+Reference: Reichle et al., product specification document of L4_SM (NASA GMAO office note); user guide of SPL4SMGP
+(NSIDC).
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from sgdsm.core.days import whole_days
 from sgdsm.sources.readers.ease import M09, Variables
 from sgdsm.sources.readers.files import Files, OnBadFile, SourceError, Unfit, dated
 from sgdsm.sources.readers.names import M3
+from sgdsm.sources.readers.packed import refuse_fills
 
 PATTERNS = ("SMAP_L4_SM_gph_*.h5",)
 DATE, FORM = r"_gph_(\d{8}T\d{6})_", "%Y%m%dT%H%M%S"
@@ -46,7 +49,19 @@ STANDARD = {"K": "soil_temperature", "m3 m-3": M3["standard_name"]}
 
 
 def files(paths: Sequence[Path], variables: Sequence[str] = ("sm_surface",)) -> Files:
-    """The times of the files, told by their names. variables: by their names in the files."""
+    """Return the times of the files, dated by their names.
+
+    Args:
+        paths: Files of the product, in any order.
+        variables: Names in the files, as 'sm_surface', 'sm_rootzone' or 'precipitation_total_surface_flux'.
+
+    Returns:
+        The files, one time each; `daily` makes daily maps of them.
+
+    Raises:
+        ConfigError: If a variable is unknown, or none is given.
+        SourceError: If a name has no date.
+    """
     for name in variables:
         if name not in KNOWN:
             raise ConfigError(f"smap_l4: variable '{name}'{suggest(name, list(KNOWN))}: expected {', '.join(KNOWN)}")
@@ -56,7 +71,20 @@ def files(paths: Sequence[Path], variables: Sequence[str] = ("sm_surface",)) -> 
 
 
 def read(path: Path, steps: slice, variables: Sequence[str]) -> xr.Dataset:
-    """The variables of a time, on the part of the grid that the file has."""
+    """Read one time, on the part of the grid that the file has.
+
+    Args:
+        path: File to read.
+        steps: Not used, a file has one map.
+        variables: As in `files`.
+
+    Returns:
+        The variables, dims (time, y, x); precipitation is the amount of the three hours, mm.
+
+    Raises:
+        Unfit: If the file is none of SPL4SMGP or lacks a variable.
+        CubeError: If the values hold an undeclared fill value.
+    """
     with h5py.File(path) as file:
         if GROUP not in file:
             raise Unfit(f"no group '{GROUP}', found {sorted(file)}, expected a file of SPL4SMGP")
@@ -76,7 +104,7 @@ def read(path: Path, steps: slice, variables: Sequence[str]) -> xr.Dataset:
 
 
 def described(name: str) -> dict[str, Any]:
-    """Attributes of a variable."""
+    """Return the attributes of a variable."""
     _, units, long_name = KNOWN[name]
     attrs = {"units": units, "long_name": long_name}
     if name == RAIN:
@@ -86,11 +114,21 @@ def described(name: str) -> dict[str, Any]:
 
 
 def daily(files: Files, days: np.ndarray, on_bad_file: OnBadFile = "fail", bad: list[str] | None = None) -> xr.Dataset:
-    """Maps of whole UTC days: means of their eight maps, of precipitation the sum (mm). Days without a file are left
-    out. Memory: the maps that are returned, and two more.
+    """Return maps of whole UTC days: the mean of their eight maps, of precipitation the sum (mm).
 
-    Raises SourceError for a day that has some of its eight files; with on_bad_file='skip' it is left out, and a line on
-    it is added to `bad`.
+    Memory: the maps that are returned, and two more.
+
+    Args:
+        files: Files of this product.
+        days: Days (N,), any datetime64; those without a file are left out.
+        on_bad_file: 'fail', or 'skip' to leave out a day that is not complete.
+        bad: A line on each skipped day is added to this list.
+
+    Returns:
+        The variables, dims (time, y, x).
+
+    Raises:
+        SourceError: If a day has only some of its eight files, or a file cannot be read; not with on_bad_file='skip'.
     """
     of = whole_days(files.times)
     notes: list[str] = [] if bad is None else bad
@@ -105,6 +143,7 @@ def daily(files: Files, days: np.ndarray, on_bad_file: OnBadFile = "fail", bad: 
     for name, array in example.data_vars.items():
         amount = array.attrs.get("kind") == "amount"
         values = [total[str(name)] / np.float32(1 if amount else MAPS_A_DAY) for total in made.values()]
+        # no day at all: maps of length 0
         stacked = np.stack(values) if values else np.empty((0, *array.shape[1:]), np.float32)
         maps[str(name)] = (dims, stacked, {**array.attrs, "cell_methods": f"time: {'sum' if amount else 'mean'}"})
     coords = {str(n): c for n, c in example.drop_vars("time").coords.items()}
@@ -114,14 +153,19 @@ def daily(files: Files, days: np.ndarray, on_bad_file: OnBadFile = "fail", bad: 
 def _total(
     files: Files, day: np.datetime64, times: np.ndarray, on_bad_file: OnBadFile, notes: list[str]
 ) -> dict[str, np.ndarray] | None:
-    """Sums of the maps of a day; None where one of them is missing or cannot be read, which is noted."""
+    """Return the sums (H, W) of the maps of a day by variable; None if a map is missing or cannot be read.
+
+    Raises:
+        SourceError: If the day is not complete and `on_bad_file` is 'fail'.
+    """
     note = f"smap_l4: {str(day)[:10]} has {times.size} of {MAPS_A_DAY} files, expected all of the day"
     total: dict[str, np.ndarray] = {}
     if times.size == MAPS_A_DAY:
         for k in range(MAPS_A_DAY):
+            # map by map, so that memory does not grow with the eight files
             part = files.load(times[k : k + 1], on_bad_file, notes)
             if not part.sizes["time"]:
-                return None  # noted
+                return None  # `load` has added the note
             for name, array in part.data_vars.items():
                 total[str(name)] = total.get(str(name), np.float32(0)) + array.values[0]
         return total
@@ -133,8 +177,14 @@ def _total(
 
 
 def _values(stored: h5py.Dataset) -> np.ndarray:
-    """A map (float32); NaN where it has the fill value, or lies outside valid_min and valid_max."""
+    """Return a map (H, W) float32, NaN at fill values and outside valid_min and valid_max.
+
+    Raises:
+        Unfit: If the variable is no map.
+        CubeError: If the values hold an undeclared fill value.
+    """
     raw = stored[...]
+    # some tools keep a time axis of length 1 when they cut a region
     if raw.ndim == 3 and raw.shape[0] == 1:
         raw = raw[0]
     if raw.ndim != 2:
@@ -142,18 +192,21 @@ def _values(stored: h5py.Dataset) -> np.ndarray:
     values: np.ndarray = raw.astype(np.float32)
     names = [name for name in stored.attrs if name in ("_FillValue", "valid_min", "valid_max")]
     # some tools write numbers as text
-    told = {name: np.asarray(stored.attrs[name]).ravel().astype(raw.dtype) for name in names}
-    if "_FillValue" in told:
-        values[np.isin(raw, told["_FillValue"])] = np.nan
-    values[raw < told.get("valid_min", np.array([-np.inf]))[0]] = np.nan
-    values[raw > told.get("valid_max", np.array([np.inf]))[0]] = np.nan
+    bounds = {name: np.asarray(stored.attrs[name]).ravel().astype(raw.dtype) for name in names}
+    if "_FillValue" in bounds:
+        values[np.isin(raw, bounds["_FillValue"])] = np.nan
+    values[raw < bounds.get("valid_min", np.array([-np.inf]))[0]] = np.nan
+    values[raw > bounds.get("valid_max", np.array([np.inf]))[0]] = np.nan
+    # precipitation is multiplied by 10800 s, after which -9999 would not be recognized
+    refuse_fills(values, stored.name.rpartition("/")[2])
     return values
 
 
 def _lines(file: h5py.File, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns of the 9 km grid that a file has.
+    """Return rows and columns of the 9 km grid that a file has.
 
-    Raises Unfit where they are not told, or are of another grid.
+    Raises:
+        Unfit: If the file has no coordinates of a part of the grid, or another grid.
     """
     if shape == (M09.rows, M09.columns):
         return np.arange(M09.rows), np.arange(M09.columns)

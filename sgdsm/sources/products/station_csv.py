@@ -1,11 +1,13 @@
-"""Soil moisture of stations in tables (CSV): one row a reading, with the station's name and place."""
+"""Soil moisture of stations in tables (CSV): one row a reading in m3 m-3, with the station's name and place."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
+from warnings import catch_warnings, simplefilter
 
 import xarray as xr
 
@@ -24,7 +26,13 @@ NUMBERS = ("lat", "lon", "sm")
 
 @dataclass(frozen=True)
 class Form:
-    """How tables are written; None: each table tells."""
+    """Format of tables; None: detected in each table.
+
+    Attributes:
+        separator: Separator of columns.
+        decimal: '.' or ','.
+        encoding: Encoding of the text.
+    """
 
     separator: str | None = None
     decimal: str | None = None
@@ -38,16 +46,35 @@ def files(
     lon: str = "lon",
     time: str = "time",
     sm: str = "sm",
+    *,
     network: str = "csv",
     depth_m: float = 0.05,
     separator: str | None = None,
     decimal: str | None = None,
     encoding: str | None = None,
 ) -> Stations:
-    """The stations of the tables. station, lat, lon, time, sm: names of the columns (degrees; ISO 8601, UTC; m3 m-3,
-    empty = none). network, depth_m: of all of them. separator: of columns; None: the one of , ; tab | that parts the
-    names of the columns. decimal: '.' or ','; None: the one that the numbers have. encoding: None: UTF-8, and cp1252
-    or latin-1 where a table is none, which is said."""
+    """Return the stations of the tables.
+
+    Args:
+        paths: The tables.
+        station: Column with the name of the station.
+        lat: Column with the latitude, degrees.
+        lon: Column with the longitude, degrees.
+        time: Column with the time, ISO 8601, UTC.
+        sm: Column with soil moisture, m3 m-3; empty = missing.
+        network: Network of all stations.
+        depth_m: Depth of all stations, m below the surface.
+        separator: Separator of columns; None: the one of comma, semicolon, tab and | that separates the names of the
+            columns.
+        decimal: '.' or ','; None: the one that the numbers have.
+        encoding: Encoding of the text; None: UTF-8, or else cp1252 or latin-1, which is logged.
+
+    Returns:
+        The stations, read when they are opened.
+
+    Raises:
+        ConfigError: If `decimal` is neither '.' nor ','.
+    """
     columns = {"station": station, "lat": lat, "lon": lon, "time": time, "sm": sm}
     if decimal not in (None, ".", ","):
         raise ConfigError(f"station_csv: decimal='{decimal}', expected '.' or ','")
@@ -67,9 +94,21 @@ def open_stations(
     form: Form | None = None,
     on_bad_file: OnBadFile = "fail",
 ) -> xr.Dataset:
-    """Daily means of the readings, dims (time, station); a station may go on in several tables.
+    """Read daily means of the readings; a station may continue in several tables.
 
-    Raises SourceError naming the table that cannot be read, lacks a column, or has values outside 0 to 1.
+    Args:
+        paths: The tables.
+        columns: Names of the columns by our names (station, lat, lon, time, sm).
+        network: Network of all stations.
+        depth_m: Depth of all stations, m below the surface.
+        form: Format of the tables; None: detected.
+        on_bad_file: 'fail', or 'skip' to log a line for a table that cannot be read.
+
+    Returns:
+        `sm` (time, station) in m3 m-3, see `gathered`.
+
+    Raises:
+        SourceError: If a table cannot be read, lacks a column, or has values outside 0 to 1.
     """
     import pandas as pd
 
@@ -83,8 +122,9 @@ def open_stations(
             log.info("skipped: %s", error)
     if not tables:
         raise SourceError(f"{paths[0]}: none of {len(paths)} tables can be read")
-    found = []
+    series = []
     for name, rows in pd.concat(tables).groupby("station"):
+        # two places under one name would be averaged
         places = rows[["lat", "lon"]].drop_duplicates()
         if len(places) > 1:
             raise SourceError(
@@ -92,21 +132,27 @@ def open_stations(
             )
         days, values = daily_means(rows["time"].values, rows["sm"].values)
         here = places.iloc[0]
-        found.append(Series(str(name), network, float(here["lat"]), float(here["lon"]), depth_m, days, values))
-    return gathered("station_csv", found)
+        series.append(Series(str(name), network, float(here["lat"]), float(here["lon"]), depth_m, days, values))
+    return gathered("station_csv", series)
 
 
 def _table(path: Path, columns: dict[str, str], form: Form) -> Any:
+    """Return a table with our names of columns.
+
+    Raises:
+        SourceError: If the table cannot be read, a reading has no place, or values are outside 0 to 1.
+    """
     import pandas as pd
 
     try:
         raw = path.read_bytes()
         if not raw.strip():
             raise SourceError(f"{path}: is empty")
+        # text has no zero bytes, unless it is UTF-16
         if b"\0" in raw and not raw.startswith(UTF16) and form.encoding is None:
             raise Unfit(f"{kind_of(path) or 'holds bytes that are no text'}, expected a table (CSV)")
         text = _text(path, raw, form.encoding)
-        table = _parted(text, columns, form.separator)
+        table = _columns(text, columns, form.separator)
         table["time"] = pd.to_datetime(table["time"], format="ISO8601", utc=True).dt.tz_localize(None)
         decimal = form.decimal or _decimal(table)
         for name in NUMBERS:
@@ -116,9 +162,11 @@ def _table(path: Path, columns: dict[str, str], form: Form) -> Any:
     except (OSError, ValueError, LookupError) as error:
         reason = " ".join(str(error).split())[:160]
         raise SourceError(f"{path}: cannot be read as a table of stations: {reason}") from error
+    # rows without a reading may lack a place: it is not needed
     unknown = table[["lat", "lon"]].isna().any(axis=1) & table["sm"].notna()
     if unknown.any():
         raise SourceError(f"{path}: station {table['station'][unknown].iloc[0]} has readings without a place")
+    # percent, or a fill value
     beyond = table[(table["sm"] < 0) | (table["sm"] > 1)]
     if len(beyond):
         raise SourceError(f"{path}: {columns['sm']}={beyond['sm'].iloc[0]:g}, expected m3 m-3 from 0 to 1, or nothing")
@@ -126,7 +174,11 @@ def _table(path: Path, columns: dict[str, str], form: Form) -> Any:
 
 
 def _text(path: Path, raw: bytes, encoding: str | None) -> str:
-    """What a table says. Raises ValueError where it is not written in the encoding that was given."""
+    """Return the text of a table.
+
+    Raises:
+        ValueError: If the text is not in the encoding that was given.
+    """
     if encoding is not None:
         return raw.decode(encoding)
     if raw.startswith(UTF16):
@@ -144,10 +196,12 @@ def _text(path: Path, raw: bytes, encoding: str | None) -> str:
         raise
 
 
-def _parted(text: str, columns: dict[str, str], separator: str | None) -> Any:
-    """The columns under our names, as text."""
-    from io import StringIO
+def _columns(text: str, columns: dict[str, str], separator: str | None) -> Any:
+    """Return the columns under our names, as text.
 
+    Raises:
+        Unfit: If a column is missing.
+    """
     import pandas as pd
 
     found: dict[str, list[str]] = {}
@@ -158,22 +212,24 @@ def _parted(text: str, columns: dict[str, str], separator: str | None) -> Any:
             table = _rows(text, mark)
             table.columns = pd.Index(found[mark])
             return table[list(columns.values())].set_axis(list(columns), axis=1)
-    # the separator that parts most tells best what there is
+    # the separator that gives the most columns gives the most helpful message
     mark, names = max(found.items(), key=lambda one: len(one[1]))
     lacking = [name for name in columns.values() if name not in names]
     raise Unfit(f"no column {lacking}, there are {names} with the separator '{mark}': name yours by the options")
 
 
 def _rows(text: str, mark: str) -> Any:
-    """A table of text. Raises Unfit where rows have more fields than there are names: which is which is not known."""
-    from io import StringIO
-    from warnings import catch_warnings, simplefilter
+    """Return a table of text.
 
+    Raises:
+        Unfit: If rows have more fields than there are names, so that columns are ambiguous.
+    """
     import pandas as pd
     from pandas.errors import ParserError, ParserWarning
 
     try:
         with catch_warnings():
+            # pandas only warns if it drops fields
             simplefilter("error", ParserWarning)
             return pd.read_csv(StringIO(text), sep=mark, skipinitialspace=True, dtype=str, index_col=False)
     except (ParserError, ParserWarning) as error:
@@ -185,7 +241,12 @@ def _rows(text: str, mark: str) -> Any:
 
 
 def _decimal(table: Any) -> str:
-    """The sign before the fraction of numbers; whole numbers have none."""
+    """Return the decimal sign of the numbers; '.' if all are whole.
+
+    Raises:
+        Unfit: If numbers have commas and points.
+    """
+    # columns are read as text, because 1,5 would be 15 with a separator of thousands
     text = [str(value) for name in NUMBERS for value in table[name].dropna().unique()]
     commas, points = (next((value for value in text if sign in value), None) for sign in ",.")
     if commas and points:
@@ -194,7 +255,11 @@ def _decimal(table: Any) -> str:
 
 
 def _numbers(column: Any, name: str, decimal: str) -> Any:
-    """Numbers of a column of text."""
+    """Return the numbers of a column of text.
+
+    Raises:
+        Unfit: If a text is no number.
+    """
     import pandas as pd
 
     text = column.str.strip()
@@ -203,8 +268,8 @@ def _numbers(column: Any, name: str, decimal: str) -> Any:
         if len(wrong):
             raise Unfit(f"{name}={wrong.iloc[0]}, expected a number with a decimal comma: say decimal='.'")
         text = text.str.replace(",", ".", regex=False)
-    found = pd.to_numeric(text, errors="coerce")
-    wrong = column[found.isna() & text.notna() & (text != "")]
+    numbers = pd.to_numeric(text, errors="coerce")
+    wrong = column[numbers.isna() & text.notna() & (text != "")]
     if len(wrong):
         raise Unfit(f"{name}={wrong.iloc[0]}, expected a number with a decimal '{decimal}', or nothing")
-    return found.astype(float)
+    return numbers.astype(float)

@@ -1,8 +1,8 @@
-"""Points of the grid of SMOS (ISEA 4H9): latitudes and longitudes of the identifiers of its points.
+"""Points of the grid of SMOS (ISEA 4H9): latitudes and longitudes of their identifiers.
 
 The grid lies on an icosahedron, whose faces are mapped with equal areas (Snyder 1992, doi 10.3138/27H7-8K88-4882-1752).
-Two faces make a zone of 512 x 512 points; latitudes of the sphere are taken as geodetic ones. Zones and their order are
-fitted to the outermost points that headers of SMOS L2 files tell; these are met to 0.002 degrees.
+Two faces make a zone of 512 x 512 points; latitudes of the sphere are taken as geodetic ones. Zones and their order
+were fitted to the outermost points in the headers of SMOS L2 files; these agree to 0.002 degrees.
 """
 
 from __future__ import annotations
@@ -20,7 +20,17 @@ RADIUS = np.sqrt(4 * np.pi / 20 / (3 * np.sqrt(3) / 4)) / np.tan(REACH)  # makes
 
 
 def degrees_of(identifiers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Latitudes and longitudes of points. Raises ValueError for a number that identifies none."""
+    """Return the latitudes and longitudes of points.
+
+    Args:
+        identifiers: `Grid_Point_ID` (N,), integers.
+
+    Returns:
+        Latitudes (N,) and longitudes (N,) in degrees.
+
+    Raises:
+        ValueError: If a number is the identifier of no point.
+    """
     zone, place = np.divmod(identifiers.astype(np.int64), 1_000_000)
     # the first point of all comes before zone 0
     place = place - np.where(zone == 0, 2, 1)
@@ -28,19 +38,20 @@ def degrees_of(identifiers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if not (inside | (identifiers == NORTH) | (identifiers == SOUTH)).all():
         raise ValueError("Grid_Point_ID that the grid of SMOS does not have")
     vertices = _vertices()
-    found = np.where((identifiers == NORTH)[:, None], vertices[0], -vertices[0])
+    points = np.where((identifiers == NORTH)[:, None], vertices[0], -vertices[0])
     u, v = place // SIDE / SIDE, place % SIDE / SIDE
     for number in np.unique(zone[inside]):
         start, along_u, along_v, far = _corners(int(number), vertices)
         here = inside & (zone == number)
+        # the diagonal of a zone is the edge between its two faces
         first, second = here & (u >= v), here & (u < v)
-        found[first] = _on_face(start, along_u, far, u[first] - v[first], v[first])
-        found[second] = _on_face(start, far, along_v, u[second], v[second] - u[second])
-    return np.degrees(np.arcsin(found[:, 2])), np.degrees(np.arctan2(found[:, 1], found[:, 0]))
+        points[first] = _on_face(start, along_u, far, u[first] - v[first], v[first])
+        points[second] = _on_face(start, far, along_v, u[second], v[second] - u[second])
+    return np.degrees(np.arcsin(points[:, 2])), np.degrees(np.arctan2(points[:, 1], points[:, 0]))
 
 
 def _vertices() -> np.ndarray:
-    """The first vertex and the five around it (6, 3), unit vectors; the other six are opposite to these."""
+    """Return the first vertex and the five around it (6, 3), unit vectors; the other six are opposite to these."""
     lat, lon = np.radians(VERTEX)
     first = np.array([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
     north = np.array([-np.sin(lat) * np.cos(lon), -np.sin(lat) * np.sin(lon), np.cos(lat)])
@@ -52,8 +63,9 @@ def _vertices() -> np.ndarray:
 
 
 def _corners(zone: int, vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Of a zone the corner where its points begin, those at the ends of its two axes, and the one that is left."""
+    """Return the corners of a zone (3,): the first of its points, the ends of its two axes, and the fourth one."""
     around = vertices[1:]
+    # zones 0 to 4 touch the first vertex, 5 to 9 the one opposite to it
     if zone < 5:
         k = -zone % 5
         return around[k], -around[(k + 2) % 5], vertices[0], around[k - 1]
@@ -62,9 +74,17 @@ def _corners(zone: int, vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray, n
 
 
 def _on_face(a: np.ndarray, b: np.ndarray, c: np.ndarray, to_b: np.ndarray, to_c: np.ndarray) -> np.ndarray:
-    """Points (n, 3) of the sphere whose place on a face, in the plane, is a + to_b (b - a) + to_c (c - a).
+    """Return points (N, 3) of the sphere for places on a face of the icosahedron.
 
-    a, b, c: its vertices, anticlockwise from outside. Angles are counted from the vertex before a point.
+    Snyder (1992), inverse of the equal-area projection. The place in the plane is a + to_b (b - a) + to_c (c - a).
+    Angles are counted from the vertex before a point.
+
+    Args:
+        a: Vertex (3,) of the face; a, b and c are anticlockwise seen from outside.
+        b: Vertex (3,) of the face.
+        c: Vertex (3,) of the face.
+        to_b: Share (N,) of the way to b.
+        to_c: Share (N,) of the way to c.
     """
     centre = (a + b + c) / np.linalg.norm(a + b + c)
     ahead = a - centre * (a @ centre)
@@ -80,6 +100,7 @@ def _on_face(a: np.ndarray, b: np.ndarray, c: np.ndarray, to_b: np.ndarray, to_c
     area = RADIUS * np.tan(REACH) * edge * np.sin(flat) / 2
     # the angle on the sphere that cuts off the same area, by Newton's method
     angle = flat.copy()
+    # a fixed number of steps, more than convergence needs
     for _ in range(10):
         cosine = np.sin(angle) * np.sin(HALF_ANGLE) * np.cos(REACH) - np.cos(angle) * np.cos(HALF_ANGLE)
         corner = np.arccos(cosine)
@@ -89,5 +110,5 @@ def _on_face(a: np.ndarray, b: np.ndarray, c: np.ndarray, to_b: np.ndarray, to_c
     far = 2 * np.arcsin(np.hypot(x, y) * RADIUS * np.tan(REACH) / edge * np.sin(to_edge / 2))
     angle += turn
     sideways = np.cos(angle)[:, None] * ahead + np.sin(angle)[:, None] * left
-    found: np.ndarray = np.cos(far)[:, None] * centre + np.sin(far)[:, None] * sideways
-    return found
+    points: np.ndarray = np.cos(far)[:, None] * centre + np.sin(far)[:, None] * sideways
+    return points

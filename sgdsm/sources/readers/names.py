@@ -1,8 +1,8 @@
-"""What the variables of every product are called, in what units, and why a value is rejected.
+"""Names and units of the variables of every product, and the reasons why a value is rejected.
 
-Soil moisture is `sm` in m3 m-3 (or percent of saturation, where the product has only that) with `sm_reason` for each
-value, and where the product has them `sm_uncertainty` and its own `flag`. Masks and grids: dims (time, lat, lon) or
-(time, y, x), north first, longitudes from -180 to 180, NaN = no value.
+Soil moisture is `sm` in m3 m-3 (or percent of saturation if the product has only that) with `sm_reason` for each value,
+and if the product has them `sm_uncertainty` and its own `flag`. Masks and grids: dims (time, lat, lon) or (time, y, x),
+north first, longitudes from -180 to 180, NaN = missing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import xarray as xr
 class Reason(IntEnum):
     """Why a cell has no usable soil moisture on a day; the first that applies, in this order.
 
-    OBSERVED: it has. NO_DATA: no overpass, or no retrieval. The others were retrieved, and are rejected.
+    OBSERVED: it has a usable value. NO_DATA: no overpass, or no retrieval. With the others a value was retrieved and is
+    rejected.
     """
 
     OBSERVED = 0
@@ -42,37 +43,58 @@ REASON_ATTRS = {
     "role": "flag",
     "missing": int(Reason.FILE_SKIPPED),
 }
-WHOLE = 300.0  # degrees: what is wider goes round the globe
+WHOLE = 300.0  # degrees: wider maps are global
 M3 = {"units": "m3 m-3", "standard_name": "volume_fraction_of_condensed_water_in_soil", "long_name": "soil moisture"}
 PERCENT = {"units": "percent", "long_name": "soil moisture, percent of saturation"}
 
 
 def reasons(values: np.ndarray, tests: dict[Reason, np.ndarray], low: float = 0.0, high: float = 1.0) -> np.ndarray:
-    """`sm_reason` (uint8): the first reason, in the order of `Reason`, whose test is True.
+    """Return `sm_reason`: the first reason, in the order of `Reason`, whose test is True.
 
-    values: soil moisture, NaN = none. tests: boolean arrays of the same shape. low, high: the range of a real value.
+    Args:
+        values: Soil moisture, any shape, NaN = missing.
+        tests: Boolean arrays of the same shape by reason.
+        low: Smallest possible value, in the units of `values`.
+        high: Largest possible value.
+
+    Returns:
+        uint8 array of the same shape.
     """
-    found = np.full(values.shape, Reason.OBSERVED, np.uint8)
+    reason_of = np.full(values.shape, Reason.OBSERVED, np.uint8)
     with np.errstate(invalid="ignore"):
+        # comparisons with NaN are False, and warn
         outside = (values < low) | (values > high) | tests.get(Reason.OUT_OF_RANGE, np.False_)
     tests = {**tests, Reason.OUT_OF_RANGE: outside}
+    # written from the last to the first, so that the first one stays
     for reason in sorted(tests, reverse=True):
-        found[tests[reason]] = reason
-    # where nothing was retrieved, the reason that the product gives is worth more than 'no data'
+        reason_of[tests[reason]] = reason
+    # where nothing was retrieved, the reason that the product gives says more than 'no data'
     nothing = ~np.isfinite(values)
-    found[nothing & (found == Reason.OBSERVED)] = Reason.NO_DATA
-    return found
+    reason_of[nothing & (reason_of == Reason.OBSERVED)] = Reason.NO_DATA
+    return reason_of
 
 
 def bit(flags: np.ndarray, number: int) -> np.ndarray:
-    """Whether a bit of an integer flag is set."""
-    found: np.ndarray = (flags.astype(np.int64) >> number) & 1 == 1
-    return found
+    """Return True where a bit of an integer flag is set.
+
+    Args:
+        flags: Integers of any shape.
+        number: Number of the bit, from 0.
+    """
+    is_set: np.ndarray = (flags.astype(np.int64) >> number) & 1 == 1
+    return is_set
 
 
 def north_up(dataset: xr.Dataset) -> xr.Dataset:
-    """Rows from north to south; longitudes from -180 to 180, rising, or beyond where a region crosses the date line."""
+    """Return maps with rows from north to south and rising longitudes.
+
+    Longitudes are from -180 to 180, or beyond 180 for a region that crosses the date line.
+
+    Args:
+        dataset: Maps with the coordinates lat and lon, or y and x.
+    """
     rows = "lat" if "lat" in dataset.dims else "y"
+    # a single row has no direction
     if dataset.sizes.get(rows, 0) > 1 and dataset[rows].values[0] < dataset[rows].values[-1]:
         dataset = dataset.isel({rows: slice(None, None, -1)})
     if "lon" in dataset.dims:

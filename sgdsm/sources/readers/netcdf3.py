@@ -1,6 +1,7 @@
-"""How long a NetCDF-3 file has to be, by its header: of one that was cut off the library reads zeros, silently.
+"""Length that a NetCDF-3 file must have, from its header.
 
-Layout: NetCDF classic and 64-bit offset formats, Unidata, "File format specifications".
+The library reads zeros from a file that was cut off, without an error. Layout: NetCDF classic and 64-bit offset
+formats, Unidata, "File format specifications".
 """
 
 from __future__ import annotations
@@ -11,11 +12,18 @@ from typing import BinaryIO
 
 MAGIC = (b"CDF\x01", b"CDF\x02")
 BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 4, 6: 8}  # of the types byte, char, short, int, float, double
-STREAMING = 0xFFFFFFFF  # the number of records is not told
+STREAMING = 0xFFFFFFFF  # the header does not contain the number of records
 
 
 def whole(path: Path) -> None:
-    """Raises OSError for a NetCDF-3 file that ends before its last variable does; other files pass."""
+    """Raise an error if a NetCDF-3 file ends before its last variable; other files pass.
+
+    Args:
+        path: The file.
+
+    Raises:
+        OSError: If the file is truncated.
+    """
     with path.open("rb") as stream:
         magic = stream.read(4)
         if magic not in MAGIC:
@@ -29,7 +37,7 @@ def whole(path: Path) -> None:
 
 
 def _end(stream: BinaryIO, offset_bytes: int) -> int:
-    """Where the last value ends."""
+    """Return the byte after the last value."""
     records = _number(stream)
     sizes = []
     for _ in range(_count(stream)):
@@ -44,6 +52,7 @@ def _end(stream: BinaryIO, offset_bytes: int) -> int:
         kind = _number(stream)
         _number(stream)  # its size, which may not fit
         begin = _number(stream, offset_bytes)
+        # the unlimited dimension has the length 0 in the header
         if shape and shape[0] == 0:
             recurring.append((begin, prod(shape[1:]) * BYTES[kind]))
         else:
@@ -56,6 +65,7 @@ def _end(stream: BinaryIO, offset_bytes: int) -> int:
 
 
 def _number(stream: BinaryIO, size: int = 4) -> int:
+    """Return a big-endian integer; EOFError at the end of the file."""
     raw = stream.read(size)
     if len(raw) < size:
         raise EOFError
@@ -63,16 +73,18 @@ def _number(stream: BinaryIO, size: int = 4) -> int:
 
 
 def _count(stream: BinaryIO) -> int:
-    """Of a list: a tag, and how many."""
+    """Return the length of a list, which a tag precedes."""
     _number(stream)
     return _number(stream)
 
 
 def _name(stream: BinaryIO) -> None:
+    """Skip a name, padded to 4 bytes."""
     stream.seek(-(-_number(stream) // 4) * 4, 1)
 
 
 def _skip_attributes(stream: BinaryIO) -> None:
+    """Skip a list of attributes."""
     for _ in range(_count(stream)):
         _name(stream)
         size = BYTES[_number(stream)] * _number(stream)

@@ -17,64 +17,102 @@ MEANS = {"sm", "sm_uncertainty"}
 
 
 def check_overpass(product: str, overpass: str) -> None:
-    """Raises SourceError where an option `overpass` is none of am, pm and both."""
+    """Raise an error if an option `overpass` is none of am, pm and both.
+
+    Args:
+        product: Name of the product, for the message.
+        overpass: Value of the option.
+
+    Raises:
+        SourceError: If the value is another one.
+    """
     if overpass not in ("am", "pm", "both"):
         raise SourceError(f"{product}: overpass '{overpass}', expected am, pm or both")
 
 
 def of_overpass(product: str, paths: Sequence[Path], overpass: str, names: dict[str, str], one: str) -> list[Path]:
-    """The files of an overpass; names: the regular expression that names of files match, for am and pm. one: its groups
-    in a name tell which pass it is.
+    """Return the files of an overpass.
 
-    Raises SourceError where there are none, or two of the same pass (their mean would be taken).
+    Args:
+        product: Name of the product, for messages.
+        paths: Files of the product.
+        overpass: 'am', 'pm' or 'both'.
+        names: Regular expressions that file names match, by 'am' and 'pm'.
+        one: Regular expression whose groups in a file name identify the pass.
+
+    Raises:
+        SourceError: If there are none, or two of the same pass (their mean would be taken).
     """
     check_overpass(product, overpass)
-    found = [p for p in paths if overpass == "both" or re.search(names[overpass], p.name)]
-    if not found:
+    # with 'both', names need not match either expression
+    chosen = [p for p in paths if overpass == "both" or re.search(names[overpass], p.name)]
+    if not chosen:
         raise SourceError(f"{product}: none of the {len(paths)} files is of overpass '{overpass}': {paths[0]}")
-    refuse_twice(found, one)
-    return found
+    refuse_twice(chosen, one)
+    return chosen
 
 
 def refuse_twice(paths: Sequence[Path], one: str) -> None:
-    """Raises SourceError where two files are of one pass, which the groups of a regular expression tell in a name."""
+    """Raise an error if two files are of one pass.
+
+    Args:
+        paths: Files of a product.
+        one: Regular expression whose groups in a file name identify the pass.
+
+    Raises:
+        SourceError: If two files have equal groups.
+    """
     seen: dict[tuple[str, ...], Path] = {}
     for path in paths:
         match = re.search(one, path.name)
-        # a name that tells no date is refused where dates are looked for
+        # a name without a date is refused by `dated`
         if match and seen.setdefault(match.groups(), path) != path:
             raise SourceError(f"{path} and {seen[match.groups()]}: both hold one pass, expected one file")
 
 
 def mean_of_points(grid: EaseGrid, row: np.ndarray, column: np.ndarray, points: Variables) -> Variables:
-    """Points (1-D) of a pass as maps of the whole grid, by the rule of `mean_of_passes`; those off the grid are left
-    out. points: `sm`, `sm_reason`, `sm_uncertainty`, and flags whose attribute `missing` says what an empty cell has.
+    """Return points of a pass as maps of the whole grid, by the rule of `mean_of_passes`.
+
+    Args:
+        grid: The grid.
+        row: Rows (N,) of the points; points off the grid are omitted.
+        column: Columns (N,) of the points.
+        points: Values (N,) and attributes of `sm`, `sm_reason`, `sm_uncertainty`, and of flags, whose attribute
+            `missing` is the value of an empty cell.
+
+    Returns:
+        Maps (H, W) and attributes by name.
     """
     inside = (row >= 0) & (row < grid.rows) & (column >= 0) & (column < grid.columns)
     cell = row[inside].astype(np.int64) * grid.columns + column[inside]
     points = {name: (values[inside], attrs) for name, (values, attrs) in points.items()}
     reason = points["sm_reason"][0]
-    # of the points of a cell the last one that is written stays
+    # the last point that is written into a cell stays, so the best ones are written last
     order = np.argsort(_merit(reason, points["sm"][0]), kind="stable")
     maps = {}
     for name, (values, attrs) in points.items():
         empty = Reason.NO_DATA if name == "sm_reason" else attrs.get("missing", np.nan)
-        found = np.full(grid.rows * grid.columns, empty, values.dtype)
-        found[cell[order]] = values[order]
+        flat = np.full(grid.rows * grid.columns, empty, values.dtype)
+        flat[cell[order]] = values[order]
         if name in MEANS:
+            # only observed values enter the mean
             used = (reason == Reason.OBSERVED) & np.isfinite(values)
-            count = np.bincount(cell[used], minlength=found.size)
-            total = np.bincount(cell[used], values[used], found.size)
-            found[count > 0] = (total[count > 0] / count[count > 0]).astype(values.dtype)
-        maps[name] = (found.reshape(grid.rows, grid.columns), attrs)
+            count = np.bincount(cell[used], minlength=flat.size)
+            total = np.bincount(cell[used], values[used], flat.size)
+            flat[count > 0] = (total[count > 0] / count[count > 0]).astype(values.dtype)
+        maps[name] = (flat.reshape(grid.rows, grid.columns), attrs)
     return maps
 
 
 def mean_of_passes(passes: list[xr.Dataset]) -> xr.Dataset:
-    """Passes over the same grid on a day as one map: the mean of the observed values of a cell.
+    """Return passes over the same grid on a day as one map: the mean of the observed values of a cell.
 
-    Where none is observed, all variables are of the pass that tells most: a rejected value, or else a reason. So are
-    flags everywhere. The error of a mean is the mean of the errors: those of the passes are not independent.
+    In a cell that no pass observed, all variables are those of the pass with most information: a rejected value, or
+    else a reason. Flags are those of that pass everywhere. The error of a mean is the mean of the errors, because the
+    errors of the passes are correlated.
+
+    Args:
+        passes: Maps (time, y, x) or (time, lat, lon) with `sm`, `sm_reason` and other variables.
     """
     best = passes[0].copy(deep=True)
     merit = _merit(best["sm_reason"].values, best["sm"].values)
@@ -97,7 +135,10 @@ def mean_of_passes(passes: list[xr.Dataset]) -> xr.Dataset:
 
 
 def _merit(reason: np.ndarray, sm: np.ndarray) -> np.ndarray:
-    """How much a pass tells of a cell: 3 = observed, 2 = a rejected value, 1 = why there is none, 0 = nothing."""
-    tells = [reason == Reason.OBSERVED, np.isfinite(sm), reason != Reason.NO_DATA]
-    merit: np.ndarray = np.select(tells, [3, 2, 1], 0)
+    """Return how much information a pass has on each cell.
+
+    3 = observed, 2 = a rejected value, 1 = a reason why there is none, 0 = nothing.
+    """
+    levels = [reason == Reason.OBSERVED, np.isfinite(sm), reason != Reason.NO_DATA]
+    merit: np.ndarray = np.select(levels, [3, 2, 1], 0)
     return merit

@@ -19,22 +19,35 @@ PATTERNS = tuple(f"*{end}" for end in (".nc", ".nc4", ".cdf", ".tif", ".tiff", "
 
 
 def layer(path: Path, variable: str | None = None, bbox: Sequence[float] | None = None) -> xr.DataArray:
-    """A map as it is stored (packed numbers, fill values), (lat, lon) or (y, x), north first; attributes as the file
-    has them, of an image `_FillValue` and, where it is in no geographic coordinates, `crs` (WKT).
+    """Read a map as it is stored (packed numbers, fill values), north first.
 
-    variable: of a NetCDF file, may be left out where it has one map only. bbox: west, south, east, north, in the
-    coordinates of the file: only that part is read.
+    Args:
+        path: The file.
+        variable: Variable of a NetCDF file; may be omitted if it has only one map.
+        bbox: West, south, east, north in the coordinates of the file: only that part is read.
 
-    Raises KeyError or ValueError where there is no such map.
+    Returns:
+        Dims (lat, lon) or (y, x), with the attributes of the file; of an image `_FillValue` and, unless its coordinates
+        are geographic, `crs` (WKT).
+
+    Raises:
+        KeyError: If the file lacks the variable.
+        ValueError: If it has no such map, or no cell within `bbox`.
     """
-    found = _image(path, bbox) if path.suffix.lower() in IMAGES else _netcdf(path, variable, bbox)
+    stored = _image(path, bbox) if path.suffix.lower() in IMAGES else _netcdf(path, variable, bbox)
     name = "layer"
-    return north_up(once_around(found.to_dataset(name=name)))[name]
+    return north_up(once_around(stored.to_dataset(name=name)))[name]
 
 
 def driver(path: Path) -> str | None:
-    """What GDAL reads an image as. Left alone, it goes by what is inside, which may be a list of other files and of
-    addresses; such a list with the ending .vrt is one that the user means."""
+    """Return the GDAL driver to read an image with; None for GDAL's own choice.
+
+    GDAL's own choice depends on the contents of a file, which may be a list of other files and of addresses. Such a
+    list is accepted only from a user who names a .vrt file.
+
+    Args:
+        path: The image.
+    """
     suffix = path.suffix.lower()
     if suffix == ".img":
         with path.open("rb") as stream:
@@ -43,10 +56,16 @@ def driver(path: Path) -> str | None:
 
 
 def _image(path: Path, bbox: Sequence[float] | None) -> xr.DataArray:
+    """Read a map of an image.
+
+    Raises:
+        ValueError: If the grid is rotated.
+    """
     import rasterio
     from rasterio.windows import Window
 
     with rasterio.open(path, driver=driver(path)) as file:
+        # a and e are the sizes of a cell, c and f the corner of the first one, b and d a rotation
         move = file.transform
         if move.b or move.d:
             raise ValueError(f"its grid is turned: {tuple(move)[:6]}")
@@ -59,7 +78,9 @@ def _image(path: Path, bbox: Sequence[float] | None) -> xr.DataArray:
             height=file.height,
             width=file.width,
         )
+        # only the window is read: a global map of 100 m has 80 GB
         values = file.read(1, window=window)
+        # world files without a CRS are mostly in degrees
         degrees = file.crs is None or file.crs.is_geographic
         attrs: dict[str, Any] = {} if degrees else {"crs": file.crs.to_wkt()}
         if file.nodata is not None:
@@ -71,9 +92,16 @@ def _image(path: Path, bbox: Sequence[float] | None) -> xr.DataArray:
 
 
 def _netcdf(path: Path, variable: str | None, bbox: Sequence[float] | None) -> xr.DataArray:
+    """Read a map of a NetCDF file.
+
+    Raises:
+        KeyError: If the file lacks the variable.
+        ValueError: If the variable is no map, or must be named because there are several.
+    """
     whole(path)
     options: dict[str, Any] = {"engine": "netcdf4", "decode_times": False, "mask_and_scale": False}
     with xr.open_dataset(path, **options) as file:
+        # axes of length 1 do not make a map a series
         maps = [str(n) for n, v in file.data_vars.items() if sum(size > 1 for size in v.shape) == 2]
         if variable is None and not maps:
             raise ValueError(f"it has no map (rows, columns) among {list(map(str, file.variables))}")
@@ -98,13 +126,18 @@ def _netcdf(path: Path, variable: str | None, bbox: Sequence[float] | None) -> x
 
 
 def _within(rows: np.ndarray, columns: np.ndarray, bbox: Sequence[float] | None) -> tuple[slice, slice]:
+    """Return the rows and the columns within a box (west, south, east, north).
+
+    Raises:
+        ValueError: If there are none.
+    """
     if bbox is None:
         return slice(0, len(rows)), slice(0, len(columns))
     west, south, east, north = bbox
-    found = []
+    slices = []
     for axis, low, high in ((rows, south, north), (columns, west, east)):
         inside = np.flatnonzero((axis >= low) & (axis <= high))
         if not inside.size:
             raise ValueError(f"no cell within bbox={list(bbox)}: it spans {axis.min():.3f} to {axis.max():.3f}")
-        found.append(slice(int(inside[0]), int(inside[-1]) + 1))
-    return found[0], found[1]
+        slices.append(slice(int(inside[0]), int(inside[-1]) + 1))
+    return slices[0], slices[1]

@@ -1,4 +1,7 @@
-"""Soil moisture of stations: daily means, dims (time, station). Point data, which `Files` (of maps) does not hold."""
+"""Soil moisture of stations: daily means, dims (time, station).
+
+These are point data, which `Files` (of maps) cannot hold.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,17 @@ from sgdsm.sources.readers.names import M3
 
 @dataclass(frozen=True)
 class Series:
-    """A station's daily means: days (datetime64[D], rising) and values (m3 m-3); where it is."""
+    """A station's daily means.
+
+    Args:
+        name: Name of the station.
+        network: Name of its network.
+        lat: Latitude, degrees.
+        lon: Longitude, degrees.
+        depth_m: Depth, m below the surface.
+        days: Days (N,), datetime64[D], rising.
+        values: Soil moisture (N,), m3 m-3.
+    """
 
     name: str
     network: str
@@ -29,18 +42,38 @@ class Series:
 
 @dataclass(frozen=True)
 class Stations:
-    """What `find_files` gives for stations: `gather` reads all, `open` is that of `Files`."""
+    """The stations of a product, as `find_files` returns them; `open` is that of `Files`.
+
+    Args:
+        product: Name of the product.
+        gather: Function that reads all stations.
+    """
 
     product: str
     gather: Callable[[OnBadFile], xr.Dataset]
 
     def open(self, on_bad_file: OnBadFile = "fail") -> xr.Dataset:
-        """All stations, in memory."""
+        """Read all stations.
+
+        Args:
+            on_bad_file: 'fail', or 'skip' to log a line for a file that cannot be read.
+
+        Returns:
+            `sm` (time, station) in m3 m-3, see `gathered`.
+        """
         return self.gather(on_bad_file)
 
 
 def daily_means(times: Any, values: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Days (rising) and the means of the readings of each UTC day; NaN readings are left out."""
+    """Return the days and the means of the readings of each UTC day.
+
+    Args:
+        times: Times (N,) of the readings.
+        values: Readings (N,); NaN is omitted.
+
+    Returns:
+        Days (M,), datetime64[D], rising, and means (M,).
+    """
     times, values = np.asarray(times, "datetime64[ns]"), np.asarray(values, np.float64)
     good = np.isfinite(values) & ~np.isnat(times)
     days, which = np.unique(whole_days(times[good]).astype("datetime64[D]"), return_inverse=True)
@@ -48,11 +81,20 @@ def daily_means(times: Any, values: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def gathered(product: str, series: list[Series]) -> xr.Dataset:
-    """`sm` (time, station) float32 with every day from the first to the last, and coordinates `network`, `lat`, `lon`,
-    `depth_m` (m below the surface) for each station, named NETWORK/NAME.
+    """Return the series of all stations as one Dataset.
 
-    Raises SourceError where no station has a value.
+    Args:
+        product: Name of the product, for messages.
+        series: Series of the stations; those without values are omitted.
+
+    Returns:
+        `sm` (time, station) float32 in m3 m-3 with every day from the first to the last, and coordinates `network`,
+        `lat`, `lon` (degrees) and `depth_m` (m below the surface) of each station, named NETWORK/NAME.
+
+    Raises:
+        SourceError: If no station has a value.
     """
+    # the order does not depend on that of the files
     series = sorted((s for s in series if s.days.size), key=lambda s: (s.network, s.name))
     if not series:
         raise SourceError(f"{product}: no station has a good reading")
@@ -60,6 +102,7 @@ def gathered(product: str, series: list[Series]) -> xr.Dataset:
     time = np.arange(first, last + 1)
     sm = np.full((len(time), len(series)), np.nan, np.float32)
     for k, one in enumerate(series):
+        # days without readings stay NaN
         sm[(one.days - first).astype(int), k] = one.values
     degrees = {"lat": "degrees_north", "lon": "degrees_east"}
     coords: dict[str, Any] = {

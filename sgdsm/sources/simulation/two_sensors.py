@@ -1,8 +1,8 @@
-"""The built-in world seen by two sensors: a long record with gaps and a known bias, and a short one that is right.
+"""The built-in world seen by two sensors: a long record with gaps and a known bias, and a short unbiased one.
 
-What the ESA CCI record of 1981-2022 and SMAP's of 2015-2022 are to one another. The moisture of the world gets a known
-trend in each cell; the long sensor reads it with another range and level in each cell, and with an error that follows
-the vegetation through the year, so no fixed map from one to the other is enough. Random numbers of its own.
+They stand for the ESA CCI record of 1981-2022 and SMAP's of 2015-2022. The moisture of the world gets a known trend in
+each cell. The long sensor has another range and level in each cell, and an error that follows the vegetation through
+the year, so that a fixed map from one to the other is not enough.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from sgdsm.core.cube import ConfigError, as_cube, open_cube
 from sgdsm.core.orbit import Orbit
 from sgdsm.sources.simulation.world import DYNAMIC, SETTINGS, STATIC, is_made, simulate
 
-SEED = 9  # of random numbers, apart from those of the world itself
+SEED = 9  # random stream, apart from those of the world itself
 COVARIATES = (*DYNAMIC, "ndvi")
-LEAST = 0.01  # m3 m-3, of what a sensor reports
-GREENEST_DAY = 200.0
+LEAST = 0.01  # smallest value that a sensor reports, m3 m-3
+GREENEST_DAY = 200.0  # day of the year
 UNITS = "m3 m-3"
 
 
@@ -30,6 +30,7 @@ def two_sensors(
     rows: int = 8,
     columns: int = 12,
     days: int = 5844,
+    *,
     resolution: float = 1.0,
     north: float = 50.0,
     west: float = -125.0,
@@ -43,17 +44,33 @@ def two_sensors(
     reference_noise: float = 0.015,
     seed: int = 0,
 ) -> xr.Dataset:
-    """A cube of the long sensor's record, `sm`, with covariates; the short one's is `sm_reference`.
+    """Return a cube of the long record, `sm`, with covariates; the short record is `sm_reference`.
 
-    rows to start, land_fraction, seed: as `sgdsm.sources.simulate`. trend: of the moisture, m3 m-3 a year; in
-    each cell between minus and plus this, in map `sm_trend`. vegetation_bias: m3 m-3 for each unit that NDVI is above
-    the cell's mean. season_bias: amplitude over the year, m3 m-3, where vegetation is densest. noise, reference_noise:
-    standard deviations, m3 m-3.
+    Without a role, for scores, it also holds the truth `sm_true`, its part `sm_in_gaps` where the long sensor has no
+    value, `sm_reference_held_back`, the short record as if it had begun earlier, and `sm_trend`.
 
-    Without a role, for scores: the truth `sm_true`, its part `sm_in_gaps` where the long sensor saw nothing, and
-    `sm_reference_held_back`, the reference as if it had flown before `reference_from`.
+    Args:
+        rows: Number of rows.
+        columns: Number of columns.
+        days: Number of days.
+        resolution: Cell size, degrees.
+        north: Northern edge of the grid, degrees.
+        west: Western edge of the grid, degrees.
+        start: First day.
+        reference_from: First day of the short record.
+        land_fraction: Share of cells above the sea, 1.
+        trend: Largest trend of the moisture, m3 m-3 a-1; that of each cell lies between minus and plus this.
+        vegetation_bias: Bias of the long sensor for each unit of NDVI above the mean of the cell, m3 m-3.
+        season_bias: Amplitude of its bias over the year where vegetation is densest, m3 m-3.
+        noise: Standard deviation of the long sensor, m3 m-3.
+        reference_noise: Standard deviation of the short sensor, m3 m-3.
+        seed: Seed of all random numbers.
 
-    Raises ConfigError where a number or a date cannot be.
+    Returns:
+        Cube (T, H, W); soil moisture in m3 m-3.
+
+    Raises:
+        ConfigError: If a number or a date is not possible.
     """
     try:
         flown = np.datetime64(reference_from, "D")
@@ -61,20 +78,34 @@ def two_sensors(
         raise ConfigError(f"data.reference_from={reference_from}: expected a date like 2015-01-01") from error
     if min(noise, reference_noise, trend) < 0:
         raise ConfigError(f"data.noise={noise}, reference_noise={reference_noise}, trend={trend}: expected 0 or more")
-    world = simulate(rows, columns, days, resolution, north, west, start, land_fraction, seed)
+    world = simulate(
+        rows,
+        columns,
+        days,
+        resolution=resolution,
+        north=north,
+        west=west,
+        start=start,
+        land_fraction=land_fraction,
+        seed=seed,
+    )
     rng = np.random.default_rng([seed, SEED])
     number = world["time"].values.astype("datetime64[D]").astype(np.int64)
     green = world["ndvi_mean"].values
     cycle = np.cos(2 * np.pi * (number - GREENEST_DAY) / 365.2425)[:, None, None]
+    # an annual cycle and noise around the mean of each cell
     ndvi = np.clip(green * (1 + 0.35 * cycle) + 0.02 * rng.standard_normal(world["sm"].shape), 0.0, 0.98)
+    # trends around zero in the middle of the record, so that its mean is that of the world
     slope = trend * rng.uniform(-1, 1, green.shape)
     years = (number - number.mean())[:, None, None] / 365.2425
     truth = np.maximum(world["sm_true"].values + slope * years, LEAST)
     late = np.sin(2 * np.pi * (number - GREENEST_DAY) / 365.2425)[:, None, None]
+    # a bias that follows the vegetation, and one of the season where there is much of it
     drift = vegetation_bias * (ndvi - green) + season_bias * late * green
+    # another level, range and curvature than the truth, differing between cells
     level, gain = 0.04 + 0.03 * rng.standard_normal(green.shape), rng.uniform(0.7, 1.2, green.shape)
     value = level + gain * truth**1.15 + drift + noise * rng.standard_normal(truth.shape)
-    seen = _looks(world, rng, number)
+    seen = _long_record_sees(world, rng, number)
     right = np.maximum(truth + reference_noise * rng.standard_normal(truth.shape), LEAST)
     right = np.where(np.isfinite(world["sm"].values), right, np.nan)
     before = (world["time"].values < flown)[:, None, None]
@@ -87,10 +118,15 @@ def two_sensors(
         "ndvi": (ndvi, "1", "NDVI"),
         "sm_trend": (slope, "m3 m-3 a-1", "trend of the simulated soil moisture"),
     }
+    return _cube(world, fields)
+
+
+def _cube(world: xr.Dataset, fields: dict[str, tuple[np.ndarray, str, str]]) -> xr.Dataset:
+    """Return a cube of values, units and long names by name, with the covariates of the world."""
     dims = world["sm"].dims
     arrays = {
-        n: (dims[-v.ndim :], v.astype(np.float32), {"units": units, "long_name": told})
-        for n, (v, units, told) in fields.items()
+        n: (dims[-v.ndim :], v.astype(np.float32), {"units": units, "long_name": long_name})
+        for n, (v, units, long_name) in fields.items()
     }
     kept = world[[*DYNAMIC, *STATIC, "land"]]
     dataset = kept.assign(arrays)
@@ -101,6 +137,7 @@ def two_sensors(
 def two_sensors_file(
     path: str,
     dynamic: Sequence[str] = COVARIATES,
+    *,
     rows: int = 8,
     columns: int = 12,
     days: int = 5844,
@@ -117,9 +154,34 @@ def two_sensors_file(
     reference_noise: float = 0.015,
     seed: int = 0,
 ) -> xr.Dataset:
-    """As `two_sensors`, written to a NetCDF file and opened from there, with some of its covariates.
+    """Return `two_sensors`, written to a NetCDF file and opened from there, with some of its covariates.
 
-    A file that is there already is opened. Raises ConfigError where that was made with other settings.
+    An existing file is opened.
+
+    Args:
+        path: The file.
+        dynamic: Covariates that the cube has.
+        rows: As in `two_sensors`.
+        columns: As in `two_sensors`.
+        days: As in `two_sensors`.
+        resolution: As in `two_sensors`.
+        north: As in `two_sensors`.
+        west: As in `two_sensors`.
+        start: As in `two_sensors`.
+        reference_from: As in `two_sensors`.
+        land_fraction: As in `two_sensors`.
+        trend: As in `two_sensors`.
+        vegetation_bias: As in `two_sensors`.
+        season_bias: As in `two_sensors`.
+        noise: As in `two_sensors`.
+        reference_noise: As in `two_sensors`.
+        seed: As in `two_sensors`.
+
+    Returns:
+        Cube (T, H, W).
+
+    Raises:
+        ConfigError: If the file was made with other settings, or a setting is not possible.
     """
     settings: dict[str, Any] = {
         "rows": rows, "columns": columns, "days": days, "resolution": resolution, "north": north, "west": west,
@@ -127,6 +189,7 @@ def two_sensors_file(
         "vegetation_bias": vegetation_bias, "season_bias": season_bias, "noise": noise,
         "reference_noise": reference_noise, "seed": seed,
     }  # fmt: skip
+    # written under another name first: an interrupted file would count as made
     if not is_made(path, ".nc", settings):
         world = two_sensors(**settings).assign_attrs({SETTINGS: json.dumps(settings)})
         Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -135,11 +198,15 @@ def two_sensors_file(
     return open_cube(path, "sm", dynamic, STATIC, land="land")
 
 
-def _looks(world: xr.Dataset, rng: np.random.Generator, number: np.ndarray) -> np.ndarray:
-    """Where the long sensor sees: its own orbit, no frost, gaps that get fewer over the years."""
+def _long_record_sees(world: xr.Dataset, rng: np.random.Generator, number: np.ndarray) -> np.ndarray:
+    """Return where (T, H, W) the long sensor has a value.
+
+    It has its own orbit, no values over frost, and fewer gaps in later years.
+    """
     swaths = Orbit(world["lat"].values, world["lon"].values).cycle(float(rng.uniform(0, 2 * np.pi)))
+    # from 40 to 90 percent of the overpasses
     share = 0.4 + 0.5 * (number - number[0]) / max(1, number[-1] - number[0])
     seen = swaths[np.arange(number.size) % len(swaths)] & (rng.random(world["sm"].shape) < share[:, None, None])
     thawed = world["sm_reason"].values != world["sm_reason"].attrs["flag_meanings"].split().index("frost")
-    found: np.ndarray = seen & thawed & world["land"].values
-    return found
+    observed: np.ndarray = seen & thawed & world["land"].values
+    return observed

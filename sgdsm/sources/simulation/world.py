@@ -1,9 +1,9 @@
-"""The built-in world: soil moisture with known truth, and what a satellite would see of it.
+"""The built-in world: soil moisture with known truth, and what a satellite would observe of it.
 
 Storms drift over fractal terrain; radiation and temperature follow the sun; a surface layer over a root zone takes up
-rain and dries by soil type; a radiometer on a sun-synchronous orbit sees swaths of it, and not where the soil is
-frozen, the vegetation dense or the band disturbed. Every number is drawn from the seed. It is made to test gap-filling,
-not to be a climate: its gaps, its noise and its memory resemble those of SMAP and AMSR2.
+rain and dries by soil type; a radiometer on a sun-synchronous orbit observes swaths of it, except where the soil is
+frozen, the vegetation dense or the band disturbed. Every number is drawn from the seed. The world is made to test
+gap-filling, not to be a climate: its gaps, its noise and its memory resemble those of SMAP and AMSR2.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from sgdsm.sources.simulation.emission import AMSR, SMOS, Sensors, described
 
 KM_PER_DEGREE = 111.2
 SPIN_UP_DAYS = 120
-CHUNK_ROWS = 24  # of a store: objects of two MB
-HELD = 14  # maps of a day that are in memory while a world is made: seven, and once more when they are put together
+CHUNK_ROWS = 24  # rows of a chunk of a store: objects of two MB
+HELD = 14  # maps of a day in memory while a world is made: seven, and once more when they are stacked
 SURFACE_MM, ROOT_MM = 80.0, 600.0
-FROST_K = 276.5  # of the daily mean: the night pass meets soil that is colder
+FROST_K = 276.5  # daily mean below which the soil counts as frozen: at the night pass it is colder than its mean
 DYNAMIC = ("precipitation", "air_temperature", "shortwave_down", "surface_temperature")
 STATIC = ("elevation", "sand", "clay", "ndvi_mean")
 REASONS = "observed orbit frost vegetation interference"
@@ -58,6 +58,7 @@ def simulate(
     rows: int = 24,
     columns: int = 48,
     days: int = 731,
+    *,
     resolution: float = 1.0,
     north: float = 50.0,
     west: float = -125.0,
@@ -67,16 +68,29 @@ def simulate(
     sensors: Sensors | None = None,
     step_days: int = 1,
 ) -> xr.Dataset:
-    """A simulated cube in memory.
-
-    resolution: cell size in degrees. north, west: edges of the grid in degrees. land_fraction: share of cells above
-    the sea. sensors: satellites whose brightness temperatures are added to the dynamic covariates. step_days: 1 for
-    daily maps, n for means of n days over what was observed of them, dated by the first.
+    """Return a simulated cube in memory.
 
     Besides the target `sm`, covariates and `land` it holds, without a role, the truth `sm_true` and the standard
     deviation of the retrieval noise `sm_noise`.
 
-    Raises ConfigError where the size is not possible.
+    Args:
+        rows: Number of rows.
+        columns: Number of columns.
+        days: Number of days.
+        resolution: Cell size, degrees.
+        north: Northern edge of the grid, degrees.
+        west: Western edge of the grid, degrees.
+        start: First day.
+        land_fraction: Share of cells above the sea, 1.
+        seed: Seed of all random numbers.
+        sensors: Satellites whose brightness temperatures are added to the dynamic covariates.
+        step_days: 1 for daily maps, n for means of n days over the observed values, dated by the first day.
+
+    Returns:
+        Cube (T, H, W); soil moisture in m3 m-3.
+
+    Raises:
+        ConfigError: If the size is not possible or does not fit into memory.
     """
     world = World(rows, columns, resolution, north, west, land_fraction, seed)
     if not 1 <= step_days <= days:
@@ -84,6 +98,7 @@ def simulate(
     size = f"data: rows={rows}, columns={columns}, days={days}"
     check_fits(size, HELD * rows * columns * days, "data=simulate_store makes worlds of any size")
     maps = list(world.run(days, start, sensors))
+    # each step is dated by its first day
     time = xr.date_range(start, periods=days // step_days, freq=f"{step_days}D")
     fields = {name: _steps(np.stack([day[name] for day in maps]), step_days) for name in maps[0]}
     arrays: dict[str, Any] = {name: (("time", "lat", "lon"), values) for name, values in fields.items()}
@@ -97,6 +112,7 @@ def sensor_world(
     rows: int = 14,
     columns: int = 24,
     days: int = 2922,
+    *,
     resolution: float = 1.0,
     north: float = 50.0,
     west: float = -125.0,
@@ -105,11 +121,30 @@ def sensor_world(
     seed: int = 0,
     step_days: int = 3,
 ) -> xr.Dataset:
-    """As `simulate` with sensors, written to a NetCDF file and opened from there, with some of its covariates.
+    """Return `simulate` with sensors, written to a NetCDF file and opened from there, with some of its covariates.
 
-    A file that is there already is opened.
+    An existing file is opened.
 
-    Raises ConfigError where that was made with other settings.
+    Args:
+        path: The file.
+        sensors: The satellites.
+        dynamic: Covariates that the cube has.
+        rows: As in `simulate`.
+        columns: As in `simulate`.
+        days: As in `simulate`.
+        resolution: As in `simulate`.
+        north: As in `simulate`.
+        west: As in `simulate`.
+        start: As in `simulate`.
+        land_fraction: As in `simulate`.
+        seed: As in `simulate`.
+        step_days: As in `simulate`.
+
+    Returns:
+        Cube (T, H, W).
+
+    Raises:
+        ConfigError: If the file was made with other settings, or a setting is not possible.
     """
     settings: dict[str, Any] = {
         "rows": rows, "columns": columns, "days": days, "resolution": resolution, "north": north, "west": west,
@@ -129,6 +164,7 @@ def simulate_store(
     rows: int = 720,
     columns: int = 1440,
     days: int = 365,
+    *,
     resolution: float = 0.25,
     north: float = 90.0,
     west: float = -180.0,
@@ -137,11 +173,28 @@ def simulate_store(
     seed: int = 0,
     chunk: Literal[8, 16, 32] = 16,
 ) -> xr.Dataset:
-    """As `simulate`, of any size: written to a Zarr store in blocks of `chunk` days, and opened from there.
+    """Return `simulate` of any size, written to a Zarr store in blocks of `chunk` days and opened from there.
 
-    A store that is there already is opened.
+    An existing store is opened.
 
-    Raises ConfigError where that was made with other settings.
+    Args:
+        path: The store.
+        rows: As in `simulate`.
+        columns: As in `simulate`.
+        days: As in `simulate`.
+        resolution: As in `simulate`.
+        north: As in `simulate`.
+        west: As in `simulate`.
+        start: As in `simulate`.
+        land_fraction: As in `simulate`.
+        seed: As in `simulate`.
+        chunk: Days of a chunk.
+
+    Returns:
+        Cube (T, H, W), lazy.
+
+    Raises:
+        ConfigError: If the store was made with other settings, or a setting is not possible.
     """
     settings: dict[str, Any] = {
         "rows": rows, "columns": columns, "days": days, "resolution": resolution, "north": north, "west": west,
@@ -159,23 +212,37 @@ def simulate_store(
                     n: (("time", "lat", "lon"), np.stack([d[n] for d in block])) for n in block[0]
                 }
                 part = _cube(world, arrays, time).assign_attrs({SETTINGS: json.dumps(settings)})
-                if first == 0:
-                    part.chunk(time=chunk, lat=CHUNK_ROWS).to_zarr(f"{path}.partial", mode="w", consolidated=False)
-                else:
-                    moving = part.drop_vars([n for n in part.variables if "time" not in part[n].dims])
-                    moving.chunk(time=chunk, lat=CHUNK_ROWS).to_zarr(
-                        f"{path}.partial", append_dim="time", consolidated=False
-                    )
+                _write_block(f"{path}.partial", part, chunk, first == 0)
                 block = []
         Path(f"{path}.partial").rename(path)
     return as_cube(open_dataset(path), "sm", DYNAMIC, STATIC, ("sm_reason",), "land")
 
 
+def _write_block(path: str, part: xr.Dataset, chunk: int, is_first: bool) -> None:
+    """Write days of a cube to a Zarr store: a new store for the first block, appended for the others."""
+    if is_first:
+        part.chunk(time=chunk, lat=CHUNK_ROWS).to_zarr(path, mode="w", consolidated=False)
+        return
+    # static maps are in the store already, and cannot be appended along time
+    moving = part.drop_vars([n for n in part.variables if "time" not in part[n].dims])
+    moving.chunk(time=chunk, lat=CHUNK_ROWS).to_zarr(path, append_dim="time", consolidated=False)
+
+
 @dataclass
 class World:
-    """Maps that do not change, and the weather and water that do.
+    """Static maps of the world, and its weather and water from day to day.
 
-    The arguments are those of `simulate`.
+    Args:
+        rows: Number of rows.
+        columns: Number of columns.
+        resolution: Cell size, degrees.
+        north: Northern edge of the grid, degrees.
+        west: Western edge of the grid, degrees.
+        land_fraction: Share of cells above the sea, 1.
+        seed: Seed of all random numbers.
+
+    Raises:
+        ConfigError: If the grid or the share of land is not possible.
     """
 
     rows: int
@@ -195,9 +262,16 @@ class World:
         self.lon = self.west + self.resolution * (np.arange(self.columns) + 0.5)
         if abs(self.lat).max() > 90 or self.columns * self.resolution > 360 + 1e-6:
             raise ConfigError(f"data: {self.rows} x {self.columns} cells from {self.north} N leave the globe")
+        # a grid around the globe: fields continue over the date line
         self.circular = self.columns * self.resolution > 360 - 1e-6
         rng = np.random.default_rng([self.seed, 0])
+        self._draw_maps(rng)
+        self.swaths = Orbit(self.lat, self.lon).cycle(phase=float(rng.uniform(0, 2 * np.pi)))
+
+    def _draw_maps(self, rng: np.random.Generator) -> None:
+        """Draw the static maps (H, W): land, elevation, soil, vegetation, noise and interference."""
         height = self._noise(rng, 1500.0, 2.2)
+        # the highest cells are land
         sea = np.quantile(height, 1 - self.land_fraction)
         self.land = height >= sea
         relief = abs(self._noise(rng, 400.0, 2.0))
@@ -205,6 +279,7 @@ class World:
         self.sand = np.clip(42 + 16 * self._noise(rng, 500.0, 2.0), 8, 88)
         self.clay = np.clip(24 + 9 * self._noise(rng, 400.0, 2.0) - 0.2 * (self.sand - 42), 4, 55)
         self.wetness = 1 / (1 + np.exp(-1.8 * self._noise(rng, 800.0, 2.5)))
+        # coefficients of the order of pedotransfer functions, no published ones
         self.porosity = 0.44 - 0.0011 * self.sand + 0.12 * self.wetness
         # wet places have more organic matter, which holds more water
         self.capacity = 0.04 + 0.0035 * self.clay + 0.28 * self.wetness
@@ -213,21 +288,32 @@ class World:
         self.ndvi = np.clip(0.12 + 0.75 * self.wetness + 0.06 * self._noise(rng, 200.0, 2.0), 0.05, 0.92)
         self.noise = 0.010 + 0.032 * self.ndvi**2
         self.disturbed = self._noise(rng, 60.0, 1.5) > 2.0
-        self.swaths = Orbit(self.lat, self.lon).cycle(phase=float(rng.uniform(0, 2 * np.pi)))
 
     def run(self, days: int, start: str, sensors: Sensors | None = None) -> Iterator[dict[str, np.ndarray]]:
-        """Daily maps (H, W) of the variables with a time dimension."""
+        """Yield the daily maps (H, W) of the variables with a time dimension.
+
+        Args:
+            days: Number of days, after a spin-up that is not returned.
+            start: First day.
+            sensors: Satellites whose measurements are added.
+
+        Raises:
+            ConfigError: If `days` is less than 1.
+        """
         if days < 1:
             raise ConfigError(f"data.days={days}: expected at least 1")
         first = np.datetime64(start, "D").astype(int)
         rng = np.random.default_rng([self.seed, 1])
         storm, warm = self._noise(rng, 600.0, 3.0), self._noise(rng, 1200.0, 3.0)
         local = self._noise(rng, 150.0, 2.5)
+        # a start near equilibrium; the spin-up removes the rest
         surface, root = self.capacity * self.wetness, self.capacity * (0.5 + 0.5 * self.wetness)
         if sensors is not None:
             sensors.begin(self.seed, self.lat, self.lon)
         for number in range(-SPIN_UP_DAYS, days):
+            # storms move 300 km a day to the east
             drift = max(1, round(300 / KM_PER_DEGREE / self.resolution))
+            # first-order autoregressive fields with unit variance: 0.55^2 + 0.835^2 = 1
             storm = 0.55 * np.roll(storm, drift, 1) + 0.835 * self._noise(rng, 600.0, 3.0)
             local = 0.3 * local + 0.954 * self._noise(rng, 150.0, 2.5)
             warm = 0.8 * warm + 0.6 * self._noise(rng, 1200.0, 3.0)
@@ -238,19 +324,29 @@ class World:
             maps = self._observe(number, rng, surface, weather)
             if sensors is not None:
                 date, thawed = np.datetime64(int(first) + number, "D"), maps["air_temperature"] >= FROST_K
-                maps |= sensors.look(number, date, maps, self.porosity, self.ndvi, thawed)
+                maps |= sensors.measure(number, date, maps, self.porosity, self.ndvi, thawed)
             yield maps
 
     def _weather(self, day: int, storm: np.ndarray, warm: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the weather (H, W) of a day: rain in mm d-1, temperatures in K, radiation in W m-2, cloud cover.
+
+        Args:
+            day: Days since 1970-01-01.
+            storm: Field of storms (H, W), normal with unit variance.
+            warm: Field of warm and cold air (H, W), normal with unit variance.
+        """
         lat = np.deg2rad(self.lat)[:, None]
         angle = 2 * np.pi * (day % 365.2425) / 365.2425
+        # of the sun, rad
         declination = 0.409 * np.sin(angle - 1.39)
+        # daily mean of the radiation at the top of the atmosphere
         sunset = np.arccos(np.clip(-np.tan(np.clip(lat, -1.56, 1.56)) * np.tan(declination), -1, 1))
         overhead = sunset * np.sin(lat) * np.sin(declination) + np.cos(lat) * np.cos(declination) * np.sin(sunset)
         sun = 1361 / np.pi * np.maximum(overhead, 0)
         # rain falls on the cloudiest days: more often where and when it is wet
         summer = np.cos(angle - 3.4) * np.sign(lat)
         chance = np.clip(0.06 + 0.34 * self.wetness + 0.06 * summer, 0.02, 0.6)
+        # the logistic function with 1.702 is close to the normal distribution function: ranks are uniform
         rank = 1 / (1 + np.exp(-1.702 * storm))
         rain = np.where(rank > 1 - chance, -(4 + 7 * self.wetness) * np.log(np.maximum(1 - rank, 1e-6) / chance), 0.0)
         cloud = np.clip(rank + 0.25 * (self.wetness - 0.5), 0, 1)
@@ -270,11 +366,20 @@ class World:
     def _water(
         self, surface: np.ndarray, root: np.ndarray, weather: dict[str, np.ndarray]
     ) -> tuple[np.ndarray, np.ndarray]:
+        """Return soil moisture (H, W) of the surface layer and of the root zone after a day, m3 m-3.
+
+        Args:
+            surface: Soil moisture of the surface layer before, m3 m-3.
+            root: Soil moisture of the root zone before, m3 m-3.
+            weather: Weather of the day.
+        """
         air, rain = weather["air_temperature"] - 273.15, weather["precipitation"]
         # Hargreaves' radiation form of potential evaporation, mm a day
         demand = 0.0135 * np.maximum(air + 17.8, 0) * weather["shortwave_down"] * 0.0353
+        # snow melts slowly, and frozen soil hardly evaporates
         frozen = air < 0
         rain, demand = np.where(frozen, 0.3 * rain, rain), np.where(frozen, 0.1 * demand, demand)
+        # rain that finds no room reaches the root zone, half of it
         room = self.porosity - surface
         taken = np.minimum(rain / SURFACE_MM, room)
         surface = surface + taken
@@ -284,6 +389,7 @@ class World:
         dried = 0.55 * demand * stress / SURFACE_MM
         rise = 0.05 * np.maximum(root - surface, 0)
         surface = np.clip(surface - drained - dried + rise, 0.4 * self.wilting, self.porosity)
+        # roots take the rest of the demand from below
         thirst = 0.45 * demand * np.clip((root - self.wilting) / (self.capacity - self.wilting), 0, 1)
         moved = (drained + 0.5 * spilled - rise) * SURFACE_MM
         root = root + (moved - thirst) / ROOT_MM - np.maximum(root - self.capacity, 0) * 0.05
@@ -292,11 +398,14 @@ class World:
     def _observe(
         self, number: int, rng: np.random.Generator, surface: np.ndarray, weather: dict[str, np.ndarray]
     ) -> dict[str, np.ndarray]:
+        """Return the covariates of a day, and what the satellite retrieves of the soil moisture `surface`."""
         shape = surface.shape
         frost = weather["air_temperature"] < FROST_K
+        # gaps over dense vegetation are frequent, not permanent
         dense = rng.random(shape) < np.clip(3 * (self.ndvi - 0.62), 0, 0.9)
         interference = self.disturbed & (rng.random(shape) < 0.6) | (self._noise(rng, 150.0, 2.5) > 1.6)
         reason = np.select([~self.swaths[number % len(self.swaths)], frost, dense, interference], [1, 2, 3, 4], 0)
+        # retrievals are never negative
         value = np.maximum(surface + self.noise * rng.standard_normal(shape), 0.01)
         seen = self.land & (reason == 0)
         maps = {name: np.where(self.land, weather[name], np.nan).astype(np.float32) for name in DYNAMIC}
@@ -306,22 +415,28 @@ class World:
         return maps
 
     def _noise(self, rng: np.random.Generator, length_km: float, slope: float) -> np.ndarray:
-        """A Gaussian field of unit variance: power falls as k^-(slope + 1) beyond the wave number of `length_km`."""
+        """Return a Gaussian field (H, W) of unit variance.
+
+        Its power falls as k^-(slope + 1) beyond the wave number of `length_km`.
+        """
         cells = length_km / KM_PER_DEGREE / self.resolution
+        # padding keeps the periodic field from correlating opposite edges
         pad_rows = self.rows + int(min(2 * cells, self.rows)) + 1
         pad_columns = self.columns if self.circular else self.columns + int(min(2 * cells, self.columns)) + 1
         ky = np.fft.fftfreq(pad_rows)[:, None]
         kx = np.fft.rfftfreq(pad_columns)[None, :]
         amplitude = (1 + (2 * np.pi * cells) ** 2 * (kx**2 + ky**2)) ** (-(slope + 1) / 4)
+        # no mean
         amplitude[0, 0] = 0
         white = np.fft.rfft2(rng.standard_normal((pad_rows, pad_columns)))
         field = np.fft.irfft2(white * amplitude, s=(pad_rows, pad_columns))
-        # the standard deviation of the field that the spectrum gives, not of this draw: days differ as they should
+        # scaled by the standard deviation of the spectrum, not of this realization: days differ as they should
         full = 2 * (amplitude**2).sum() - (amplitude[:, 0] ** 2).sum()
         return (field / np.sqrt(full / (pad_rows * pad_columns)))[: self.rows, : self.columns]
 
 
 def _cube(world: World, arrays: dict[str, Any], time: Any) -> xr.Dataset:
+    """Return the maps of a world as a cube with roles and attributes."""
     space = ("lat", "lon")
     fixed = {"elevation": world.elevation, "sand": world.sand, "clay": world.clay, "ndvi_mean": world.ndvi}
     fixed["sm_noise"] = world.noise
@@ -339,37 +454,53 @@ def _cube(world: World, arrays: dict[str, Any], time: Any) -> xr.Dataset:
     flags = {"flag_values": np.arange(len(reasons.split()), dtype=np.int8), "flag_meanings": reasons}
     dataset["sm_reason"].attrs |= flags
     cube = as_cube(dataset, "sm", (*DYNAMIC, *measured), STATIC, ("sm_reason",), "land")
-    # the map of the retrieval's noise is that of a world without sensors
+    # sensors have a retrieval noise of their own, so the map of the noise would be wrong
     kept = ("sm_true", "sm_held_back") if measured else ("sm_true", "sm_noise")
     return cube.assign({n: dataset[n] for n in kept})
 
 
 def is_made(path: str, suffix: str, settings: dict[str, Any]) -> bool:
-    """Whether the file of a world is there; ConfigError where its name or its settings are not as they should be."""
+    """Return True if the file of a world exists.
+
+    Args:
+        path: The file.
+        suffix: Ending that its name must have.
+        settings: Settings that it must have been made with.
+
+    Raises:
+        ConfigError: If its name has another ending, or it was made with other settings.
+    """
     local_only("data.path", path, "the built-in worlds are made there")
     if Path(path).suffix != suffix:
         raise ConfigError(f"data.path={path}: expected a name that ends in {suffix}")
     if not Path(path).exists():
         return False
     with open_dataset(path) as dataset:
-        found = json.loads(dataset.attrs.get(SETTINGS, "{}"))
-    # as JSON gives them back
+        made_with = json.loads(dataset.attrs.get(SETTINGS, "{}"))
+    # tuples become lists, as in the file
     expected = json.loads(json.dumps(settings))
     for name, value in expected.items():
-        if found.get(name) != value:
+        if made_with.get(name) != value:
             raise ConfigError(
-                f"{path}: made with {name}={found.get(name)}, expected {value}: remove it, or choose another data.path"
+                f"{path}: made with {name}={made_with.get(name)}, expected {value}: remove it, or choose another "
+                "data.path"
             )
     return True
 
 
 def _steps(values: np.ndarray, days: int) -> np.ndarray:
-    """Means of so many days each, (T, H, W), over what is finite; of flags the smallest, which is 'observed'."""
+    """Return means (T, H, W) of `days` days each over finite values; of flags the smallest, which is 'observed'.
+
+    Args:
+        values: Daily maps (T, H, W); days after the last whole step are dropped.
+        days: Days of a step.
+    """
     if days == 1:
         return values
     grouped = values[: len(values) // days * days].reshape(-1, days, *values.shape[1:])
     if values.dtype.kind != "f":
         return grouped.min(1)
+    # means over the observed days alone, without warnings for empty ones
     known = np.isfinite(grouped)
     total = np.where(known, grouped, 0).sum(1)
     mean: np.ndarray = np.where(known.any(1), total / np.maximum(known.sum(1), 1), np.nan).astype(values.dtype)
