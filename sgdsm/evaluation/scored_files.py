@@ -17,43 +17,74 @@ DEGREES, METRES = 1e-3, 1.0  # within which two coordinates are the same
 
 
 @dataclass
-class Named:
-    """A Dataset and the name that messages give it."""
+class ScoredFile:
+    """A Dataset that scores are taken from, and the name that messages give it.
+
+    Only the variables that are asked for are read and checked. Others may lie beside them, on axes of their own.
+
+    Attributes:
+        dataset: As it was opened.
+        name: Path of the file, or 'the Dataset'.
+    """
 
     dataset: xr.Dataset
     name: str
 
     @classmethod
-    def of(cls, source: str | Path | xr.Dataset) -> Named:
-        """With the dims of a cube and whole days, in the order of time."""
-        dataset = source if isinstance(source, xr.Dataset) else open_dataset(source)
-        name = "the Dataset" if isinstance(source, xr.Dataset) else str(source)
-        try:
-            return cls(_with_days(_renamed(dataset)), name)
-        except CubeError as error:
-            raise CubeError(f"{name}: {error}") from error
+    def of(cls, source: str | Path | xr.Dataset) -> ScoredFile:
+        """Open a file, or take a Dataset as it is."""
+        if isinstance(source, xr.Dataset):
+            return cls(source, "the Dataset")
+        return cls(open_dataset(source), str(source))
 
     def variable(self, name: str) -> xr.DataArray:
-        """A variable of numbers, NaN outside its valid range; CubeError where there is none."""
+        """Return a variable with the dims of a cube and whole days, in the order of time.
+
+        Args:
+            name: Of a variable of numbers.
+
+        Returns:
+            The variable, lazy, NaN outside of the valid range that its attributes declare.
+
+        Raises:
+            CubeError: If there is no such variable, or if it does not hold numbers, or if its axes are not those of
+                a cube.
+        """
         if name not in self.dataset:
             names = [str(n) for n in self.dataset.data_vars]
             raise CubeError(
                 f"{self.name}: no variable '{name}'{suggest(name, names)}; there are {', '.join(names) or 'none'}"
             )
-        found = self.dataset[name]
-        if found.dtype.kind not in "fiub":
-            raise CubeError(f"{self.name}: variable '{name}' is of type {found.dtype}, expected numbers")
-        return only_valid(found)
+        try:
+            variable = _with_days(_renamed(self.dataset[[name]]), name)[name]
+        except CubeError as error:
+            raise CubeError(f"{self.name}: {error}") from error
+        if variable.dtype.kind not in "fiub":
+            raise CubeError(f"{self.name}: variable '{name}' is of type {variable.dtype}, expected numbers")
+        return only_valid(variable)
+
+    def companions(self, name: str) -> xr.Dataset:
+        """Return the variables that have no other dims than a variable has, with the dims of a cube.
+
+        Their names, dims and attributes are good for a search; read the values by `variable`.
+        """
+        dims = set(self.dataset[name].dims)
+        return _renamed(self.dataset[[str(n) for n, v in self.dataset.data_vars.items() if set(v.dims) <= dims]])
 
 
 def _renamed(dataset: xr.Dataset) -> xr.Dataset:
-    renames = {dim: new for dim, new in axis_names(dataset, dataset.dims).items() if dim != new}
+    axes = axis_names(dataset, dataset.dims)
+    for axis in set(axes.values()):
+        same = [str(dim) for dim, new in axes.items() if new == axis]
+        if len(same) > 1:
+            raise CubeError(f"the dimensions {' and '.join(same)} are both taken for {axis}: rename one")
+    renames = {dim: new for dim, new in axes.items() if dim != new}
     # what has the name that a dim gets is a coordinate of another kind
     return dataset.drop_vars([new for new in renames.values() if new in dataset.variables]).rename(renames)
 
 
-def _with_days(dataset: xr.Dataset) -> xr.Dataset:
-    check_text(dataset)
+def _with_days(dataset: xr.Dataset, name: str) -> xr.Dataset:
+    check_text(dataset, [name, *(dim for dim in dataset.dims if dim in dataset.coords)])
     if "time" in dataset.dims:
         dataset = dataset.assign_coords(time=("time", days_along(dataset), dataset["time"].attrs))
         if not dataset.indexes["time"].is_monotonic_increasing:

@@ -93,7 +93,10 @@ def _told(
     daily = {
         str(n): v
         for n, v in dataset.data_vars.items()
-        if "time" in v.dims and v.ndim == 3 and "units" in v.attrs and known(v.attrs["units"]) is not None
+        if "time" in v.dims
+        and v.ndim == 3
+        and isinstance(units := v.attrs.get("units"), str)
+        and known(units) is not None
     }
     # by name first: the day's lowest and highest temperature may have the standard name too
     named = [n for n in daily if n.lower() in names]

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
+from sgdsm.evaluation.metrics import METRICS
+
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
 <style>
@@ -21,15 +23,13 @@ table {{ border-collapse: collapse; }} td {{ padding: .15rem 1rem .15rem 0; vert
 </body></html>
 """
 
-WORDS = {
+# columns of a comparison that are no metric
+BEFORE = {
     "share": "RMSE over that of the reference, on the same hidden values",
     "[95 %]": "interval from a bootstrap over blocks of days in regions; of a difference: paired",
     "swath, outage": "RMSE where the mask of another day was put on this one, and in made outages of several days",
-    "R anom": "correlation after taking away the mean of each cell's visible values",
-    "cover": "share of the hidden values inside the interval of the filler",
-    "CRPS": "continuous ranked probability score of normal distributions with the filler's standard deviations",
-    "fit s": "seconds of fitting",
 }
+AFTER = {"fit s": "seconds of fitting"}
 CAPTIONS = {
     "comparison": "RMSE at the hidden values, with its interval",
     "comparison_gap_length": "RMSE by the number of days in a row without a visible value",
@@ -49,7 +49,12 @@ def write_report(
     sections: Sequence[tuple[str, Sequence[Path]]],
 ) -> Path:
     """Write the page: the table, facts as names and values, and sections of pictures."""
-    parts = [f"<pre>{escape(table)}</pre>", _table(WORDS), "<h2>Protocol</h2>", _table(facts)]
+    parts = [
+        f"<pre>{escape(table)}</pre>",
+        _table(BEFORE | {m.head: m.explanation for m in METRICS if m.head} | AFTER),
+        "<h2>Protocol</h2>",
+        _table(facts),
+    ]
     for heading, pictures in sections:
         parts.append(f"<h2>{escape(heading)}</h2>")
         for picture in pictures:
