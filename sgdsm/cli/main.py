@@ -38,7 +38,7 @@ USAGE = """usage: python -m sgdsm COMMAND key=value ...
   correct   fit source=.. reference=.. output=FILE        one sensor towards another, cell by cell
   correct   apply correction=FILE source=.. output=FILE   a cube with its target corrected
   describe  CUBE | FILE target=NAME                       what is in a cube, in words and a figure
-  select    data=.. output=FOLDER [zone=NAME]             which covariates to give a filler
+  select    data=.. output=FOLDER [stratum=NAME]          which covariates to give a filler
   export    CUBE output=FILE.nc|.h5|.zarr|FOLDER          a cube or a filled file in another layout
   export    run=PATH output=FILE.pt2|FILE.onnx            the network of a run, for other programs
   download  product=P start=A end=B output=FOLDER         fetch a product's files, or say where to get them

@@ -13,10 +13,10 @@ from sgdsm.core.cube import ConfigError, by_role, log, suggest, target_of
 from sgdsm.evaluation.selection import Sample, Selection
 from sgdsm.evaluation.selection import select as rank_covariates
 
-MOST_ZONES = 30
+MOST_STRATA = 30
 COLUMNS = (
-    "sample", "rows", "worth", "covariate", "available", "vif", "correlation", "coefficient", "t", "p", "t_block",
-    "p_block", "stepwise", "best_subset", "importance", "kept", "why",
+    "sample", "rows", "effective_sample_size", "covariate", "available", "vif", "correlation", "coefficient", "t", "p",
+    "t_block", "p_block", "stepwise", "best_subset", "importance", "kept", "why",
 )  # fmt: skip
 
 
@@ -25,15 +25,15 @@ def select(config: dict[str, Any]) -> None:
     from sgdsm.report.selection import selection_figure
     from sgdsm.training.task import split_cube
 
-    output, zone = Path(config["output"]), config["zone"]
+    output, stratum = Path(config["output"]), config["stratum"]
     if output.is_file():
         raise ConfigError(f"output={output}: a file; expected a folder")
     dealt = split_cube(config)
     cube = dealt.cube
     names = [*by_role(cube, "dynamic"), *by_role(cube, "static")]
-    zones = None if zone is None else zones_of(cube, zone)
+    strata = None if stratum is None else strata_of(cube, stratum)
     # the values that choices may rest on: far enough from those of other splits
-    found = rank_covariates(dealt.record, dealt.split.allowed, names, zone, zones)
+    found = rank_covariates(dealt.record, dealt.split.allowed, names, stratum, strata)
     target = str(target_of(cube).name)
     output.mkdir(parents=True, exist_ok=True)
     _write(found, output / "selection.csv")
@@ -43,50 +43,54 @@ def select(config: dict[str, Any]) -> None:
     print(f"tables: {output / 'selection.csv'}, {output / 'correlations.csv'}\nfigure: {picture}")
     if "dynamic" not in config["data"]:
         log.info("these data have no data.dynamic and data.static of their own: the names are for data=netcdf")
-    kept = {role: [n for n in by_role(cube, role) if n in found.kept or n == zone] for role in ("dynamic", "static")}
+    kept = {role: [n for n in by_role(cube, role) if n in found.kept or n == stratum] for role in ("dynamic", "static")}
     rain = config["data"].get("precipitation")
     more = " data.precipitation=null" if rain is not None and rain not in kept["dynamic"] else ""
     print(" ".join(f"data.{role}=[{','.join(chosen)}]" for role, chosen in kept.items()) + more)
 
 
-def zones_of(cube: xr.Dataset, name: str) -> tuple[np.ndarray, list[str]]:
-    """The zone of each cell, (H, W), -1 where it has none; and what the zones are called.
+def strata_of(cube: xr.Dataset, name: str) -> tuple[np.ndarray, list[str]]:
+    """Return the number of the stratum of each cell, (H, W), -1 where it has none; and the names of the strata.
 
     Raises ConfigError where `name` is no static variable of classes.
     """
     known = by_role(cube, "static")
     if name not in known:
-        raise ConfigError(f"zone={name}: expected a static variable{suggest(name, known)}; there are {known or 'none'}")
+        raise ConfigError(
+            f"stratum={name}: expected a static variable{suggest(name, known)}; there are {known or 'none'}"
+        )
     values = cube[name].values.astype(np.float64)
     land = cube[by_role(cube, "land")[0]].values.astype(bool)
     classes = np.unique(values[land & np.isfinite(values)])
-    if not 2 <= len(classes) <= MOST_ZONES:
-        raise ConfigError(f"zone={name}: {len(classes)} different values on land, expected 2 to {MOST_ZONES} classes")
-    zone = np.where(land & np.isin(values, classes), np.searchsorted(classes, values), -1)
+    if not 2 <= len(classes) <= MOST_STRATA:
+        raise ConfigError(
+            f"stratum={name}: {len(classes)} different values on land, expected 2 to {MOST_STRATA} classes"
+        )
+    stratum = np.where(land & np.isin(values, classes), np.searchsorted(classes, values), -1)
     attrs = cube[name].attrs
     meanings = str(attrs.get("flag_meanings", "")).split()
     said = dict(zip(np.atleast_1d(attrs.get("flag_values", [])), meanings, strict=False))
-    return zone, [said.get(one, f"{one:g}") for one in classes]
+    return stratum, [said.get(one, f"{one:g}") for one in classes]
 
 
 def format_selection(found: Selection, target: str) -> str:
     """The whole sample as a table, the most important covariate first, and what is dropped and why."""
-    whole, zones = found.samples[0], found.samples[1:]
+    whole, strata = found.samples[0], found.samples[1:]
     width = max(len(name) for name in found.available)
     lines = [
-        f"{target}: {whole.rows} rows of training values, worth about {whole.worth:.0f} independent ones; R2 "
+        f"{target}: {whole.rows} rows of training values, effective sample size about {whole.effective_size:.0f}; R2 "
         f"{whole.fit.r2:.3f}",
         f"{'':{width}}  avail.    VIF      r  coeff.        t       p  t block  p block  stepwise  best  LMG %"
-        + ("  zones" if zones else ""),
+        + ("  strata" if strata else ""),
     ]
     for k in np.argsort(whole.importance)[::-1]:
         name = whole.names[k]
-        in_zones = sum(bool(zone.significant[k]) for zone in zones)
+        in_strata = sum(bool(stratum.significant[k]) for stratum in strata)
         lines.append(
             f"{name:{width}}  {found.available[name]:6.1%} {found.inflation[name]:6.1f} {whole.correlation[k]:+6.2f} "
             f"{whole.fit.coefficient[k]:+7.3f} {whole.fit.t[k]:8.1f} {whole.fit.p[k]:7.4f} {whole.t_block[k]:8.1f} "
             f"{whole.p_block[k]:8.4f}  {_yes(whole.stepwise[k]):8}  {_yes(whole.best[k]):4} "
-            f"{100 * whole.importance[k]:6.1f}" + (f"  {in_zones}/{len(zones)}" if zones else "")
+            f"{100 * whole.importance[k]:6.1f}" + (f"  {in_strata}/{len(strata)}" if strata else "")
         )
     lines += ["", *(f"kept     {name:{width}}  {why}" for name, why in found.kept.items())]
     lines += [f"dropped  {name:{width}}  {why}" for name, why in found.dropped.items()]
@@ -126,7 +130,7 @@ def _row(found: Selection, sample: Sample, k: int, name: str) -> dict[str, Any]:
     return {
         "sample": sample.name,
         "rows": sample.rows,
-        "worth": round(sample.worth),
+        "effective_sample_size": round(sample.effective_size),
         "covariate": name,
         **_told(found, name),
         **{key: f"{value:.6g}" for key, value in numbers.items()},

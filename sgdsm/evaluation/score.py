@@ -136,8 +136,20 @@ class Scores:
 
 @dataclass
 class _Files:
-    """What is read for scores: variables on the axes of the truth, (T, H, W), lazy; `shown`, `product`, `question` are
-    the visible, the filled and the hidden file."""
+    """Variables that scores are made from, on the axes of the truth, (T, H, W), lazy.
+
+    Attributes:
+        product: The filled file.
+        question: The hidden file.
+        shown: The visible file.
+        truth: Soil moisture in the hidden file.
+        masks: Class -> which values were hidden, bool.
+        seen: Soil moisture in the visible file.
+        filled: Soil moisture in the filled file.
+        bounds: `sm_lower`, `sm_upper` and `sm_std` of the filled file, None for one that it lacks.
+        rain: Precipitation, and the factor that converts it to mm d-1; None if the visible file has none.
+        strata: Stratum -> its cells, (H, W) bool.
+    """
 
     product: ScoredFile
     question: ScoredFile
@@ -175,7 +187,7 @@ class _Files:
 
     @property
     def level(self) -> float | None:
-        """Of the intervals, 0 to 1, where the file has it."""
+        """Probability that the intervals are to hold the truth with, 0 to 1; None where the file does not say it."""
         level: float | None = None if self.bounds[0] is None else self.bounds[0].attrs.get("level")
         return level
 
@@ -188,7 +200,15 @@ class _Files:
         return truth, filled, seen
 
     def members(self, part: Part, seen: np.ndarray) -> dict[str, np.ndarray]:
-        """Return which hidden values of a part are in each class, (T, rows, W) bool; seen: its visible values."""
+        """Return which hidden values of a part are in each class.
+
+        Args:
+            part: Rows of the grid.
+            seen: Visible values of the part, (T, rows, W).
+
+        Returns:
+            Class -> mask, (T, rows, W) bool; that of `all` has the values of all classes of the hidden file.
+        """
         kinds = {name: np.nan_to_num(mask[part].values).astype(bool) for name, mask in self.masks.items()}
         anywhere = np.logical_or.reduce(list(kinds.values()))
         kinds["all"] = anywhere
@@ -288,8 +308,8 @@ def format_table(table: dict[str, dict[str, float]]) -> str:
     lines = []
     for name, row in table.items():
         if row["n"]:
-            found = [m for m in METRICS if not m.of_error_bars or np.isfinite(row.get(m.name, np.nan))]
-            texts = [f"{metric.label} {metric.text(row[metric.name], 6)}" for metric in found]
+            known = [m for m in METRICS if not m.of_error_bars or np.isfinite(row.get(m.name, np.nan))]
+            texts = [f"{metric.label} {metric.text(row[metric.name], 6)}" for metric in known]
             lines.append(" ".join([f"{name}: N {row['n']:.0f}", *texts]))
     return "\n".join(lines)
 
@@ -312,6 +332,7 @@ def gap_lengths(seen: np.ndarray) -> np.ndarray:
 
 
 def _hidden(question: ScoredFile) -> tuple[xr.DataArray, dict[str, xr.DataArray]]:
+    """Return the truth, with the name of the target as an attribute, and the masks of hidden values, by class."""
     dataset = question.dataset
     if "target" not in dataset.attrs:
         raise CubeError(f"{question.name}: lacks the attribute 'target', the name of the variable that was hidden")
@@ -340,6 +361,7 @@ def _hidden(question: ScoredFile) -> tuple[xr.DataArray, dict[str, xr.DataArray]
 def _check(
     truth: np.ndarray, filled: np.ndarray, visible: np.ndarray, hidden: np.ndarray, path: str, hidden_path: str
 ) -> None:
+    """Raise CubeError unless hidden values have a truth, are filled and are not visible, and visible ones are kept."""
     if not np.isfinite(truth[hidden]).all():
         raise CubeError(f"{hidden_path}: {(~np.isfinite(truth[hidden])).sum()} hidden values have no truth")
     missing = ~np.isfinite(filled[hidden])
@@ -348,6 +370,7 @@ def _check(
     if np.isfinite(visible[hidden]).any():
         raise CubeError(f"{hidden_path}: {np.isfinite(visible[hidden]).sum()} hidden values are visible")
     seen = np.isfinite(visible)
+    # files of float32 and of packed integers round
     if seen.any() and not (abs(filled[seen] - visible[seen]) < 1e-4).all():
         changed = (~(abs(filled[seen] - visible[seen]) < 1e-4)).sum()
         raise CubeError(f"{path}: {changed} of {seen.sum()} visible values were changed or left out")
@@ -357,7 +380,7 @@ def _check_values(variable: xr.DataArray, values: np.ndarray, path: str, satelli
     """Raise CubeError for undeclared fill values.
 
     Args:
-        variable: That they are of.
+        variable: The variable.
         values: All of its values, or a part of them.
         path: Of the file, for messages.
         satellite: True for soil moisture of a satellite, which is refused beyond what its units can mean too. An
@@ -371,6 +394,7 @@ def _check_values(variable: xr.DataArray, values: np.ndarray, path: str, satelli
 
 
 def _check_bounds(low: np.ndarray | None, high: np.ndarray | None, std: np.ndarray | None, path: str) -> None:
+    """Raise CubeError unless error bars, where a file has them, are there at all hidden values and make sense."""
     if std is not None and not _is_spread(std).all():
         raise CubeError(f"{path}: {(~_is_spread(std)).sum()} hidden values have no sm_std, or a negative one")
     if low is None or high is None:
@@ -390,8 +414,8 @@ def _rain(
 ) -> tuple[xr.DataArray, float] | None:
     """Return precipitation, and the factor that makes it mm d-1; None where the file has none."""
     if name is None:
-        told = (n for n, v in weather.data_vars.items() if "time" in v.dims and _is_rain(v))
-        name = next((str(n) for n in told), None)
+        candidates = (n for n, v in weather.data_vars.items() if "time" in v.dims and _is_rain(v))
+        name = next((str(n) for n in candidates), None)
         if name is None:
             return None
     rain = aligned(shown.variable(name), like, shown.name)
@@ -415,7 +439,10 @@ def _strata(
     truth: xr.DataArray,
     seen: xr.DataArray,
 ) -> dict[str, np.ndarray]:
-    """Return the masks of the strata, (H, W) bool, by name, from all days of the visible file."""
+    """Return the masks of the strata, (H, W) bool, by name.
+
+    All days of the visible file count, also those that are not scored: strata are of the climate of a place.
+    """
     place = truth.isel(time=0, drop=True)
 
     def mean(name: str) -> np.ndarray:

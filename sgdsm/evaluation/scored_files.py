@@ -1,4 +1,4 @@
-"""The files that scores are taken from: names, days and order of their axes, and values on the same places."""
+"""The files that scores are made from: names, days and order of their axes, and values at the same places."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DEGREES, METRES = 1e-3, 1.0  # within which two coordinates are the same
 
 @dataclass
 class ScoredFile:
-    """A Dataset that scores are taken from, and the name that messages give it.
+    """A Dataset that scores are made from, and its name in messages.
 
     Only the variables that are asked for are read and checked. Others may lie beside them, on axes of their own.
 
@@ -32,7 +32,7 @@ class ScoredFile:
 
     @classmethod
     def of(cls, source: str | Path | xr.Dataset) -> ScoredFile:
-        """Open a file, or take a Dataset as it is."""
+        """Open a file; a Dataset is taken as it is."""
         if isinstance(source, xr.Dataset):
             return cls(source, "the Dataset")
         return cls(open_dataset(source), str(source))
@@ -94,9 +94,17 @@ def _with_days(dataset: xr.Dataset, name: str) -> xr.Dataset:
 
 
 def aligned(array: xr.DataArray, like: xr.DataArray, path: str) -> xr.DataArray:
-    """Put a variable on the order of another's coordinates, lazily; longitudes are the same 360 degrees apart.
+    """Return a variable at the coordinates of another and in their order, lazily.
 
-    Raises CubeError where they do not hold the same.
+    Longitudes that differ by 360 degrees are the same.
+
+    Args:
+        array: The variable.
+        like: The other variable.
+        path: Of the file that `array` is from, for messages.
+
+    Raises:
+        CubeError: If the dims differ, or if `array` lacks one of the coordinates.
     """
     if set(array.dims) != set(like.dims):
         raise CubeError(f"{path}: '{array.name}' has dims {array.dims}, expected {like.dims}")
@@ -106,8 +114,8 @@ def aligned(array: xr.DataArray, like: xr.DataArray, path: str) -> xr.DataArray:
         index = _places(array[dim].values, like[dim].values, str(dim))
         if (index < 0).any():
             lacking = like[dim].values[index < 0][0]
-            told = str(lacking)[:10] if dim == "time" else f"{lacking:g}"
-            raise CubeError(f"{path}: '{array.name}' lacks {(index < 0).sum()} values of {dim}, the first {told}")
+            first = str(lacking)[:10] if dim == "time" else f"{lacking:g}"
+            raise CubeError(f"{path}: '{array.name}' lacks {(index < 0).sum()} values of {dim}, the first {first}")
         chosen[dim] = index
     if all(np.array_equal(i, np.arange(array.sizes[d])) for d, i in chosen.items()):
         return array
@@ -115,14 +123,14 @@ def aligned(array: xr.DataArray, like: xr.DataArray, path: str) -> xr.DataArray:
 
 
 def _places(found: np.ndarray, wanted: np.ndarray, dim: str) -> np.ndarray:
-    """Where each wanted value of a coordinate stands among those found; -1 where none is near."""
+    """Return the index in `found` of each wanted value of a coordinate, (wanted,); -1 where none is near."""
     tolerance = {"time": 0.0, "lat": DEGREES, "lon": DEGREES}.get(dim, METRES)
     if not found.size:
         return np.full(wanted.size, -1)
     if dim == "time":
         found, wanted = (v.astype("datetime64[D]").astype(np.int64) for v in (found, wanted))
     elif dim == "lon":
-        # a turn that begins a hair before the first, so that rounding does not send it round the globe
+        # 360 degrees that begin a hair before the first, so that rounding does not send it round the globe
         start = float(wanted.min()) - DEGREES
         found, wanted = ((v.astype(np.float64) - start) % 360 for v in (found, wanted))
     order = np.argsort(found, kind="stable")

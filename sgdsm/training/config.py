@@ -34,7 +34,7 @@ KEYS = {
     "correct apply": {"correction", "source_cube", "output"},
     "describe": {"cube", "target", "figure"},
     "explain": {"run", "output", "block_days"},
-    "select": {"data", "gaps", "splits", "output", "zone"},
+    "select": {"data", "gaps", "splits", "output", "stratum"},
     "export": {"cube", "run", "output", "layout", "reasons"},
     "download": {"product", "start", "end", "output", "workers", *PRODUCT_OPTIONS},
 }
@@ -61,7 +61,7 @@ TYPES: dict[str, Any] = {
     "on_bad_file": str,
     "output": str | None,
     "reference": str | None,
-    "zone": str | None,
+    "stratum": str | None,
     "time": str | None,
     "max_gap_days": int | None,
     "inference": dict[str, Any],
