@@ -1,4 +1,4 @@
-"""The picture of a choice of covariates: what each method found, and in which strata."""
+"""Figure of a selection of covariates: result of each method, and in which strata."""
 
 from __future__ import annotations
 
@@ -9,14 +9,23 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 
 from sgdsm.evaluation.selection import SIGNIFICANT, Sample, Selection
-from sgdsm.report.style import subplots
+from sgdsm.report.style import BLUE, SAND, subplots
 
 METHODS = ("least squares", "over blocks", "stepwise AIC", "best subset")
-YES, NO = "#1b6ca8", "#e9e4d8"
+YES, NO = BLUE, SAND
 
 
 def selection_figure(found: Selection, target: str, path: Path) -> Path:
-    """Covariates by methods, by relative importance and by strata; those left out as collinear are not in it."""
+    """Draw the covariates by method, by relative importance and by stratum, without the collinear ones.
+
+    Args:
+        found: The selection.
+        target: Name of the target.
+        path: Of the picture.
+
+    Returns:
+        `path`.
+    """
     whole, strata = found.samples[0], found.samples[1:]
     order = np.argsort(whole.importance)[::-1]
     names = [whole.names[k] for k in order]
@@ -34,6 +43,7 @@ def selection_figure(found: Selection, target: str, path: Path) -> Path:
         figure.colorbar(axes[2].images[0], ax=axes[2], label="share of the variance (LMG) [%]")
     axes[0].set_yticks(np.arange(len(names)), names)
     axes[0].set_ylim(len(names) - 0.5, -0.5)
+    # dropped covariates stay visible, to show what the choice rests on
     for label, name in zip(axes[0].get_yticklabels(), names, strict=True):
         label.set_color("black" if name in found.kept else "#999999")
     title = f"{target}: {whole.rows} rows, effective sample size {whole.effective_size:.0f}; names in grey are dropped"
@@ -44,14 +54,15 @@ def selection_figure(found: Selection, target: str, path: Path) -> Path:
 
 
 def _methods(axis: Axes, whole: Sample, order: np.ndarray) -> None:
-    found = np.stack([whole.fit.p < SIGNIFICANT, whole.significant, whole.stepwise, whole.best], 1)[order]
-    axis.imshow(found, cmap=ListedColormap([NO, YES]), vmin=0, vmax=1, aspect="auto")
+    chosen = np.stack([whole.fit.p < SIGNIFICANT, whole.significant, whole.stepwise, whole.best], 1)[order]
+    axis.imshow(chosen, cmap=ListedColormap([NO, YES]), vmin=0, vmax=1, aspect="auto")
     for row, k in enumerate(order):
         for column, p in enumerate((whole.fit.p[k], whole.p_block[k])):
-            told = "-" if np.isnan(p) else "< .001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
-            axis.text(column, row, told, ha="center", va="center", fontsize=7, color="w" if found[row, column] else "k")
+            text = "-" if np.isnan(p) else "< .001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
+            color = "w" if chosen[row, column] else "k"
+            axis.text(column, row, text, ha="center", va="center", fontsize=7, color=color)
         for column in (2, 3):
-            if found[row, column]:
+            if chosen[row, column]:
                 axis.text(column, row, "in", ha="center", va="center", fontsize=7, color="w")
     axis.set_xticks(np.arange(len(METHODS)), METHODS, rotation=25, ha="right", fontsize=8)
     axis.set_title("significance (p), chosen")
