@@ -88,6 +88,7 @@ def cycle_of(evaluation: Path, like: xr.DataArray) -> Climatology:
             raise CubeError(f"{evaluation / VISIBLE}: does not say what was learned from: score the run again")
         _check_grid(hidden["truth"], like, evaluation / HIDDEN, like.dims[1:])
         known = visible["learned"].values.astype(bool)
+        # only training values: a cycle of the scored ones would know the answer
         values = np.where(known, hidden["truth"].values, 0)
         return CellStatistics.of(values, known, day_numbers(hidden["time"])).solve()
 
@@ -116,6 +117,7 @@ def _scores(
             variable = variable.sel(time=truth["time"])
         _check_grid(variable, truth, filled, truth.dims)
         estimate = variable.values
+    # fewer values would make another score, not a comparable one
     missing = int((mask & ~np.isfinite(estimate)).sum())
     if missing:
         raise CubeError(f"{filled}: {name} has no value at {missing} of the {int(mask.sum())} values to score")

@@ -41,6 +41,7 @@ def check_protocol(entries: list[Entry]) -> None:
     for entry in entries[1:]:
         ours, theirs = first.metrics["protocol"], entry.metrics["protocol"]
         if ours["digest"] != theirs["digest"]:
+            # the first setting that differs explains more than two digests
             key = next(k for k in {**ours, **theirs} if k != "digest" and ours.get(k) != theirs.get(k))
             raise ConfigError(
                 f"compare: {first.folder} and {entry.folder} were scored by different protocols: "
@@ -67,6 +68,7 @@ def comparison(entries: list[Entry], reference: str) -> list[dict[str, Any]]:
     for entry in entries:
         table = entry.scores.table()
         overall = table["all"]
+        # paired: what makes a day hard is common to both runs and cancels
         difference, lower, upper = bootstrap(entry.scores.units(), reference=base.scores.units())
         _, rmse_lower, rmse_upper = bootstrap(entry.scores.units())
         row = {

@@ -228,6 +228,7 @@ class UnbiasedRootMeanSquareError(Metric):
     statistics = ("error", "squared_error")
 
     def value(self, mean: Means) -> np.ndarray:
+        # rounding may leave a little less than 0
         return np.sqrt(np.maximum(mean["squared_error"] - mean["error"] ** 2, 0))
 
 
@@ -397,6 +398,7 @@ def normal_crps(errors: np.ndarray, std: np.ndarray) -> np.ndarray:
         errors: Mean of each distribution minus the truth, (N,).
         std: Standard deviation of each distribution, (N,), in the unit of the errors.
     """
+    # a standard deviation of 0 is allowed: the score is then the absolute error
     std = np.maximum(std, 1e-12)
     z = errors / std
     density = np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi)
@@ -466,8 +468,10 @@ def bootstrap(
     Returns:
         Value, lower and upper bound. The bounds are NaN where there are fewer than three units.
     """
+    # empty units say nothing, and would widen the interval
     full = state.weight > 0
     units = int(full.sum())
+    # a draw with replacement is a number of copies of each unit
     counts = np.random.default_rng(seed).multinomial(units, np.full(units, 1 / max(1, units)), size=draws).astype(float)
 
     def values(which: State) -> np.ndarray:

@@ -81,6 +81,7 @@ def protocol_record(
     gaps = {key: value for key, value in gaps.items() if key not in OF_TRAINING}
     masks = hashlib.sha256()
     for mask in (mask for scenario in scenarios for mask in (scenario.seen, *scenario.hidden.values())):
+        # eight values in a byte
         masks.update(np.packbits(mask).tobytes())
     kinds = scenarios[0].hidden
     record = {

@@ -69,6 +69,7 @@ def least_squares(sample: Moments) -> Fit:
     """Return the regression on all covariates; there must be more rows than covariates."""
     from scipy.stats import t as student
 
+    # a pseudo-inverse, because covariates may determine one another
     inverse = np.linalg.pinv(sample.between, rcond=TINY, hermitian=True)
     coefficient = inverse @ sample.with_target
     r2 = float(coefficient @ sample.with_target)

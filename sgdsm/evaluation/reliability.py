@@ -41,6 +41,7 @@ class Calibration(NamedTuple):
             std: Standard deviations of the errors, (N,), in the same units.
         """
         errors, std = truth.astype(np.float64) - filled, np.maximum(std.astype(np.float64), 1e-12)
+        # a probability of exactly 1 belongs to the last bin
         pit = np.minimum((normal_cdf(errors / std) * PIT_BINS).astype(int), PIT_BINS - 1)
         bins, count = np.searchsorted(SPREAD_BINS, std), len(SPREAD_BINS) + 1
         sums = [np.bincount(bins, weights, count) for weights in (np.ones(len(std)), std**2, errors**2)]

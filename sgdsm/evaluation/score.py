@@ -85,6 +85,7 @@ class Scores:
         blocks = max(part.state.weight.shape[1] for part in parts)
         states = []
         for part in parts:
+            # a class or block that a place lacks stays empty
             state = State.zeros((len(classes), blocks, part.state.weight.shape[2]))
             where = [classes.index(name) for name in part.classes], slice(part.state.weight.shape[1])
             state.sum[where], state.weight[where] = part.state
@@ -193,6 +194,7 @@ class _Files:
 
     def soil_moisture(self, part: Part) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the true, filled and visible values of a part, (T, rows, W) each, after a check of each."""
+        # checked after reading: a check of the whole variable would read it twice
         truth, filled, seen = (variable[part].values for variable in (self.truth, self.filled, self.seen))
         _check_values(self.truth, truth, self.question.name, satellite=True)
         _check_values(self.filled, filled, self.product.name)
@@ -219,6 +221,7 @@ class _Files:
         if self.rain is not None:
             rain = self.rain[0][part].values
             _check_values(self.rain[0], rain, self.shown.name)
+            # a day without a value of rain counts as dry
             wet = rain * self.rain[1] >= RAIN_MM_PER_DAY
             kinds |= {"rain": anywhere & wet, "dry": anywhere & ~wet}
         return kinds | {name: anywhere & stratum[part[1]] for name, stratum in self.strata.items()}
@@ -276,6 +279,7 @@ def score(
     block, blocks = _blocks(files.truth)
     region, regions = _regions(files.truth)
     total, calibration = State.zeros((len(classes), blocks, regions)), Calibration.zeros()
+    # rows, not days: the length of a gap and the mean of a cell need the whole record
     step = rows_at_once or max(1, 2**26 // (shape[0] * shape[2]))
     for begin in range(0, shape[1], step):
         part = (slice(None), slice(begin, begin + step))
@@ -292,6 +296,7 @@ def score(
         per_value = error_statistics(
             q[anywhere], t[anywhere], cell_mean, lower=low, upper=high, std=std, level=files.level
         )
+        # States are kept by block of days and region, for bootstrap intervals without another reading
         unit = (block[:, None, None] * regions + region[part[1]][None])[anywhere]
         for c, name in enumerate(classes):
             chosen = members[name][anywhere]
@@ -386,6 +391,7 @@ def _check_values(variable: xr.DataArray, values: np.ndarray, path: str, satelli
         satellite: True for soil moisture of a satellite, which is refused beyond what its units can mean too. An
             estimate may lie anywhere.
     """
+    # files may carry roles of their own
     variable = variable.assign_attrs(role="target" if satellite else "")
     try:
         check_values(variable, values)
@@ -466,6 +472,7 @@ def _strata(
         evaporation = None if demand is None else mean(demand) * (per_day(weather[demand].attrs["units"]) or np.nan)
         index = aridity(mean(str(rain[0].name)) * rain[1], evaporation, air)
     land = _land(shown, weather, place)
+    # without a land mask, land is where the satellite ever saw soil
     land = ever_observed(seen) if land is None else land
     strata = {} if index is None else thirds(index, land, ARIDITY)
     return strata if air is None else strata | thirds(air, land, TEMPERATURE)
@@ -495,6 +502,7 @@ def _blocks(truth: xr.DataArray) -> tuple[np.ndarray, int]:
 def _regions(truth: xr.DataArray) -> tuple[np.ndarray, int]:
     """Return the number of the region of each cell, (H, W), and how many there are: squares of about REGION_KM."""
     rows, columns = truth.dims[1:]
+    # an equirectangular grid is good enough: regions need not be of equal size
     if rows == "lat":
         lat, lon = truth["lat"].values, truth["lon"].values
         y = (lat.max() - lat) * KM_PER_DEGREE

@@ -86,6 +86,7 @@ def _renamed(dataset: xr.Dataset) -> xr.Dataset:
 def _with_days(dataset: xr.Dataset, name: str) -> xr.Dataset:
     check_text(dataset, [name, *(dim for dim in dataset.dims if dim in dataset.coords)])
     if "time" in dataset.dims:
+        # products give their maps different times of day
         dataset = dataset.assign_coords(time=("time", days_along(dataset), dataset["time"].attrs))
         if not dataset.indexes["time"].is_monotonic_increasing:
             dataset = dataset.isel(time=np.argsort(dataset["time"].values))
@@ -117,24 +118,26 @@ def aligned(array: xr.DataArray, like: xr.DataArray, path: str) -> xr.DataArray:
             first = str(lacking)[:10] if dim == "time" else f"{lacking:g}"
             raise CubeError(f"{path}: '{array.name}' lacks {(index < 0).sum()} values of {dim}, the first {first}")
         chosen[dim] = index
+    # an index would make a copy of the whole variable
     if all(np.array_equal(i, np.arange(array.sizes[d])) for d, i in chosen.items()):
         return array
     return array.isel(chosen)
 
 
-def _places(found: np.ndarray, wanted: np.ndarray, dim: str) -> np.ndarray:
-    """Return the index in `found` of each wanted value of a coordinate, (wanted,); -1 where none is near."""
+def _places(values: np.ndarray, wanted: np.ndarray, dim: str) -> np.ndarray:
+    """Return the index in `values` of each wanted value of a coordinate, (wanted,); -1 where none is near."""
     tolerance = {"time": 0.0, "lat": DEGREES, "lon": DEGREES}.get(dim, METRES)
-    if not found.size:
+    if not values.size:
         return np.full(wanted.size, -1)
     if dim == "time":
-        found, wanted = (v.astype("datetime64[D]").astype(np.int64) for v in (found, wanted))
+        values, wanted = (v.astype("datetime64[D]").astype(np.int64) for v in (values, wanted))
     elif dim == "lon":
         # 360 degrees that begin a hair before the first, so that rounding does not send it round the globe
         start = float(wanted.min()) - DEGREES
-        found, wanted = ((v.astype(np.float64) - start) % 360 for v in (found, wanted))
-    order = np.argsort(found, kind="stable")
-    ranks = found[order]
+        values, wanted = ((v.astype(np.float64) - start) % 360 for v in (values, wanted))
+    # the nearest value is one of the two neighbours of where the wanted one would be inserted
+    order = np.argsort(values, kind="stable")
+    ranks = values[order]
     after = np.searchsorted(ranks, wanted).clip(0, len(ranks) - 1)
     before = (after - 1).clip(0)
     nearest = np.where(abs(ranks[before] - wanted) < abs(ranks[after] - wanted), before, after)

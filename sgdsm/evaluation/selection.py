@@ -154,6 +154,7 @@ def select(
         raise CubeError("there are no covariates to choose from: name some by data.dynamic=[..] data.static=[..]")
     available, scales, dropped = _scales(columns, training)
     static = frozenset(names[len(record.dynamic) :])
+    # rows are read once; regressions on any subset of columns and rows follow from the sums
     sums = _sums(record, training, {name: columns[name] for name in scales}, static, scales, strata)
     _check_rows(sums)
     whole = moments(sums.grams.sum((0, 1)))
@@ -233,8 +234,10 @@ def _sums(
         rows = np.ones((int(inside.sum()), size))
         for k, (name, column) in enumerate(columns.items()):
             there = column[days] if len(column) > 1 else np.broadcast_to(column, inside.shape)
+            # 0 is the mean: a missing value says nothing
             rows[:, k + 1] = np.nan_to_num((there[inside] - scales[name][0]) / scales[name][1])
         rows[:, -1] = (record.values[days][inside] - middle) / spread
+        # sorted by group, the rows of each are one slice and one product of matrices
         groups = np.broadcast_to(group, inside.shape)[inside]
         order = np.argsort(groups, kind="stable")
         present, begin = np.unique(groups[order], return_index=True)
@@ -287,9 +290,11 @@ def _sample(name: str, sums: Sums) -> Sample:
     if places == 1:
         # a static covariate varies over places only, and there is one place
         error = np.where([one in sums.static for one in sums.names], np.nan, error)
+    # degrees of freedom of the t test: of blocks and regions, the fewer
     units = min((n for n in (blocks, places) if n > 1), default=2)
     with np.errstate(invalid="ignore", divide="ignore"):
         t_block = fit.coefficient / error
+        # rows never count as more than independent ones, whatever the draws give
         effect = np.maximum((error / fit.error) ** 2, 1.0)
     effect[np.isnan(effect)] = np.inf  # without a standard error a covariate is never chosen
     inside = np.arange(len(sums.names))

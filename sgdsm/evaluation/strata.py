@@ -96,6 +96,7 @@ def thirds(index: np.ndarray, land: np.ndarray, names: tuple[str, str, str]) -> 
     known = np.isfinite(index)
     if not (known & land).any():
         return {}
+    # terciles of land alone: the sea would shift them
     low, high = np.quantile(index[known & land], (1 / 3, 2 / 3))
     below, above = index < low, index > high
     return dict(zip(names, (below, known & ~below & ~above, above), strict=True))

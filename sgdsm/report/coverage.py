@@ -75,6 +75,7 @@ def coverage(cube: xr.Dataset) -> Coverage:
         gaps.update(run[run > 0].tolist())
     daily /= max(1, land.sum())
     share = np.where(land, total / target.shape[0], np.nan)
+    # December counts to the winter of the months that follow
     seasons = np.array(SEASONS)[(numbers + 1) % 12 // 3]
     return Coverage(
         share,
@@ -97,6 +98,7 @@ def ranges(cube: xr.Dataset) -> tuple[str, CubeError | None]:
     for role in ("target", "uncertainty", "dynamic", "static"):
         for name in by_role(cube, role):
             variable = cube[name]
+            # the target is read whole: its fill values would become observations
             step = 1 if role == "target" else max(1, variable.size // MANY)
             part = variable if step == 1 or "time" not in variable.dims else variable.isel(time=slice(None, None, step))
             lines.append(f"{role:7} {name} {_range(part, role)}{'' if step == 1 else f' (one map in {step})'}")

@@ -69,6 +69,7 @@ def write_report(
     for heading, pictures in sections:
         parts.append(f"<h2>{escape(heading)}</h2>")
         for picture in pictures:
+            # inside the page, so that one file can be mailed
             data = base64.b64encode(picture.read_bytes()).decode()
             caption = CAPTIONS.get(picture.stem, picture.stem)
             parts.append(

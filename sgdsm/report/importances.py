@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from sgdsm.report.style import BLUE, INK, RED, subplots
 
-SHOWN = 20
+SHOWN = 20  # features in the figure, more are not readable
 BAR, DOT = BLUE, RED
 
 
@@ -39,21 +39,21 @@ class Importance(NamedTuple):
     permutation_upper: float | None = None
 
 
-def write_table(found: Sequence[Importance], path: Path) -> Path:
+def write_table(importances: Sequence[Importance], path: Path) -> Path:
     """Write a CSV file with a line for each importance; return its path."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(Importance._fields)
-        for one in found:
+        for one in importances:
             writer.writerow("" if v is None else f"{v:.6g}" if isinstance(v, float) else v for v in one)
     return path
 
 
-def importance_figure(found: Sequence[Importance], path: Path, title: str, units: str) -> Path:
+def importance_figure(importances: Sequence[Importance], path: Path, title: str, units: str) -> Path:
     """Draw SHAP and gain of the strongest features and of each source, and permutation importances of covariates.
 
     Args:
-        found: The importances.
+        importances: Of features and covariates.
         path: Of the picture.
         title: Of the picture.
         units: Of the target.
@@ -61,8 +61,8 @@ def importance_figure(found: Sequence[Importance], path: Path, title: str, units
     Returns:
         `path`.
     """
-    features = [one for one in found if one.kind == "feature"]
-    sources = [one for one in found if one.kind == "covariate"]
+    features = [one for one in importances if one.kind == "feature"]
+    sources = [one for one in importances if one.kind == "covariate"]
     permuted = [one for one in sources if one.permutation is not None]
     height = 1.6 + 0.26 * max(min(len(features), SHOWN), len(permuted), len(sources) if features else 0)
     columns = (2 if features else 0) + 1
@@ -77,12 +77,13 @@ def importance_figure(found: Sequence[Importance], path: Path, title: str, units
     return path
 
 
-def _bars(axis: Axes, found: Sequence[Importance], title: str, units: str) -> None:
-    shown = sorted(found, key=lambda one: one.shap or 0.0)[-SHOWN:]
+def _bars(axis: Axes, importances: Sequence[Importance], title: str, units: str) -> None:
+    shown = sorted(importances, key=lambda one: one.shap or 0.0)[-SHOWN:]
     places = range(len(shown))
     bars = axis.barh(places, [one.shap or 0.0 for one in shown], color=BAR, alpha=0.8)
     axis.set_yticks(places, [one.name for one in shown], fontsize=8)
     axis.set_xlabel(f"mean |SHAP| [{units}]", color=BAR)
+    # the two measures have no common scale
     share = axis.twiny()
     (dots,) = share.plot([100 * (one.gain or 0.0) for one in shown], places, "o", color=DOT, ms=4)
     share.set_xlim(0)
@@ -91,8 +92,8 @@ def _bars(axis: Axes, found: Sequence[Importance], title: str, units: str) -> No
     axis.set_title(title, fontsize=10)
 
 
-def _intervals(axis: Axes, found: Sequence[Importance], units: str) -> None:
-    shown = sorted(found, key=lambda one: one.permutation or 0.0)
+def _intervals(axis: Axes, importances: Sequence[Importance], units: str) -> None:
+    shown = sorted(importances, key=lambda one: one.permutation or 0.0)
     for place, one in enumerate(shown):
         lower, value, upper = _numbers([one.permutation_lower, one.permutation, one.permutation_upper])
         axis.plot([lower, upper], [place, place], color=BAR, lw=2)

@@ -15,18 +15,18 @@ METHODS = ("least squares", "over blocks", "stepwise AIC", "best subset")
 YES, NO = BLUE, SAND
 
 
-def selection_figure(found: Selection, target: str, path: Path) -> Path:
+def selection_figure(selection: Selection, target: str, path: Path) -> Path:
     """Draw the covariates by method, by relative importance and by stratum, without the collinear ones.
 
     Args:
-        found: The selection.
+        selection: Result of `sgdsm.evaluation.selection.select`.
         target: Name of the target.
         path: Of the picture.
 
     Returns:
         `path`.
     """
-    whole, strata = found.samples[0], found.samples[1:]
+    whole, strata = selection.samples[0], selection.samples[1:]
     order = np.argsort(whole.importance)[::-1]
     names = [whole.names[k] for k in order]
     widths = (len(METHODS), 3.2, *((max(2.0, 0.6 * len(strata)),) if strata else ()))
@@ -45,7 +45,7 @@ def selection_figure(found: Selection, target: str, path: Path) -> Path:
     axes[0].set_ylim(len(names) - 0.5, -0.5)
     # dropped covariates stay visible, to show what the choice rests on
     for label, name in zip(axes[0].get_yticklabels(), names, strict=True):
-        label.set_color("black" if name in found.kept else "#999999")
+        label.set_color("black" if name in selection.kept else "#999999")
     title = f"{target}: {whole.rows} rows, effective sample size {whole.effective_size:.0f}; names in grey are dropped"
     figure.suptitle(title, fontsize=10)
     path.parent.mkdir(parents=True, exist_ok=True)
