@@ -1,8 +1,8 @@
-"""How much of a score is the seasonal cycle: R of the full signal beside R of what is left without the cycle.
+"""Anomaly skill: the correlation R of a filled file, and R after the seasonal cycle is taken away.
 
-Reads files only. The cycle of each cell (mean and two harmonics, `normalization.Climatology`) is fitted to values
-that the scored run was fitted to, and is taken from the truth and from the estimate alike. After CASM (Skulovich and
-Gentine, Sci. Data 10, 154, 2023), which reports both; its cycle has one harmonic, fitted to all values.
+Reads files only. The cycle of each cell (mean and two harmonics, `normalization.Climatology`) is fitted to the values
+that the scored run was trained with. It is subtracted from the truth and from the estimate alike. CASM (Skulovich and
+Gentine, Sci. Data 10, 154, 2023) reports both correlations too; its cycle has one harmonic, fitted to all values.
 """
 
 from __future__ import annotations
@@ -20,9 +20,16 @@ from sgdsm.evaluation.protocol import FILLED, HIDDEN, VISIBLE
 
 
 def score_run(evaluation: Path) -> dict[str, float]:
-    """Scores at the hidden values of a run. evaluation: the folder of the files that it was scored with.
+    """Return scores at the hidden values of a run.
 
-    Raises CubeError where the grids differ, or a hidden value is not filled.
+    Args:
+        evaluation: Folder of the files that the run was scored with.
+
+    Returns:
+        `n`, `r`, `r_residual` (R without the seasonal cycle), `rmse` and `bias`, the last two in the target's units.
+
+    Raises:
+        CubeError: If the grids differ, or a hidden value is not filled.
     """
     with open_dataset(evaluation / HIDDEN) as hidden:
         truth = hidden["truth"].load()
@@ -35,12 +42,22 @@ def score_run(evaluation: Path) -> dict[str, float]:
 def score_file(
     filled: Path, truth: Path, variable: str, where: str, cycle: Path, estimate: str = "sm_filled", time: str = ":"
 ) -> dict[str, float]:
-    """Scores of a filled file against a variable of another, where that and the variable `where` have values.
+    """Return scores of a filled file against a variable of another file.
 
-    cycle: the evaluation folder of the run whose training values give the cycle. estimate: variable of `filled`. time:
-    first and last day, like `2015-01-01:`.
+    Args:
+        filled: The filled file.
+        truth: The other file.
+        variable: Of `truth`, that the estimates are compared to.
+        where: Another variable of `truth`. Values are scored where both variables have one.
+        cycle: Evaluation folder of the run whose training values give the seasonal cycle.
+        estimate: Variable of `filled`.
+        time: First and last day, like `2015-01-01:`.
 
-    Raises CubeError where a file lacks a variable, the grids differ, or a value that is due is not filled.
+    Returns:
+        As `score_run`.
+
+    Raises:
+        CubeError: If a file lacks a variable, the grids differ, or a value to score is not filled.
     """
     with open_dataset(truth) as source:
         missing = [n for n in (variable, where) if n not in source]
@@ -57,18 +74,27 @@ def score_file(
 
 
 def cycle_of(evaluation: Path, like: xr.DataArray) -> Climatology:
-    """The cycle of the values that a run was fitted to, whose grid must be that of `like`."""
+    """Return the seasonal cycle of the values that a run was trained with.
+
+    Args:
+        evaluation: Folder of the files that the run was scored with.
+        like: A variable, (T, H, W), whose grid the cycle must have.
+
+    Raises:
+        CubeError: If the grid differs, or if the files do not say which values the run was trained with.
+    """
     with open_dataset(evaluation / HIDDEN) as hidden, open_dataset(evaluation / VISIBLE) as visible:
         if "learned" not in visible:
             raise CubeError(f"{evaluation / VISIBLE}: does not say what was learned from: score the run again")
         _check_grid(hidden["truth"], like, evaluation / HIDDEN, like.dims[1:])
         known = visible["learned"].values.astype(bool)
+        # only training values: a cycle of the scored ones would know the answer
         values = np.where(known, hidden["truth"].values, 0)
         return CellStatistics.of(values, known, day_numbers(hidden["time"])).solve()
 
 
 def format_scores(scores: dict[str, dict[str, float]]) -> str:
-    """A line for each, six digits."""
+    """Return scores as text, a line for each, six decimals."""
     width = max(map(len, scores))
     head = f"{'':{width}}  {'N':>8} {'R':>9} {'R resid.':>9} {'RMSE':>9} {'bias':>9}"
     lines = [
@@ -81,14 +107,17 @@ def format_scores(scores: dict[str, dict[str, float]]) -> str:
 def _scores(
     filled: Path, truth: xr.DataArray, mask: np.ndarray, cycle: Path, name: str = "sm_filled"
 ) -> dict[str, float]:
+    """Return the scores of a variable of a filled file where `mask`, (T, H, W) bool."""
     with open_dataset(filled) as product:
         if name not in product:
             raise CubeError(f"{filled}: no variable '{name}'")
-        chosen = product[name]
-        if truth["time"].isin(chosen["time"]).all():
-            chosen = chosen.sel(time=truth["time"])
-        _check_grid(chosen, truth, filled, truth.dims)
-        estimate = chosen.values
+        variable = product[name]
+        # the file may hold more days; one that lacks some ends in the error of the grid
+        if truth["time"].isin(variable["time"]).all():
+            variable = variable.sel(time=truth["time"])
+        _check_grid(variable, truth, filled, truth.dims)
+        estimate = variable.values
+    # fewer values would make another score, not a comparable one
     missing = int((mask & ~np.isfinite(estimate)).sum())
     if missing:
         raise CubeError(f"{filled}: {name} has no value at {missing} of the {int(mask.sum())} values to score")
@@ -105,9 +134,9 @@ def _scores(
     }
 
 
-def _check_grid(found: xr.DataArray, expected: xr.DataArray, name: Path, dims: tuple[Hashable, ...]) -> None:
-    if found.dims != expected.dims:
-        raise CubeError(f"{name}: dimensions {found.dims}, expected {expected.dims}")
+def _check_grid(array: xr.DataArray, expected: xr.DataArray, name: Path, dims: tuple[Hashable, ...]) -> None:
+    if array.dims != expected.dims:
+        raise CubeError(f"{name}: dimensions {array.dims}, expected {expected.dims}")
     for dim in dims:
-        if not np.array_equal(found[dim].values, expected[dim].values):
+        if not np.array_equal(array[dim].values, expected[dim].values):
             raise CubeError(f"{name}: '{dim}' differs from that of the truth")

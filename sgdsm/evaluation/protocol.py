@@ -1,6 +1,7 @@
-"""The fixed questions that a run is scored on, as files: what was hidden, and what could be seen.
+"""Evaluation protocol of a run, as files: which values were hidden, and which the filler could see.
 
-The scenario comes from the splits alone; with its files anybody can score any product by the same protocol.
+Which values are hidden follows from the splits alone, not from the model. With the files, any product can be scored by
+the same protocol.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from sgdsm.core.cube import by_role, precipitation_of, seen_only, target_of
 from sgdsm.data.splits import Scenario, Split
 from sgdsm.evaluation.strata import air_temperature_of, potential_evaporation_of
 
-OF_TRAINING = ("fraction", "learn", "match")  # settings of the gaps that scored draws do not depend on
+OF_TRAINING = ("fraction", "learn", "match")  # settings of the gaps that the scored masks do not depend on
 HIDDEN, VISIBLE, FILLED, SCORES = "hidden.nc", "visible.nc", "filled.nc", "scores.nc"
 KINDS_OF_SPLIT = {
     "test": "never seen in training",
@@ -27,12 +28,19 @@ KINDS_OF_SPLIT = {
 
 
 def scored_split(split: Split) -> str:
-    """The split that a run is scored on: 'test', or 'validation' where all values are learned from."""
+    """Return the split that a run is scored on: 'test', or 'validation' where no values are kept for a test."""
     return "test" if "test" in split.scenarios else "validation"
 
 
 def write_files(folder: Path, cube: xr.Dataset, scenario: Scenario, learned: np.ndarray) -> None:
-    """Write HIDDEN and VISIBLE of a scenario; the latter says which values were learned from, (T, H, W) bool."""
+    """Write the files HIDDEN and VISIBLE of a scenario.
+
+    Args:
+        folder: Where to write them.
+        cube: The cube that is scored.
+        scenario: Which of its values are hidden and seen.
+        learned: Which values the run was trained with, (T, H, W) bool; kept in VISIBLE.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     target = target_of(cube)
     dims = target.dims
@@ -56,14 +64,24 @@ def protocol_record(
     gaps: dict[str, Any],
     learned_from: dict[str, str],
 ) -> dict[str, Any]:
-    """What must agree for two runs to be compared; `digest` is of all of it and of the hidden values themselves.
+    """Return what must agree for two runs to be compared.
 
-    scenarios: of each part of the cube that is scored. learned_from: what came from another run, `weights` or
-    `targets`, and its digest: these splits do not bind that run.
+    Args:
+        split_name: Of the split that is scored.
+        scenarios: Hidden and seen values of each part of the cube that is scored.
+        data: Fingerprint of the cube.
+        splits: Settings of the splits.
+        gaps: Settings of the gaps.
+        learned_from: What came from another run, `weights` or `targets`, and its digest. The splits of this run do
+            not apply to that one.
+
+    Returns:
+        The record, for metrics.json; its `digest` is of all of it, the hidden values included.
     """
     gaps = {key: value for key, value in gaps.items() if key not in OF_TRAINING}
     masks = hashlib.sha256()
     for mask in (mask for scenario in scenarios for mask in (scenario.seen, *scenario.hidden.values())):
+        # eight values in a byte
         masks.update(np.packbits(mask).tobytes())
     kinds = scenarios[0].hidden
     record = {
@@ -81,7 +99,7 @@ def protocol_record(
 
 
 def kind_of_split(protocol: dict[str, Any]) -> str:
-    """What the values that a run was scored on were to its training, in words."""
+    """Return a phrase on how the scored values of a run relate to its training."""
     if protocol.get("learned_from"):
         return f"{' and '.join(protocol['learned_from'])} came from another run, which may have seen them: not a test"
     if "random" in protocol["hidden"]:
@@ -91,6 +109,7 @@ def kind_of_split(protocol: dict[str, Any]) -> str:
 
 def _save(dataset: xr.Dataset, path: Path) -> None:
     dataset = dataset.copy()
+    # encodings are of the file that the cube was read from: packing and chunks do not fit here
     dataset["time"].encoding.clear()
     dataset["time"].attrs.pop("bounds", None)
     encoding = {str(n): {"zlib": True, "complevel": 1} for n in dataset.data_vars}

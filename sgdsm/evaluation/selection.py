@@ -1,10 +1,11 @@
-"""Which covariates say something of the target, and which say it twice.
+"""Selection of covariates: which ones explain the target, and which repeat others.
 
-LIU's choice (HESS 27, 577, 2023, section 3.1.1): least squares, stepwise regression by AIC, the best of all subsets,
-relative importance, and what is closely correlated with another left out. Ours: the thresholds, and that the rows of
-neighbouring cells and days, which are no independent witnesses, are not counted as if they were. A covariate that is
-missing somewhere counts there as its mean, and so says nothing: rows without it stay, for those that have it are others
-(a temperature that is seen through clear skies only would leave no rain).
+Methods of Liu et al. (HESS 27, 577, 2023, section 3.1.1): least squares, stepwise regression by AIC, the best of all
+subsets and relative importance; of closely correlated covariates one is dropped. Ours are the thresholds, and standard
+errors that allow for the correlation of neighbouring cells and days.
+
+A covariate that is missing somewhere is set to its mean there. Rows without it are kept, because the rows that have it
+are not like all rows: a temperature that is observed under clear skies only would leave no rain.
 """
 
 from __future__ import annotations
@@ -28,51 +29,70 @@ from sgdsm.evaluation.regression import (
     stepwise,
 )
 
+# errors of different blocks and regions are taken for independent
 BLOCK_DAYS, REGIONS_PER_SIDE = 30, 6
+# |r| with another covariate, and variance inflation factor, above which a covariate is dropped
 CORRELATED, INFLATED = 0.9, 10.0
 SIGNIFICANT = 0.05
 ROWS_PER_COVARIATE = 10
+Strata = tuple[np.ndarray, list[str]]
 
 
 @dataclass
 class Sums:
-    """Gram matrices (`sgdsm.evaluation.regression`) of the rows: (blocks of days, groups, p + 2, p + 2).
+    """Gram matrices (`sgdsm.evaluation.regression`) of the training values, by block of days and group of cells.
 
-    A group is the cells of one region in one zone: region, zone (groups,), -1 where a cell is in no zone. names: of
-    the covariates, (p,). static: those that never change.
+    A group is the cells of one region in one stratum.
+
+    Attributes:
+        names: Of the covariates, (p,).
+        static: Names of those that never change.
+        grams: (blocks, groups, p + 2, p + 2).
+        region: Number of the region of each group, (groups,).
+        stratum: Number of the stratum of each group, (groups,); -1 where cells are in none.
     """
 
     names: list[str]
     static: frozenset[str]
     grams: np.ndarray
     region: np.ndarray
-    zone: np.ndarray
+    stratum: np.ndarray
 
     def of(self, names: list[str]) -> Sums:
-        """The same rows with fewer covariates."""
+        """Return the sums of the same rows with fewer covariates."""
         columns = [0, *(1 + self.names.index(name) for name in names), len(self.names) + 1]
-        return Sums(names, self.static, self.grams[:, :, columns][:, :, :, columns], self.region, self.zone)
+        return Sums(names, self.static, self.grams[:, :, columns][:, :, :, columns], self.region, self.stratum)
 
-    def inside(self, zone: int) -> Sums:
-        """The rows of one zone."""
-        chosen = self.zone == zone
-        return Sums(self.names, self.static, self.grams[:, chosen], self.region[chosen], self.zone[chosen])
+    def inside(self, stratum: int) -> Sums:
+        """Return the sums of the rows of one stratum."""
+        chosen = self.stratum == stratum
+        return Sums(self.names, self.static, self.grams[:, chosen], self.region[chosen], self.stratum[chosen])
 
 
 @dataclass
 class Sample:
-    """What regressions on a sample of rows found; arrays are of its covariates, (p,).
+    """Results of the regressions on a sample of rows; arrays are of its covariates, (p,).
 
-    rows: how many; worth: how many independent ones they are worth, by the median of the design effects (squared errors
-    over blocks to those of independent rows). p_block: significance over blocks of days and regions. stepwise, best:
-    whether a covariate is in the subset that steps by AIC lead to, and in that with the smallest BIC of all, each
-    covariate at a cost that grows with its design effect. importance: shares of R2 (LMG). correlation: with the target.
+    Attributes:
+        name: Of the sample: 'all', or of a stratum.
+        names: Of the covariates.
+        rows: Number of rows.
+        effective_size: Effective sample size: `rows` over the median of the design effects (squared standard errors
+            over blocks to those of independent rows).
+        correlation: With the target.
+        fit: Least squares on all covariates.
+        t_block: Coefficients over their standard errors over blocks of days and regions.
+        p_block: Two-sided significance of `t_block`.
+        stepwise: True for a covariate in the subset that steps by AIC lead to, where the cost of a covariate grows
+            with its design effect.
+        best: True for a covariate in the subset with the smallest BIC of all, with such costs.
+        importance: Shares of R2 (LMG).
     """
 
     name: str
     names: list[str]
     rows: int
-    worth: float
+    effective_size: float
     correlation: np.ndarray
     fit: Fit
     t_block: np.ndarray
@@ -83,18 +103,22 @@ class Sample:
 
     @property
     def significant(self) -> np.ndarray:
-        """Whether a covariate is significant over blocks, (p,)."""
-        found: np.ndarray = self.p_block < SIGNIFICANT
-        return found
+        """True for a covariate that is significant over blocks, (p,)."""
+        significant: np.ndarray = self.p_block < SIGNIFICANT
+        return significant
 
 
 @dataclass
 class Selection:
-    """What was found of the covariates.
+    """Which covariates are kept and dropped, and why.
 
-    available: share of the training values at which each is there. inflation: variance inflation factors among those
-    that can be used; correlations: between them, (p, p), in that order. samples: the whole one, then those of the
-    zones, of the covariates that are not collinear. dropped, kept: covariate -> why.
+    Attributes:
+        available: Share of the training values at which each covariate has a value.
+        inflation: Variance inflation factors among the covariates that can be used.
+        correlations: Between those, in that order, (p, p).
+        samples: Results for all rows, then for each stratum, of the covariates that are not collinear.
+        dropped: Dropped covariate -> reason.
+        kept: Kept covariate -> reason.
     """
 
     available: dict[str, float]
@@ -106,19 +130,69 @@ class Selection:
 
 
 def select(
-    record: Record, training: np.ndarray, names: list[str], skip: str | None, zones: tuple[np.ndarray, list[str]] | None
+    record: Record, training: np.ndarray, names: list[str], skip: str | None, strata: Strata | None
 ) -> Selection:
-    """Judge the covariates of a record at its training values (T, H, W) bool.
+    """Rank the covariates of a record, and select some, by its training values.
 
-    names: of the dynamic, then of the static covariates. skip: one that is not judged. zones: number of the zone of
-    each cell, (H, W), -1 for none, and the names of the zones.
+    Args:
+        record: Target and covariates.
+        training: Which values may be used, (T, H, W) bool.
+        names: Of the dynamic, then of the static covariates.
+        skip: A covariate that is left out.
+        strata: Number of the stratum of each cell, (H, W), -1 for none, and the names of the strata; None for no
+            strata.
 
-    Raises CubeError where there is nothing to rank_covariates or to rank_covariates by.
+    Returns:
+        What is kept and dropped, and the results that this rests on.
+
+    Raises:
+        CubeError: If there are no covariates, or too few values to rank them.
     """
     channels = [(k, name) for k, name in enumerate(names) if name != skip]
     columns = {name: _column(record, k) for k, name in channels}
     if not columns:
         raise CubeError("there are no covariates to choose from: name some by data.dynamic=[..] data.static=[..]")
+    available, scales, dropped = _scales(columns, training)
+    static = frozenset(names[len(record.dynamic) :])
+    # rows are read once; regressions on any subset of columns and rows follow from the sums
+    sums = _sums(record, training, {name: columns[name] for name in scales}, static, scales, strata)
+    _check_rows(sums)
+    whole = moments(sums.grams.sum((0, 1)))
+    factors = dict(zip(sums.names, inflation(whole).tolist(), strict=True))
+    collinear = _collinear(sums)
+    dropped |= collinear
+    rest = sums.of([name for name in sums.names if name not in collinear])
+    whole_sample = _sample("all", rest)
+    if np.isnan(whole_sample.p_block).all():
+        raise CubeError(
+            f"the training values lie in one block of {BLOCK_DAYS} days and one region: too few to rank covariates"
+        )
+    samples = [whole_sample, *_of_strata(rest, strata[1] if strata else [])]
+    kept = _kept(samples)
+    dropped |= {name: "adds nothing: not significant over blocks, not in the best subset" for name in rest.names
+                if name not in kept}  # fmt: skip
+    return Selection(available, factors, whole.between, samples, dropped, kept)
+
+
+def regions(shape: tuple[int, ...]) -> np.ndarray:
+    """Return the number of the region of each cell, (H, W): boxes, REGIONS_PER_SIDE a side.
+
+    Args:
+        shape: (H, W).
+    """
+    rows, columns = (np.arange(n) * min(n, REGIONS_PER_SIDE) // n for n in shape)
+    return rows[:, None] * REGIONS_PER_SIDE + columns
+
+
+def _column(record: Record, channel: int) -> np.ndarray:
+    dynamic = len(record.dynamic)
+    return record.dynamic[channel] if channel < dynamic else record.static[channel - dynamic][None]
+
+
+def _scales(
+    columns: dict[str, np.ndarray], training: np.ndarray
+) -> tuple[dict[str, float], dict[str, tuple[float, float]], dict[str, str]]:
+    """Return the share of the training values with a value, mean and spread, and why a covariate cannot be used."""
     dropped: dict[str, str] = {}
     scales: dict[str, tuple[float, float]] = {}
     available = {}
@@ -133,35 +207,7 @@ def select(
             dropped[name] = "the same everywhere"
         else:
             scales[name] = float(values[finite].mean(dtype=np.float64)), spread
-    static = frozenset(names[len(record.dynamic) :])
-    sums = _sums(record, training, {name: columns[name] for name in scales}, static, scales, zones)
-    _check_rows(sums)
-    whole = moments(sums.grams.sum((0, 1)))
-    factors = dict(zip(sums.names, inflation(whole).tolist(), strict=True))
-    collinear = _collinear(sums)
-    dropped |= collinear
-    rest = sums.of([name for name in sums.names if name not in collinear])
-    whole_sample = _sample("all", rest)
-    if np.isnan(whole_sample.p_block).all():
-        raise CubeError(
-            f"the training values lie in one block of {BLOCK_DAYS} days and one region: nothing can be told from so few"
-        )
-    samples = [whole_sample, *_zones(rest, zones[1] if zones else [])]
-    kept = _kept(samples)
-    dropped |= {name: "adds nothing: not significant over blocks, not in the best subset" for name in rest.names
-                if name not in kept}  # fmt: skip
-    return Selection(available, factors, whole.between, samples, dropped, kept)
-
-
-def regions(shape: tuple[int, ...]) -> np.ndarray:
-    """The number of the region of each cell (H, W): boxes, REGIONS_PER_SIDE a side."""
-    rows, columns = (np.arange(n) * min(n, REGIONS_PER_SIDE) // n for n in shape)
-    return rows[:, None] * REGIONS_PER_SIDE + columns
-
-
-def _column(record: Record, channel: int) -> np.ndarray:
-    dynamic = len(record.dynamic)
-    return record.dynamic[channel] if channel < dynamic else record.static[channel - dynamic][None]
+    return available, scales, dropped
 
 
 def _sums(
@@ -170,15 +216,16 @@ def _sums(
     columns: dict[str, np.ndarray],
     static: frozenset[str],
     scales: dict[str, tuple[float, float]],
-    zones: tuple[np.ndarray, list[str]] | None,
+    strata: Strata | None,
 ) -> Sums:
     region = regions(record.land.shape)
-    zone = zones[0] if zones else np.full(region.shape, -1)
-    pairs, group = np.unique(np.stack([region.ravel(), zone.ravel()]), axis=1, return_inverse=True)
+    stratum = strata[0] if strata else np.full(region.shape, -1)
+    pairs, group = np.unique(np.stack([region.ravel(), stratum.ravel()]), axis=1, return_inverse=True)
     group = group.reshape(region.shape)
     values = record.values[training]
     middle, spread = float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64)) or 1.0
     block = (record.days - record.days[0]) // BLOCK_DAYS
+    # rows hold 1, the covariates and the target, all but the first in standard deviations from the mean
     size = len(columns) + 2
     grams = np.zeros((int(block[-1]) + 1, pairs.shape[1], size, size))
     for number in np.unique(block[training.any((1, 2))]):
@@ -187,8 +234,10 @@ def _sums(
         rows = np.ones((int(inside.sum()), size))
         for k, (name, column) in enumerate(columns.items()):
             there = column[days] if len(column) > 1 else np.broadcast_to(column, inside.shape)
+            # 0 is the mean: a missing value says nothing
             rows[:, k + 1] = np.nan_to_num((there[inside] - scales[name][0]) / scales[name][1])
         rows[:, -1] = (record.values[days][inside] - middle) / spread
+        # sorted by group, the rows of each are one slice and one product of matrices
         groups = np.broadcast_to(group, inside.shape)[inside]
         order = np.argsort(groups, kind="stable")
         present, begin = np.unique(groups[order], return_index=True)
@@ -211,18 +260,18 @@ def _check_rows(sums: Sums) -> None:
 
 
 def _collinear(sums: Sums) -> dict[str, str]:
-    """Covariates that others stand for, with the reason: of two, or of several, the least important goes."""
+    """Return the covariates that others repeat, with the reason; of several, the least important is dropped."""
     dropped: dict[str, str] = {}
     names = list(sums.names)
     while len(names) > 1:
-        found = moments(sums.of(names).grams.sum((0, 1)))
-        weight = importance(found)
-        close = np.triu(abs(found.between), 1)
+        summary = moments(sums.of(names).grams.sum((0, 1)))
+        weight = importance(summary)
+        close = np.triu(abs(summary.between), 1)
         i, j = np.unravel_index(int(close.argmax()), close.shape)
-        factors = inflation(found)
+        factors = inflation(summary)
         if close[i, j] > CORRELATED:
             gone, stays = (int(i), int(j)) if weight[i] < weight[j] else (int(j), int(i))
-            why = f"r = {found.between[i, j]:+.2f} with {names[stays]}, which is more important"
+            why = f"r = {summary.between[i, j]:+.2f} with {names[stays]}, which is more important"
         elif factors.max() > INFLATED:
             gone = int(np.where(factors > INFLATED, weight, np.inf).argmin())
             why = f"VIF {factors[gone]:.0f}: the others together stand for it"
@@ -235,59 +284,61 @@ def _collinear(sums: Sums) -> dict[str, str]:
 def _sample(name: str, sums: Sums) -> Sample:
     from scipy.stats import t as student
 
-    found = moments(sums.grams.sum((0, 1)))
-    fit = least_squares(found)
+    summary = moments(sums.grams.sum((0, 1)))
+    fit = least_squares(summary)
     error, blocks, places = block_errors(sums.grams, sums.region)
     if places == 1:
-        # days alone say nothing of what only places tell apart
+        # a static covariate varies over places only, and there is one place
         error = np.where([one in sums.static for one in sums.names], np.nan, error)
+    # degrees of freedom of the t test: of blocks and regions, the fewer
     units = min((n for n in (blocks, places) if n > 1), default=2)
     with np.errstate(invalid="ignore", divide="ignore"):
         t_block = fit.coefficient / error
+        # rows never count as more than independent ones, whatever the draws give
         effect = np.maximum((error / fit.error) ** 2, 1.0)
-    effect[np.isnan(effect)] = np.inf  # of what cannot be told nothing is chosen
+    effect[np.isnan(effect)] = np.inf  # without a standard error a covariate is never chosen
     inside = np.arange(len(sums.names))
     return Sample(
         name,
         sums.names,
-        int(found.n),
-        found.n / float(np.median(effect)),
-        found.with_target,
+        int(summary.n),
+        summary.n / float(np.median(effect)),
+        summary.with_target,
         fit,
         t_block,
         2 * student.sf(abs(t_block), units - 1),
-        np.isin(inside, stepwise(found, aic(effect))),
-        np.isin(inside, best_subset(found, bic(found.n, effect))),
-        importance(found),
+        np.isin(inside, stepwise(summary, aic(effect))),
+        np.isin(inside, best_subset(summary, bic(summary.n, effect))),
+        importance(summary),
     )
 
 
-def _zones(sums: Sums, names: list[str]) -> list[Sample]:
+def _of_strata(sums: Sums, names: list[str]) -> list[Sample]:
     samples = []
     for number, name in enumerate(names):
         inside = sums.inside(number)
         count = float(inside.grams[:, :, 0, 0].sum())
         if count < ROWS_PER_COVARIATE * (len(sums.names) + 1):
-            log.info("zone %s has %d rows, too few: left out", name, count)
+            log.info("stratum %s has %d rows, too few: left out", name, count)
         elif moments(inside.grams.sum((0, 1))).target_spread == 0:
-            log.info("zone %s: the target is the same everywhere in it: left out", name)
+            log.info("stratum %s: the target is the same everywhere in it: left out", name)
         else:
             samples.append(_sample(name, inside))
     return samples
 
 
 def _kept(samples: list[Sample]) -> dict[str, str]:
-    whole, zones = samples[0], samples[1:]
+    whole, strata = samples[0], samples[1:]
     kept = {}
     for k, name in enumerate(whole.names):
-        in_zones = sum(bool(sample.significant[k]) for sample in zones)
+        in_strata = sum(bool(sample.significant[k]) for sample in strata)
         reasons = []
         if whole.significant[k]:
             reasons.append("significant over blocks")
         if whole.best[k]:
             reasons.append("in the best subset")
-        if zones and 2 * in_zones >= len(zones):
-            reasons.append(f"significant in {in_zones} of {len(zones)} zones")
+        if strata and 2 * in_strata >= len(strata):
+            reasons.append(f"significant in {in_strata} of {len(strata)} strata")
         if reasons:
             kept[name] = ", ".join(reasons)
     return kept

@@ -1,4 +1,4 @@
-"""Zones of a grid: thirds of its land cells by aridity and by air temperature, from meteorology alone.
+"""Strata of a grid: thirds of its land cells by aridity and by air temperature, from meteorology alone.
 
 Aridity is mean precipitation over mean potential evaporation where that is known, else the index of de Martonne
 (La Meteorologie 2, 449, 1926): annual precipitation in mm / (mean air temperature in degC + 10).
@@ -24,19 +24,27 @@ DAYS_PER_YEAR = 365.25
 
 
 def air_temperature_of(dataset: xr.Dataset) -> str | None:
-    """Name of the daily air temperature, if one is told by its name or its `standard_name` and has known units."""
-    return _told(dataset, AIR_NAMES, ("air_temperature",), in_celsius)
+    """Return the name of the daily air temperature, found by its name or `standard_name`; None if there is none.
+
+    Args:
+        dataset: Variables on (time, y, x); one whose units are not known does not count.
+    """
+    return _name_of(dataset, AIR_NAMES, ("air_temperature",), in_celsius)
 
 
 def potential_evaporation_of(dataset: xr.Dataset) -> str | None:
-    """Name of the daily potential evaporation, if one is told by its name or its `standard_name`, in known units."""
-    return _told(dataset, DEMAND_NAMES, DEMAND_STANDARD, per_day)
+    """Return the name of the daily potential evaporation, found as in `air_temperature_of`; None if there is none."""
+    return _name_of(dataset, DEMAND_NAMES, DEMAND_STANDARD, per_day)
 
 
 def mean_map(variable: xr.DataArray) -> xr.DataArray:
-    """Mean over time of what is there, float64, NaN where nothing is; reads a part of the days at a time.
+    """Return the mean over time, (H, W) float64, NaN where there is no value.
 
-    Raises CubeError for infinite values and undeclared fill values.
+    Args:
+        variable: With the dim time, (T, H, W) in any order; a part of the days is read at a time.
+
+    Raises:
+        CubeError: If there are infinite values or undeclared fill values.
     """
     variable = variable.transpose("time", ...)
     total, count = np.zeros(variable.shape[1:]), np.zeros(variable.shape[1:])
@@ -49,53 +57,71 @@ def mean_map(variable: xr.DataArray) -> xr.DataArray:
 
 
 def aridity(rain: np.ndarray, demand: np.ndarray | None, air: np.ndarray | None) -> np.ndarray | None:
-    """Index of aridity (H, W), small where dry, NaN where it is not defined; None where it cannot be known.
+    """Return an index of aridity, (H, W), small where dry, NaN where it is not defined.
 
-    rain, demand: mean precipitation and potential evaporation, mm a day. air: mean air temperature, degC; the index
-    of de Martonne is not defined at -10 degC and below.
+    Args:
+        rain: Mean precipitation, (H, W), mm d-1.
+        demand: Mean potential evaporation, (H, W), mm d-1, of either sign, if known.
+        air: Mean air temperature, (H, W), degC, if known. It is used where `demand` is not known; the index of de
+            Martonne is not defined at -10 degC and below.
+
+    Returns:
+        The index, 1 or mm degC-1; None where neither `demand` nor `air` is known.
     """
     if demand is not None:
-        # some products count what leaves the ground as negative
+        # in some products fluxes away from the ground are negative
         over, under = rain, abs(demand)
     elif air is not None:
         over, under = rain * DAYS_PER_YEAR, air + 10
     else:
         return None
-    found: np.ndarray = np.divide(over, under, out=np.full(rain.shape, np.nan), where=under > 0)
-    return found
+    index: np.ndarray = np.divide(over, under, out=np.full(rain.shape, np.nan), where=under > 0)
+    return index
 
 
 def thirds(index: np.ndarray, land: np.ndarray, names: tuple[str, str, str]) -> dict[str, np.ndarray]:
-    """Masks (H, W) of the cells below, between and above the terciles of an index over land.
+    """Return masks of the cells below, between and above the terciles of an index over land.
 
-    Every cell with an index is in one of them, off land too. Cells on a tercile are in the middle, and so are all of
-    them where they are alike. Nothing where no land cell has an index.
+    Every cell with an index is in one of them, cells off land too. A cell on a tercile is in the middle, and so are
+    all cells where they are equal.
+
+    Args:
+        index: (H, W), NaN where it is not defined.
+        land: Which cells are land, (H, W) bool.
+        names: Of the three strata, lowest index first.
+
+    Returns:
+        Name -> mask, (H, W) bool; empty where no land cell has an index.
     """
     known = np.isfinite(index)
     if not (known & land).any():
         return {}
+    # terciles of land alone: the sea would shift them
     low, high = np.quantile(index[known & land], (1 / 3, 2 / 3))
     below, above = index < low, index > high
     return dict(zip(names, (below, known & ~below & ~above, above), strict=True))
 
 
 def in_celsius(units: object) -> tuple[float, float] | None:
-    """Factor and offset that make degC of a temperature; None for other units."""
+    """Return factor and offset that convert a temperature to degC; None for other units."""
     try:
         return conversion(units, "degC")
     except CubeError:
         return None
 
 
-def _told(
+def _name_of(
     dataset: xr.Dataset, names: Collection[str], standard: Collection[str], known: Callable[[object], object]
 ) -> str | None:
     daily = {
         str(n): v
         for n, v in dataset.data_vars.items()
-        if "time" in v.dims and v.ndim == 3 and "units" in v.attrs and known(v.attrs["units"]) is not None
+        if "time" in v.dims
+        and v.ndim == 3
+        and isinstance(units := v.attrs.get("units"), str)
+        and known(units) is not None
     }
     # by name first: the day's lowest and highest temperature may have the standard name too
-    named = [n for n in daily if n.lower() in names]
-    told = [*named, *(n for n, v in daily.items() if v.attrs.get("standard_name") in standard)]
-    return told[0] if told else None
+    by_name = [n for n in daily if n.lower() in names]
+    candidates = [*by_name, *(n for n, v in daily.items() if v.attrs.get("standard_name") in standard)]
+    return candidates[0] if candidates else None

@@ -1,10 +1,11 @@
-"""What is in a cube: dims, roles, coverage by season, lengths of the gaps, in words and in one figure."""
+"""Description of a cube: dims, roles, coverage by season and lengths of the gaps, as text and as one figure."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
@@ -25,7 +26,10 @@ from sgdsm.core.io.safety import GIB, size_of
 from sgdsm.core.units import moisture_bounds
 from sgdsm.core.validation import check_values
 
-MANY = 2**28  # values of a covariate that are read
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MANY = 2**28  # most values of a covariate that are read
 SEASONS = ("DJF", "MAM", "JJA", "SON")
 LENGTHS = ((1, 1, "1"), (2, 3, "2-3"), (4, 7, "4-7"), (8, 30, "8-30"), (31, None, "more than 30"))
 
@@ -34,8 +38,11 @@ LENGTHS = ((1, 1, "1"), (2, 3, "2-3"), (4, 7, "4-7"), (8, 30, "8-30"), (31, None
 class Coverage:
     """Observed values of the land cells of a cube.
 
-    share: of each cell, (rows, columns), NaN off land. by_season: share of each. by_month: month -> share. gaps: length
-    in maps -> how many gaps; those at the ends of the record are counted as long as they are in it.
+    Attributes:
+        share: Share of the maps at which each cell is observed, (H, W), NaN off land.
+        by_season: Season -> mean share of the land that is observed.
+        by_month: Month, like '2015-04' -> mean share of the land that is observed.
+        gaps: Length in maps -> number of gaps. A gap at the ends of the record has the length that lies in it.
     """
 
     share: np.ndarray
@@ -45,7 +52,7 @@ class Coverage:
 
 
 def coverage(cube: xr.Dataset) -> Coverage:
-    """One pass over the target."""
+    """Return the coverage of a cube, in one pass over its target."""
     target = target_of(cube)
     land = cube[by_role(cube, "land")[0]].values.astype(bool)
     months = target["time"].values.astype("datetime64[M]")
@@ -56,6 +63,7 @@ def coverage(cube: xr.Dataset) -> Coverage:
     if target.nbytes > GIB:
         log.info("%s: %s unpacked, read a part at a time", target.name, size_of(target.nbytes))
     for rows in row_bands(target):
+        # length of the gap that each land cell is in; carried over from one part of the days to the next
         run = np.zeros(int(land[rows].sum()), np.int64)
         for days in time_chunks(target[:, rows]):
             seen = np.isfinite(target[days, rows].values)
@@ -67,6 +75,7 @@ def coverage(cube: xr.Dataset) -> Coverage:
         gaps.update(run[run > 0].tolist())
     daily /= max(1, land.sum())
     share = np.where(land, total / target.shape[0], np.nan)
+    # December counts to the winter of the months that follow
     seasons = np.array(SEASONS)[(numbers + 1) % 12 // 3]
     return Coverage(
         share,
@@ -77,14 +86,19 @@ def coverage(cube: xr.Dataset) -> Coverage:
 
 
 def ranges(cube: xr.Dataset) -> tuple[str, CubeError | None]:
-    """A line on the values of each variable, and what is wrong with the first that cannot be right.
+    """Check the values of all variables; of a large covariate, only every n-th map is read.
 
-    Of large covariates some maps are read.
+    Args:
+        cube: The cube.
+
+    Returns:
+        A line for each variable with its smallest and largest value, and the first error in the values, if any.
     """
     lines, problem = [], None
     for role in ("target", "uncertainty", "dynamic", "static"):
         for name in by_role(cube, role):
             variable = cube[name]
+            # the target is read whole: its fill values would become observations
             step = 1 if role == "target" else max(1, variable.size // MANY)
             part = variable if step == 1 or "time" not in variable.dims else variable.isel(time=slice(None, None, step))
             lines.append(f"{role:7} {name} {_range(part, role)}{'' if step == 1 else f' (one map in {step})'}")
@@ -97,7 +111,7 @@ def ranges(cube: xr.Dataset) -> tuple[str, CubeError | None]:
 
 
 def _range(variable: xr.DataArray, role: str) -> str:
-    """Smallest and largest value, and for soil moisture the share outside of what its units can mean."""
+    """Return smallest and largest value as text, and for soil moisture the share outside the bounds of its units."""
     units = variable.attrs.get("units", "1")
     missing = "units_missing" in variable.attrs
     bounds = None if missing or role != "target" else moisture_bounds(units)
@@ -112,12 +126,17 @@ def _range(variable: xr.DataArray, role: str) -> str:
             outside += int(((values < bounds[0]) | (values > bounds[1])).sum())
     if not total:
         return "no value"
-    told = f"{low:.6g} to {high:.6g} [{'no units' if missing else units}]"
-    return told if bounds is None else f"{told}, {outside / total:.2%} outside {bounds[0]:g} to {bounds[1]:g}"
+    text = f"{low:.6g} to {high:.6g} [{'no units' if missing else units}]"
+    return text if bounds is None else f"{text}, {outside / total:.2%} outside {bounds[0]:g} to {bounds[1]:g}"
 
 
 def describe(cube: xr.Dataset, found: Coverage) -> str:
-    """Lines on a cube."""
+    """Return a description of a cube as text.
+
+    Args:
+        cube: The cube.
+        found: Its coverage.
+    """
     target = target_of(cube)
     rows, columns = space_dims(target)
     land = cube[by_role(cube, "land")[0]].values.astype(bool)
@@ -138,17 +157,7 @@ def describe(cube: xr.Dataset, found: Coverage) -> str:
         mean = np.nanmean(found.share) if land.any() else float("nan")
         seasons = ", ".join(f"{season} {share:.1%}" for season, share in found.by_season.items())
         lines.append(f"observed {mean:.1%} of the land values: {seasons}")
-    count = sum(found.gaps.values())
-    if count:
-        missing = sum(length * n for length, n in found.gaps.items())
-        lines.append("gaps (maps)      gaps   share of the missing values")
-        for low, high, label in LENGTHS:
-            chosen = {k: n for k, n in found.gaps.items() if k >= low and (high is None or k <= high)}
-            values = sum(k * n for k, n in chosen.items())
-            lines.append(f"  {label:13}{sum(chosen.values()):8d}   {values / missing:6.1%}")
-        lines.append(f"  longest      {max(found.gaps):8d}")
-    else:
-        lines.append("no gaps")
+    lines += _gap_lines(found.gaps)
     if "rejected" in cube.attrs:
         lines += ["", str(cube.attrs["rejected"])]
     if cube.attrs.get("skipped_files"):
@@ -156,10 +165,30 @@ def describe(cube: xr.Dataset, found: Coverage) -> str:
     return "\n".join(lines)
 
 
-def figure(cube: xr.Dataset, found: Coverage, path: Path) -> Path:
-    """A picture: share of the days on which each cell is observed, share of the land by month, lengths of gaps."""
-    from matplotlib.dates import AutoDateLocator
+def _gap_lines(gaps: Counter[int]) -> list[str]:
+    """Return the table of gaps by class of length."""
+    if not gaps:
+        return ["no gaps"]
+    missing = sum(length * n for length, n in gaps.items())
+    lines = ["gaps (maps)      gaps   share of the missing values"]
+    for low, high, label in LENGTHS:
+        chosen = {k: n for k, n in gaps.items() if k >= low and (high is None or k <= high)}
+        values = sum(k * n for k, n in chosen.items())
+        lines.append(f"  {label:13}{sum(chosen.values()):8d}   {values / missing:6.1%}")
+    return [*lines, f"  longest      {max(gaps):8d}"]
 
+
+def figure(cube: xr.Dataset, found: Coverage, path: Path) -> Path:
+    """Draw the share of days on which each cell is observed, the observed share by month, and lengths of gaps.
+
+    Args:
+        cube: The cube.
+        found: Its coverage.
+        path: Of the picture.
+
+    Returns:
+        `path`.
+    """
     from sgdsm.report.style import subplots
 
     target = target_of(cube)
@@ -170,26 +199,38 @@ def figure(cube: xr.Dataset, found: Coverage, path: Path) -> Path:
     )
     canvas.colorbar(picture, ax=axes[0], label="share of days observed")
     axes[0].set(title=f"{target.name}: where it is observed", xlabel=columns, ylabel=rows)
-    months = np.array(list(found.by_month), "datetime64[M]")
-    axes[1].plot(months, list(found.by_month.values()), marker="o" if len(months) < 40 else None, color="tab:blue")
-    axes[1].set(title="when", ylabel="share of the land observed", ylim=(0, 1))
-    axes[1].tick_params(axis="x", rotation=30)
-    axes[1].xaxis.set_major_locator(AutoDateLocator(maxticks=7))
-    edge = np.timedelta64(15, "D")
-    axes[1].set_xlim(months[0].astype("datetime64[D]") - edge, months[-1].astype("datetime64[D]") + edge)
-    missing = max(1, sum(length * n for length, n in found.gaps.items()))
-    shares = [
-        sum(k * n for k, n in found.gaps.items() if k >= low and (high is None or k <= high)) / missing
-        for low, high, _ in LENGTHS
-    ]
-    axes[2].bar([label.replace("more than ", "> ") for *_, label in LENGTHS], shares, color="tab:orange")
-    axes[2].set(title="length of the gaps", xlabel="maps", ylabel="share of the missing values")
+    _draw_months(axes[1], found.by_month)
+    _draw_gaps(axes[2], found.gaps)
     path.parent.mkdir(parents=True, exist_ok=True)
     canvas.savefig(path, dpi=110)
     return path
 
 
+def _draw_months(axis: Axes, by_month: dict[str, float]) -> None:
+    from matplotlib.dates import AutoDateLocator
+
+    months = np.array(list(by_month), "datetime64[M]")
+    # in long records markers would hide the line
+    axis.plot(months, list(by_month.values()), marker="o" if len(months) < 40 else None, color="tab:blue")
+    axis.set(title="when", ylabel="share of the land observed", ylim=(0, 1))
+    axis.tick_params(axis="x", rotation=30)
+    axis.xaxis.set_major_locator(AutoDateLocator(maxticks=7))
+    edge = np.timedelta64(15, "D")
+    axis.set_xlim(months[0].astype("datetime64[D]") - edge, months[-1].astype("datetime64[D]") + edge)
+
+
+def _draw_gaps(axis: Axes, gaps: Counter[int]) -> None:
+    missing = max(1, sum(length * n for length, n in gaps.items()))
+    shares = [
+        sum(k * n for k, n in gaps.items() if k >= low and (high is None or k <= high)) / missing
+        for low, high, _ in LENGTHS
+    ]
+    axis.bar([label.replace("more than ", "> ") for *_, label in LENGTHS], shares, color="tab:orange")
+    axis.set(title="length of the gaps", xlabel="maps", ylabel="share of the missing values")
+
+
 def _span(coordinate: xr.DataArray) -> str:
+    """Return number, first and last value of a coordinate as text."""
     values = coordinate.values
     units = {"degrees_north": "°", "degrees_east": "°"}.get(
         coordinate.attrs.get("units", ""), " " + coordinate.attrs.get("units", "")

@@ -1,4 +1,4 @@
-"""Pictures of a filled Dataset: the maps of a day, and the series of a cell."""
+"""Figures of a filled Dataset: the maps of a day, and the time series of a cell."""
 
 from __future__ import annotations
 
@@ -27,20 +27,27 @@ TITLES = {
 
 
 def filled_day(dataset: xr.Dataset, day: str | date | np.datetime64, observed: str | None = None) -> Figure:
-    """What was observed on a day of a filled Dataset, what was filled, its uncertainty, and the age of the gaps.
+    """Draw a day of a filled Dataset: observed values, filled values, their uncertainty, and the age of the gaps.
 
-    day: like '2015-05-05'. observed: see `sgdsm.core.filled.observed_of`.
+    Args:
+        dataset: As `fill` returns it.
+        day: Like '2015-05-05'.
+        observed: Name of the variable with the observed values, see `sgdsm.core.filled.observed_of`.
 
-    Raises CubeError where the Dataset is no filled one, and where it does not hold the day.
+    Returns:
+        The Figure, not saved.
+
+    Raises:
+        CubeError: If the Dataset is not a filled one, or does not have the day.
     """
     filled = maps_of(dataset)
     seen, units = observed_of(dataset, observed), filled.attrs.get("units", "1")
-    shown_too = [n for n in TITLES if n != "observed" and n in dataset and set(dataset[n].dims) == set(filled.dims)]
-    found = {"observed": seen, **{name: dataset[name] for name in shown_too}}
+    others = [n for n in TITLES if n != "observed" and n in dataset and set(dataset[n].dims) == set(filled.dims)]
+    maps = {"observed": seen, **{name: dataset[name] for name in others}}
     index = _index_of(filled["time"].values, day)
     rows, columns = space_dims(filled)
-    # a user may have turned them
-    one = xr.Dataset(found).isel(time=index).transpose(rows, columns).sortby(rows, ascending=False).sortby(columns)
+    # the axes may have been turned or sorted by the user
+    one = xr.Dataset(maps).isel(time=index).transpose(rows, columns).sortby(rows, ascending=False).sortby(columns)
     extent, aspect = extent_of(one)
     height = -(-len(one) // COLUMNS)
     figure, axes = subplots(
@@ -60,11 +67,18 @@ def filled_day(dataset: xr.Dataset, day: str | date | np.datetime64, observed: s
 
 
 def filled_series(dataset: xr.Dataset, place: Mapping[str, float], observed: str | None = None) -> Figure:
-    """Observed and filled values of the cell nearest to a place, gaps shaded.
+    """Draw observed and filled values of the cell nearest to a place, with gaps shaded.
 
-    place: {'lat': 45, 'lon': -120}, or y and x in metres. observed: see `sgdsm.core.filled.observed_of`.
+    Args:
+        dataset: As `fill` returns it.
+        place: {'lat': 45, 'lon': -120} in degrees, or y and x in metres.
+        observed: Name of the variable with the observed values, see `sgdsm.core.filled.observed_of`.
 
-    Raises CubeError where the Dataset is no filled one, and for a place that lies outside or is not given whole.
+    Returns:
+        The Figure, not saved.
+
+    Raises:
+        CubeError: If the Dataset is not a filled one, or if the place lies outside of it or lacks a coordinate.
     """
     filled = maps_of(dataset)
     seen, units = observed_of(dataset, observed), filled.attrs.get("units", "1")
@@ -79,28 +93,29 @@ def filled_series(dataset: xr.Dataset, place: Mapping[str, float], observed: str
 
 
 def _colours(one: xr.Dataset) -> dict[str, dict[str, Any]]:
-    """How the values of each map are coloured: those of soil moisture alike."""
+    """Return the colour map and limits of each map; maps of soil moisture have the same."""
     values = one["sm_filled"].values
     low, high = np.nanquantile(values, [0.01, 0.99]) if np.isfinite(values).any() else (0.0, 1.0)
     water = {"vmin": low, "vmax": high, "cmap": "YlGnBu"}
-    found = {"observed": water, "sm_filled": water}
+    colours = {"observed": water, "sm_filled": water}
     if "sm_std" in one:
-        found["sm_std"] = {"vmin": 0, "vmax": None, "cmap": "magma_r"}
+        colours["sm_std"] = {"vmin": 0, "vmax": None, "cmap": "magma_r"}
     if "gap_age" in one:
         oldest = max(1.0, float(np.nanmax(one["gap_age"].values, initial=0)))
-        found["gap_age"] = {"vmin": 0, "vmax": oldest, "cmap": "magma_r"}
-    return found
+        colours["gap_age"] = {"vmin": 0, "vmax": oldest, "cmap": "magma_r"}
+    return colours
 
 
 def _index_of(times: np.ndarray, day: Any) -> int:
-    """Where a day is among the times; CubeError where it is not there, or no day."""
+    """Return the index of a day among the times; raise CubeError if it is not there, or not a day."""
     try:
-        found = np.asarray(day, "datetime64") if isinstance(day, str | date) else np.asarray(day)
+        given = np.asarray(day, "datetime64") if isinstance(day, str | date) else np.asarray(day)
     except ValueError:
-        found = np.asarray(None)
-    if found.ndim or found.dtype.kind != "M" or np.isnat(found) or np.datetime_data(found.dtype)[0] in "YMW":
+        given = np.asarray(None)
+    # months and years are times of numpy too, but not days
+    if given.ndim or given.dtype.kind != "M" or np.isnat(given) or np.datetime_data(given.dtype)[0] in "YMW":
         raise CubeError(f"day={shown(day)}: expected a day like '2015-05-05'")
-    days, wanted = times.astype("datetime64[D]"), found.astype("datetime64[D]")
+    days, wanted = times.astype("datetime64[D]"), given.astype("datetime64[D]")
     index = np.flatnonzero(days == wanted)
     if not index.size:
         nearest = days[abs(days - wanted).argmin()]
@@ -111,7 +126,7 @@ def _index_of(times: np.ndarray, day: Any) -> int:
 
 
 def _cell_of(filled: xr.DataArray, place: Mapping[str, Any]) -> dict[str, int]:
-    """Indices of the cell nearest to a place; CubeError where it lies outside, or is not given whole."""
+    """Return the indices of the cell nearest to a place; raise CubeError if it lies outside or lacks a coordinate."""
     dims = space_dims(filled)
     if set(place) != set(dims):
         found = ", ".join(f"{dim}=" for dim in place) or "none"
@@ -121,6 +136,7 @@ def _cell_of(filled: xr.DataArray, place: Mapping[str, Any]) -> dict[str, int]:
         if not fits(value, float):
             raise CubeError(f"{dim}={shown(value)}: expected a finite number")
         values = filled[dim].values
+        # a place up to a cell beyond the outermost centres still has a nearest cell
         reach = abs(values[-1] - values[0]) / max(1, len(values) - 1) or 1.0
         if not values.min() - reach <= value <= values.max() + reach:
             raise CubeError(f"{dim}={float(value):g} lies outside the Dataset ({values.min():g} to {values.max():g})")

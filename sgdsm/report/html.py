@@ -1,4 +1,4 @@
-"""A comparison as one HTML page that can be mailed: the pictures are inside it."""
+"""HTML page of a comparison, in one file that holds its pictures."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import base64
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
+
+from sgdsm.evaluation.metrics import METRICS
 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
@@ -21,23 +23,21 @@ table {{ border-collapse: collapse; }} td {{ padding: .15rem 1rem .15rem 0; vert
 </body></html>
 """
 
-WORDS = {
+# columns of a comparison that are no metric
+BEFORE = {
     "share": "RMSE over that of the reference, on the same hidden values",
     "[95 %]": "interval from a bootstrap over blocks of days in regions; of a difference: paired",
     "swath, outage": "RMSE where the mask of another day was put on this one, and in made outages of several days",
-    "R anom": "correlation after taking away the mean of each cell's visible values",
-    "cover": "share of the hidden values inside the interval of the filler",
-    "CRPS": "continuous ranked probability score of normal distributions with the filler's standard deviations",
-    "fit s": "seconds of fitting",
 }
+AFTER = {"fit s": "seconds of fitting"}
 CAPTIONS = {
     "comparison": "RMSE at the hidden values, with its interval",
     "comparison_gap_length": "RMSE by the number of days in a row without a visible value",
-    "maps": "What the filler saw on one day, what it filled, its error at hidden values, and which were which",
+    "maps": "One day: values seen by the filler, filled values, errors at hidden values, and which values were which",
     "series": "Visible, filled and hidden values at some cells",
     "gap_length": "RMSE by the length of the gap, and how many values were hidden in each class",
-    "calibration": "Whether error bars are honest: PIT, reliability, and errors against what was said of them",
-    "training": "Loss and validation score of each pass; the circle marks the weights that were kept",
+    "calibration": "Calibration of the error bars: PIT, reliability, and errors against standard deviations",
+    "training": "Loss and validation score of each epoch; the circle marks the weights that were kept",
 }
 
 
@@ -48,11 +48,28 @@ def write_report(
     facts: Mapping[str, object],
     sections: Sequence[tuple[str, Sequence[Path]]],
 ) -> Path:
-    """Write the page: the table, facts as names and values, and sections of pictures."""
-    parts = [f"<pre>{escape(table)}</pre>", _table(WORDS), "<h2>Protocol</h2>", _table(facts)]
+    """Write the page.
+
+    Args:
+        path: Of the page.
+        title: Of the page.
+        table: The comparison as text.
+        facts: Names and values of the protocol.
+        sections: Headings, and the pictures under each.
+
+    Returns:
+        `path`.
+    """
+    parts = [
+        f"<pre>{escape(table)}</pre>",
+        _table(BEFORE | {m.head: m.explanation for m in METRICS if m.head} | AFTER),
+        "<h2>Protocol</h2>",
+        _table(facts),
+    ]
     for heading, pictures in sections:
         parts.append(f"<h2>{escape(heading)}</h2>")
         for picture in pictures:
+            # inside the page, so that one file can be mailed
             data = base64.b64encode(picture.read_bytes()).decode()
             caption = CAPTIONS.get(picture.stem, picture.stem)
             parts.append(
@@ -64,11 +81,12 @@ def write_report(
 
 
 def _table(rows: Mapping[str, object]) -> str:
-    cells = "".join(f"<tr><td>{escape(str(k))}</td><td>{escape(_words(v))}</td></tr>" for k, v in rows.items())
+    cells = "".join(f"<tr><td>{escape(str(k))}</td><td>{escape(_value_text(v))}</td></tr>" for k, v in rows.items())
     return f"<table>{cells}</table>"
 
 
-def _words(value: object) -> str:
+def _value_text(value: object) -> str:
+    """Return a value of a configuration as text: an object by the name of its class, then its settings."""
     if isinstance(value, Mapping):
         return ", ".join(f"{str(v).rsplit('.', 1)[-1] if k == '_target_' else f'{k} {v}'}" for k, v in value.items())
     return str(value)

@@ -1,4 +1,4 @@
-"""Figures that belong to nobody but their caller: pyplot, its backend and its list of open figures stay as they are."""
+"""Colours, and figures that do not touch pyplot: its backend and its list of open figures stay as they are."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+INK, BLUE, RED, SAND = "#222222", "#1b6ca8", "#d1495b", "#e9e4d8"
+
 
 class Picture(Figure):
     """A Figure that a notebook shows, also where pyplot was never imported.
 
-    IPython draws a plain Figure only once pyplot's inline backend has told it how.
+    IPython has no formatter for a plain Figure before pyplot's inline backend is loaded.
     """
 
     def _repr_png_(self) -> bytes:
@@ -23,6 +25,14 @@ class Picture(Figure):
 def subplots(
     rows: int = 1, columns: int = 1, *, figsize: tuple[float, float], layout: str, **more: Any
 ) -> tuple[Picture, Any]:
-    """A Picture and its Axes, as pyplot's `subplots` gives them; more: of `Figure.subplots`."""
+    """Return a Picture and its Axes, as pyplot's `subplots` does.
+
+    Args:
+        rows: Of axes.
+        columns: Of axes.
+        figsize: Width and height, inches.
+        layout: Layout engine of the Figure.
+        **more: Arguments of `Figure.subplots`.
+    """
     figure = Picture(figsize=figsize, layout=layout)  # type: ignore[arg-type]
     return figure, figure.subplots(rows, columns, **more)

@@ -1,11 +1,31 @@
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
 import numpy as np
+import pytest
+import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sgdsm.evaluation.metrics import State, bin_statistics, bootstrap, error_statistics, metrics
+from sgdsm.evaluation.compare import Entry, comparison, format_comparison
+from sgdsm.evaluation.metrics import (
+    METRICS,
+    STATISTICS,
+    Metric,
+    State,
+    Values,
+    bin_statistics,
+    bootstrap,
+    error_statistics,
+    metrics,
+)
 from sgdsm.evaluation.reliability import Calibration
+from sgdsm.evaluation.score import Scores, format_table, score
+from sgdsm.report.html import write_report
 
 
 def state_of(filled, truth, **more) -> State:
@@ -104,3 +124,109 @@ def test_bootstrap_of_too_few_units_gives_no_interval():
     assert value == 1
     assert np.isnan(low)
     assert np.isnan(high)
+
+
+@pytest.fixture
+def own_metrics() -> Iterator[None]:
+    """Metrics that a test adds are gone after it."""
+    before = list(METRICS), dict(STATISTICS)
+    yield
+    METRICS[:] = before[0]
+    STATISTICS.clear()
+    STATISTICS.update(before[1])
+
+
+def run_scores(seed: int = 0) -> tuple[Scores, float]:
+    """Scores of a small file, and its mean absolute relative error by hand."""
+    rng = np.random.default_rng(seed)
+    dims, shape = ("time", "lat", "lon"), (90, 3, 4)
+    coords = {"time": xr.date_range("2020-01-01", periods=90), "lat": [3.0, 2.0, 1.0], "lon": [5.0, 6.0, 7.0, 8.0]}
+    truth, hidden = rng.uniform(0.1, 0.4, shape), rng.random(shape) < 0.3
+    filled = truth + hidden * rng.normal(0, 0.03, shape)
+    question = xr.Dataset({"swath": (dims, hidden), "truth": (dims, truth)}, coords, {"target": "sm"})
+    shown = xr.Dataset({"sm": (dims, np.where(hidden, np.nan, truth))}, coords)
+    found = score(xr.Dataset({"sm_filled": (dims, filled)}, coords), question, shown)
+    return found, float(abs(filled / truth - 1)[hidden].mean())
+
+
+def relative_error() -> None:
+    """All that a stranger writes."""
+
+    class MeanAbsoluteRelativeError(Metric):
+        name, label = "mare", "MARE"
+        explanation = "mean of |filled - truth| / |truth|"
+
+        @staticmethod
+        def absolute_relative_error(values: Values) -> np.ndarray:
+            return abs(values.error / values.truth)
+
+        statistics = (absolute_relative_error,)
+
+        def value(self, mean):
+            return mean["absolute_relative_error"]
+
+
+@pytest.mark.usefixtures("own_metrics")
+def test_a_metric_is_added_by_one_class(tmp_path):
+    old, _ = run_scores()
+    old.save(tmp_path / "old.nc")
+    texts = format_table(old.table())
+    relative_error()
+    scores, by_hand = run_scores()
+    table = scores.table()
+    assert table["all"]["mare"] == pytest.approx(by_hand)
+    assert f"MARE {by_hand:.6f}" in format_table(table).splitlines()[0]
+    assert re.sub(r" MARE [0-9.]+", "", format_table(table)) == texts
+    # what metrics.json and the stored States hold
+    assert json.loads(json.dumps(table))["swath"]["mare"] == pytest.approx(by_hand)
+    scores.save(tmp_path / "new.nc")
+    assert Scores.load(tmp_path / "new.nc").table()["all"] == pytest.approx(table["all"], nan_ok=True)
+    # an interval of it, and the columns and words of a comparison
+    value, lower, upper = bootstrap(scores.units(), "mare")
+    assert lower < value < upper
+    entries = [Entry(name, Path(), {"fit_seconds": 1.0}, run_scores(k)[0]) for k, name in enumerate(("one", "two"))]
+    rows = comparison(entries, "one")
+    text = format_comparison(rows, "one", "m3 m-3", {"scored_split": "test", "hidden": {}})
+    assert re.search(r" MARE  +fit s$", text.splitlines()[0])
+    assert f"{by_hand:.4f}" in next(line for line in text.splitlines() if line.startswith("one"))
+    page = write_report(tmp_path / "report.html", "Comparison", text, {}, []).read_text()
+    assert "<tr><td>MARE</td><td>mean of |filled - truth| / |truth|</td></tr>" in page
+    # a file from before the metric keeps its meaning
+    again = Scores.load(tmp_path / "old.nc")
+    assert np.isnan(again.table()["all"]["mare"])
+    assert format_table(again.table()).replace(" MARE nan", "") == texts
+
+
+@pytest.mark.usefixtures("own_metrics")
+def test_files_of_scores_are_read_by_the_names_of_the_statistics(tmp_path):
+    relative_error()
+    scores, by_hand = run_scores()
+    scores.save(tmp_path / "scores.nc")
+    # written with the statistics in another order, by a version that has others
+    with xr.open_dataset(tmp_path / "scores.nc") as dataset:
+        names = dataset["statistic"].values[::-1].tolist()
+        other = dataset.load().sel(statistic=names)
+    other = other.assign_coords(statistic=["of_another_version" if n == "truth" else n for n in names])
+    other.to_netcdf(tmp_path / "other.nc")
+    table = Scores.load(tmp_path / "other.nc").table()["all"]
+    assert table["mare"] == pytest.approx(by_hand)
+    assert table["rmse"] == scores.table()["all"]["rmse"]
+    assert np.isnan(table["r"])
+
+
+@pytest.mark.usefixtures("own_metrics")
+def test_names_of_metrics_and_statistics_are_taken_once():
+    relative_error()
+    with pytest.raises(TypeError, match="there is a metric 'mare' already"):
+        relative_error()
+    with pytest.raises(TypeError, match="no statistic 'errors' in STATISTICS"):
+        type("Other", (Metric,), {"name": "other", "statistics": ("errors",)})
+
+
+def test_each_metric_has_what_tables_and_reports_need():
+    for metric in METRICS:
+        assert metric.label
+        assert metric.explanation
+        assert {statistic if isinstance(statistic, str) else statistic.__name__ for statistic in metric.statistics} <= {
+            *STATISTICS
+        }

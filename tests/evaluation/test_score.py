@@ -258,3 +258,103 @@ def test_an_attribute_of_several_values_is_named(files):
     shown["sm"].attrs["units"] = np.array([1.0, 2.0])
     with pytest.raises(CubeError, match="the attribute units of 'sm' is"):
         score(answer, question, shown)
+
+
+def spoilt(dataset: xr.Dataset, name: str, value: float, share: float = 0.3) -> xr.Dataset:
+    """A share of the values of a variable is a fill value that no attribute declares."""
+    some = np.random.default_rng(5).random(dataset[name].shape) < share
+    return dataset.assign({name: dataset[name].where(~some, value)})
+
+
+def with_weather_and_std(shown: xr.Dataset, answer: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
+    air = 15 + 5 * np.random.default_rng(6).random(shown["sm"].shape)
+    shown = shown.assign(air_temperature=(shown["sm"].dims, air, {"units": "degC"}))
+    return shown, answer.assign(sm_std=answer["sm_filled"] * 0 + 0.03)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("precipitation", 9999.9),
+        ("air_temperature", 9999.9),
+        ("sm_lower", -9999.0),
+        ("sm_upper", 9999.0),
+        ("sm_std", 9999.0),
+        ("land", -9999.0),
+    ],
+)
+@pytest.mark.parametrize("rows_at_once", [None, 4])
+def test_undeclared_fill_values_are_refused(files, name, value, rows_at_once):
+    _, question, shown, answer = files
+    shown, answer = with_weather_and_std(shown, answer)
+    shown["land"] = shown["sm"][0] * 0 + 1
+    score(answer, question, shown, rows_at_once=rows_at_once)
+    shown, answer = (spoilt(d, name, value) if name in d else d for d in (shown, answer))
+    with pytest.raises(CubeError, match=rf"variable '{name}' holds {value:g} \d+ times: a fill value"):
+        score(answer, question, shown, rows_at_once=rows_at_once)
+
+
+def test_undeclared_fill_values_of_rain_alone_are_refused(files):
+    _, question, shown, answer = files
+    with pytest.raises(CubeError, match=r"variable 'precipitation' holds 9999.9 \d+ times: a fill value"):
+        score(answer, question, spoilt(shown, "precipitation", 9999.9))
+
+
+def test_axes_of_one_meaning_are_named(files):
+    _, question, shown, answer = files
+    answer["sm_filled"] = answer["sm_filled"].expand_dims(date=3)
+    with pytest.raises(CubeError, match=r"the dimensions .* are both taken for time"):
+        score(answer, question, shown)
+
+
+def test_bounds_on_axes_of_other_names_are_scored(files):
+    _, question, shown, answer = files
+    expected = score(answer, question, shown)
+    bounds = answer[["sm_lower", "sm_upper"]].rename(time="date", lat="latitude")
+    found = score(bounds.assign(answer[["sm_filled"]]), question, shown)
+    np.testing.assert_array_equal(found.state.sum, expected.state.sum)
+
+
+@pytest.mark.parametrize("name", ["air_temperature", "precipitation"])
+def test_a_declared_valid_max_of_the_weather_is_honoured(files, name):
+    _, question, shown, answer = files
+    shown, answer = with_weather_and_std(shown, answer)
+    some = np.random.default_rng(5).random(shown[name].shape) < 0.3
+    expected = score(answer, question, shown.assign({name: shown[name].where(~some)}))
+    marked = spoilt(shown, name, 9999.9)
+    marked[name].attrs |= {**shown[name].attrs, "valid_max": 1000.0}
+    found = score(answer, question, marked)
+    assert found.classes == expected.classes
+    np.testing.assert_array_equal(found.state.sum, expected.state.sum)
+
+
+def test_an_infinite_std_is_refused(files):
+    _, question, shown, answer = files
+    _, answer = with_weather_and_std(shown, answer)
+    with pytest.raises(CubeError, match="have no sm_std"):
+        score(answer.assign(sm_std=answer["sm_std"] / 0), question, shown)
+
+
+BESIDE = {
+    "date": {"other": ("date", np.arange(3.0))},
+    "t": {"other": ("t", np.arange(3.0))},
+    "i, j": {"other": (("j", "i"), np.ones((2, 3)))},
+    "latitude": {"other": ("latitude", np.arange(4.0))},
+    "date, latitude, longitude": {"rain_gauge": (("date", "latitude", "longitude"), np.ones((2, 3, 4)), {"units": "K",
+                                  "standard_name": "air_temperature"})},
+    "other rain": {"rain_gauge": (("time", "station"), np.ones((150, 4)), {"standard_name": "precipitation_flux"})},
+    "odd attributes": {"other": ("station", np.ones(4), {"units": np.array([1.0, 2.0])})},
+    "odd attributes of a map": {"other": (("time", "lat", "lon"), np.ones((150, 10, 14)), {"units": [1.0, 2.0]})},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("beside", BESIDE.values(), ids=list(BESIDE))
+@pytest.mark.parametrize("which", ["filled", "hidden", "visible"])
+def test_a_variable_beside_does_not_matter(files, beside, which):
+    _, question, shown, answer = files
+    given = {"hidden": question, "visible": shown, "filled": answer}
+    expected = score(given["filled"], given["hidden"], given["visible"])
+    given[which] = given[which].assign(beside)
+    found = score(given["filled"], given["hidden"], given["visible"])
+    assert found.classes == expected.classes
+    np.testing.assert_array_equal(found.state.sum, expected.state.sum)

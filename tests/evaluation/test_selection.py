@@ -115,12 +115,12 @@ def world(seed: int = 0, days: int = 240) -> xr.Dataset:
     }
     dynamic["gappy"] = np.where(rng.random(shape) < 0.8, np.nan, rain)
     static = {"clay": clay, "relief": noise_map, "flat": np.ones(shape[1:])}
-    zones = np.arange(18) * np.ones((12, 1)) // 9
+    strata = np.arange(18) * np.ones((12, 1)) // 9
     return xr.Dataset(
         {
             "sm": (("time", "lat", "lon"), sm.astype("f4"), {"units": "m3 m-3"}),
             **{k: (("time", "lat", "lon"), v.astype("f4"), {"units": "mm d-1"}) for k, v in dynamic.items()},
-            **{k: (("lat", "lon"), v.astype("f4")) for k, v in {**static, "climate": zones}.items()},
+            **{k: (("lat", "lon"), v.astype("f4")) for k, v in {**static, "climate": strata}.items()},
         },
         {"time": xr.date_range("2020-01-01", periods=days), "lat": 50.0 - np.arange(12), "lon": 5.0 + np.arange(18)},
     )
@@ -132,8 +132,8 @@ DYNAMIC, STATIC = ["rain", "rain_again", "pressure", "gappy"], ["clay", "relief"
 def judged(dataset: xr.Dataset, training: np.ndarray | None = None) -> selection.Selection:
     record = read_record(as_cube(dataset, "sm", DYNAMIC, STATIC))
     chosen = record.observed if training is None else training
-    zones = dataset["climate"].values.astype(int), ["west", "east"]
-    return select(record, chosen, DYNAMIC + STATIC, "climate", zones)
+    strata = dataset["climate"].values.astype(int), ["west", "east"]
+    return select(record, chosen, DYNAMIC + STATIC, "climate", strata)
 
 
 def test_what_is_known_is_found():
@@ -164,7 +164,7 @@ def test_rows_that_are_alike_are_not_counted_as_independent():
         k = [whole.names.index(name) for name in ("pressure", "relief")]
         sure["independent"] += int((whole.fit.p[k] < 0.05).sum())
         sure["blocks"] += int((whole.p_block[k] < 0.05).sum())
-        assert whole.worth < whole.rows / 20
+        assert whole.effective_size < whole.rows / 20
     assert sure["independent"] >= 18
     assert sure["blocks"] <= 5
 
@@ -198,7 +198,7 @@ ROLES = [f"data.dynamic=[{','.join(DYNAMIC)}]", f"data.static=[{','.join(STATIC)
 def test_the_command_and_its_last_line(run_command, tmp_path):
     world().to_netcdf(tmp_path / "cube.nc")
     words = ["data=netcdf", "data.path=cube.nc", "data.target=sm", "data.precipitation=gappy"]
-    code, out, err = run_command("select", *words, *ROLES, "zone=climate", "output=chosen")
+    code, out, err = run_command("select", *words, *ROLES, "stratum=climate", "output=chosen")
     assert code == 0, err
     last = out.strip().splitlines()[-1]
     assert last == "data.dynamic=[rain] data.static=[clay,climate] data.precipitation=null"
@@ -223,7 +223,7 @@ def test_the_command_and_its_last_line(run_command, tmp_path):
     dataset["sm"].values[observed & ~split.allowed] = 0.5
     dataset.to_netcdf(tmp_path / "other.nc")
     words[1] = "data.path=other.nc"
-    code, again, err = run_command("select", *words, *ROLES, "zone=climate", "output=chosen")
+    code, again, err = run_command("select", *words, *ROLES, "stratum=climate", "output=chosen")
     assert again == out
     # and what it recommends can be trained with
     short = ["splits=all", "uncertainty=none", "trainer.progress=false"]
@@ -234,9 +234,9 @@ def test_the_command_and_its_last_line(run_command, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["zone=climat"], "zone=climat: expected a static variable (did you mean 'climate'?)"),
-        (["zone=clay"], "different values on land, expected 2 to 30 classes"),
-        (["zone=flat"], "zone=flat: 1 different values"),
+        (["stratum=climat"], "stratum=climat: expected a static variable (did you mean 'climate'?)"),
+        (["stratum=clay"], "different values on land, expected 2 to 30 classes"),
+        (["stratum=flat"], "stratum=flat: 1 different values"),
         (["output=cube.nc"], "output=cube.nc: a file; expected a folder"),
     ],
 )

@@ -24,8 +24,8 @@ USAGE = "data=.. output=FOLDER [splits=..] [stratum=NAME]"
 GROUPS = ("data", "gaps", "splits")
 MOST_STRATA = 30
 COLUMNS = (
-    "sample", "rows", "worth", "covariate", "available", "vif", "correlation", "coefficient", "t", "p", "t_block",
-    "p_block", "stepwise", "best_subset", "importance", "kept", "why",
+    "sample", "rows", "effective_sample_size", "covariate", "available", "vif", "correlation", "coefficient", "t", "p",
+    "t_block", "p_block", "stepwise", "best_subset", "importance", "kept", "why",
 )  # fmt: skip
 
 
@@ -86,31 +86,31 @@ def strata_of(cube: xr.Dataset, name: str) -> tuple[np.ndarray, list[str]]:
         raise ConfigError(
             f"stratum={name}: {len(classes)} different values on land, expected 2 to {MOST_STRATA} classes"
         )
-    zone = np.where(land & np.isin(values, classes), np.searchsorted(classes, values), -1)
+    stratum = np.where(land & np.isin(values, classes), np.searchsorted(classes, values), -1)
     attrs = cube[name].attrs
     meanings = str(attrs.get("flag_meanings", "")).split()
     said = dict(zip(np.atleast_1d(attrs.get("flag_values", [])), meanings, strict=False))
-    return zone, [said.get(one, f"{one:g}") for one in classes]
+    return stratum, [said.get(one, f"{one:g}") for one in classes]
 
 
 def format_selection(found: Selection, target: str) -> str:
     """The whole sample as a table, the most important covariate first, and what is dropped and why."""
-    whole, zones = found.samples[0], found.samples[1:]
+    whole, strata = found.samples[0], found.samples[1:]
     width = max(len(name) for name in found.available)
     lines = [
-        f"{target}: {whole.rows} rows of training values, worth about {whole.worth:.0f} independent ones; R2 "
+        f"{target}: {whole.rows} rows of training values, effective sample size about {whole.effective_size:.0f}; R2 "
         f"{whole.fit.r2:.3f}",
         f"{'':{width}}  avail.    VIF      r  coeff.        t       p  t block  p block  stepwise  best  LMG %"
-        + ("  zones" if zones else ""),
+        + ("  strata" if strata else ""),
     ]
     for k in np.argsort(whole.importance)[::-1]:
         name = whole.names[k]
-        in_zones = sum(bool(zone.significant[k]) for zone in zones)
+        in_strata = sum(bool(stratum.significant[k]) for stratum in strata)
         lines.append(
             f"{name:{width}}  {found.available[name]:6.1%} {found.inflation[name]:6.1f} {whole.correlation[k]:+6.2f} "
             f"{whole.fit.coefficient[k]:+7.3f} {whole.fit.t[k]:8.1f} {whole.fit.p[k]:7.4f} {whole.t_block[k]:8.1f} "
             f"{whole.p_block[k]:8.4f}  {_yes(whole.stepwise[k]):8}  {_yes(whole.best[k]):4} "
-            f"{100 * whole.importance[k]:6.1f}" + (f"  {in_zones}/{len(zones)}" if zones else "")
+            f"{100 * whole.importance[k]:6.1f}" + (f"  {in_strata}/{len(strata)}" if strata else "")
         )
     lines += ["", *(f"kept     {name:{width}}  {why}" for name, why in found.kept.items())]
     lines += [f"dropped  {name:{width}}  {why}" for name, why in found.dropped.items()]
@@ -150,7 +150,7 @@ def _row(found: Selection, sample: Sample, k: int, name: str) -> dict[str, Any]:
     return {
         "sample": sample.name,
         "rows": sample.rows,
-        "worth": round(sample.worth),
+        "effective_sample_size": round(sample.effective_size),
         "covariate": name,
         **_told(found, name),
         **{key: f"{value:.6g}" for key, value in numbers.items()},
