@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sgdsm.core.cube import ConfigError, CubeError, open_dataset
+from sgdsm.core.filled import SM_FILLED
 from sgdsm.core.lock import exclusive
 from sgdsm.core.region import box_of, period_of
 
@@ -22,9 +23,9 @@ def draw_members(config: dict[str, Any]) -> None:
     period = period_of(config["time"])
     writer = writer_for(output)
     with open_dataset(path) as filled, exclusive(output):
-        if "sm_filled" not in filled:
+        if SM_FILLED not in filled:
             raise CubeError(f"filled={path}: no sm_filled: expected what predict.py writes")
-        target = filled["sm_filled"].assign_attrs(role="target").to_dataset()
+        target = filled[SM_FILLED].assign_attrs(role="target").to_dataset()
         try:
             box = box_of(target, period, config["bbox"])
             write_members(filled, writer, box, config["number"], seed, f"{Path(path).name} {file_stamp(path)}")

@@ -14,13 +14,13 @@ import numpy as np
 
 from sgdsm.core.arguments import check_value
 from sgdsm.core.cube import ConfigError
+from sgdsm.core.days import DAYS_PER_YEAR
 from sgdsm.data.record import Names, Record
 
 HARMONICS = 2
 # In pseudo-observations: how strongly a cell's mean and its seasonal cycle are drawn to those of the whole domain.
 # Ten for the cycle keeps a cell without winter observations (frost) from swinging out there.
 MEAN_RIDGE, CYCLE_RIDGE, SPREAD_RIDGE = 1.0, 10.0, 10.0
-YEAR = 365.2425
 RANGE, RANGE_SAMPLE = (0.01, 0.99), 10**6
 
 
@@ -296,6 +296,6 @@ def season_basis(days: np.ndarray, harmonics: int = HARMONICS) -> np.ndarray:
 
     days: since 1970-01-01.
     """
-    angle = 2 * np.pi * np.asarray(days, np.float64)[:, None] / YEAR * np.arange(1, harmonics + 1)
+    angle = 2 * np.pi * np.asarray(days, np.float64)[:, None] / DAYS_PER_YEAR * np.arange(1, harmonics + 1)
     waves = np.stack([np.cos(angle), np.sin(angle)], -1).reshape(len(days), -1)
     return np.concatenate([np.ones((len(days), 1)), waves], 1).astype(np.float32)

@@ -12,13 +12,13 @@ import numpy as np
 
 from sgdsm.core.arguments import Recorded
 from sgdsm.core.cube import ConfigError, log
+from sgdsm.core.days import SEASONS, season_numbers
 from sgdsm.core.orbit import Orbit
 from sgdsm.data.gaps import KINDS, SPREAD, Gaps
 
 # apart in the first number, so that no two purposes share a stream of random numbers
 TRAINING_GAPS, SCORED_GAPS, DEAL = 1, 2, 3
 SPLITS = ("train", "validation", "calibration", "test")
-SEASONS = ("DJF", "MAM", "JJA", "SON")
 
 
 class Scenario(NamedTuple):
@@ -165,7 +165,7 @@ class Blocks(Recorded):
             )
         block = np.minimum((days - days[0]) * count // span, count - 1)
         middles = days[0] + (np.arange(count) + 0.5) * span / count
-        deal = self._deal(_season(middles))
+        deal = self._deal(season_numbers(middles))
         label = deal[block]
         target = np.ones(len(days), bool)
         before = self.separation_days // 2
@@ -178,7 +178,7 @@ class Blocks(Recorded):
                     f"splits=blocks: {self.separation_days} days from the others, the {split} split has no day left: "
                     "lower splits.separation_days or raise splits.block_days"
                 )
-            lacking = [s for k, s in enumerate(SEASONS) if k not in _season(days[target & (label == code)])]
+            lacking = [s for k, s in enumerate(SEASONS) if k not in season_numbers(days[target & (label == code)])]
             if lacking:
                 log.info("the %s days hold no %s: the record has too few blocks", split, ", ".join(lacking))
         return label, target
@@ -235,10 +235,3 @@ def no_gaps(split: str, gaps: Gaps, observed: np.ndarray) -> str:
         f"the draw for {split} hides none of {int(observed.sum())} observed values ({' and '.join(KINDS)}): "
         f"with gaps.bank={gaps.bank} the masks of other days show no gap here; use gaps=amsr2, or a longer record"
     )
-
-
-def _season(days: np.ndarray) -> np.ndarray:
-    """0 DJF, 1 MAM, 2 JJA, 3 SON."""
-    months = np.asarray(days).astype("datetime64[D]").astype("datetime64[M]").astype(int) % 12 + 1
-    season: np.ndarray = months % 12 // 3
-    return season

@@ -17,6 +17,8 @@ import xarray as xr
 from sgdsm.core.arguments import checked
 from sgdsm.core.axes import SPACE_DIMS
 from sgdsm.core.cube import ConfigError, CubeError, ever_observed, open_dataset
+from sgdsm.core.days import SEASON_MONTHS
+from sgdsm.core.filled import SM_FILLED, SM_LOWER, SM_STD, SM_UPPER
 from sgdsm.core.units import PER_DAY, per_day
 from sgdsm.core.validation import check_values
 from sgdsm.evaluation.metrics import STATISTICS, State, bin_statistics, error_statistics, metrics
@@ -40,7 +42,6 @@ GAP_LENGTHS = {
     "gap_4_to_7_days": (4, 7),
     "gap_8_or_more_days": (8, 10**6),
 }
-SEASONS = {"DJF": (12, 1, 2), "MAM": (3, 4, 5), "JJA": (6, 7, 8), "SON": (9, 10, 11)}
 RAIN_MM_PER_DAY = 2.4
 BLOCK_DAYS = 30
 REGION_KM = 1000.0
@@ -135,15 +136,15 @@ def score(
     product, question, shown = (Named.of(source) for source in (filled, hidden, visible))
     truth, masks = _hidden(question)
     seen = aligned(shown.variable(str(truth.attrs["target"])), truth, shown.name)
-    values = aligned(product.variable("sm_filled"), truth, product.name)
+    values = aligned(product.variable(SM_FILLED), truth, product.name)
     bounds = [
         aligned(product.variable(b), truth, product.name) if b in product.dataset else None
-        for b in ("sm_lower", "sm_upper", "sm_std")
+        for b in (SM_LOWER, SM_UPPER, SM_STD)
     ]
     level = None if bounds[0] is None else bounds[0].attrs.get("level")
     rain = _rain(shown, precipitation, truth)
     zones = _zones(shown, rain, temperature, truth, seen)
-    classes = [*masks, "all", *GAP_LENGTHS, *SEASONS, *(("rain", "dry") if rain is not None else ()), *zones]
+    classes = [*masks, "all", *GAP_LENGTHS, *SEASON_MONTHS, *(("rain", "dry") if rain is not None else ()), *zones]
     block, blocks = _blocks(truth)
     region, regions = _regions(truth)
     total, calibration = State.zeros((len(classes), blocks, regions)), Calibration.zeros()
@@ -161,7 +162,7 @@ def score(
         length = gap_lengths(np.isfinite(v))
         kinds |= {name: anywhere & (length >= low) & (length <= high) for name, (low, high) in GAP_LENGTHS.items()}
         month = truth["time"].dt.month.values[:, None, None]
-        kinds |= {name: anywhere & np.isin(month, months) for name, months in SEASONS.items()}
+        kinds |= {name: anywhere & np.isin(month, months) for name, months in SEASON_MONTHS.items()}
         if rain is not None:
             wet = rain[0][part].values * rain[1] >= RAIN_MM_PER_DAY
             kinds |= {"rain": anywhere & wet, "dry": anywhere & ~wet}
@@ -259,7 +260,7 @@ def _check(
 def _check_values(variable: xr.DataArray, values: np.ndarray, path: str) -> None:
     """Raise CubeError for undeclared fill values, and for soil moisture of a satellite beyond what its units can mean;
     an estimate may be as wrong as it likes."""
-    role = {} if variable.name == "sm_filled" else {"role": "target"}
+    role = {} if variable.name == SM_FILLED else {"role": "target"}
     try:
         check_values(variable.assign_attrs(role), values)
     except CubeError as error:

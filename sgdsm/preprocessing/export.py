@@ -15,7 +15,7 @@ import xarray as xr
 
 from sgdsm.core.coordinates import check_axes, days_along
 from sgdsm.core.cube import ConfigError, CubeError, by_role, row_bands, target_of, time_chunks
-from sgdsm.core.filled import OBSERVED
+from sgdsm.core.filled import OBSERVED, SM_FILLED, SM_SOURCE, SM_STD
 from sgdsm.core.io.hdf5 import NetcdfWriter, require_space, with_places
 from sgdsm.core.io.stores import UNFINISHED, chunks, is_remote, told, zarr_store
 from sgdsm.preprocessing.daily import DailyFiles
@@ -123,10 +123,10 @@ def write_sgd_sm(dataset: xr.Dataset, folder: Path, plan: str = "") -> int:
     dataset: a filled file, or a cube, of which both are the same. plan: an interrupted folder goes on where it is the
     same. Raises CubeError for one that is neither, for other units than m3 m-3 and for projected grids.
     """
-    if "sm_filled" in dataset:
-        filled = dataset["sm_filled"]
+    if SM_FILLED in dataset:
+        filled = dataset[SM_FILLED]
         about = {"source": dataset.attrs.get("source", "")}
-        target = filled.where(dataset["sm_source"] == OBSERVED).assign_attrs({**filled.attrs, **about})
+        target = filled.where(dataset[SM_SOURCE] == OBSERVED).assign_attrs({**filled.attrs, **about})
     elif len(by_role(dataset, "target")) == 1:
         filled = target = target_of(dataset)
     else:
@@ -162,11 +162,11 @@ def write_cci_gapfilled(dataset: xr.Dataset, folder: Path, plan: str = "") -> in
     that was filled, which tells what is frozen; without it `frozenmask` is missing. Raises CubeError for what is no
     filled file, for other units than m3 m-3 and for projected grids.
     """
-    if "sm_filled" not in dataset:
+    if SM_FILLED not in dataset:
         raise CubeError("the layout cci_gapfilled needs a filled file, with 'sm_filled'")
-    sm = dataset["sm_filled"]
+    sm = dataset[SM_FILLED]
     files = _daily(sm, folder, CCI_FILE, "cci_gapfilled", plan)
-    lines = _lines(sm, dataset["sm_reason"], dataset["sm_source"]) if "sm_reason" in dataset else None
+    lines = _lines(sm, dataset["sm_reason"], dataset[SM_SOURCE]) if "sm_reason" in dataset else None
     coords = {
         "lat": (sm["lat"].values, {"units": "degrees_north"}),
         "lon": (sm["lon"].values, {"units": "degrees_east"}),
@@ -182,7 +182,7 @@ def write_cci_gapfilled(dataset: xr.Dataset, folder: Path, plan: str = "") -> in
             {**mask, "flag_meanings": "not_frozen frozen", "_FillValue": np.int8(CCI_UNKNOWN)},
         ),
     }
-    if "sm_std" in dataset:
+    if SM_STD in dataset:
         told = "standard deviation of filled values, of observed ones where the product gave it"
         variables["sm_uncertainty"] = (dims, "float32", {**value, "long_name": told})
     about = {"Conventions": "CF-1.10", "source": str(dataset.attrs.get("source", "")), "product_version": "sgdsm"}
@@ -194,11 +194,11 @@ def write_cci_gapfilled(dataset: xr.Dataset, folder: Path, plan: str = "") -> in
         frozen = np.isfinite(line)
         values = {
             "sm": np.where(frozen, line, sm[day].values),
-            "gapmask": (dataset["sm_source"][day].values == OBSERVED).astype(np.int8),
+            "gapmask": (dataset[SM_SOURCE][day].values == OBSERVED).astype(np.int8),
             "frozenmask": np.full(line.shape, CCI_UNKNOWN, np.int8) if lines is None else frozen.astype(np.int8),
         }
-        if "sm_std" in dataset:
-            values["sm_uncertainty"] = np.where(frozen, np.nan, dataset["sm_std"][day].values)
+        if SM_STD in dataset:
+            values["sm_uncertainty"] = np.where(frozen, np.nan, dataset[SM_STD][day].values)
         attrs = {**about, "date": files.dates[day]}
         writer = NetcdfWriter(partial, {"time": time, **coords}, variables, attrs)
         try:

@@ -13,8 +13,8 @@ import numpy as np
 
 from sgdsm.core.cube import ConfigError
 from sgdsm.core.days import whole_days
+from sgdsm.core.grids import AUTHALIC_RADIUS_M
 
-EARTH_RADIUS_M = 6_371_007.2  # of the sphere with the area of WGS84
 COMPOSITE, INTERPOLATED, HELD = 0, 1, 2
 
 
@@ -163,7 +163,7 @@ def _gradient(elevation: np.ndarray, lat: np.ndarray, lon: np.ndarray, circular:
         there = padded[1 + down : 1 + down + rows, 1 + right : 1 + right + columns]
         return np.where(np.isnan(there), elevation, there)
 
-    metres = np.radians(1.0) * EARTH_RADIUS_M
+    metres = np.radians(1.0) * AUTHALIC_RADIUS_M
     height = metres * np.abs(np.gradient(lat.astype(float)))[:, None]
     # at the pole itself a cell has no width
     width = metres * np.gradient(lon.astype(float)) * np.maximum(np.cos(np.radians(lat)), 1e-3)[:, None]

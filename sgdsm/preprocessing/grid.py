@@ -15,6 +15,7 @@ import numpy as np
 import xarray as xr
 
 from sgdsm.core.cube import ConfigError, suggest
+from sgdsm.core.grids import DEGREE_M, EASE_GRID_CRS, EASE_GRIDS
 from sgdsm.preprocessing.overlaps import (
     Pair,
     around,
@@ -26,14 +27,6 @@ from sgdsm.preprocessing.overlaps import (
 )
 
 DEGREES = {"global_025": 0.25, "global_010": 0.1}
-CYLINDRICAL = "EPSG:6933"
-# columns, rows, size of a cell in m
-EASE2 = {
-    "ease2_m36": (964, 406, 36032.220840584),
-    "ease2_m25": (1388, 584, 25025.26),
-    "ease2_m09": (3856, 1624, 9008.055210146),
-}
-DEGREE_M = 111_195.0  # a degree of latitude
 NO_NORTH = "expected (west, south, east, north) in degrees, south < north"
 
 
@@ -56,12 +49,11 @@ class Grid:
         """A global grid: global_025, global_010, ease2_m36, ease2_m25 or ease2_m09; bbox as in `regular`."""
         if name in DEGREES:
             return cls.regular(DEGREES[name], bbox)
-        if name not in EASE2:
-            known = [*DEGREES, *EASE2]
+        if name not in EASE_GRIDS:
+            known = [*DEGREES, *EASE_GRIDS]
             raise ConfigError(f"grid '{name}'{suggest(name, known)}: expected one of {', '.join(known)}")
-        columns, rows, size = EASE2[name]
-        right, top = columns * size / 2, rows * size / 2
-        grid = cls.projected(CYLINDRICAL, size, (-right, -top, right, top))
+        size = EASE_GRIDS[name]
+        grid = cls.projected(EASE_GRID_CRS, size.cell_size_m, size.bounds)
         return grid if bbox is None else grid._cropped(bbox)
 
     @classmethod
@@ -304,7 +296,7 @@ def _lat_edges(lat: np.ndarray) -> np.ndarray:
     if not is_regular(lat):
         from pyproj import Transformer
 
-        transform = Transformer.from_crs("EPSG:4326", CYLINDRICAL, always_xy=True).transform
+        transform = Transformer.from_crs("EPSG:4326", EASE_GRID_CRS, always_xy=True).transform
         y = np.asarray(transform(np.zeros_like(lat), lat)[1])
         if is_regular(y):
             # beyond the poles there is nothing
@@ -322,7 +314,7 @@ def _known_crs(crs: str) -> Any:
     try:
         return CRS.from_user_input(crs)
     except CRSError as error:
-        raise ConfigError(f"grid crs '{crs}': expected one that pyproj knows, like '{CYLINDRICAL}'") from error
+        raise ConfigError(f"grid crs '{crs}': expected one that pyproj knows, like '{EASE_GRID_CRS}'") from error
 
 
 def crs_in(source: xr.Dataset) -> str | None:

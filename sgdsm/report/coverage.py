@@ -21,12 +21,12 @@ from sgdsm.core.cube import (
     target_of,
     time_chunks,
 )
+from sgdsm.core.days import SEASONS
 from sgdsm.core.io.safety import GIB, size_of
 from sgdsm.core.units import moisture_bounds
 from sgdsm.core.validation import check_values
 
 MANY = 2**28  # values of a covariate that are read
-SEASONS = ("DJF", "MAM", "JJA", "SON")
 LENGTHS = ((1, 1, "1"), (2, 3, "2-3"), (4, 7, "4-7"), (8, 30, "8-30"), (31, None, "more than 30"))
 
 

@@ -16,6 +16,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from sgdsm.core.cube import open_dataset, space_dims
+from sgdsm.core.filled import SM_FILLED, SM_LOWER, SM_STD, SM_UPPER
 from sgdsm.evaluation.compare import Entry, by_gap_length
 from sgdsm.evaluation.protocol import FILLED, HIDDEN, SCORES, VISIBLE
 from sgdsm.evaluation.reliability import PIT_BINS, Calibration
@@ -37,7 +38,7 @@ def run_figures(evaluation: Path, curve: Path, folder: Path, model: str, split: 
         time_series(files, target, folder / "series.png", title),
         error_by_gap_length(files, target, folder / "gap_length.png", title),
     ]
-    if "sm_std" in files[FILLED]:
+    if SM_STD in files[FILLED]:
         units = files[VISIBLE][target].attrs.get("units", "1")
         made.append(calibration(Scores.load(evaluation / SCORES).calibration, folder / "calibration.png", title, units))
     if curve.is_file():
@@ -82,7 +83,7 @@ def day_maps(files: dict[str, xr.Dataset], target: str, path: Path, title: str) 
     both = np.minimum(count, np.isfinite(files[VISIBLE][target].values).sum((1, 2)))
     day = int((both + 1e-6 * count).argmax())
     seen = files[VISIBLE][target].values[day]
-    filled, truth = files[FILLED]["sm_filled"].values[day], files[HIDDEN]["truth"].values[day]
+    filled, truth = files[FILLED][SM_FILLED].values[day], files[HIDDEN]["truth"].values[day]
     land = files[FILLED]["land"].values.astype(bool)
     low, high = np.nanquantile(truth, [0.01, 0.99])
     error = np.where(hidden[day], filled - truth, np.nan)
@@ -129,7 +130,7 @@ def time_series(files: dict[str, xr.Dataset], target: str, path: Path, title: st
         row, column = np.unravel_index(cell, count.shape)
         at = (window, int(row), int(column))
         _one_series(axis, files, target, time, at, hidden[at])
-        dims = files[FILLED]["sm_filled"].dims[1:]
+        dims = files[FILLED][SM_FILLED].dims[1:]
         place = (f"{d} {float(files[FILLED][d].values[i]):.2f}" for d, i in zip(dims, (row, column), strict=True))
         axis.set_title(", ".join(place), fontsize=9, loc="left")
         axis.set_ylabel(f"{target} [{files[VISIBLE][target].attrs.get('units', '1')}]")
@@ -145,7 +146,7 @@ def _one_series(
     draw_series(axis, files[FILLED], time, seen, at)
     axis.plot(time, np.where(hidden, truth, np.nan), "o", mfc="none", mec=INK, ms=5, label="hidden truth")
     # without a date between, a lone filled day would not show as a line
-    axis.plot(time, np.where(hidden, files[FILLED]["sm_filled"].values[at], np.nan), ".", color=FILL, ms=4)
+    axis.plot(time, np.where(hidden, files[FILLED][SM_FILLED].values[at], np.nan), ".", color=FILL, ms=4)
 
 
 def draw_series(axis: Axes, filled: xr.Dataset, time: np.ndarray, seen: np.ndarray, at: Any) -> None:
@@ -154,19 +155,19 @@ def draw_series(axis: Axes, filled: xr.Dataset, time: np.ndarray, seen: np.ndarr
     time, seen: (T,) dates and values. at: where the cell is in the variables of `filled`.
     """
     half = np.timedelta64(12, "h")
-    label = "not seen" + (" (filled on scored days only)" if np.isnan(filled["sm_filled"].values[at]).any() else "")
+    label = "not seen" + (" (filled on scored days only)" if np.isnan(filled[SM_FILLED].values[at]).any() else "")
     for day in time[~np.isfinite(seen)]:
         axis.axvspan(day - half, day + half, color=SHADE, lw=0, zorder=0, label=label)
         label = "_"
     locator = AutoDateLocator()
     axis.xaxis.set_major_locator(locator)
     axis.xaxis.set_major_formatter(ConciseDateFormatter(locator))
-    if "sm_lower" in filled and "sm_upper" in filled:
-        lower, upper = (np.where(np.isfinite(seen), seen, filled[b].values[at]) for b in ("sm_lower", "sm_upper"))
-        level = filled["sm_lower"].attrs.get("level")  # lost where a user has computed with it
+    if SM_LOWER in filled and SM_UPPER in filled:
+        lower, upper = (np.where(np.isfinite(seen), seen, filled[b].values[at]) for b in (SM_LOWER, SM_UPPER))
+        level = filled[SM_LOWER].attrs.get("level")  # lost where a user has computed with it
         told = "interval" if level is None else f"{100 * float(level):.0f} % interval"
         axis.fill_between(time, lower, upper, color=FILL, alpha=0.2, lw=0, label=told)
-    axis.plot(time, filled["sm_filled"].values[at], color=FILL, lw=1.2, label="filled")
+    axis.plot(time, filled[SM_FILLED].values[at], color=FILL, lw=1.2, label="filled")
     axis.plot(time, seen, "o", color=SEEN, ms=4, label="seen")
 
 
@@ -174,7 +175,7 @@ def error_by_gap_length(files: dict[str, xr.Dataset], target: str, path: Path, t
     """RMSE against the number of days in a row without a seen value, with the number of values."""
     hidden = _hidden_mask(files[HIDDEN])
     length = gap_lengths(np.isfinite(files[VISIBLE][target].values))[hidden]
-    error = (files[FILLED]["sm_filled"].values - files[HIDDEN]["truth"].values)[hidden]
+    error = (files[FILLED][SM_FILLED].values - files[HIDDEN]["truth"].values)[hidden]
     classes = [low for low, _ in GAP_LENGTHS.values()]
     label = [name.removeprefix("gap_").replace("_", " ") for name in GAP_LENGTHS]
     which = np.digitize(length, classes) - 1
@@ -273,7 +274,7 @@ def _longest_stretch(days: np.ndarray, most: int = 120, apart: int = 5) -> tuple
 
 def extent_of(filled: xr.Dataset) -> tuple[tuple[float, float, float, float], str | float]:
     """Edges of the maps of a filled Dataset (west, east, south, north), and the aspect of their cells, for `imshow`."""
-    rows, columns = (filled[d].values for d in space_dims(filled["sm_filled"]))
+    rows, columns = (filled[d].values for d in space_dims(filled[SM_FILLED]))
     dy = abs(rows[0] - rows[-1]) / max(1, len(rows) - 1) / 2 or 0.5
     dx = abs(columns[-1] - columns[0]) / max(1, len(columns) - 1) / 2 or 0.5
     aspect = 1 / np.cos(np.deg2rad(np.clip(rows.mean(), -75, 75))) if "lat" in filled.dims else "equal"

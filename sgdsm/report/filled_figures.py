@@ -13,16 +13,16 @@ from matplotlib.ticker import MaxNLocator
 
 from sgdsm.core.arguments import fits, shown
 from sgdsm.core.cube import CubeError, space_dims
-from sgdsm.core.filled import maps_of, observed_of
+from sgdsm.core.filled import GAP_AGE, SM_FILLED, SM_STD, maps_of, observed_of
 from sgdsm.report.figures import STATES, draw_series, extent_of, name_axes
 from sgdsm.report.style import subplots
 
 COLUMNS = 2
 TITLES = {
     "observed": "observed",
-    "sm_filled": "filled",
-    "sm_std": "standard deviation in the gaps",
-    "gap_age": "age of the gap",
+    SM_FILLED: "filled",
+    SM_STD: "standard deviation in the gaps",
+    GAP_AGE: "age of the gap",
 }
 
 
@@ -50,8 +50,8 @@ def filled_day(dataset: xr.Dataset, day: str | date | np.datetime64, observed: s
         image = axis.imshow(one[name].values, extent=extent, aspect=aspect, **colours)
         axis.set_title(TITLES[name])
         axis.set_facecolor(STATES["sea"])
-        ticks = MaxNLocator(integer=True) if name == "gap_age" else None
-        figure.colorbar(image, ax=axis, shrink=0.9, label="days" if name == "gap_age" else units, ticks=ticks)
+        ticks = MaxNLocator(integer=True) if name == GAP_AGE else None
+        figure.colorbar(image, ax=axis, shrink=0.9, label="days" if name == GAP_AGE else units, ticks=ticks)
     for axis in axes.flat[len(one) :]:
         axis.set_axis_off()
     name_axes(one, axes[-1, :], axes[:, 0])
@@ -80,15 +80,15 @@ def filled_series(dataset: xr.Dataset, place: Mapping[str, float], observed: str
 
 def _colours(one: xr.Dataset) -> dict[str, dict[str, Any]]:
     """How the values of each map are coloured: those of soil moisture alike."""
-    values = one["sm_filled"].values
+    values = one[SM_FILLED].values
     low, high = np.nanquantile(values, [0.01, 0.99]) if np.isfinite(values).any() else (0.0, 1.0)
     water = {"vmin": low, "vmax": high, "cmap": "YlGnBu"}
-    found = {"observed": water, "sm_filled": water}
-    if "sm_std" in one:
-        found["sm_std"] = {"vmin": 0, "vmax": None, "cmap": "magma_r"}
-    if "gap_age" in one:
-        oldest = max(1.0, float(np.nanmax(one["gap_age"].values, initial=0)))
-        found["gap_age"] = {"vmin": 0, "vmax": oldest, "cmap": "magma_r"}
+    found = {"observed": water, SM_FILLED: water}
+    if SM_STD in one:
+        found[SM_STD] = {"vmin": 0, "vmax": None, "cmap": "magma_r"}
+    if GAP_AGE in one:
+        oldest = max(1.0, float(np.nanmax(one[GAP_AGE].values, initial=0)))
+        found[GAP_AGE] = {"vmin": 0, "vmax": oldest, "cmap": "magma_r"}
     return found
 
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from sgdsm.core.cube import ConfigError
+from sgdsm.core.days import season_numbers
 from sgdsm.core.orbit import Orbit
 from sgdsm.data.gaps import Gaps, like_gaps
-from sgdsm.data.splits import SPLITS, All, Blocks, _season
+from sgdsm.data.splits import SPLITS, All, Blocks
 
 RNG = np.random.default_rng
 
@@ -146,7 +147,7 @@ def test_training_can_hide_single_values(observed):
 def test_blocks_deal_every_season_to_every_split():
     label, target = Blocks().label(DAYS)
     for code in range(len(SPLITS)):
-        assert set(_season(DAYS[target & (label == code)])) == {0, 1, 2, 3}
+        assert set(season_numbers(DAYS[target & (label == code)])) == {0, 1, 2, 3}
     share = [(label == code).mean() for code in range(4)]
     assert share[0] > 0.4
     assert min(share[1:]) > 0.12

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sgdsm.core.cube import ConfigError, CubeError
+from sgdsm.core.days import DAYS_PER_YEAR
 from sgdsm.evaluation.metrics import bin_statistics, error_statistics, metrics
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def folds_of(days: np.ndarray, options: ResidualTrees) -> Folds:
 
 def features_of(mapped: np.ndarray, covariates: np.ndarray, days: np.ndarray) -> np.ndarray:
     """What the trees see of values, (rows, OWN + covariates) float32. days: days since 1970-01-01 of the values."""
-    angle = 2 * np.pi * days / 365.2425
+    angle = 2 * np.pi * days / DAYS_PER_YEAR
     return np.column_stack([mapped, np.sin(angle), np.cos(angle), covariates]).astype(np.float32)
 
 
