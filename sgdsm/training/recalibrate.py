@@ -92,7 +92,7 @@ def refit(
     from sgdsm.data.gaps import SPREAD
     from sgdsm.data.normalization import CellStatistics
     from sgdsm.data.record import read_record
-    from sgdsm.inference.fill import match
+    from sgdsm.inference.plan import match
     from sgdsm.models.uncertainty.correlation import positions
     from sgdsm.training.calibrate import predict_held_out
 

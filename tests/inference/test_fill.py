@@ -12,14 +12,16 @@ import xarray as xr
 import zarr
 
 from sgdsm.core.cube import ConfigError, CubeError, as_cube
+from sgdsm.core.filled import NONE
 from sgdsm.core.region import Box, box_of
 from sgdsm.core.specification import build
 from sgdsm.core.tiling import Axis
 from sgdsm.data.batch import Batch, Filled
 from sgdsm.data.normalization import Inputs, season_basis
 from sgdsm.data.record import Names, day_numbers, read_record
-from sgdsm.inference.fill import fill_cube, plan_slabs
-from sgdsm.inference.schema import BOUNDS, NONE, PARTS
+from sgdsm.inference.fill import fill_cube
+from sgdsm.inference.schema import BOUNDS, PARTS
+from sgdsm.inference.slabs import plan_slabs
 from sgdsm.inference.survey import Overview, Surveyor, prior_of, survey
 from sgdsm.inference.writers import MemoryOutput, NetcdfOutput, ZarrOutput, writer_for
 from sgdsm.models.base import GapFiller, Window

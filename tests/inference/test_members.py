@@ -146,7 +146,7 @@ def test_members_that_were_interrupted_go_on(run_command, tmp_path, monkeypatch)
     monkeypatch.setattr(drawing, "VALUES", 2 * 3 * len(LAT) * len(LON))
     words = ["filled=filled.nc", "number=3"]
     run_command("members", *words, "output=whole.nc")
-    original, drawn = drawing._Filled.draw, []
+    original, drawn = drawing._FilledMaps.draw, []
 
     def stop(self, *where):
         drawn.append(where)
@@ -154,7 +154,7 @@ def test_members_that_were_interrupted_go_on(run_command, tmp_path, monkeypatch)
             raise KeyboardInterrupt
         return original(self, *where)
 
-    monkeypatch.setattr(drawing._Filled, "draw", stop)
+    monkeypatch.setattr(drawing._FilledMaps, "draw", stop)
     assert run_command("members", *words, "output=cut.nc")[0] == 130
     code, _, err = run_command("members", *words, "output=cut.nc")
     assert code == 0, err
