@@ -242,10 +242,10 @@ def prepare(config: dict[str, Any]) -> Task:
             gaps,
             filler.window.tile(part.record.values.shape, part.record.circular),
             filler.batch_size,
-            config["seed"],
-            filler.trains_on_cores,
-            orbit_of(part.cube),
-            options.workers,
+            seed=config["seed"],
+            cores=filler.trains_on_cores,
+            orbit=orbit_of(part.cube),
+            workers=options.workers,
         )
 
     def read(box: Box) -> GapData:
