@@ -1,4 +1,7 @@
-"""Files of single days in a folder, each complete or absent. To resume an interrupted job, run the same command again."""
+"""Files of single days in a folder, each complete or absent.
+
+To resume an interrupted job, run the same command again.
+"""
 
 from __future__ import annotations
 

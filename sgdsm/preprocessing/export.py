@@ -352,7 +352,7 @@ def _parts(dataset: xr.Dataset) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _encoding(variable: xr.DataArray, days: int) -> dict[str, Any]:
-    """Return how a variable is stored in Zarr: packed as in the file that it comes from, in chunks that suit object stores."""
+    """Return how a variable is stored in Zarr: packed as in its own file, in chunks that suit object stores."""
     kept = ("dtype", "_FillValue", "scale_factor", "add_offset", "units", "calendar")
     encoding = {k: variable.encoding[k] for k in kept if k in variable.encoding}
     if variable.dims[:1] == ("time",) and variable.ndim == 3:

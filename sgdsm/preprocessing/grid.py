@@ -291,7 +291,7 @@ class Grid:
         return lat.ravel(), lon.ravel(), cell.ravel()
 
     def _native(self, lat: np.ndarray, lon: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return points in degrees as y and x of this grid; if it is rectilinear, as lat, and lon from its western edge on."""
+        """Return points in degrees as y and x of this grid; if it is rectilinear, lat, and lon from its western edge on."""
         if self.is_rectilinear:
             return lat, turned(self.degree_edges[1], lon)
         x, y = self._transformer.transform(lon, lat, direction="INVERSE")
@@ -337,7 +337,7 @@ def _middles(edges: np.ndarray) -> np.ndarray:
 
 
 def _rising(lon: np.ndarray) -> np.ndarray:
-    """Return longitudes along columns from west to east, without a jump; from -180 if the first lies on the date line."""
+    """Return longitudes from west to east, without a jump; from -180 if the first lies on the date line."""
     lon = np.where((np.arange(lon.size) == 0) & (lon > 180.0 - 1e-9), -180.0, lon)
     return np.unwrap(lon, period=360.0)
 
@@ -369,7 +369,7 @@ def _known_crs(crs: str) -> Any:
 
 
 def crs_in(source: xr.Dataset) -> str | None:
-    """Return the CRS of a Dataset, from a grid mapping variable or from the global attribute `crs`; None if it has none.
+    """Return the CRS of a Dataset, from a grid mapping variable or the global attribute `crs`; None if it has none.
 
     Args:
         source: A Dataset.

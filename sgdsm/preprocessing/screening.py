@@ -72,7 +72,13 @@ def screen(
 
 
 def count(reason: np.ndarray) -> dict[str, int]:
-    """Return how many values have each reason, by its name in the order of `Reason`; counts of parts of a record add up."""
+    """Return how many values have each reason, by its name, in the order of `Reason`.
+
+    Counts of parts of a record can be added up.
+
+    Args:
+        reason: Codes of `Reason`, any shape, uint8.
+    """
     numbers = np.bincount(reason.ravel(), minlength=len(Reason))
     return {why.name.lower(): int(numbers[why]) for why in Reason}
 

@@ -1,4 +1,7 @@
-"""The Zarr store of a cube that is being made: blocks of days, each written whole and noted, and never written twice."""
+"""The Zarr store of a cube that is being made, in blocks of days.
+
+Each block is written whole, noted, and not written again.
+"""
 
 from __future__ import annotations
 

@@ -75,7 +75,15 @@ def _sorted(values: np.ndarray, known: np.ndarray) -> np.ndarray:
 def _knots(
     x: np.ndarray, y: np.ndarray, count: np.ndarray, pieces: np.ndarray, levels: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return knots (cells, levels), NaN after the last of a cell. x, y: (cells, days), sorted, infinite after `count`."""
+    """Return knots (cells, levels), NaN after the last of a cell.
+
+    Args:
+        x: Source, (cells, days), sorted, infinite after `count` values.
+        y: Reference, likewise.
+        count: Number of values, (cells,).
+        pieces: Number of pieces of the map, (cells,).
+        levels: Largest number of pieces and 1.
+    """
     start = np.zeros_like(count)
     at_x, at_y = (_quantiles(v, start, count, pieces, levels) for v in (x, y))
     rows, last = np.arange(len(count)), pieces
@@ -107,10 +115,13 @@ def _count(ordered: np.ndarray, limit: np.ndarray, compare: np.ufunc) -> np.ndar
 def _quantiles(
     ordered: np.ndarray, start: np.ndarray, count: np.ndarray, pieces: np.ndarray, levels: int
 ) -> np.ndarray:
-    """Return quantiles 0, 1 / pieces, ..., 1 of `count` sorted values from `start` on, (cells, levels); then the last again.
+    """Return quantiles 0, 1 / pieces, ..., 1 of `count` sorted values from `start` on, then the last again.
 
     The i-th of n values is the quantile (i - 1/2) / n. Equal quantiles are spread, so that those of the source are
     never tied.
+
+    Returns:
+        (cells, levels) float64.
     """
     level = np.minimum(np.arange(levels), pieces[:, None])
     # percent and order of operations as in pytesmo: where a quantile equals a value, rounding decides on which side

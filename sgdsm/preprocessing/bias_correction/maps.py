@@ -102,7 +102,7 @@ def _piece(knots: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 
 def piece_slopes(source: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Return the slope of the piece from each knot on, (cells, knots); for the last knot that of the piece before it."""
+    """Return the slope of the piece from each knot on, (cells, knots); for the last knot that of the last piece."""
     rise, run = np.diff(reference, axis=1), np.diff(source, axis=1)
     slopes = np.full(source.shape, np.nan)
     slopes[:, :-1] = np.divide(rise, run, out=np.where(np.isnan(run), np.nan, 0.0), where=run > 0)
