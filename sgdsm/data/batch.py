@@ -82,7 +82,7 @@ class Filled(NamedTuple):
     distance: Tensor | None = None
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Scene:
     """A record ready to be cut into windows: covariates scaled once, and the masks and the climatology of one scenario.
 
@@ -136,7 +136,17 @@ class Scene:
         scaled = [inputs.scalers[name](record.static[c]) for c, name in enumerate(inputs.static)]
         static = np.nan_to_num(np.stack(scaled)) if scaled else np.zeros((0, *record.land.shape), np.float32)
         age = ages(seen, record.days) if gap_age is None else gap_age
-        return cls(record, inputs, dynamic, present, static, seen, wanted, age, climatology)
+        return cls(
+            record=record,
+            inputs=inputs,
+            dynamic=dynamic,
+            present=present,
+            static=static,
+            seen=seen,
+            wanted=wanted,
+            gap_age=age,
+            climatology=climatology,
+        )
 
     def again(self, seen: np.ndarray, wanted: np.ndarray, known: np.ndarray) -> Scene:
         """Return the same record under another scenario.

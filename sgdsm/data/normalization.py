@@ -189,7 +189,7 @@ class Scaler:
         return ((values - self.offset) / self.scale).astype(np.float32)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Inputs:
     """What a model was fitted for and on: the variables by name, in the order of their channels, and their scalers.
 
@@ -279,18 +279,7 @@ class Inputs:
             whole: True if the parts are all of the cube. Otherwise the range of the target is taken three times as
                 wide, but does not reach below 0 unless a value does.
         """
-        scalers, gappy = {}, []
-        ranges: dict[str, tuple[float, float]] = {}
-        for c, name in enumerate(names.dynamic):
-            values = _joined([record.dynamic[c][known.any((1, 2))][:, record.land].ravel() for record, known in parts])
-            scalers[name] = Scaler.of(values, name == names.precipitation)
-            ranges |= _range(name, values)
-            if any(bool(np.isnan(record.dynamic[c][:, record.land]).any()) for record, _ in parts):
-                gappy.append(name)
-        for c, name in enumerate(names.static):
-            values = _joined([record.static[c][record.land] for record, _ in parts])
-            scalers[name] = Scaler.of(values)
-            ranges |= _range(name, values)
+        scalers, ranges, gappy = _fit_covariates(parts, names)
         anomalies, means, lowest, highest = [], [], [], []
         for record, known in parts:
             climatology = CellStatistics.of(record.values, known, record.days).solve()
@@ -300,25 +289,26 @@ class Inputs:
             highest.append(float(record.values[known].max()))
         low, high = min(lowest), max(highest)
         if not whole:
+            # the other parts of the cube may hold values outside the range of these
             low, high = 2 * low - high if low < 0 else max(0.0, 2 * low - high), 2 * high - low
         return cls(
-            names.target,
-            units,
-            names.dynamic,
-            names.static,
-            names.precipitation,
-            tuple(gappy),
-            scalers,
-            max(float(_joined(anomalies).std()), 1e-6),
-            float(_joined(means).mean()),
-            max(float(_joined(means).std()), 1e-6),
-            low,
-            high,
-            step_days,
-            fitted_on,
-            repeat_cycle,
-            names.units,
-            ranges,
+            target=names.target,
+            units=units,
+            dynamic=names.dynamic,
+            static=names.static,
+            precipitation=names.precipitation,
+            gappy=gappy,
+            scalers=scalers,
+            anomaly_scale=max(float(_joined(anomalies).std()), 1e-6),
+            mean=float(_joined(means).mean()),
+            mean_spread=max(float(_joined(means).std()), 1e-6),
+            lowest=low,
+            highest=high,
+            step_days=step_days,
+            fitted_on=fitted_on,
+            repeat_cycle=repeat_cycle,
+            variable_units=names.units,
+            ranges=ranges,
         )
 
     @property
@@ -355,6 +345,26 @@ class Inputs:
         if lacking:
             raise ConfigError(f"inputs.scalers: no scaler of '{lacking[0]}'")
         return made
+
+
+def _fit_covariates(
+    parts: Sequence[tuple[Record, np.ndarray]], names: Names
+) -> tuple[dict[str, Scaler], dict[str, tuple[float, float]], tuple[str, ...]]:
+    """Return scaler and range of each covariate by its name, and the dynamic ones with gaps of their own."""
+    scalers, gappy = {}, []
+    ranges: dict[str, tuple[float, float]] = {}
+    for c, name in enumerate(names.dynamic):
+        # only days with known values of the target: in a split those are the training days
+        values = _joined([record.dynamic[c][known.any((1, 2))][:, record.land].ravel() for record, known in parts])
+        scalers[name] = Scaler.of(values, name == names.precipitation)
+        ranges |= _range(name, values)
+        if any(bool(np.isnan(record.dynamic[c][:, record.land]).any()) for record, _ in parts):
+            gappy.append(name)
+    for c, name in enumerate(names.static):
+        values = _joined([record.static[c][record.land] for record, _ in parts])
+        scalers[name] = Scaler.of(values)
+        ranges |= _range(name, values)
+    return scalers, ranges, tuple(gappy)
 
 
 def _range(name: str, values: np.ndarray) -> dict[str, tuple[float, float]]:

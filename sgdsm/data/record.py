@@ -20,7 +20,7 @@ from sgdsm.core.matching import units_of
 from sgdsm.core.validation import file_of, read_values
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Record:
     """Arrays of a box of a cube; T days (steps), H rows, W columns.
 

@@ -215,7 +215,7 @@ class BlockBuilder:
         return screen(reason, sm=values, low=low, high=high, **given)
 
     def _digests(self, name: str, days: np.ndarray) -> dict[str, str]:
-        """Return the digests of the files whose first map used by the cube is in this block, so that each is noted once."""
+        """Return the digests of the files whose first map used by the cube is in this block, noted once each."""
         files, source = self.files[name], self.recipe.sources[name]
         period, reach = self.recipe.days(), (source.interpolate_days or 0) * DAY
         end, last = (d[-1] + self.recipe.step_days * DAY for d in (days, period))

@@ -291,7 +291,7 @@ class Grid:
         return lat.ravel(), lon.ravel(), cell.ravel()
 
     def _native(self, lat: np.ndarray, lon: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return points in degrees as y and x of this grid; if it is rectilinear, lat, and lon from its western edge on."""
+        """Return points in degrees as y and x of this grid; if rectilinear, as lat, and lon from its west edge on."""
         if self.is_rectilinear:
             return lat, turned(self.degree_edges[1], lon)
         x, y = self._transformer.transform(lon, lat, direction="INVERSE")
