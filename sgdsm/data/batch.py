@@ -173,6 +173,7 @@ class Scene:
         """
         sizes = (axes[0].size, axes[1].size, axes[2].size)
         t, y, x = ((axis.taper() > 0) if cores else np.ones(axis.size, bool) for axis in axes)
+        # in the margins of exact windows nothing is wanted: they have no weight in the blend
         core = t[:, None, None] & y[:, None] & x
         parts = [self._window(start, sizes, core) for start in windows]
         return Batch(*(torch.from_numpy(np.stack(field)) for field in zip(*parts, strict=True)))
@@ -190,6 +191,7 @@ class Scene:
 
         # windows that begin before the cube or end after it keep a calendar
         days = record.days[0] + inputs.step_days * np.arange(start[0], start[0] + sizes[0])
+        # outside the cube coefficients are 0; land is False there
         coefficients, spread = crop_map(self.climatology.coefficients), crop_map(self.climatology.spread)
         climatology = Climatology(coefficients, spread).at(days)
         seen, wanted = crop(self.seen), crop(self.wanted) & core
@@ -198,6 +200,7 @@ class Scene:
         truth = wanted & crop(record.observed)
         land = crop_map(record.land)
         within = (np.arange(sizes[0]) + start[0] >= 0) & (np.arange(sizes[0]) + start[0] < len(record.days))
+        # mean and spread of a cell are given to the filler as two more static maps
         mean = (coefficients[:1] - np.float32(inputs.mean)) / np.float32(inputs.mean_spread)
         log_spread = np.log(np.maximum(spread[None], np.float32(1e-6)) / np.float32(inputs.anomaly_scale))
         return (
@@ -244,9 +247,11 @@ def ages(
     number = (np.asarray(days) - days[0]).astype(np.int32)[:, None, None]
     last = np.where(seen, number, np.int32(-far))
     last[0] = np.where(seen[0], 0, -np.asarray(far if before is None else before, np.int32))
+    # forward in time: the last seen day so far
     last = np.maximum.accumulate(last, axis=0)
     following = np.where(seen, number, number[-1] + np.int32(far))
     edge = number[-1] + np.asarray(far if after is None else after, np.int32)
     following[-1] = np.where(seen[-1], following[-1], edge)
+    # and backward: the next seen day
     following = np.minimum.accumulate(following[::-1], axis=0)[::-1]
     return np.minimum(np.minimum(number - last, following - number), LONGEST_AGE).astype(np.int16)

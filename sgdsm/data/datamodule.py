@@ -90,6 +90,7 @@ class GapData(pl.LightningDataModule):
         self.split, self.gaps, self.axes, self.batch_size = split, gaps, axes, batch_size
         self.seed, self.cores, self.orbit, self.workers = seed, cores, orbit, workers
         climatology = CellStatistics.of(record.values, split.base, record.days).solve()
+        # covariates are scaled once; each epoch only changes masks and climatology
         self.scene = Scene.of(record, inputs, split.base, np.zeros_like(split.base), climatology)
         self.reliability = reliability(record, split.base, inputs.anomaly_scale)
         self._validation: WindowBatches | None = None
@@ -102,6 +103,7 @@ class GapData(pl.LightningDataModule):
             batch_size: Windows in a batch.
             cores: Train on the values in the cores of windows only.
         """
+        # shallow: members of an ensemble share the arrays
         other = copy.copy(self)
         other.axes, other.batch_size, other.cores, other._validation = axes, batch_size, cores, None
         return other
@@ -129,6 +131,7 @@ class GapData(pl.LightningDataModule):
         if self.reliability is not None:
             weight = self.reliability if weight is None else weight * self.reliability
         scene = replace(scene, weight=weight)
+        # drawn here and not in the workers, so that their number does not matter
         rng = np.random.default_rng([WINDOW_ORDER, self.seed, epoch])
         # from a random origin, so that no cell lies at the edge of a window in every epoch
         axes = self.axes if self.cores else [replace(axis, margin=0, exact=True) for axis in self.axes]
@@ -183,6 +186,7 @@ def loader(batches: Dataset[Batch], workers: int, trainer: pl.Trainer | None, ev
             f"there are {available} batches, to learn from or for validation: too few for {world} processes"
         )
     share: Dataset[Batch] = batches if world == 1 else Subset(batches, range(rank, count, world))
+    # pinned memory makes copies to a GPU asynchronous
     pinned = trainer is not None and trainer.strategy.root_device.type == "cuda"
     return DataLoader(share, batch_size=None, shuffle=False, num_workers=workers, pin_memory=pinned)
 
@@ -200,6 +204,7 @@ def reliability(record: Record, known: np.ndarray, scale: float) -> np.ndarray |
     """
     if record.uncertainty is None:
         return None
+    # inverse of the variance of signal and retrieval error together, scaled to 1 without error
     weights = 1 / (1 + np.square(record.uncertainty / np.float32(scale)))
     finite = np.isfinite(weights)
     if not (finite & known).any():

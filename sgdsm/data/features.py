@@ -92,6 +92,7 @@ def gap_channels(batch: Batch, line: Tensor, inputs: Inputs) -> list[Tensor]:
     for name, values in chain(gap_features(batch, line), repeat_features(batch, inputs)):
         missing = values.isnan()
         filled = torch.where(missing, 0.0, values)
+        # ages span 1 to 32 days: their logarithm suits a network
         channels += [torch.log1p(filled) if name.endswith("days") else filled, missing.to(filled.dtype)]
     return channels
 
@@ -113,6 +114,7 @@ def repeat_features(batch: Batch, inputs: Inputs) -> Iterator[tuple[str, Tensor]
         return
     values = batch.climatology / inputs.anomaly_scale + batch.sm
     pair = batch.seen & _shift(batch.seen.to(values.dtype), 1).nan_to_num().bool()
+    # only where both days were seen
     change = torch.where(pair, (values - _shift(values, 1).nan_to_num()).abs(), 0.0)
     same = (pair & (change < SAME)).to(values.dtype)
     pairs = pair.to(values.dtype)
@@ -135,6 +137,7 @@ def own_line(batch: Batch) -> Tensor:
     """
     before, days_before = previous(batch.sm, batch.seen)
     after, days_after = following(batch.sm, batch.seen)
+    # linear in time between the two
     share = days_before / (days_before + days_after)
     both = before + (after - before) * share
     return torch.where(both.isnan(), torch.where(before.isnan(), after, before), both)
@@ -153,6 +156,7 @@ def previous(values: Tensor, seen: Tensor, steps: int = 1) -> tuple[Tensor, Tens
     """
     index = _previous_index(seen)
     for _ in range(steps - 1):
+        # the last seen day before the last seen day
         index = torch.where(index >= 0, index.gather(2, index.clamp(min=0)), -1)
     days = torch.arange(seen.shape[2], device=seen.device)[:, None, None]
     age = (days - index).to(values.dtype)
@@ -204,6 +208,7 @@ def _neighbours(batch: Batch, line: Tensor) -> Iterator[tuple[str, Tensor]]:
         share = _box(seen, radius)
         yield f"seen_share_{radius}", share
         yield f"mean_{radius}", _ratio(_box(batch.sm, radius), share)
+        # how much wetter neighbours are than their own line: rain that the cell itself did not show
         mean = _ratio(_box(departure, radius), _box(weight, radius))
         for shift, when in ((0, "today"), (1, "yesterday"), (-1, "tomorrow")):
             yield f"departure_{radius}_{when}", _shift(mean, shift)
@@ -217,6 +222,7 @@ def _covariates(batch: Batch, inputs: Inputs) -> Iterator[tuple[str, Tensor]]:
         for lag in LAGS:
             yield f"{name}_lag{lag}", _shift(values, lag)
         filled = batch.dynamic[:, c : c + 1]
+        # means over the values that are there
         weight = present.to(filled.dtype)
         for days in MEMORIES:
             yield f"{name}_mean{days}", _ratio(_trailing(filled, days), _trailing(weight, days))

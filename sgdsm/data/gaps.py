@@ -103,6 +103,7 @@ class Gaps(Recorded):
         """
         wanted = (self.fraction if fraction is None else fraction) * np.count_nonzero(available & allowed)
         outage = np.zeros_like(available)
+        # long gaps are what calibration must know best
         share = self.outages if part == 1 else max(self.outages, OUTAGES)
         if share:
             self._outages(outage, available & allowed, share * wanted, rng)
@@ -134,8 +135,10 @@ class Gaps(Recorded):
             if count >= wanted:
                 return
             if swaths is not None:
+                # the orbit repeats, at a random phase
                 visible = swaths[day % len(swaths)]
             else:
+                # masks of the same season: frost and vegetation gaps belong to it
                 near = donors[(abs(donors - day) <= self.donor_days) & (donors != day)]
                 if not near.size:
                     continue
@@ -154,6 +157,7 @@ class Gaps(Recorded):
             centre = np.unravel_index(rng.choice(centres), possible.shape)
             box = []
             for middle, length, (smallest, largest) in zip(centre, possible.shape, self.outage_size, strict=True):
+                # no outage takes more than half of a short axis
                 size = min(int(rng.integers(smallest, largest + 1)), max(1, length // 2))
                 begin = int(np.clip(middle - rng.integers(0, size), 0, length - size))
                 box.append(slice(begin, begin + size))
@@ -192,6 +196,7 @@ def like_gaps(hidden: np.ndarray, seen: np.ndarray, observed: np.ndarray, land: 
     Raises:
         ConfigError: When the cube has hardly any gaps.
     """
+    # days without a map and cells never observed are no gaps of this kind
     days, places = np.any(observed, axis=(1, 2), keepdims=True), np.any(observed, axis=0)
     gaps = ~observed & days & places & land
     if gaps.sum() < FEWEST * max(1, int(observed.sum())):

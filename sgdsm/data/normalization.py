@@ -106,6 +106,7 @@ class CellStatistics:
         count, terms = basis.shape
         mask = known.reshape(count, -1)
         masked = np.where(mask, values.reshape(count, -1), 0)
+        # one matrix product for all cells instead of a sum for each
         products = (basis[:, :, None] * basis[:, None, :]).reshape(count, -1)
         space = values.shape[1:]
         return cls(
@@ -137,6 +138,7 @@ class CellStatistics:
         # sum of squared residuals without a second pass over the values
         fitted = np.einsum("sk,skl,sl->s", coefficients, gram, coefficients)
         residual = self.square.ravel() - 2 * np.einsum("sk,sk->s", coefficients, moment) + fitted
+        # of the whole domain, so that cells with few values get a typical spread
         variance = max(residual.sum() / count.sum(), 1e-12) if prior is None else prior.variance
         spread = np.sqrt(np.maximum(residual + SPREAD_RIDGE * variance, 1e-12) / (count + SPREAD_RIDGE))
         return Climatology(
@@ -177,6 +179,7 @@ class Scaler:
         """
         finite = values[np.isfinite(values)].astype(np.float64)
         positive = finite[finite > 0]
+        # a unit in the middle of the values: log(1 + x / unit) bends there
         unit = float(positive.mean()) if logarithmic and positive.size else 0.0
         finite = np.log1p(np.maximum(finite, 0) / unit) if unit else finite
         spread = float(finite.std()) if finite.size else 0.0
@@ -331,6 +334,7 @@ class Inputs:
         Raises:
             ConfigError: When the values are not those of inputs.
         """
+        # `to_dict` has made lists of tuples
         plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         try:
             plain["scalers"] = {name: Scaler(**fields) for name, fields in values["scalers"].items()}
@@ -338,6 +342,7 @@ class Inputs:
             made = cls(**plain)
         except (TypeError, KeyError, AttributeError, ValueError) as error:
             raise ConfigError(f"inputs: not those of a filler: {error}") from error
+        # a checkpoint may come from a stranger: types are checked
         for part, of in ((made, cls), *((scaler, Scaler) for scaler in made.scalers.values())):
             for name, hint in get_type_hints(of).items():
                 check_value(f"inputs.{name}", getattr(part, name), hint)
@@ -370,6 +375,7 @@ def _fit_covariates(
 def _range(name: str, values: np.ndarray) -> dict[str, tuple[float, float]]:
     """Return the quantiles of a variable by its name; nothing if it has no value."""
     known = values[np.isfinite(values)]
+    # a sample is enough for two quantiles
     known = known[:: max(1, known.size // RANGE_SAMPLE)].astype(np.float64)
     if not known.size:
         return {}

@@ -60,11 +60,13 @@ def cut_parts(cube: xr.Dataset, window: Sequence[int | None], memory_gib: float)
     least = [length if size is None else min(size, length) for size, length in zip(
         (window[0], window[1], window[1]), target.shape, strict=True
     )]  # fmt: skip
+    # several parts are in memory at once, each at least a window
     if np.prod(least) > values:
         raise ConfigError(
             f"trainer.memory_gib={memory_gib:g}: a window of {least[0]} days and {least[1]} x {least[2]} cells, "
             f"{IN_MEMORY} times, takes {gib_of(cube, int(np.prod(least))) * IN_MEMORY:.2g}"
         )
+    # a year if memory allows, so that a part knows every season
     days = min(target.shape[0], max(2 * least[0], YEAR), values // (least[1] * least[2]))
     chunk_rows, chunk_columns = (int(chunks.get(dim, 1)) for dim in target.dims[1:])
     cells = values // days
@@ -136,6 +138,7 @@ class PartedData(pl.LightningDataModule):
         processes = 1 if self.trainer is None else self.trainer.world_size
         problem = None
         count = len(self.held) + len(self.boxes)
+        # every part once in as many epochs as there are parts
         order = np.random.default_rng([ORDER, self.seed, epoch // count]).permutation(count).tolist()
         for number in (*order[epoch % count :], *order[: epoch % count]):
             try:

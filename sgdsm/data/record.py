@@ -115,6 +115,7 @@ def read_record(
     values = read_values(box[names.target])
     observed = np.isfinite(values)
     shape = values.shape
+    # open slices start at 0
     begin = [part.indices(n)[0] for part, n in zip((days, rows, columns), target.shape, strict=True)]
     dynamic = np.empty((len(names.dynamic), *shape), np.float32)
     for channel, name in enumerate(names.dynamic):
@@ -124,6 +125,7 @@ def read_record(
         static[channel] = read_values(box[name])
     return Record(
         days=day_numbers(box["time"]),
+        # no NaN from here on: masks say what is missing
         values=np.where(observed, values, np.float32(0)),
         observed=observed,
         dynamic=dynamic,
@@ -152,6 +154,7 @@ def _place(box: xr.Dataset, shape: tuple[int, ...]) -> np.ndarray:
     if "lat" not in box.dims:
         return np.zeros((3, *shape), np.float32)
     lat, lon = (np.deg2rad(box[name].values.astype(np.float64)) for name in ("lat", "lon"))
+    # a unit vector has no jump at the date line or the poles, as degrees have
     cosine, sine = np.cos(lat)[:, None], np.sin(lat)[:, None] + 0 * lon
     return np.stack([cosine * np.cos(lon), cosine * np.sin(lon), sine]).astype(np.float32)
 
@@ -203,4 +206,5 @@ def warn_unusual(cube: xr.Dataset) -> None:
 def _any_value(variable: xr.DataArray, land: np.ndarray) -> bool:
     if "time" not in variable.dims:
         return bool(np.isfinite(variable.values[land]).any())
+    # some days at a time, and only until a value is found
     return any(bool(np.isfinite(variable[days].values[:, land]).any()) for days in time_chunks(variable))

@@ -114,9 +114,11 @@ class All(Recorded):
         hidden = {}
         for code, split in enumerate(("validation", "calibration")):
             rng = np.random.default_rng([SCORED_GAPS, self.seed, code])
+            # the same number of values for both, though the first are gone already
             fraction = self.fraction * observed.sum() / max(1, base.sum())
             part = SPREAD if split == "calibration" else 1.0
             hidden[split] = gaps.draw(observed, base, rng, orbit, fraction, part=part)
+            # disjoint: what validation hides is never seen in training or calibration
             base &= ~np.logical_or.reduce(list(hidden[split].values()))
             if not any(mask.any() for mask in hidden[split].values()):
                 raise ConfigError(nothing_hidden(split, gaps, observed))
@@ -196,6 +198,7 @@ class Blocks(Recorded):
             if not any(mask.any() for mask in hidden.values()):
                 raise ConfigError(nothing_hidden(split, gaps, observed))
             seen = available & ~hidden["swath"] & ~hidden["outage"]
+            # climatology from training days too, as a final product would have it
             scenarios[split] = Scenario(seen, hidden, seen | (observed & train[:, None, None]))
         base = observed & train[:, None, None]
         return Split(base, base & target[:, None, None], train, scenarios)
@@ -213,6 +216,7 @@ class Blocks(Recorded):
             ConfigError: When the record is too short for four splits.
         """
         span = int(days[-1] - days[0]) + 1
+        # blocks of equal length that cover the record exactly
         count = round(span / self.block_days)
         if count < len(SPLITS):
             raise ConfigError(
@@ -290,6 +294,7 @@ class Random(Recorded):
             ConfigError: When there are too few values.
         """
         rng = np.random.default_rng([ASSIGNMENT, self.seed])
+        # one random number a value; the shares cut them into splits
         label = np.digitize(rng.random(observed.shape, np.float32), np.cumsum(self.shares[:3]))
         base = observed & (label == 0)
         scenarios = {}

@@ -115,6 +115,7 @@ def _windows(
     if window_cells is not None and filler.wide_cells is None:
         raise ConfigError(f"inference.window_cells={window_cells}: {type(filler).__name__} has windows of its own")
     most = filler.wide_cells if window_cells is None and filler.device.type == "cuda" else window_cells
+    # larger windows have less margin to compute twice; days stay as they are
     if most is not None:
         tiles[1:] = [axis.merged(starts, most) for axis, starts in tiles[1:]]
     tiling = [axis for axis, _ in tiles]
@@ -143,11 +144,13 @@ class _FilledWindows(NamedTuple):
         fields = {name: x.to("cpu", non_blocking=True) for name, x in values.items()}
         if not filled.mean.is_cuda:
             return cls(fields, starts, None)
+        # copies run while the next batch is filled; the event reports when they are complete
         arrived = torch.cuda.Event()
         arrived.record()
         return cls(fields, starts, arrived)
 
     def add_to(self, blends: Blends) -> None:
+        # the copy to main memory may still be running
         if self.arrived is not None:
             self.arrived.synchronize()
         for name, values in self.fields.items():
@@ -197,6 +200,7 @@ class Blends:
             start: Where the window starts in the cube.
         """
         for name, overlap in fields.items():
+            # days before this box are 0; the blend drops them, they lie outside it
             window = np.zeros((self.axes[0].size, *overlap.shape[1:]), np.float32)
             window[len(window) - len(overlap) :] = overlap
             self.add(name, window, start)
@@ -218,5 +222,6 @@ def _has_wanted(scene: Scene, window: Sequence[int], axes: Sequence[Axis]) -> bo
     """Return True if the core of a window holds a value to fill: most windows at sea do not."""
     start = [at - origin for at, origin in zip(window, scene.record.start, strict=True)]
     inside = cut(scene.wanted, start, [axis.size for axis in axes], axes[2].circular)
+    # outside the core an exact window has no weight in the blend
     core = tuple(slice(axis.margin, axis.size - axis.margin) if axis.exact else slice(None) for axis in axes)
     return bool(inside[core].any())

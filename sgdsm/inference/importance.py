@@ -45,6 +45,7 @@ def with_permutation(
     from sgdsm.evaluation.metrics import bootstrap
     from sgdsm.report.importances import Importance
 
+    # a single block could only stay in its place
     days = len(scene.seen)
     if days <= block_days:
         raise ConfigError(f"block_days={block_days}: the record has {days} days, expected two blocks or more")
@@ -82,6 +83,7 @@ def permuted(scene: Scene, block_days: int) -> Iterator[str]:
         scene.dynamic[c], scene.present[c] = original
     for c, name in enumerate(inputs.static):
         rng = np.random.default_rng([PERMUTE, len(inputs.dynamic) + c])
+        # a static covariate has no order in time: its values change places among land cells
         values = scene.static[c].copy()
         scene.static[c][land] = rng.permutation(values[land])
         yield name
@@ -116,10 +118,13 @@ def of_trees(filler: TreeFiller, data: GapData) -> list[Importance]:
     (table,) = (features for features, _ in rows.batches(SHAP_ROWS))
     booster = filler.booster
     assert booster is not None
+    # the last column of the contributions is the bias
     shap = booster.predict(xgboost.DMatrix(table), pred_contribs=True)[:, :-1] * filler.inputs.anomaly_scale
     score = booster.get_score(importance_type="total_gain")
     gain = np.array([score.get(f"f{k}", 0.0) for k in range(len(names))])
+    # shares of the total gain, so that runs can be compared
     gain = gain / max(float(gain.sum()), 1e-30)
+    # features of one covariate (lags, means) are highly correlated: they are evaluated together
     sources = np.array([source_of(name, filler.inputs) for name in names])
 
     def line(kind: str, name: str, source: str, chosen: np.ndarray) -> Importance:

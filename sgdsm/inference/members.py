@@ -65,6 +65,7 @@ class _FilledMaps:
             spread[self.source[days, rows].values == OBSERVED] = 0
         cells = self.places[rows].reshape(-1, 3)
         drawn = np.empty((number, *estimate.shape), np.float32)
+        # each member has a random stream of its own: more members leave the first ones unchanged
         for k in range(number):
             field = self.correlation.field(self.days[days], cells, seed, k)
             drawn[k] = estimate + spread * field.reshape(estimate.shape)
@@ -129,6 +130,7 @@ def write_members(filled: xr.Dataset, writer: Writer, box: Box, number: int, see
     source = _FilledMaps.of(filled)
     if LAND not in filled:
         raise CubeError("the Dataset has no land: expected what predict.py writes")
+    # first checks of the whole file, then of the box
     part = filled.isel(dict(zip(source.estimate.dims, box, strict=True)))
     source = _FilledMaps.of(part)
     slabs = _slabs(source.estimate.shape, number)
@@ -159,6 +161,7 @@ def _slabs(shape: tuple[int, ...], number: int) -> list[tuple[slice, slice]]:
 
 def _layout(part: xr.Dataset, source: _FilledMaps, number: int, seed: int) -> Layout:
     time, *space = (str(dim) for dim in source.estimate.dims)
+    # CF: 'realization' marks an ensemble
     member = np.arange(number, dtype=np.int32), {"standard_name": "realization", "units": "1"}
     coords = {time: coordinate(part, time), "member": member, **{dim: coordinate(part, dim) for dim in space}}
     fixed = places(part, (time, *space))

@@ -61,6 +61,7 @@ def plan_filling(
     cube, names = match(cube, inputs)
     warn_ranges(cube, inputs.ranges)
     target = cube[names.target]
+    # on a global grid windows may cross the date line
     circular = bool(cube.attrs.get("circular_longitude", 0))
     axes = filler.window.tile(target.shape, circular, filling=True)
     box = Box(*(slice(0, length) for length in target.shape)) if box is None else box
@@ -116,6 +117,7 @@ def match(cube: xr.Dataset, inputs: Inputs) -> tuple[xr.Dataset, Names]:
     """
     target = target_of(cube)
     for role, wanted in {"dynamic": inputs.dynamic, "static": inputs.static}.items():
+        # other variables of the cube are ignored
         missing = [n for n in wanted if n not in by_role(cube, role)]
         if missing:
             raise CubeError(f"the run was trained with {role} {list(wanted)}; the cube lacks {missing}")

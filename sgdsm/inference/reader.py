@@ -59,10 +59,12 @@ class SlabReader(Dataset[tuple[Slab, Scene]]):
 
     def __getitem__(self, index: int) -> tuple[Slab, Scene]:
         slab = self.slabs[index]
+        # windows that the slab before has filled come from its overlap cache
         before = preceding_days(slab, self.slabs) if index in self.continued else None
         days, rows = cells_to_read(self.axes[0], slab.days, before), cells_to_read(self.axes[1], slab.rows)
         record = read_record(self.cube, self.names, days, rows)
         self._log_gappy(record)
+        # from the whole record, so that the result does not depend on the slabs
         overview = self.surveyor.overview(rows)
         # as in training: values off land are passed through to the output, the filler does not see them
         seen = record.observed & record.land

@@ -107,8 +107,10 @@ def layout(
     """
     target = target_of(cube)
     name = str(target.name)
+    # the target keeps its own name in the file
     if name in OURS:
         raise CubeError(f"target '{name}' has the name of a variable of the filled file ({', '.join(OURS)}): rename it")
+    # time first, then rows and columns
     dims = tuple(str(d) for d in target.dims)
     kept = {k: target.attrs[k] for k in KEPT if k in target.attrs}
     long_name = kept.get("long_name", name)
@@ -127,6 +129,7 @@ def layout(
         units = target.attrs.get("units", "1")
         variables |= _uncertainty_variables(bars, dims, units, uncertainty_of(cube) is not None)
     variables |= _state_variables(dims)
+    # coordinates of the box; the cells around it are read but not written
     part = cube.isel(dict(zip(dims, box, strict=True)))
     coords = {dim: coordinate(part, dim) for dim in dims}
     written = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -248,6 +251,7 @@ def slab_values(
     Returns:
         Name -> values, (T, H, W) each.
     """
+    # observed values come through unchanged
     mean = np.where(observed, values, filled.get("mean", NAN))
     slab = {
         target: np.where(observed, values, NAN),
@@ -270,6 +274,7 @@ def slab_values(
             merged = np.where(observed, of_product.get(name, NAN), estimates.get(name, NAN))
             slab[name] = merged.astype(np.float32)
     if SM_FLAG in variables and "distance" in filled:
+        # flags are for estimates only
         estimated = ~observed & np.isfinite(mean)
         unlike = estimated & (filled["distance"] > 1)
         old = estimated & (gap_age > variables[SM_FLAG][2]["oldest_gap_tested"])
@@ -295,6 +300,7 @@ def coordinate(cube: xr.Dataset, dim: str) -> tuple[np.ndarray, dict[str, Any]]:
             "units": "days since 1970-01-01",
             "calendar": "proleptic_gregorian",
         }
+    # names and units by the CF conventions, whatever the input file had
     standard = {
         "lat": {"standard_name": "latitude", "units": "degrees_north", "axis": "Y"},
         "lon": {"standard_name": "longitude", "units": "degrees_east", "axis": "X"},

@@ -72,6 +72,7 @@ class SlabFiller(pl.LightningModule):
         self.writer, self.box, self.window_cells = writer, box, window_cells
         self.allow_zero_length_dataloader_with_multiple_devices = True  # when there are fewer slabs than devices
         self.overlaps: OverlapCache = {}
+        # one thread: slabs are written in order, while the next is filled
         self.writing = ThreadPoolExecutor(1)
         self.last_write: Future[None] = self.writing.submit(lambda: None)
 
@@ -126,6 +127,7 @@ class SlabFiller(pl.LightningModule):
         record, columns = scene.record, self.box.columns
         (t0, t1), (y0, y1) = slab.days, slab.rows
         begin, size = (t0, y0, columns.start), (t1 - t0, y1 - y0, columns.stop - columns.start)
+        # the cache holds windows of another slab
         if slab.number not in self.reader.continued:
             self.overlaps.clear()
         filled = fill_scene(self.filler, scene, self.reader.axes, begin, size, self.window_cells, self.overlaps)

@@ -46,12 +46,14 @@ def plan_slabs(axes: Sequence[Axis], covariates: int, memory_gib: float, box: Bo
         length = part.stop - part.start
         if axis.size >= axis.length:
             return [(part.start, part.stop)]
+        # a slab needs whole windows, and the margins of the outer ones
         windows = max(1, int((most - 2 * axis.margin) // axis.stride))
         count = math.ceil(length / (windows * axis.stride))
         # equal slabs, so that the last one is not a thin rest
         step = math.ceil(length / count / axis.stride) * axis.stride
         return [(b, min(b + step, part.stop)) for b in range(part.start, part.stop, step)]
 
+    # as many days as fit with all rows; where not even one window does, the rows are cut as well
     time = pieces(days, box.days, values / rows.length)
     longest = days.length if days.size >= days.length else max(e - b for b, e in time) + 2 * days.margin
     boxes = [(t, y) for y in pieces(rows, box.rows, values / longest) for t in time]

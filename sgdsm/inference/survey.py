@@ -71,6 +71,7 @@ class Surveyor:
 
     def overview(self, rows: slice) -> Overview:
         """Return the overview of some rows."""
+        # slabs of the same rows follow each other: one result is enough
         if rows != self.rows:
             self.rows, self.last = rows, self._survey(rows)
         return self.last
@@ -119,12 +120,14 @@ def _days_of_all_months(numbers: np.ndarray) -> np.ndarray:
     chosen = []
     for month in np.unique(months):
         of_month = np.flatnonzero(months == month)
+        # far apart, so that they are of different years
         chosen.append(of_month[(np.arange(1, A_MONTH + 1) * len(of_month)) // (A_MONTH + 1)])
     return np.unique(np.concatenate(chosen))
 
 
 def _stripes(rows: int) -> np.ndarray:
     """Return indices of the rows of some stripes."""
+    # stripes spread from north to south, so that every climate takes part
     starts = (np.arange(STRIPES) + 0.5) * rows / STRIPES
     return np.unique(np.minimum(starts.astype(int)[:, None] + np.arange(STRIPE), rows - 1))
 
@@ -149,6 +152,7 @@ def survey(
     length, far = len(numbers), LONGEST_AGE + 1
     # days at which some box begins or ends; between two of them first and last seen days are gathered
     cuts = sorted({0, length, *(box.start for box in boxes), *(box.stop for box in boxes)})
+    # values of first and last where nothing was seen: farther away than any age
     never, always = numbers[-1] + far, numbers[0] - far
     first, last = (np.full((len(cuts), *space), day, np.int32) for day in (never, always))
     statistics = None

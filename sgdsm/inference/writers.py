@@ -195,8 +195,10 @@ class NetcdfOutput:
 
     def _join(self, path: Path, days: slice, land: np.ndarray) -> None:
         time, attrs = self.layout.coords["time"]
+        # one year of the record, where the name has '{year}'
         coords = {**self.layout.coords, "time": (time[days], attrs)}
         partial = Path(f"{path}.partial")
+        # latitudes and longitudes of a projected grid are variables too
         variables = with_places(self.layout.variables, self.layout.fixed)
         output = NetcdfWriter(partial, coords, variables, {**self.layout.attrs, PLAN: self.digest})
         try:
@@ -219,6 +221,7 @@ class NetcdfOutput:
         described = {name: parts for name, parts in self.layout.variables.items() if "time" in parts[0]}
         maps = {n: _empty([sizes[d] for d in dims], dtype, attrs) for n, (dims, dtype, attrs) in described.items()}
         for number, ((t0, t1), (y0, y1)) in enumerate(self.plan["slabs"]):
+            # the part of the slab that lies in these days
             begin, end = max(t0, days.start), min(t1, days.stop)
             if begin < end:
                 with h5py.File(self._part(number), "r") as part:
@@ -270,6 +273,7 @@ class ZarrOutput:
                 attrs = self._attrs()
                 if attrs.get(PLAN) == digest:
                     group = _open_group(self.store)
+                    # the array of finished slabs is deleted when all are
                     self.complete = self.DONE not in group
                     return set(range(count)) if self.complete else set(np.flatnonzero(group[self.DONE][:]).tolist())
                 # at a URL, interrupted before all arrays were there: it is made again
@@ -321,6 +325,7 @@ class ZarrOutput:
         days, rows = (_step([s[k] for s in self.slabs], sizes[dim]) for k, dim in enumerate(("time", rows_dim)))
         maps = [dim for dim in sizes if dim != "member"]
         chunk = dict(zip(maps, chunks(tuple(sizes[dim] for dim in maps), days, rows), strict=True))  # type: ignore[arg-type]
+        # members are read one by one
         chunk["member"] = 1
         variables, encoding = {}, {}
         for name, (dims, dtype, attrs) in self.layout.variables.items():
@@ -330,6 +335,7 @@ class ZarrOutput:
             variables[name] = xr.Variable(dims, data, _no_fill(attrs))
             encoding[name] = {"chunks": pieces, "_FillValue": attrs.get("_FillValue")}
         coords = _coords(self.layout)
+        # coordinates have no missing values
         encoding |= {dim: {"_FillValue": None} for dim in coords}
         dataset = xr.Dataset(variables, coords, {**self.layout.attrs, self.BEGUN: digest})
         dataset.to_zarr(store, mode="a", compute=False, encoding=encoding, consolidated=False)
@@ -388,6 +394,7 @@ def _no_fill(attrs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _digest(plan: dict[str, Any]) -> str:
+    # short, but long enough that two plans do not collide
     return hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -89,6 +89,7 @@ class BlockBuilder:
         days = self.recipe.days()[self.store.days(block)]
         states = {}
         for name, source in self.recipe.with_role("target", "dynamic"):
+            # a block depends on the composites on both sides of its days as well
             reach = ((source.interpolate_days or 0) + source.composite_days - 1) * DAY
             begin, end = days[0] - reach, days[-1] + reach + self.recipe.step_days * DAY
             for file in (*self.files[name].files, *self.files[name].also):
@@ -112,6 +113,7 @@ class BlockBuilder:
         days = self.store.days(block)
         values = {}
         for name, feature in self.recipe.features.items():
+            # the maps before the block are in the store already: features are a second stage
             before = min(feature.halo_days, days.start)
             names = [n for n in (feature.of, feature.minus) if n is not None]
             read = self.store.read(names, slice(days.start - before, days.stop))
@@ -122,6 +124,7 @@ class BlockBuilder:
     def _maps(self, name: str, source: Source, days: np.ndarray, bad: list[str]) -> dict[str, np.ndarray]:
         """Return maps of a source's variables on the grid; days that the source lacks are empty."""
         step = self.recipe.step_days
+        # every day of a map of several days
         single = (days[:, None] + np.arange(step) * DAY).ravel()
         if source.interpolate_days is not None:
             maps = self._between(name, source, single, bad)
@@ -138,6 +141,7 @@ class BlockBuilder:
         product = _daily(self.files[name], days, self.on_bad_file, bad)
         at = np.searchsorted(days, product["time"].values)
         expected = np.isin(days, whole_days(self.files[name].times))
+        # days whose file exists but gave no map: 'skip' left it out
         skipped = np.setdiff1d(np.flatnonzero(expected), at)
         maps: dict[str, np.ndarray] = {}
         for variable, original in source.variables.items():
@@ -153,6 +157,7 @@ class BlockBuilder:
         assert source.interpolate_days is not None
         files, middle = self.files[name], (source.composite_days - 1) // 2 * DAY
         reach, centres = source.interpolate_days * DAY, files.times + middle
+        # composites beyond the days may be the neighbours that a day is interpolated between
         near = files.times[(centres >= days[0] - reach) & (centres <= days[-1] + reach)]
         parts = [files.load(near[k : k + 1], self.on_bad_file, bad) for k in range(len(near))]
         parts = [part for part in parts if part.sizes["time"]]
@@ -210,6 +215,7 @@ class BlockBuilder:
             "soil_temperature": rules.soil_temperature,
             "water_fraction": rules.water_fraction,
         }
+        # rules that the recipe does not name are left out
         given: dict[str, Any] = {key: maps[name] for key, name in named.items() if name is not None}
         low, high = (-np.inf if rules.low is None else rules.low), (np.inf if rules.high is None else rules.high)
         return screen(reason, sm=values, low=low, high=high, **given)
@@ -260,6 +266,7 @@ def _coarse_reason(regridder: Regridder, reason: np.ndarray, values: np.ndarray)
 def _several_days(maps: np.ndarray, step: int) -> np.ndarray:
     """Return means of `step` days; for reasons and flags the smallest code, which is 'observed' if one day is."""
     if maps.dtype == np.uint8:
+        # OBSERVED is the smallest code, so the minimum is OBSERVED if any day is
         return maps.reshape(-1, step, *maps.shape[1:]).min(1)
     return n_day_mean(maps, step)
 

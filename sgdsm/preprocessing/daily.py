@@ -44,10 +44,12 @@ class DailyFiles:
                     f"{self.folder} was begun with other words or another file: remove it, or choose another folder"
                 )
             return
+        # without our note these files were written by something else
         existing = next((path for path in map(self._path, self.dates) if path.exists()), None)
         if existing is not None:
             raise ConfigError(f"{existing} exists: remove it, or choose another folder")
         partial = Path(f"{note}.partial")
+        # written under another name and renamed: a note is complete or absent
         partial.write_text(self.plan, encoding="utf-8")
         partial.replace(note)
 

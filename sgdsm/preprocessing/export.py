@@ -75,6 +75,7 @@ def write_hdf5(dataset: xr.Dataset, path: Path) -> None:
             scale.attrs.update(attrs)
         for name, (dims, dtype, attrs) in variables.items():
             group = GROUP.get(str(attrs.get("role")), "target" if "time" in dims else "static")
+            # one map a chunk: the usual access is a day
             shape = dataset[name].shape
             chunks = (1, *shape[1:]) if dims[:1] == ("time",) else None
             array = file.create_dataset(
@@ -103,6 +104,7 @@ def write_zarr(dataset: xr.Dataset, path: str | Path) -> None:
 
     here = not is_remote(path)
     store = zarr_store(f"{path}.partial" if here else path, write=True)
+    # as many days at a time as the largest variable allows
     per_day = max(int(np.prod(dataset[name].shape[1:])) for name in dataset.data_vars)
     days = max(1, VALUES_AT_ONCE // per_day)
     encoding = {str(name): _encoding(dataset[name], days) for name in dataset.variables}
@@ -153,6 +155,7 @@ def write_sgd_sm(dataset: xr.Dataset, folder: Path, plan: str = "") -> int:
         ConfigError: When the folder holds other files of these names.
     """
     if SM_FILLED in dataset:
+        # `sm_filled` holds observed values too: the original ones are those with that source
         filled = dataset[SM_FILLED]
         about = {"source": dataset.attrs.get("source", "")}
         target = filled.where(dataset[SM_SOURCE] == OBSERVED).assign_attrs({**filled.attrs, **about})
@@ -305,6 +308,7 @@ def _lines(sm: xr.DataArray, reason: xr.DataArray, source: xr.DataArray) -> np.n
     """Return `sm` in frozen spells, NaN elsewhere; (T, H, W) float32, in a temporary file."""
     with tempfile.TemporaryFile() as file:  # deleted when the memory map is
         lines = np.memmap(file, np.float32, "w+", shape=sm.shape)
+    # a line needs all days of a cell, so bands of rows are in memory
     days, rows = np.arange(sm.shape[0]), max(1, BAND // max(1, sm.shape[0] * sm.shape[2]))
     for begin in range(0, sm.shape[1], rows):
         band = (slice(None), slice(begin, begin + rows))
@@ -327,6 +331,7 @@ def _percent(values: np.ndarray) -> np.ndarray:
 
 
 def _parts(dataset: xr.Dataset) -> tuple[dict[str, Any], dict[str, Any]]:
+    # NetCDF and HDF5 have no datetimes: by CF days are counted from a reference
     coords: dict[str, Any] = {}
     for dim in dataset.dims:
         values, attrs = dataset[dim].values, dict(dataset[dim].attrs)
@@ -337,6 +342,7 @@ def _parts(dataset: xr.Dataset) -> tuple[dict[str, Any], dict[str, Any]]:
     variables: dict[str, Any] = {}
     for name in dataset.data_vars:
         variable = dataset[name]
+        # text variables have no place in these layouts
         if variable.dtype.kind not in "fiub":
             continue
         attrs = dict(variable.attrs)
@@ -371,6 +377,7 @@ def _blocks(variable: xr.DataArray) -> Any:
     if variable.ndim == 1:
         yield (slice(None),), variable.values
         return
+    # bands of rows and blocks of days: memory stays bounded for any shape
     for rows in row_bands(variable):
         for days in time_chunks(variable[:, rows]):
             yield (days, rows, *[slice(None)] * (variable.ndim - 2)), variable[days, rows].values

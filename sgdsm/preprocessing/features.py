@@ -92,6 +92,7 @@ def n_day_mean(values: np.ndarray, days: int) -> np.ndarray:
     if days < 1 or len(values) % days:
         raise ConfigError(f"{len(values)} days: expected a multiple of n_day_mean's days={days}")
     blocks = values.reshape(-1, days, *values.shape[1:])
+    # blocks of which some days are missing still get a mean
     known = np.isfinite(blocks)
     count = known.sum(1)
     return _divided(np.where(known, blocks, 0).sum(1, dtype=np.float64), count, count > 0)
@@ -126,6 +127,7 @@ def terrain(elevation: np.ndarray, lat: np.ndarray, lon: np.ndarray, window: int
         raise ConfigError("elevation: expected latitudes from north to south and longitudes from west to east")
     if window < 3 or window % 2 == 0 or window > min(elevation.shape):
         raise ConfigError(f"tpi window of {window} cells: expected an odd number from 3 to {min(elevation.shape)}")
+    # true if one more column would complete the circle, up to half a column
     circular = abs((lon[-1] - lon[0]) * lon.size / (lon.size - 1) - 360.0) < 0.5 * (lon[-1] - lon[0]) / (lon.size - 1)
     east, north = _gradient(elevation.astype(np.float32), lat, lon, circular)
     steep = np.hypot(east, north)

@@ -82,6 +82,7 @@ class Grid:
         Raises:
             ConfigError: When the resolution does not divide 180 degrees, or the bbox holds no centre.
         """
+        # rounded, because the quotient may not be whole in floating point
         count = round(180 / resolution) if resolution > 0 else 0
         if count < 1 or abs(count * resolution - 180) > 1e-6 * resolution:
             raise ConfigError(f"grid resolution {resolution}: expected degrees that divide 180, like 0.25")
@@ -104,6 +105,7 @@ class Grid:
         """
         _known_crs(crs)
         left, bottom, right, top = (float(b) for b in bounds)
+        # bounds are in float: a thousandth of a cell is rounding
         sizes = np.array([top - bottom, right - left]) / resolution_m
         rows, columns = np.round(sizes).astype(int)
         if min(rows, columns) < 1 or np.abs(sizes - [rows, columns]).max() > 1e-3:
@@ -134,6 +136,7 @@ class Grid:
         if in_axes and _known_crs(str(crs)).is_geographic:
             lat, lon = source["y"], source["x"]
         elif in_axes:
+            # some products have km instead of m
             factor = [1000.0 if source[d].attrs.get("units") in ("km", "kilometer") else 1.0 for d in ("y", "x")]
             rows, columns = (source[d].values.astype(float) * f for d, f in zip(("y", "x"), factor, strict=True))
             return cls(rows, columns, edges_of(rows, "y"), edges_of(columns, "x"), crs)
@@ -146,6 +149,7 @@ class Grid:
             if not (np.ptp(rows, 1).max() < 1e-3 and np.ptp(columns, 0).max() < 1e-3):
                 raise ConfigError("lat and lon differ along rows and columns: expected 1-D axes, or y, x and crs")
             rows, columns = rows[:, 0], columns[0]
+        # files from 0 to 360 or across the date line: make the longitudes rise
         columns = np.unwrap(columns, period=360.0)
         row_edges, column_edges = _lat_edges(rows), edges_of(columns, "lon")
         # a first column that is repeated as the last counts once
@@ -174,6 +178,7 @@ class Grid:
         lon = np.unwrap(lon, period=360.0)
         # a grid from one end of the globe to the other has its ends at 180 or -180
         lon = np.abs((lon - lon[:1] + 180.0) % 360.0 - 180.0)
+        # a millionth of a degree is rounding in the projection
         return bool(np.isfinite(lat).all() and np.isfinite(lon).all() and np.ptp(lat, 1).max() < 1e-6 > lon.max())
 
     def lat(self) -> np.ndarray:
@@ -222,6 +227,7 @@ class Grid:
             Row and column of each point, (N,) int; both -1 if no cell holds it.
         """
         y, x = self._native(lat, lon)
+        # a rectilinear grid is searched in degrees, which needs no transformation of the points
         row_edges, column_edges = self.degree_edges if self.is_rectilinear else (self.row_edges, self.column_edges)
         row, column = cell_of(row_edges, y), cell_of(column_edges, x)
         inside = (row >= 0) & (column >= 0)
@@ -233,6 +239,7 @@ class Grid:
             return False
         if self.crs is not None and other.crs is not None and _known_crs(self.crs) != _known_crs(other.crs):
             return False
+        # edges, not centres: two grids with equal centres may differ in their outermost cells
         pairs = ((self.row_edges, other.row_edges), (self.column_edges, other.column_edges))
         return all(np.abs(a - b).max() < 0.01 * np.abs(np.diff(a)).min() for a, b in pairs)
 
@@ -276,6 +283,7 @@ class Grid:
         Returns:
             Centres of the parts: latitudes and longitudes in degrees, and the number of the cell of each, (N,) each.
         """
+        # centres of the parts, as shares of the cell
         inner = (np.arange(split) + 0.5) / split
         y, x = (
             (edges[:-1, None] + np.diff(edges)[:, None] * inner).ravel()
@@ -319,6 +327,7 @@ class Grid:
         west, south, east, north = (float(b) for b in bbox)
         lat, lon = self.lat(), self.lon()
         inside = np.flatnonzero((lat >= south) & (lat <= north))
+        # a box across the date line has west > east
         width = 360.0 if east - west >= 360.0 else (east - west) % 360.0
         east_of = (lon - west) % 360.0
         count, first = int((east_of <= width).sum()), int(np.argmin(east_of))
@@ -343,6 +352,7 @@ def _rising(lon: np.ndarray) -> np.ndarray:
 
 
 def _lat_edges(lat: np.ndarray) -> np.ndarray:
+    # half-way between the centres, unless the rows are those of an equal-area cylindrical grid
     edges = edges_of(lat, "lat")
     if not is_regular(lat):
         from pyproj import Transformer

@@ -45,12 +45,14 @@ def open_prepared(
             f"{path}: {len(targets)} variables carry role='target', expected one; use data=netcdf and name it"
         )
     if recipe is not None:
+        # compared as JSON: the plan of the store has been through it
         made = json.loads(str(dataset.attrs.get(PLAN, "{}")))
         other = [key for key, value in json.loads(json.dumps(recipe.plain())).items() if made.get(key) != value]
         if other:
             raise CubeError(
                 f"{path} was made of another recipe ({', '.join(other)} differ): prepare it again, elsewhere"
             )
+    # without a land variable `as_cube` takes the cells that were ever observed
     land = by_role(dataset, "land")
     return as_cube(
         dataset,

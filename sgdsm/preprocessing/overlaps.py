@@ -71,6 +71,7 @@ def overlap(source: np.ndarray, target: np.ndarray) -> Any:
     """
     from scipy.sparse import csr_array
 
+    # the matrix is in the order of the cells, the search needs rising edges
     rising_s, rising_t = np.sort(source), np.sort(target)
     # between two neighbouring edges of both axes together lies part of one source and of one target cell
     points = np.unique(np.concatenate([rising_s, rising_t]))
@@ -82,6 +83,7 @@ def overlap(source: np.ndarray, target: np.ndarray) -> Any:
 
 def circular_overlap(source: np.ndarray, target: np.ndarray) -> Any:
     """Return the same for longitudes in degrees, which repeat after 360."""
+    # all whole turns by which the source may reach the target
     first = int(np.floor((target.min() - source.max()) / 360))
     last = int(np.ceil((target.max() - source.min()) / 360))
     return sum(
@@ -126,6 +128,7 @@ def around(centres: np.ndarray, edges: np.ndarray, points: np.ndarray) -> Pair:
         A pair for each point.
     """
     inside = cell_of(edges, points) >= 0
+    # search among rising centres, whatever their order in the file
     order = np.argsort(centres, kind="stable")
     rising = centres[order]
     second = np.clip(np.searchsorted(rising, points, side="right"), 1, max(1, rising.size - 1)) % rising.size
@@ -143,6 +146,7 @@ def circular_around(centres: np.ndarray, edges: np.ndarray, longitudes: np.ndarr
     # a column that is repeated has no width the second time
     kept = np.flatnonzero(np.abs(np.diff(edges)) > 1e-6)
     kept = kept[np.argsort(centres[kept])]
+    # the last centre once more before the first, and the first after the last
     index = np.concatenate([kept[-1:], kept, kept[:1]])
     wide = np.concatenate([centres[kept[-1:]] - 360.0, centres[kept], centres[kept[:1]] + 360.0])
     pair = around(wide, np.array([wide[0], wide[-1]]), points)

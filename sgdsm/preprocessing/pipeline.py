@@ -90,6 +90,7 @@ def _assemble(
     if changed:
         _check_still_there([store.note(MAPS, k) for k in changed], files)
         log.info("%d blocks are made again: their files are not as they were", len(changed))
+    # features of later blocks depend on these maps: `drop` removes their notes as well
     store.drop(changed)
     with cluster("cluster=true", workers) if on_cluster else nullcontext() as client:
         for stage in (MAPS, FEATURES) if recipe.features else (MAPS,):
@@ -122,6 +123,7 @@ def _finish(builder: BlockBuilder, notes: list[dict[str, Any]]) -> str:
     bad = [line for note in notes for line in note["bad"]]
     provenance, static = {}, json.loads(str(store.attrs()[STATIC]))
     for name, source_files in builder.files.items():
+        # the digest of a source is one number for all of its files
         digests = {k: v for note in notes for k, v in note["files"].get(name, {}).items()} or static[name]
         names = sorted(digests)
         provenance[name] = {
@@ -151,6 +153,7 @@ def _check_period(recipe: Recipe, files: dict[str, Files]) -> None:
         if not within.size:
             period = f"{str(times[0])[:10]} to {str(times[-1])[:10]}"
             raise SourceError(f"source '{name}': its files hold {period}, nothing from {recipe.start} to {recipe.end}")
+        # missing days are valid, but usually an incomplete download
         all_days = np.arange(days[0], end, DAY)
         missing = all_days[~np.isin(all_days, whole_days(within))]
         if missing.size:
@@ -171,6 +174,7 @@ def _check_still_there(notes: Sequence[dict[str, Any] | None], files: dict[str, 
         skipped = "\n".join(note["bad"])
         before = [name.partition("/")[::2] for name in note["inputs"]]
         for name, file in before:
+            # a file that was skipped when the block was made may be gone
             there = {other.path.name for other in (*files[name].files, *files[name].also)}
             if file not in there and file not in skipped:
                 raise SourceError(f"source '{name}': {file} is gone, and maps of the cube that are made again need it")

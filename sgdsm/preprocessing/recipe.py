@@ -166,6 +166,7 @@ class Recipe:
             raise ConfigError(f"recipe: end={self.end} is before start={self.start}")
         if self.step_days < 1:
             raise ConfigError(f"recipe: step_days={self.step_days}: expected at least 1")
+        # interpolating the target would make values that no satellite reported
         gappy = [name for name, s in self.sources.items() if s.interpolate_days is not None and s.role != "dynamic"]
         if gappy:
             raise ConfigError(f"recipe: interpolate_days belongs to dynamic sources, found it at {gappy}")
@@ -174,6 +175,7 @@ class Recipe:
             variables = {name: list(self.sources[name].variables) for name in targets}
             raise ConfigError(f"recipe: expected one source with the role target and one variable, found {variables}")
         names = [name for source in self.sources.values() for name in source.variables] + list(self.features)
+        # names of the cube must be unique: variables are stored by name
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ConfigError(f"recipe: several sources or features make {twice}")
@@ -215,9 +217,11 @@ class Recipe:
 
     def plain(self) -> dict[str, Any]:
         """Return the recipe as plain values, without the location of the files."""
+        # the grid holds arrays: its ends stand for it
         plain = dataclasses.asdict(dataclasses.replace(self, grid=None))  # type: ignore[arg-type]
         del plain["folder"]
         for source in plain["sources"].values():
+            # a cube may be extended after its files were moved
             del source["paths"]
         ends = {
             dim: [len(c), float(c[0]), float(c[-1])]

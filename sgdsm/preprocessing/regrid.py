@@ -49,6 +49,7 @@ class Regridder:
         else:
             self._source = Grid.of(dataset)
             self._shape = self._source.shape
+        # maps on the grid already are returned unchanged, without rounding
         self._same = self._source is not None and self._source.matches(grid)
         self._factored = self._source is not None and self._source.is_rectilinear and grid.is_rectilinear
         self._areas = self._overlaps() if self._factored else (self._buckets(),)
@@ -103,6 +104,7 @@ class Regridder:
 
     def _most(self, values: np.ndarray, known: np.ndarray) -> np.ndarray:
         most, classes = np.zeros(self.grid.shape), np.full(self.grid.shape, np.nan)
+        # one weighted sum for each class: classes are few
         for code in np.unique(values[known]):
             share = self._sum(self._areas, (values == code).astype(np.float64))
             # a tie stays with the first in spite of rounding
@@ -124,6 +126,7 @@ class Regridder:
         assert self._source is not None
         (lat_s, lon_s), (lat_t, lon_t) = self._source.degree_edges, self.grid.degree_edges
         sines = [np.sin(np.radians(np.clip(lat, -90.0, 90.0))) for lat in (lat_s, lat_t)]
+        # on the sphere the area between two latitudes is in proportion to the difference of their sines
         rows, columns = overlap(*sines), circular_overlap(lon_s, lon_t)
         height, width = np.abs(np.diff(sines[1])), np.abs(np.diff(lon_t))
         return rows.multiply(1.0 / height[:, None]).tocsr(), columns.multiply(1.0 / width[:, None]).tocsr()
@@ -151,7 +154,9 @@ class Regridder:
             yield lat, lon, np.arange(lat.size)
             return
         assert self._source is not None
+        # small source cells are assigned whole, larger ones in parts: borders are accurate to a quarter of a cell
         split = 1 if 4 * self._source.size_m < self.grid.size_m else 4
+        # 2 million parts at a time: memory stays bounded
         step = max(1, 2**21 // (split**2 * self._shape[1]))
         for start in range(0, self._shape[0], step):
             yield self._source.parts(split, slice(start, min(start + step, self._shape[0])))

@@ -52,6 +52,7 @@ def screen(
     if (surface_temperature is None) != (albedo is None):
         raise ConfigError("snow is told by surface_temperature and albedo together: expected both, found one")
     for name, map_ in (("surface_temperature", surface_temperature), ("soil_temperature", soil_temperature)):
+        # no place on Earth is colder than 150 K, none is warmer than 150 degrees Celsius
         if map_ is not None and np.isfinite(map_).any() and np.nanmax(map_) < 150:
             raise ConfigError(f"{name}: the highest value is {np.nanmax(map_):.1f}, expected K")
     tests: dict[Reason, np.ndarray] = {}
@@ -87,6 +88,7 @@ def table(counts: Mapping[str, int]) -> str:
     """Return the counts as lines of text, in % of all; reasons that never apply are left out."""
     total = sum(counts.values())
     rows = [(name.replace("_", " "), number) for name, number in counts.items() if number]
+    # columns of equal width, for the terminal and for the store's attributes
     width = max(len(name) for name, _ in [*rows, ("all", 0)])
     lines = [f"{name:<{width}}  {number:>14,}  {100 * number / total:6.2f} %" for name, number in rows]
     return "\n".join([*lines, f"{'all':<{width}}  {total:>14,}"])

@@ -77,6 +77,7 @@ class Store:
             shutil.rmtree(partial, ignore_errors=True)
             encoding: dict[str, Any] = {str(name): {"_FillValue": None} for name in template.coords}
             for name, variable in template.data_vars.items():
+                # codes and land have no missing value
                 fill = np.float32(np.nan) if variable.dtype.kind == "f" else None
                 encoding[str(name)] = {"chunks": self._chunks(variable), "_FillValue": fill}
             shutil.rmtree(self.notes, ignore_errors=True)
@@ -87,6 +88,7 @@ class Store:
         before = json.loads(str(_attrs(self.path).get(PLAN, "null")))
         if before is None:
             raise ConfigError(f"{self.path} exists and is no cube that was made here: choose another output")
+        # only a later end can be added to what is there
         if {**before, "end": None} != {**plan, "end": None} or before["end"] > plan["end"]:
             other = [key for key in plan if before.get(key) != plan[key]]
             raise ConfigError(
@@ -117,6 +119,7 @@ class Store:
             if "time" in variable.dims:
                 group[name].resize(variable.shape)
         first = template["time"].values[0]
+        # the new days in the units of the first map, as the store has them
         group["time"][:] = ((template["time"].values - first) / np.timedelta64(1, "D")).astype(group["time"].dtype)
         # last: an interrupted extension is begun again
         group.attrs[PLAN] = json.dumps(plan, sort_keys=True)
@@ -131,6 +134,7 @@ class Store:
         group.attrs[UNFINISHED] = 1
         for note in self.notes.glob("*.json"):
             stage, _, number = note.stem.rpartition("-")
+            # features of a block may depend on maps of earlier blocks
             if int(number) in blocks or (stage != FIRST_STAGE and int(number) >= min(blocks)):
                 note.unlink()
 
@@ -170,6 +174,7 @@ class Store:
 
         group: Any = zarr.open_group(self.path, mode="r+", use_consolidated=False)
         for name, array in values.items():
+            # blocks are whole chunks, so processes never write to the same chunk
             start = block * self.block_days
             group[name][start : start + len(array)] = array
 

@@ -67,9 +67,11 @@ def template(recipe: Recipe, files: dict[str, Files], static: dict[str, Any], bl
     for name, (values, attrs) in static.items():
         variables[name] = recipe.grid.dims, values.astype(np.float32), {**attrs, "role": "static"}
     variables["land"] = recipe.grid.dims, np.zeros(recipe.grid.shape, np.int8), dict(LAND)
+    # CF: each variable names its grid mapping
     if "crs" in coords:
         for _, _, attrs in variables.values():
             attrs["grid_mapping"] = "crs"
+    # stored as days, so that any program can read the time
     packing = {"units": f"days since {str(days[0])[:10]}", "dtype": "int32"}
     time = xr.Variable("time", days, {"standard_name": "time", "long_name": "day", "axis": "T"}, packing)
     return xr.Dataset(variables, {"time": time, **coords}, dict(GLOBAL))
@@ -134,6 +136,7 @@ def described(example: xr.Dataset, name: str, product: str) -> dict[str, Any]:
         rain = "precipitation" in str(kept.pop("standard_name", ""))
         kept["units"] = f"{kept['units']} d-1"
         kept |= {"standard_name": "lwe_precipitation_rate"} if rain else {}
+    # CF asks for units and names; '1' is what the rest of the package assumes without them
     kept.setdefault("units", "1")
     kept.setdefault("long_name", name.replace("_", " "))
     return {**kept, "source": product}

@@ -53,6 +53,7 @@ def fit_cdf(
         ordered_x, ordered_y = (_sorted(v, both) for v in (x, y))
         changes = ordered_x[:, 0] < ordered_x[np.arange(count.size), np.maximum(count - 1, 0)]
         pieces = np.clip(count // values_per_bin, 1, bins)
+        # quantiles need two pieces at least, and a source that changes
         many = (count >= least_values) & (pieces >= 2) & changes
         few = (count >= least_values) & ~many
         if many.any():
@@ -103,6 +104,7 @@ def _knots(
 def _count(ordered: np.ndarray, limit: np.ndarray, compare: np.ufunc) -> np.ndarray:
     """Return how many values of each row are below (or at) its limit: by bisection, all rows at once."""
     rows, number = np.arange(len(ordered)), np.zeros(len(ordered), np.int64)
+    # bisection in steps of powers of two, for all cells at once
     step = 1 << ordered.shape[1].bit_length()
     while step := step // 2:
         there = number + step
@@ -123,6 +125,7 @@ def _quantiles(
     Returns:
         (cells, levels) float64.
     """
+    # cells with fewer pieces repeat their last quantile
     level = np.minimum(np.arange(levels), pieces[:, None])
     # percent and order of operations as in pytesmo: where a quantile equals a value, rounding decides on which side
     wanted = level / pieces[:, None] * 100
@@ -185,5 +188,6 @@ def _edge_slope(
     used = np.arange(width) < count_y[:, None]
     away_x = np.where(used, edge_x - inner_x[:, None], 0)
     away_y = np.where(used, edge_y - inner_y[:, None], 0)
+    # least squares through a fixed point: one number, the slope
     squares = (away_x**2).sum(1)
     return np.divide((away_x * away_y).sum(1), squares, out=np.zeros_like(squares), where=squares > 0)

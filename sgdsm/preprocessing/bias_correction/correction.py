@@ -98,6 +98,7 @@ class Correction:
                 raise CubeError(f"{path}: {knots[0].shape} knots of the source, {knots[1].shape} of the reference")
             about = dict(dataset.attrs)
             maps = CellMaps(knots[0], knots[1], float(about["lower_bound"]), float(about["upper_bound"]))
+            # a correction without trees has no such variable
             trees = "booster" in dataset
             booster = dataset["booster"].values.astype(np.uint8).tobytes() if trees else b""
             covariates = json.loads(dataset["booster"].attrs["covariates"]) if trees else []
@@ -130,8 +131,10 @@ class Correction:
         known: dict[str, str | None] = {name: about["source_units"], **json.loads(about.get("variable_units", "{}"))}
         cube = in_units_of(cube, known, "the fit of the correction")
         old = cube[name]
+        # the valid range was that of the uncorrected values
         attrs = {k: v for k, v in old.attrs.items() if k not in ("valid_min", "valid_max", "valid_range")}
         attrs |= {"units": about["reference_units"], CORRECTION: f"{about['method']} towards {about['reference']}"}
+        # xarray's own way of reading lazily: no dask graph for thousands of days
         data = indexing.LazilyIndexedArray(_Corrected(self, cube))
         provenance = {f"correction_{k}": v for k, v in about.items() if k not in ("history", "Conventions")}
         # the product's uncertainty is that of the uncorrected values
@@ -154,6 +157,7 @@ def check_grid(cube: xr.Dataset, coords: dict[str, np.ndarray], whose: str) -> N
         if dim not in cube.dims:
             raise CubeError(f"dims {tuple(cube.sizes)}, {whose} has '{dim}': expected the same grid")
         given = cube[dim].values
+        # a thousandth of a cell is rounding: files keep coordinates as float32
         width = abs(np.diff(values)).min() if len(values) > 1 else 1.0
         if given.shape != values.shape or abs(given - values).max() > 1e-3 * width:
             has, other = (f"{len(v)} from {v[0]:g} to {v[-1]:g}" for v in (given, values))
@@ -189,6 +193,7 @@ class _Corrected(BackendArray):
         self.correction, self.cube = correction, cube
         old = cube[correction.about["source_variable"]]
         self.shape, self.dtype = old.shape, np.dtype(np.float32)
+        # features of the trees hold the season
         self.days = days_of(cube)
         self.booster = None
         if correction.booster:
@@ -216,6 +221,7 @@ class _Corrected(BackendArray):
         if self.booster is None:
             return mapped
         covariates = [read_values(cube[n][days] if "time" in cube[n].dims else cube[n]) for n in correction.covariates]
+        # trees only where there is a mapped value
         day, row, column = np.nonzero(np.isfinite(mapped))
         for part in (slice(k, k + ROWS) for k in range(0, day.size, ROWS)):
             at = day[part], row[part], column[part]

@@ -139,6 +139,7 @@ def fit_correction(
     bounds = bounds_of(wanted.attrs)
     folds = folds_of(days, settings.trees)
     shape = target.shape[1:]
+    # rows of a slab that fit into memory
     step = max(1, int(settings.memory_gib * 2**30 / (BYTES * days.size * shape[1])))
     knots, count, common, rows = [], np.zeros(shape, np.int32), np.zeros(days.size, bool), None
     for begin in range(0, shape[0], step):
@@ -149,6 +150,7 @@ def fit_correction(
         count[slab] = both.sum(0)
         common |= both.any((1, 2))
         maps = settings.maps(x, y, bounds)
+        # float32 as in the saved file: a correction gives the same before and after saving
         knots.append((maps.source.astype(np.float32), maps.reference.astype(np.float32)))
 
         def covariate(name: str, slab: slice = slab) -> np.ndarray:
@@ -285,6 +287,7 @@ def _drawn(
     def mapped_by(fitted: CellMaps) -> np.ndarray:
         return fitted.apply(x.reshape(len(x), -1)).reshape(x.shape)[at]
 
+    # maps of each fold, fitted without its days: for scores that are not in-sample
     held_out = []
     for days in folds.fitted:
         held_out.append(mapped_by(settings.maps(x[days], y[days], bounds)))
@@ -299,5 +302,6 @@ def _drawn(
         mapped=mapped_by(maps),
         held_out=np.stack(held_out, 1),
     )
+    # cells with too few common days have no map
     has_map = np.isfinite(rows.mapped)
     return Rows(**{n: v[has_map] for n, v in vars(rows).items()})

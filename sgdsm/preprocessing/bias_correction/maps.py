@@ -61,6 +61,7 @@ class CellMaps:
         for cells in chunks(*values.shape):
             source = self.source[cells].astype(np.float64)
             reference = self.reference[cells].astype(np.float64)
+            # a cell's values side by side: the search below works along days
             x = np.ascontiguousarray(values[:, cells].T)
             slopes = piece_slopes(source, reference)
             place = _piece(source.astype(x.dtype), x) + (np.arange(len(x)) * source.shape[1])[:, None]
@@ -73,6 +74,7 @@ class CellMaps:
                 y = np.where((y >= self.lower) & (y <= self.upper), slope, np.where(np.isnan(y), np.nan, 0))
             else:
                 np.clip(y, self.lower, self.upper, out=y)
+            # infinite values count as missing too
             y[~np.isfinite(x)] = np.nan
             result[:, cells] = y.T
         return result
@@ -108,6 +110,7 @@ def piece_slopes(source: np.ndarray, reference: np.ndarray) -> np.ndarray:
     slopes[:, :-1] = np.divide(rise, run, out=np.where(np.isnan(run), np.nan, 0.0), where=run > 0)
     last = np.isfinite(source).sum(1) - 1
     rows = np.flatnonzero(last > 0)
+    # values above the last knot continue its piece
     slopes[rows, last[rows]] = slopes[rows, last[rows] - 1]
     return slopes
 
@@ -129,6 +132,7 @@ def bounds_of(attrs: dict[str, object]) -> tuple[float, float]:
     Returns:
         Lower and upper bound, in the units of the variable; infinity if there is no upper one.
     """
+    # units that were missing count as '1', which says nothing of the range
     share = None if "units_missing" in attrs else moisture_bounds(attrs.get("units", "1"))
     lower, upper = share or (0.0, np.inf)
     if "valid_range" in attrs:

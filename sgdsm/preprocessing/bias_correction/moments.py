@@ -52,6 +52,7 @@ def moment_knots(x: np.ndarray, y: np.ndarray, both: np.ndarray) -> tuple[np.nda
     """
     (mean_x, std_x), (mean_y, std_y) = _moments(x, both), _moments(y, both)
     flat = std_x <= 1e-9 * np.maximum(abs(mean_x), 1e-9)
+    # a flat source gets a piece of slope 1: it is shifted only
     std_x, std_y = np.where(flat, FLAT, std_x), np.where(flat, FLAT, std_y)
     return np.stack([mean_x - std_x, mean_x + std_x], 1), np.stack([mean_y - std_y, mean_y + std_y], 1)
 
@@ -59,5 +60,6 @@ def moment_knots(x: np.ndarray, y: np.ndarray, both: np.ndarray) -> tuple[np.nda
 def _moments(values: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     count = np.maximum(known.sum(0), 1)
     mean = np.where(known, values, 0).sum(0, dtype=np.float64) / count
+    # float64: sums of squares of long records lose digits in float32
     squares = np.where(known, values - mean, 0).astype(np.float64) ** 2
     return mean, np.sqrt(squares.sum(0) / count)

@@ -64,6 +64,7 @@ class ResidualTrees:
             )
         self.max_rows, self.rounds, self.seed = max_rows, rounds, seed
         self.folds, self.block_days, self.separation_days = folds, block_days, separation_days
+        # 'hist' is XGBoost's fastest method on a CPU
         self.parameters = {
             "objective": "reg:squarederror", "tree_method": "hist", "eta": learning_rate, "max_depth": max_depth,
             "min_child_weight": min_child_weight, "subsample": subsample, "colsample_bytree": column_share,
@@ -180,6 +181,7 @@ def features_of(mapped: np.ndarray, covariates: np.ndarray, days: np.ndarray) ->
     Returns:
         The features OWN and the covariates, (N, F) float32.
     """
+    # season as sine and cosine, so that December is next to January
     angle = 2 * np.pi * days / DAYS_PER_YEAR
     return np.column_stack([mapped, np.sin(angle), np.cos(angle), covariates]).astype(np.float32)
 
@@ -207,7 +209,9 @@ def cross_validated(
     fold_of_row = folds.of_day[rows.day]
     for k in range(options.folds):
         test, learned = fold_of_row == k, folds.fitted[k][rows.day]
+        # mapped without the days of this fold, for training and test alike
         mapped = rows.held_out[:, k]
+        # without the fold's days a cell may have too few left for a map
         test, learned = test & np.isfinite(mapped), learned & np.isfinite(mapped)
         if not test.any() or not learned.any():
             continue
