@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sgdsm.core.cube import ConfigError, log
+from sgdsm.data.batch import Scene
+from sgdsm.data.datamodule import GapData
+from sgdsm.data.features import source_of, to_rows
+from sgdsm.evaluation.metrics import State, bin_statistics, bootstrap, error_statistics
+from sgdsm.inference.blend import fill_scene
+from sgdsm.models.base import GapFiller
+from sgdsm.models.trees.row_reservoir import RowReservoir
 
+# XGBoost and matplotlib are optional: the modules that need them are imported where they are used
 if TYPE_CHECKING:
-    from sgdsm.data.batch import Scene
-    from sgdsm.data.datamodule import GapData
-    from sgdsm.evaluation.metrics import State
-    from sgdsm.models.base import GapFiller
     from sgdsm.models.trees.filler import TreeFiller
     from sgdsm.report.importances import Importance
 
@@ -42,7 +46,6 @@ def with_permutation(
     Raises:
         ConfigError: When there is only one block: a covariate that stays in its place has no importance.
     """
-    from sgdsm.evaluation.metrics import bootstrap
     from sgdsm.report.importances import Importance
 
     # a single block could only stay in its place
@@ -106,8 +109,6 @@ def of_trees(filler: TreeFiller, data: GapData) -> list[Importance]:
     """
     import xgboost
 
-    from sgdsm.data.features import source_of, to_rows
-    from sgdsm.models.trees.row_reservoir import RowReservoir
     from sgdsm.report.importances import Importance
 
     rows = RowReservoir(SHAP_ROWS, 0, spill=False)
@@ -140,9 +141,6 @@ def of_trees(filler: TreeFiller, data: GapData) -> list[Importance]:
 
 def _scores(filler: GapFiller, scene: Scene, block_days: int) -> State:
     """Return the errors at the wanted values of a scene, by block of days."""
-    from sgdsm.evaluation.metrics import bin_statistics, error_statistics
-    from sgdsm.inference.blend import fill_scene
-
     record, wanted = scene.record, scene.wanted
     axes = filler.window.tile(wanted.shape, record.circular)
     filled = fill_scene(filler, scene, axes, (0, 0, 0), wanted.shape)["mean"]

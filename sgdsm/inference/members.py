@@ -140,7 +140,7 @@ def write_members(filled: xr.Dataset, writer: Writer, box: Box, number: int, see
     plan["slabs"] = [[[s.start, s.stop] for s in slab] for slab in slabs]
     done = writer.begin(_layout(part, source, number, seed), plan)
     if done:
-        log.info("going on: %d of %d parts are finished", len(done), len(slabs))
+        log.info("resuming: %d of %d parts are finished", len(done), len(slabs))
     for k, (days, rows) in enumerate(slabs):
         if k not in done:
             writer.write(k, {SM_MEMBERS: source.draw(days, rows, number, seed).swapaxes(0, 1)})

@@ -110,7 +110,7 @@ class SlabFiller(pl.LightningModule):
         slabs = self.reader.slabs
         unfinished = [slab.number for slab in slabs if slab.number not in finished]
         if finished and unfinished:
-            log.info("going on: %d of %d slabs are finished", len(finished), len(slabs))
+            log.info("resuming: %d of %d slabs are finished", len(finished), len(slabs))
         elif finished:
             log.info("all %d slabs are there already, of this run and these data", len(slabs))
         return unfinished

@@ -41,7 +41,7 @@ class DailyFiles:
         if note.is_file():
             if note.read_text(encoding="utf-8", errors="replace") != self.plan:
                 raise ConfigError(
-                    f"{self.folder} was begun with other words or another file: remove it, or choose another folder"
+                    f"{self.folder} was begun with other arguments or another file: remove it, or choose another folder"
                 )
             return
         # without our note these files were written by something else

@@ -192,7 +192,7 @@ def write_cci_gapfilled(dataset: xr.Dataset, folder: Path, plan: str = "") -> in
     product, because water stays in frozen soil; at the ends of the record it is the nearest value.
 
     Args:
-        dataset: A filled file, with the `sm_reason` of the cube that was filled, which tells frozen days; without it
+        dataset: A filled file, with the `sm_reason` of the cube that was filled, which marks frozen days; without it
             `frozenmask` is missing everywhere.
         folder: Destination of the files.
         plan: Identifies the data; an interrupted folder is resumed if it is the same.

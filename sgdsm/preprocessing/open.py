@@ -37,7 +37,9 @@ def open_prepared(
         CubeError: When there is no such cube, or it was made of another recipe.
     """
     if recipe is not None and not is_remote(path) and not Path(path).exists():
-        raise CubeError(f"{path}: no such cube yet: make it with `python -m sgdsm prepare` and the same data= words")
+        raise CubeError(
+            f"{path}: no such cube yet: make it with `python -m sgdsm prepare` and the same data= arguments"
+        )
     dataset = open_dataset(path)
     targets = by_role(dataset, "target")
     if len(targets) != 1:

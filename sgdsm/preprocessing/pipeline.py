@@ -97,7 +97,7 @@ def _assemble(
             blocks = store.blocks(len(days))
             left = [k for k in blocks if store.note(stage, k) is None]
             if len(left) < len(blocks):
-                log.info("going on: %d of %d blocks of %s are there", len(blocks) - len(left), len(blocks), stage)
+                log.info("resuming: %d of %d blocks of %s are finished", len(blocks) - len(left), len(blocks), stage)
             if client is None:
                 in_processes(partial(builder.build, stage), store, stage, left, workers)
             else:

@@ -88,7 +88,9 @@ class Screening:
 
     def __post_init__(self) -> None:
         if (self.surface_temperature is None) != (self.albedo is None):
-            raise ConfigError("screening: surface_temperature and albedo tell snow together: give both or none")
+            raise ConfigError(
+                "screening: snow is detected from surface_temperature and albedo together: give both or none"
+            )
 
     def names(self) -> list[str]:
         """Return the variables of the cube that the rules use."""
@@ -186,7 +188,7 @@ class Recipe:
                     raise ConfigError(f"recipe: feature '{name}' is made of '{of}', expected one of {dynamic}")
         for of in self.screening.names():
             if of not in names:
-                raise ConfigError(f"recipe: screening looks at '{of}', expected one of {names}")
+                raise ConfigError(f"recipe: screening uses '{of}', expected one of {names}")
         for key in ("land", "terrain"):
             name = getattr(self, key)
             if name is not None and name not in self.static():

@@ -50,7 +50,7 @@ def screen(
         ConfigError: When temperatures are in degrees Celsius, or only one of the two maps for snow is given.
     """
     if (surface_temperature is None) != (albedo is None):
-        raise ConfigError("snow is told by surface_temperature and albedo together: expected both, found one")
+        raise ConfigError("snow is detected from surface_temperature and albedo together: expected both, found one")
     for name, map_ in (("surface_temperature", surface_temperature), ("soil_temperature", soil_temperature)):
         # no place on Earth is colder than 150 K, none is warmer than 150 degrees Celsius
         if map_ is not None and np.isfinite(map_).any() and np.nanmax(map_) < 150:

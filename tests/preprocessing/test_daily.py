@@ -83,7 +83,7 @@ def test_other_words_do_not_go_on(run_command, product, monkeypatch, layout):
     other = next(name for name in LAYOUTS if name != layout)
     for words in (["other.nc", f"layout={layout}"], ["filled.nc", f"layout={other}"]):
         code, _, err = run_command("export", *words, "output=days")
-        assert (code, "days was begun with other words or another file: remove it" in err) == (1, True), err
+        assert (code, "days was begun with other arguments or another file: remove it" in err) == (1, True), err
     assert bytes_in(product / "days") == before
 
 

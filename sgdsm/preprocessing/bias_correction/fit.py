@@ -239,7 +239,7 @@ def _check_bounds(values: np.ndarray, bounds: tuple[float, float], name: str) ->
     if outside.any():
         raise CubeError(
             f"the reference '{name}' has {values[outside][0]:g}, expected values from {bounds[0]:g} to {bounds[1]:g}: "
-            "its units, or its attributes valid_min and valid_max, tell the bounds"
+            "its units, or its attributes valid_min and valid_max, set the bounds"
         )
 
 
