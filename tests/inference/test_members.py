@@ -141,7 +141,7 @@ def test_the_command_writes_what_python_draws(run_command, tmp_path, monkeypatch
         np.testing.assert_allclose(own, drawn.sel(time=own["time"], lat=own["lat"], lon=own["lon"]), atol=1e-6)
 
 
-def test_members_that_were_interrupted_go_on(run_command, tmp_path, monkeypatch):
+def test_interrupted_members_are_resumed(run_command, tmp_path, monkeypatch):
     with_land(6).to_netcdf(tmp_path / "filled.nc")
     monkeypatch.setattr(drawing, "VALUES", 2 * 3 * len(LAT) * len(LON))
     words = ["filled=filled.nc", "number=3"]
@@ -178,7 +178,7 @@ def test_members_that_were_interrupted_go_on(run_command, tmp_path, monkeypatch)
         (["filled=other.nc", "output=m.nc"], "filled=other.nc: no sm_filled"),
     ],
 )
-def test_a_mistake_in_the_words_of_members_is_one_line(run_command, tmp_path, words, message):
+def test_a_mistake_in_the_arguments_of_members_is_one_line(run_command, tmp_path, words, message):
     with_land(2).to_netcdf(tmp_path / "filled.nc")
     with_land(2).drop_vars("sm_std").to_netcdf(tmp_path / "bare.nc")
     xr.Dataset({"a": 1}).to_netcdf(tmp_path / "other.nc")
