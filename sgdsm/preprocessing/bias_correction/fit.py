@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -135,27 +135,82 @@ def fit_correction(
     """
     target, wanted = target_of(source), target_of(reference)
     coords = {str(dim): source[dim].values for dim in target.dims[1:]}
-    days, at_source, at_reference = _common_days(source, reference, coords)
+    common = _common_days(source, reference, coords)
     bounds = bounds_of(wanted.attrs)
-    folds = folds_of(days, settings.trees)
-    shape = target.shape[1:]
+    folds = folds_of(common.days, settings.trees)
+    maps, count, rows, fitted = _fit_slabs(source, wanted, covariates, settings, common, folds, bounds)
+    if rows is None or not rows.key.size:
+        raise CubeError(f"no cell has {settings.least_values} common days: nothing to fit")
+    _check_count(count, settings.least_values)
+    with_trees = settings.method == "cdf_xgboost"
+    scores = cross_validated(rows, folds, common.days, settings.trees, with_trees, bounds)
+    booster = _fit_trees(rows, common.days, settings.trees, int(count.sum())) if with_trees else b""
+    about = {
+        "source_variable": str(target.name),
+        "source_units": str(target.attrs.get("units", "1")),
+        "source_correction": correction_of(target),
+        "reference_variable": str(wanted.name),
+        "reference_units": str(wanted.attrs.get("units", "1")),
+        "method": settings.method,
+        "fitted_days": " ".join(str(np.datetime64(int(d), "D")) for d in common.days[fitted][[0, -1]]),
+        "lower_bound": bounds[0],
+        "upper_bound": bounds[1],
+        "variable_units": json.dumps({name: units_of(source[name]) for name in (str(target.name), *covariates)}),
+    }
+    return Correction(maps, coords, count, covariates if with_trees else [], booster, about), scores
+
+
+class _CommonDays(NamedTuple):
+    """Days since 1970-01-01 that two cubes have, and their positions in each, (days,) int each."""
+
+    days: np.ndarray
+    at_source: np.ndarray
+    at_reference: np.ndarray
+
+
+def _fit_slabs(
+    source: xr.Dataset,
+    wanted: xr.DataArray,
+    covariates: list[str],
+    settings: Settings,
+    common: _CommonDays,
+    folds: Folds,
+    bounds: tuple[float, float],
+) -> tuple[CellMaps, np.ndarray, Rows | None, np.ndarray]:
+    """Fit the maps and draw rows, one slab of rows of the grid after the other.
+
+    Args:
+        source: The cube whose target is to be corrected.
+        wanted: The reference, (T, rows, columns).
+        covariates: Variables of `source`.
+        settings: How to fit.
+        common: Days that both have.
+        folds: Folds of the cross-validation.
+        bounds: Smallest and largest mapped value.
+
+    Returns:
+        Maps of all cells; common values of each cell, (rows, columns); the drawn rows; and which common days have a
+        value that both have, (days,) bool.
+    """
+    target = target_of(source)
+    shape, days = target.shape[1:], common.days
     # rows of a slab that fit into memory
     step = max(1, int(settings.memory_gib * 2**30 / (BYTES * days.size * shape[1])))
-    knots, count, common, rows = [], np.zeros(shape, np.int32), np.zeros(days.size, bool), None
+    knots, count, fitted, rows = [], np.zeros(shape, np.int32), np.zeros(days.size, bool), None
     for begin in range(0, shape[0], step):
         slab = slice(begin, begin + step)
-        x, y = read_values(target[at_source, slab]), read_values(wanted[at_reference, slab])
+        x, y = read_values(target[common.at_source, slab]), read_values(wanted[common.at_reference, slab])
         _check_bounds(y, bounds, str(wanted.name))
         both = np.isfinite(x) & np.isfinite(y)
         count[slab] = both.sum(0)
-        common |= both.any((1, 2))
+        fitted |= both.any((1, 2))
         maps = settings.maps(x, y, bounds)
         # float32 as in the saved file: a correction gives the same before and after saving
         knots.append((maps.source.astype(np.float32), maps.reference.astype(np.float32)))
 
         def covariate(name: str, slab: slice = slab) -> np.ndarray:
             variable = source[name]
-            return read_values(variable[at_source, slab] if "time" in variable.dims else variable[slab])
+            return read_values(variable[common.at_source, slab] if "time" in variable.dims else variable[slab])
 
         drawn = _drawn(
             x,
@@ -169,33 +224,12 @@ def fit_correction(
             reservoir=rows,
         )
         rows = drawn if rows is None else rows.joined(drawn, settings.trees.max_rows)
-    if rows is None or not rows.key.size:
-        raise CubeError(f"no cell has {settings.least_values} common days: nothing to fit")
-    _check_count(count, settings.least_values)
-    with_trees = settings.method == "cdf_xgboost"
-    scores = cross_validated(rows, folds, days, settings.trees, with_trees, bounds)
-    booster = _fit_trees(rows, days, settings.trees, int(count.sum())) if with_trees else b""
     of_source, of_reference = (np.concatenate(parts) for parts in zip(*knots, strict=True))
-    about = {
-        "source_variable": str(target.name),
-        "source_units": str(target.attrs.get("units", "1")),
-        "source_correction": correction_of(target),
-        "reference_variable": str(wanted.name),
-        "reference_units": str(wanted.attrs.get("units", "1")),
-        "method": settings.method,
-        "fitted_days": " ".join(str(np.datetime64(int(d), "D")) for d in days[common][[0, -1]]),
-        "lower_bound": bounds[0],
-        "upper_bound": bounds[1],
-        "variable_units": json.dumps({name: units_of(source[name]) for name in (str(target.name), *covariates)}),
-    }
-    maps = CellMaps(of_source, of_reference, *bounds)
-    return Correction(maps, coords, count, covariates if with_trees else [], booster, about), scores
+    return CellMaps(of_source, of_reference, *bounds), count, rows, fitted
 
 
-def _common_days(
-    source: xr.Dataset, reference: xr.Dataset, coords: dict[str, np.ndarray]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the days that both cubes have, and their positions in each, (days,) int each."""
+def _common_days(source: xr.Dataset, reference: xr.Dataset, coords: dict[str, np.ndarray]) -> _CommonDays:
+    """Return the days that both cubes have; raise CubeError if there are none, or the grids differ."""
     try:
         check_grid(reference, coords, "the source")
     except CubeError as error:
@@ -204,7 +238,7 @@ def _common_days(
     if not days.size:
         spans = [f"{str(c['time'].values[0])[:10]} to {str(c['time'].values[-1])[:10]}" for c in (source, reference)]
         raise CubeError(f"no common day: the source has {spans[0]}, the reference {spans[1]}")
-    return days, at_source, at_reference
+    return _CommonDays(days, at_source, at_reference)
 
 
 def _check_count(count: np.ndarray, least_values: int) -> None:
