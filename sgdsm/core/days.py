@@ -1,10 +1,15 @@
-"""Times that are kept in files as numbers with a fraction, to the second and to the day: the one way for all."""
+"""The calendar: times of files to the second and to the day (they are numbers with a fraction there), and seasons."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+
+# meteorological seasons and their months; the order is that of `season_numbers`
+SEASON_MONTHS = {"DJF": (12, 1, 2), "MAM": (3, 4, 5), "JJA": (6, 7, 8), "SON": (9, 10, 11)}
+SEASONS = tuple(SEASON_MONTHS)
+DAYS_PER_YEAR = 365.2425  # mean of the Gregorian calendar
 
 
 def to_the_second(times: Any) -> np.ndarray:
@@ -17,3 +22,17 @@ def to_the_second(times: Any) -> np.ndarray:
 def whole_days(times: Any) -> np.ndarray:
     """The UTC day (datetime64[ns], 00 UTC) of each time, after rounding to the second."""
     return to_the_second(times).astype("datetime64[D]").astype("datetime64[ns]")
+
+
+def season_numbers(days: Any) -> np.ndarray:
+    """Return the meteorological season of days, as indices into SEASONS.
+
+    Args:
+        days: Days since 1970-01-01, or datetime64, (T,).
+
+    Returns:
+        0 for DJF, 1 for MAM, 2 for JJA and 3 for SON, (T,) int.
+    """
+    months = np.asarray(days).astype("datetime64[D]").astype("datetime64[M]").astype(int) % 12 + 1
+    season: np.ndarray = months % 12 // 3
+    return season

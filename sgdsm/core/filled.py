@@ -1,4 +1,4 @@
-"""What a filled Dataset tells of itself: its grid, and which of its values were observed."""
+"""The filled file: names of its variables and codes, and how its estimates and its observed values are found."""
 
 from __future__ import annotations
 
@@ -7,7 +7,17 @@ import xarray as xr
 
 from sgdsm.core.cube import CubeError, space_dims, suggest
 
-OBSERVED = 1  # in `sm_source`
+# variables of a filled file, beside the target under its own name; `sgdsm.inference.schema` describes them
+SM_FILLED = "sm_filled"
+SM_STD, SM_LOWER, SM_UPPER = "sm_std", "sm_lower", "sm_upper"
+SM_STD_EPISTEMIC, SM_STD_ALEATORIC = "sm_std_epistemic", "sm_std_aleatoric"
+SM_DISTANCE, SM_FLAG = "sm_distance", "sm_flag"
+SM_SOURCE = "sm_source"
+GAP_AGE = "gap_age"
+LAND = "land"
+SM_MEMBERS = "sm_members"  # of a file of ensemble members
+
+NONE, OBSERVED, FILLED = 0, 1, 2  # codes of `sm_source`
 OBSERVED_NAME = "observed_variable"  # attribute of `sm_filled`: what the variable of the observed values is called
 
 
@@ -16,10 +26,10 @@ def maps_of(dataset: xr.Dataset) -> xr.DataArray:
 
     Raises CubeError for a Dataset without it, and where its dims are not those of maps on days.
     """
-    if "sm_filled" not in dataset:
+    if SM_FILLED not in dataset:
         there = ", ".join(map(str, dataset.data_vars)) or "none"
         raise CubeError(f"not a filled Dataset: no variable 'sm_filled' among {there}; expected what predict.py writes")
-    filled = dataset["sm_filled"]
+    filled = dataset[SM_FILLED]
     if filled.ndim != 3 or set(filled.dims) != {"time", *space_dims(filled)}:
         raise CubeError(
             f"sm_filled has dims {filled.dims}: expected time and lat, lon (or time and y, x); select with slices"
@@ -41,11 +51,11 @@ def observed_of(dataset: xr.Dataset, observed: str | None = None) -> xr.DataArra
 
     Raises CubeError where neither tells, and for a name that cannot be it.
     """
-    filled = dataset["sm_filled"]
+    filled = dataset[SM_FILLED]
     name = filled.attrs.get(OBSERVED_NAME) if observed is None else observed
     if observed is None and name not in dataset.data_vars:
-        if "sm_source" in dataset:
-            return filled.where(dataset["sm_source"] == OBSERVED).rename("observed")
+        if SM_SOURCE in dataset:
+            return filled.where(dataset[SM_SOURCE] == OBSERVED).rename("observed")
         raise CubeError(
             f"no variable {name!r}, which sm_filled names as observed, and no sm_source: give observed='NAME'"
             if name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-EARTH_RADIUS_KM = 6371.0
+from sgdsm.core.grids import MEAN_EARTH_RADIUS_KM
 
 
 class Orbit:
@@ -24,7 +24,7 @@ class Orbit:
         days: int = 16,
     ) -> None:
         self.lat, self.lon = np.deg2rad(lat).astype(np.float32), np.deg2rad(lon).astype(np.float32)
-        self.half_width = swath_km / 2 / EARTH_RADIUS_KM
+        self.half_width = swath_km / 2 / MEAN_EARTH_RADIUS_KM
         self.tilt = np.deg2rad(inclination)
         self.orbits, self.days = orbits, days
 

@@ -1,6 +1,6 @@
 """From a cube to tensors: records in memory, splits, gaps, normalization, batches, the Lightning data module.
 
-May import `core`. Edit this to change what a model is shown.
+May import `core`. Edit this to change what a model gets as input.
 """
 
 from __future__ import annotations

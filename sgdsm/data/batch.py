@@ -1,4 +1,4 @@
-"""What a gap-filler gets and what it gives back.
+"""Input and output of a gap filler.
 
 Glossary: B windows, C channels, T days (steps of the cube), H rows, W columns. *seen*: observed and given to the
 filler. *hidden*: observed, not seen, scored. *wanted*: to be estimated; in training and scoring the hidden values, in
@@ -23,25 +23,27 @@ from sgdsm.core.tiling import Axis, cut
 from sgdsm.data.normalization import CellStatistics, Climatology, Inputs, season_basis
 from sgdsm.data.record import Record
 
-LONGEST_AGE = 365
+LONGEST_AGE = 365  # days; gap ages end there
 
 
 class Batch(NamedTuple):
-    """Windows of a cube, cells outside it filled with 0 and False.
+    """Windows of a cube; cells outside the cube are 0 and False.
 
-    sm: seen values as anomalies from the climatology over `Inputs.anomaly_scale`, (B, 1, T, H, W).
-    seen: (B, 1, T, H, W) bool.
-    gap_age: days to the nearest seen value of the cell, at most 365; 0 where seen; (B, 1, T, H, W).
-    dynamic: scaled covariates, (B, C, T, H, W). present: where they have a value, same shape, bool.
-    static: scaled maps, then mean and log spread of the cell's seen values, (B, S + 2, H, W).
-    place: unit vector from the centre of the Earth to each cell, 0 where unknown, (B, 3, H, W).
-    season: cosine and sine of the year and its half, (B, 4, T).
-    climatology: in the target's units, (B, 1, T, H, W).
-    land: land cells on days that the cube has, (B, 1, T, H, W) bool.
-    wanted: (B, 1, T, H, W) bool; what a filler gives elsewhere is not used.
-    truth: anomalies at the hidden values, (B, 1, T, H, W); 0 when there are none.
-    weight: of each wanted value in training, from 0 to 1, (B, 1, T, H, W); 0 elsewhere. Alone in knowing the product's
-        own uncertainty.
+    Attributes:
+        sm: Seen values, as anomalies from the climatology divided by `Inputs.anomaly_scale`, "1", (B, 1, T, H, W).
+        seen: Where a value is seen, (B, 1, T, H, W) bool.
+        gap_age: Days to the nearest seen value of the cell, at most 365; 0 where seen; (B, 1, T, H, W).
+        dynamic: Scaled covariates, "1", (B, C, T, H, W).
+        present: Where covariates have a value, (B, C, T, H, W) bool.
+        static: Scaled maps, then mean and log spread of the cell's seen values, "1", (B, S + 2, H, W).
+        place: Unit vector from the centre of the Earth to each cell, 0 where unknown, (B, 3, H, W).
+        season: Cosine and sine of the year and of half a year, (B, 4, T).
+        climatology: Climatology of each cell, in the target's units, (B, 1, T, H, W).
+        land: Land cells on days that the cube has, (B, 1, T, H, W) bool.
+        wanted: Values to estimate, (B, 1, T, H, W) bool; what a filler gives elsewhere is not used.
+        truth: Anomalies at the hidden values, scaled as `sm`, (B, 1, T, H, W); 0 elsewhere.
+        weight: Weight of each wanted value in training, 0 to 1, (B, 1, T, H, W); 0 elsewhere. The only field that
+            depends on the product's own uncertainty.
     """
 
     sm: Tensor
@@ -60,12 +62,16 @@ class Batch(NamedTuple):
 
 
 class Filled(NamedTuple):
-    """What `GapFiller.fill` gives for each value of a window, (B, 1, T, H, W), in the target's units.
+    """What `GapFiller.fill` returns for each value of a window, (B, 1, T, H, W), in the target's units.
 
-    mean: the value the satellite would have reported. std: its standard deviation, retrieval noise included. lower,
-    upper: bounds of the interval. epistemic: the part of the standard deviation that more knowledge would take away;
-    the aleatoric part is what is left of the variance. distance: of the covariates from those of the training values,
-    above 1 they are unlike any. None where a filler does not know.
+    Attributes:
+        mean: The value that the satellite would have reported.
+        std: Its standard deviation, retrieval noise included; None if the filler gives none, as for the fields below.
+        lower: Lower bound of the interval.
+        upper: Upper bound of the interval.
+        epistemic: The part of the standard deviation that more knowledge would take away; the rest of the variance is
+            aleatoric.
+        distance: Dissimilarity of the covariates from those of the training values, "1"; above 1 they are unlike any.
     """
 
     mean: Tensor
@@ -76,12 +82,21 @@ class Filled(NamedTuple):
     distance: Tensor | None = None
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Scene:
-    """A record made ready for windows: covariates scaled once, and the masks and the climatology of one scenario.
+    """A record ready to be cut into windows: covariates scaled once, and the masks and the climatology of one scenario.
 
-    dynamic, static: scaled, 0 where missing; present: mask of `dynamic`. seen, wanted: (T, H, W) bool. gap_age:
-    (T, H, W) int16. weight: of the wanted values in training, (T, H, W) float32; None: 1.
+    Args:
+        record: The arrays of a cube.
+        inputs: What the filler was fitted for, with its scalers.
+        dynamic: Scaled covariates, 0 where missing, (C, T, H, W) float32.
+        present: Where they have a value, (C, T, H, W) bool.
+        static: Scaled maps, 0 where missing, (S, H, W) float32.
+        seen: Values given to the filler, (T, H, W) bool.
+        wanted: Values to estimate, (T, H, W) bool.
+        gap_age: Days to the nearest seen value of the cell, (T, H, W) int16.
+        climatology: Climatology of the cells.
+        weight: Weights of the wanted values in training, (T, H, W) float32; None: 1.
     """
 
     record: Record
@@ -105,28 +120,60 @@ class Scene:
         climatology: Climatology,
         gap_age: np.ndarray | None = None,
     ) -> Scene:
-        """Scale a record's covariates and put one scenario on it."""
+        """Scale the covariates of a record and apply one scenario to it.
+
+        Args:
+            record: The arrays of a cube.
+            inputs: What the filler was fitted for, with its scalers.
+            seen: Values given to the filler, (T, H, W) bool.
+            wanted: Values to estimate, (T, H, W) bool.
+            climatology: Climatology of the cells.
+            gap_age: Days to the nearest seen value of the cell, (T, H, W) int16 (default: computed from `seen`).
+        """
         dynamic, present = np.empty_like(record.dynamic), np.isfinite(record.dynamic)
         for c, name in enumerate(inputs.dynamic):
             dynamic[c] = np.where(present[c], inputs.scalers[name](record.dynamic[c]), np.float32(0))
         scaled = [inputs.scalers[name](record.static[c]) for c, name in enumerate(inputs.static)]
         static = np.nan_to_num(np.stack(scaled)) if scaled else np.zeros((0, *record.land.shape), np.float32)
         age = ages(seen, record.days) if gap_age is None else gap_age
-        return cls(record, inputs, dynamic, present, static, seen, wanted, age, climatology)
+        return cls(
+            record=record,
+            inputs=inputs,
+            dynamic=dynamic,
+            present=present,
+            static=static,
+            seen=seen,
+            wanted=wanted,
+            gap_age=age,
+            climatology=climatology,
+        )
 
     def again(self, seen: np.ndarray, wanted: np.ndarray, known: np.ndarray) -> Scene:
-        """The same record under another scenario, with the climatology of the values `known`."""
+        """Return the same record under another scenario.
+
+        Args:
+            seen: Values given to the filler, (T, H, W) bool.
+            wanted: Values to estimate, (T, H, W) bool.
+            known: Values that the climatology of the cells is taken from, (T, H, W) bool.
+        """
         climatology = CellStatistics.of(self.record.values, known, self.record.days).solve()
         age = ages(seen, self.record.days)
         return replace(self, seen=seen, wanted=wanted, gap_age=age, climatology=climatology)
 
     def batch(self, windows: Sequence[tuple[int, int, int]], axes: Sequence[Axis], cores: bool = True) -> Batch:
-        """Cut windows that start at (day, row, column) of the record.
+        """Cut windows from the record.
 
-        axes: the tiling, for the sizes; cores: want only values in the cores of the windows.
+        Args:
+            windows: First day, row and column of each window, as indices of the record; may lie outside it.
+            axes: Tiling, for the sizes of the windows.
+            cores: Want only values in the cores of the windows.
+
+        Returns:
+            A batch of as many windows.
         """
         sizes = (axes[0].size, axes[1].size, axes[2].size)
         t, y, x = ((axis.taper() > 0) if cores else np.ones(axis.size, bool) for axis in axes)
+        # in the margins of exact windows nothing is wanted: they have no weight in the blend
         core = t[:, None, None] & y[:, None] & x
         parts = [self._window(start, sizes, core) for start in windows]
         return Batch(*(torch.from_numpy(np.stack(field)) for field in zip(*parts, strict=True)))
@@ -144,13 +191,16 @@ class Scene:
 
         # windows that begin before the cube or end after it keep a calendar
         days = record.days[0] + inputs.step_days * np.arange(start[0], start[0] + sizes[0])
+        # outside the cube coefficients are 0; land is False there
         coefficients, spread = crop_map(self.climatology.coefficients), crop_map(self.climatology.spread)
         climatology = Climatology(coefficients, spread).at(days)
         seen, wanted = crop(self.seen), crop(self.wanted) & core
         anomaly = (crop(record.values) - climatology) / np.float32(inputs.anomaly_scale)
+        # the truth is given apart from `sm`, which holds seen values only
         truth = wanted & crop(record.observed)
         land = crop_map(record.land)
         within = (np.arange(sizes[0]) + start[0] >= 0) & (np.arange(sizes[0]) + start[0] < len(record.days))
+        # mean and spread of a cell are given to the filler as two more static maps
         mean = (coefficients[:1] - np.float32(inputs.mean)) / np.float32(inputs.mean_spread)
         log_spread = np.log(np.maximum(spread[None], np.float32(1e-6)) / np.float32(inputs.anomaly_scale))
         return (
@@ -171,7 +221,7 @@ class Scene:
 
 
 def check_cap(max_gap_days: int | None) -> None:
-    """Raise ConfigError where a cap on ages is no whole number, or one that ages do not tell from longer gaps."""
+    """Raise ConfigError unless a cap on gap ages is None or a whole number of days below LONGEST_AGE."""
     if not fits(max_gap_days, int | None) or (max_gap_days is not None and not 1 <= max_gap_days < LONGEST_AGE):
         raise ConfigError(
             f"max_gap_days={max_gap_days}: expected whole days, 1 to {LONGEST_AGE - 1} (gap_age ends at {LONGEST_AGE})"
@@ -181,18 +231,27 @@ def check_cap(max_gap_days: int | None) -> None:
 def ages(
     seen: np.ndarray, days: np.ndarray, before: np.ndarray | None = None, after: np.ndarray | None = None
 ) -> np.ndarray:
-    """Days to the nearest seen value of each cell, at most LONGEST_AGE; (T, H, W) int16.
+    """Return the days to the nearest seen value of each cell, at most LONGEST_AGE.
 
-    seen: (T, H, W) bool. days: (T,). before, after: where the array is part of a longer record, how many days before
-    its first day the cell was last seen and after its last day it is next seen, (H, W).
+    Args:
+        seen: Seen values, (T, H, W) bool.
+        days: Days since some day, rising, (T,).
+        before: For a part of a longer record: days from when the cell was last seen to the first day of the part, (H,
+            W).
+        after: Likewise: days from the last day of the part to when the cell is next seen, (H, W).
+
+    Returns:
+        Ages in days, 0 where seen, (T, H, W) int16.
     """
     far = LONGEST_AGE + 1
     number = (np.asarray(days) - days[0]).astype(np.int32)[:, None, None]
     last = np.where(seen, number, np.int32(-far))
     last[0] = np.where(seen[0], 0, -np.asarray(far if before is None else before, np.int32))
+    # forward in time: the last seen day so far
     last = np.maximum.accumulate(last, axis=0)
     following = np.where(seen, number, number[-1] + np.int32(far))
     edge = number[-1] + np.asarray(far if after is None else after, np.int32)
     following[-1] = np.where(seen[-1], following[-1], edge)
+    # and backward: the next seen day
     following = np.minimum.accumulate(following[::-1], axis=0)[::-1]
     return np.minimum(np.minimum(number - last, following - number), LONGEST_AGE).astype(np.int16)

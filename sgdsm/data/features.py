@@ -1,8 +1,8 @@
 """From windows to rows of a table, for models that learn from rows.
 
-Features of a value: its cell's nearest seen values before and after it, what fell as rain between them, what its
-neighbours show, covariates of the day and of the days before it, season and maps. Days are steps of the cube. Every
-feature looks at most `HALO_DAYS` days and `HALO_CELLS` cells away, so tiles do not show.
+Features of a value: the nearest seen values of its cell before and after it, the rain between them, the values of its
+neighbours, covariates of the day and of the days before it, season and maps. Days are steps of the cube. No feature
+reaches farther than `HALO_DAYS` days and `HALO_CELLS` cells, so the result does not depend on the tiles.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from torch.nn.functional import avg_pool3d, pad
 from sgdsm.data.batch import Batch
 from sgdsm.data.normalization import Inputs
 
-HALO_DAYS = 40
-HALO_CELLS = 7
-REACH_DAYS = 32
-BOXES = (1, 3, 7)
-MEMORIES = (3, 10, 30)
+HALO_DAYS = 40  # no feature depends on days farther away (REACH_DAYS, and some lags)
+HALO_CELLS = 7  # nor on cells farther away: the largest of BOXES
+REACH_DAYS = 32  # days; seen values farther away count as missing
+BOXES = (1, 3, 7)  # radii of squares of neighbours, cells
+MEMORIES = (3, 10, 30)  # days over which covariates are averaged
 SAME = 1e-3  # of the spread of the anomalies: a smaller change is none
 NAN = float("nan")
-LAGS = (1, 2, -1)
+LAGS = (1, 2, -1)  # days; -1 is the day after
 # by the first word of a feature's name
 SOURCES = {
     **dict.fromkeys(("line", "previous", "next"), "seen in the cell"),
@@ -37,10 +37,19 @@ SOURCES = {
 
 
 def to_rows(batch: Batch, mask: Tensor, inputs: Inputs) -> tuple[Tensor, Tensor, list[str]]:
-    """Rows of the values where `mask` (B, 1, T, H, W) is True.
+    """Return rows of the values where a mask is True.
 
-    Returns features (rows, F) with NaN where one is missing, the first guess (rows,) - the line between the nearest
-    seen values of the cell, 0 (climatology) where there are none - and the names of the features.
+    Args:
+        batch: Windows.
+        mask: Values to return, (B, 1, T, H, W) bool.
+        inputs: What the filler was fitted for.
+
+    Returns:
+        features: (N, F) float32, NaN where one is missing.
+        first guess: (N,), as scaled anomalies: the line between the nearest seen values of the cell, 0 (climatology)
+        where
+            there are none.
+        names: Of the F features.
     """
     names, columns = [], []
     line = own_line(batch)
@@ -51,7 +60,7 @@ def to_rows(batch: Batch, mask: Tensor, inputs: Inputs) -> tuple[Tensor, Tensor,
 
 
 def features(batch: Batch, inputs: Inputs, line: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """Name and values, broadcastable to (B, 1, T, H, W), of each feature; NaN where one is missing."""
+    """Yield name and values of each feature, broadcastable to (B, 1, T, H, W), NaN where one is missing."""
     yield from gap_features(batch, line)
     yield from repeat_features(batch, inputs)
     yield from _covariates(batch, inputs)
@@ -63,41 +72,49 @@ def features(batch: Batch, inputs: Inputs, line: Tensor) -> Iterator[tuple[str, 
 
 
 def gap_features(batch: Batch, line: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """The features that come from soil moisture alone: of the cell, then of its neighbourhood."""
+    """Yield the features that come from soil moisture alone: of the cell, then of its neighbourhood."""
     yield from _own_cell(batch, line)
     yield from _neighbours(batch, line)
 
 
 def gap_channels(batch: Batch, line: Tensor, inputs: Inputs) -> list[Tensor]:
-    """`gap_features` and `repeat_features` for a network, (B, 1, T, H, W) each: values, 0 where missing, and masks.
+    """Return `gap_features` and `repeat_features` for a network: values, 0 where missing, and masks.
 
-    `gap_channel_count` says how many.
+    Args:
+        batch: Windows.
+        line: What `own_line` returns.
+        inputs: What the filler was fitted for.
+
+    Returns:
+        Channels, (B, 1, T, H, W) each; `gap_channel_count` is their number.
     """
     channels = []
     for name, values in chain(gap_features(batch, line), repeat_features(batch, inputs)):
         missing = values.isnan()
         filled = torch.where(missing, 0.0, values)
+        # ages span 1 to 32 days: their logarithm suits a network
         channels += [torch.log1p(filled) if name.endswith("days") else filled, missing.to(filled.dtype)]
     return channels
 
 
 def gap_channel_count(inputs: Inputs) -> int:
-    """Length of `gap_channels`."""
+    """Return the number of `gap_channels`."""
     return 2 * (9 + 5 * len(BOXES) + (8 if inputs.repeat_cycle else 0))
 
 
 def repeat_features(batch: Batch, inputs: Inputs) -> Iterator[tuple[str, Tensor]]:
-    """What the days one, two... repeat cycles of the orbit before and after tell of a day, where the data say that
-    their orbit repeats: whether the map then repeated that of the day before or after (a composite without a new
-    overpass), and how much it changed.
+    """Yield features of the days one, two, ... repeat cycles of the orbit before and after each day.
 
-    They foretell the compositing of a product, not the soil.
+    They are given only if the orbit is known to repeat: if the map then repeated that of the day before or after (a
+    composite without a new overpass), and how much it changed. They predict how the product is composited, not the
+    soil.
     """
     cycle = inputs.repeat_cycle
     if not cycle:
         return
     values = batch.climatology / inputs.anomaly_scale + batch.sm
     pair = batch.seen & _shift(batch.seen.to(values.dtype), 1).nan_to_num().bool()
+    # only where both days were seen
     change = torch.where(pair, (values - _shift(values, 1).nan_to_num()).abs(), 0.0)
     same = (pair & (change < SAME)).to(values.dtype)
     pairs = pair.to(values.dtype)
@@ -111,24 +128,35 @@ def repeat_features(batch: Batch, inputs: Inputs) -> Iterator[tuple[str, Tensor]
 
 
 def own_line(batch: Batch) -> Tensor:
-    """The line between the seen values of the cell strictly before and after each day, (B, 1, T, H, W).
+    """Return the line between the seen values of the cell strictly before and after each day.
 
-    One-sided it is that value; NaN where there is none within REACH_DAYS.
+    If there is only one of them, it is that value; NaN if there is none within REACH_DAYS.
+
+    Returns:
+        Scaled anomalies, (B, 1, T, H, W).
     """
     before, days_before = previous(batch.sm, batch.seen)
     after, days_after = following(batch.sm, batch.seen)
+    # linear in time between the two
     share = days_before / (days_before + days_after)
     both = before + (after - before) * share
     return torch.where(both.isnan(), torch.where(before.isnan(), after, before), both)
 
 
 def previous(values: Tensor, seen: Tensor, steps: int = 1) -> tuple[Tensor, Tensor]:
-    """The `steps`-th last seen value strictly before each day and how many days ago it was; NaN beyond REACH_DAYS.
+    """Return the last seen value, or an earlier one, strictly before each day.
 
-    values, seen: (B, 1, T, H, W).
+    Args:
+        values: (B, 1, T, H, W).
+        seen: (B, 1, T, H, W) bool.
+        steps: 1 for the last seen value, 2 for the one before it, ...
+
+    Returns:
+        The value, and how many days ago it was, both (B, 1, T, H, W); NaN beyond REACH_DAYS.
     """
     index = _previous_index(seen)
     for _ in range(steps - 1):
+        # the last seen day before the last seen day
         index = torch.where(index >= 0, index.gather(2, index.clamp(min=0)), -1)
     days = torch.arange(seen.shape[2], device=seen.device)[:, None, None]
     age = (days - index).to(values.dtype)
@@ -138,7 +166,7 @@ def previous(values: Tensor, seen: Tensor, steps: int = 1) -> tuple[Tensor, Tens
 
 
 def following(values: Tensor, seen: Tensor, steps: int = 1) -> tuple[Tensor, Tensor]:
-    """As `previous`, strictly after each day."""
+    """Return the same as `previous`, strictly after each day."""
     value, age = previous(values.flip(2), seen.flip(2), steps)
     return value.flip(2), age.flip(2)
 
@@ -180,6 +208,7 @@ def _neighbours(batch: Batch, line: Tensor) -> Iterator[tuple[str, Tensor]]:
         share = _box(seen, radius)
         yield f"seen_share_{radius}", share
         yield f"mean_{radius}", _ratio(_box(batch.sm, radius), share)
+        # how much wetter neighbours are than their own line: rain that the cell itself did not show
         mean = _ratio(_box(departure, radius), _box(weight, radius))
         for shift, when in ((0, "today"), (1, "yesterday"), (-1, "tomorrow")):
             yield f"departure_{radius}_{when}", _shift(mean, shift)
@@ -193,6 +222,7 @@ def _covariates(batch: Batch, inputs: Inputs) -> Iterator[tuple[str, Tensor]]:
         for lag in LAGS:
             yield f"{name}_lag{lag}", _shift(values, lag)
         filled = batch.dynamic[:, c : c + 1]
+        # means over the values that are there
         weight = present.to(filled.dtype)
         for days in MEMORIES:
             yield f"{name}_mean{days}", _ratio(_trailing(filled, days), _trailing(weight, days))
@@ -203,14 +233,19 @@ def _covariates(batch: Batch, inputs: Inputs) -> Iterator[tuple[str, Tensor]]:
 
 
 def features_of(covariate: str, ahead: bool = True) -> list[str]:
-    """Names of the features that tell of a dynamic covariate. ahead: also those of later days."""
+    """Return the names of the features that are made of a dynamic covariate.
+
+    Args:
+        covariate: Its name.
+        ahead: Include those of later days.
+    """
     lags = [f"_lag{lag}" for lag in LAGS if lag > 0 or ahead]
     means = [f"_mean{days}" for days in MEMORIES]
     return [covariate + end for end in ("", *lags, *means, "_since_previous", *(["_until_next"] if ahead else []))]
 
 
 def source_of(feature: str, inputs: Inputs) -> str:
-    """What a feature tells of: the name of a covariate, or one of the values of SOURCES."""
+    """Return what a feature is made of: the name of a covariate, or one of the values of SOURCES."""
     for name in inputs.dynamic:
         if feature in features_of(name):
             return name
@@ -219,6 +254,7 @@ def source_of(feature: str, inputs: Inputs) -> str:
 
 def _rain_between(amount: Tensor, seen: Tensor, name: str) -> Iterator[tuple[str, Tensor]]:
     days = torch.arange(seen.shape[2], device=seen.device)[:, None, None]
+    # the sum from a seen value on is a difference of running sums, for both directions of time
     for when, turn in (("since_previous", False), ("until_next", True)):
         series, mask = (amount.flip(2), seen.flip(2)) if turn else (amount, seen)
         total = series.cumsum(2)
@@ -231,7 +267,7 @@ def _rain_between(amount: Tensor, seen: Tensor, name: str) -> Iterator[tuple[str
 
 
 def _shift(values: Tensor, days: int) -> Tensor:
-    """The value of `days` days ago (negative: ahead), NaN outside the window."""
+    """Return the values of `days` days ago (negative: ahead), NaN outside the window."""
     if abs(days) >= values.shape[2]:
         return torch.full_like(values, NAN)
     if days > 0:
@@ -240,13 +276,13 @@ def _shift(values: Tensor, days: int) -> Tensor:
 
 
 def _trailing(values: Tensor, days: int) -> Tensor:
-    """Sum over the last `days` days, today included."""
+    """Return sums over the last `days` days, today included."""
     total = values.cumsum(2)
     return total - pad(total, (0, 0, 0, 0, days, 0))[:, :, : values.shape[2]]
 
 
 def _over_cycles(values: Tensor, cycle: int) -> Tensor:
-    """Sum of the values of the days whole cycles before and after each, as far as REACH_DAYS."""
+    """Return sums of the values whole cycles before and after each day, up to REACH_DAYS."""
     total = values.clone()
     for days in range(cycle, min(REACH_DAYS, values.shape[2] - 1) + 1, cycle):
         total += _shift(values, days).nan_to_num() + _shift(values, -days).nan_to_num()
@@ -254,7 +290,7 @@ def _over_cycles(values: Tensor, cycle: int) -> Tensor:
 
 
 def _box(values: Tensor, radius: int) -> Tensor:
-    """Mean over a square of 2 radius + 1 cells, cells outside the window counted as 0."""
+    """Return means over a square of 2 radius + 1 cells; cells outside the window count as 0."""
     size = 2 * radius + 1
     # padded here: pooling would refuse a window smaller than the square
     rows = avg_pool3d(pad(values, (0, 0, radius, radius)), (1, size, 1), 1)

@@ -1,6 +1,6 @@
-"""Gaps drawn like the real ones: masks of other days put on this day, and outages of several days.
+"""Gaps drawn like the real ones: masks of other days put on a day, and outages of several days.
 
-What a filler meets are swaths, frost and failures, not single pixels; it must be trained and scored on such gaps.
+Real gaps are swaths, frost and failures, not single pixels; a filler must be trained and scored on such gaps.
 """
 
 from __future__ import annotations
@@ -15,31 +15,41 @@ from sgdsm.core.cube import ConfigError
 from sgdsm.core.orbit import Orbit
 
 KINDS = ("swath", "outage")
-FARTHEST = 4
+FARTHEST = 4  # steps to the nearest seen value that are distinguished; more count as this many
 KINDS_IN_TIME = FARTHEST**2
-LEAST = 0.1
-SPREAD = 0.25  # part of a day's map in draws for calibration
-OUTAGES = 0.2  # least share of outages there
-FEWEST = 0.05  # gaps to one observed value
+LEAST = 0.1  # smallest weight of a hidden value, so that no kind is lost
+SPREAD = 0.25  # part of a day's map that hides values in draws for calibration
+OUTAGES = 0.2  # smallest share of outages in such draws
+FEWEST = 0.05  # gaps to one observed value; with fewer their distribution is not known well enough
 
 
 class Gaps(Recorded):
-    """Draws sets of values to hide.
+    """Draws mask samples: sets of values to hide.
 
-    fraction: share of the available values that a draw hides. outages: share of those that lie in outages, the rest
-        in transplanted masks. donor_days: a mask comes from a day at most this far away (of the same season).
-    bank: 'own' = the gaps of the cube itself; 'amsr2' = swaths of a sun-synchronous radiometer, for a cube that has
-        hardly any gaps. learn: what training hides: gaps like those that are scored, or, for an ablation, single
-        values at random. match: whether to weigh the hidden values, in learning and choosing, so that they lie in time
-        as the gaps of the cube do: where each place is seen every other day, say, a hidden value seldom has seen ones
-        on the days before and after, a gap mostly; see `like_gaps`. outage_days, outage_rows, outage_columns: smallest
-        and largest size of an outage.
+    Args:
+        fraction: Share of the available values that a draw hides.
+        outages: Share of those that lie in outages; the rest lies in transplanted masks of other days.
+        donor_days: A mask comes from a day at most this far away (of the same season).
+        bank: 'own' = the gaps of the cube itself; 'amsr2' = swaths of a sun-synchronous radiometer, for a cube that has
+            hardly any gaps.
+        outage_days: Smallest and largest length of an outage, days.
+        outage_rows: Smallest and largest height of an outage, cells.
+        outage_columns: Smallest and largest width of an outage, cells.
+        learn: What training hides: gaps like those that are scored ('alike'), or, for an ablation, single values at
+            random.
+        match: Weigh the hidden values, in training and validation, so that their distances in time to seen values are
+            distributed as those of the gaps of the cube. If each place is seen every other day, say, a hidden value
+            seldom has seen values on the days before and after, but a gap mostly has; see `like_gaps`.
+
+    Raises:
+        ConfigError: When a number is out of range.
     """
 
     def __init__(
         self,
         fraction: float = 0.3,
         outages: float = 0.2,
+        *,
         donor_days: int = 180,
         bank: Literal["own", "amsr2"] = "own",
         outage_days: Sequence[int] = (6, 15),
@@ -73,17 +83,27 @@ class Gaps(Recorded):
     ) -> dict[str, np.ndarray]:
         """Hide a share of the available values.
 
-        available: values that a filler could see, (T, H, W) bool. allowed: where values may be hidden, of the same
-        shape. orbit: of the cube's grid, for bank='amsr2'. fraction: in place of the configured one. donors: days
-        whose gaps may be transplanted, (T,) bool, by default all; a day without any value is one great gap. part: of
-        the map of a day that hides values, in a box at a random place. Less than 1 takes more days to hide as much, and
-        then at least OUTAGES of it is in outages: what is calibrated needs many days, for the errors of one are alike,
-        and long gaps, which transplants hardly make.
+        Args:
+            available: Values that a filler could see, (T, H, W) bool.
+            allowed: Where values may be hidden, (T, H, W) bool.
+            rng: Random numbers.
+            orbit: Orbit over the cube's grid, for bank='amsr2'.
+            fraction: Share to hide, in place of the configured one.
+            donors: Days whose gaps may be transplanted, (T,) bool (default: all); a day without any value is one large
+                gap.
+            part: Part of the map of a day that hides values, in a box at a random place. Less than 1 needs more days to
+                hide as much, and then at least OUTAGES of it is in outages: calibration needs many days, because the
+                errors of one day are correlated, and long gaps, which transplants hardly make.
 
-        Returns a mask for each of KINDS, disjoint; a value of an outage that a transplant hides too counts there.
+        Returns:
+            A mask (T, H, W) bool for each of KINDS, disjoint; a value that both would hide counts as an outage.
+
+        Raises:
+            ConfigError: When bank='amsr2' has no orbit.
         """
         wanted = (self.fraction if fraction is None else fraction) * np.count_nonzero(available & allowed)
         outage = np.zeros_like(available)
+        # long gaps are what calibration must know best
         share = self.outages if part == 1 else max(self.outages, OUTAGES)
         if share:
             self._outages(outage, available & allowed, share * wanted, rng)
@@ -115,35 +135,40 @@ class Gaps(Recorded):
             if count >= wanted:
                 return
             if swaths is not None:
+                # the orbit repeats, at a random phase
                 visible = swaths[day % len(swaths)]
             else:
+                # masks of the same season: frost and vegetation gaps belong to it
                 near = donors[(abs(donors - day) <= self.donor_days) & (donors != day)]
                 if not near.size:
                     continue
                 visible = available[rng.choice(near)]
-            where = _box(possible.shape[1:], part, rng)
-            hidden[day][where] = (possible[day] & ~visible)[where]
+            inside = _box(possible.shape[1:], part, rng)
+            # what a mask of another day would have hidden here
+            hidden[day][inside] = (possible[day] & ~visible)[inside]
             count += int(np.count_nonzero(hidden[day]))
 
     def _outages(self, hidden: np.ndarray, possible: np.ndarray, wanted: float, rng: np.random.Generator) -> None:
         count, tries = 0, 0
+        # bounded tries: where few values are left an outage may hide no new one
         centres = np.flatnonzero(possible)
         while count < wanted and tries < 10 * (1 + wanted) and centres.size:
             tries += 1
             centre = np.unravel_index(rng.choice(centres), possible.shape)
             box = []
             for middle, length, (smallest, largest) in zip(centre, possible.shape, self.outage_size, strict=True):
+                # no outage takes more than half of a short axis
                 size = min(int(rng.integers(smallest, largest + 1)), max(1, length // 2))
                 begin = int(np.clip(middle - rng.integers(0, size), 0, length - size))
                 box.append(slice(begin, begin + size))
-            where = tuple(box)
-            new = possible[where] & ~hidden[where]
-            hidden[where] |= new
+            outage = tuple(box)
+            new = possible[outage] & ~hidden[outage]
+            hidden[outage] |= new
             count += int(np.count_nonzero(new))
 
 
 def _box(shape: tuple[int, ...], part: float, rng: np.random.Generator) -> tuple[slice, ...]:
-    """A box at a random place that holds about a part of a map."""
+    """Return a box at a random place that covers about a part of a map."""
     if part >= 1:
         return tuple(slice(None) for _ in shape)
     sizes = [max(1, round(part**0.5 * length)) for length in shape]
@@ -152,17 +177,26 @@ def _box(shape: tuple[int, ...], part: float, rng: np.random.Generator) -> tuple
 
 
 def like_gaps(hidden: np.ndarray, seen: np.ndarray, observed: np.ndarray, land: np.ndarray) -> np.ndarray:
-    """Weights of the hidden values with which they resemble the gaps of the cube in the distance in time to the nearest
-    seen values before and after; (T, H, W) float32.
+    """Return weights with which hidden values resemble the gaps of the cube.
 
-    A weight is in proportion to (share of its kind among the gaps) / (share among the hidden): 1 for the kind that the
-    hidden values lack most, at least LEAST for all. A kind is 1, 2, 3 or more steps from what is seen before, and
-    likewise after; one with fewer than a thousandth of the hidden values does not set the measure.
+    They resemble them in the distance in time to the nearest seen values before and after. A weight is in proportion to
+    (share of its kind among the gaps) / (share among the hidden values): 1 for the kind that the hidden values lack
+    most, at least LEAST for all. The kind of a value is how many steps (1, 2, 3 or more) it is from the seen value
+    before, and likewise after. A kind with fewer than a thousandth of the hidden values does not set the scale.
 
-    hidden, seen: (T, H, W) bool. observed: all that the cube has, of the same shape; land: (H, W) bool.
+    Args:
+        hidden: Hidden values, (T, H, W) bool.
+        seen: Seen values, (T, H, W) bool.
+        observed: All observed values of the cube, (T, H, W) bool.
+        land: Land cells, (H, W) bool.
 
-    Raises ConfigError where there are hardly any gaps.
+    Returns:
+        Weights, (T, H, W) float32.
+
+    Raises:
+        ConfigError: When the cube has hardly any gaps.
     """
+    # days without a map and cells never observed are no gaps of this kind
     days, places = np.any(observed, axis=(1, 2), keepdims=True), np.any(observed, axis=0)
     gaps = ~observed & days & places & land
     if gaps.sum() < FEWEST * max(1, int(observed.sum())):
@@ -173,13 +207,14 @@ def like_gaps(hidden: np.ndarray, seen: np.ndarray, observed: np.ndarray, land: 
     share_hidden = np.bincount(kinds[hidden], minlength=KINDS_IN_TIME) / max(1, int(hidden.sum()))
     share_gaps = np.bincount(_kinds(observed)[gaps], minlength=KINDS_IN_TIME) / max(1, int(gaps.sum()))
     ratio = np.where(share_hidden > 1e-3, share_gaps / np.maximum(share_hidden, 1e-9), 0)
+    # relative to the kind that the hidden values lack most
     weights = np.clip(ratio / max(float(ratio.max()), 1e-9), LEAST, 1).astype(np.float32)
     of_hidden: np.ndarray = weights[kinds]
     return of_hidden
 
 
 def _kinds(seen: np.ndarray) -> np.ndarray:
-    """Steps to the seen values before and after, each 1 to 4, as one number below KINDS_IN_TIME; (T, H, W) int8."""
+    """Return the steps to the seen values before and after, each 1 to 4, as one number, (T, H, W) int8."""
     before, after = (np.full(seen.shape, FARTHEST, np.int8) for _ in range(2))
     for steps in range(FARTHEST - 1, 0, -1):
         before[steps:][seen[:-steps]] = steps

@@ -1,7 +1,7 @@
-"""A cube that does not fit into memory, learned from in parts: boxes of days, rows and columns.
+"""Training on a cube that does not fit into memory, in parts: boxes of days, rows and columns.
 
-A few of them are held: their values choose, calibrate and are scored, as those of a small cube are. The others are
-read one after the other, a pass of training each, the next one while one is learned from.
+A few of the parts are held in memory: validation, calibration and scores use their values, as for a small cube. The
+others are read one after the other, one for each epoch; the next one is read while one is trained on.
 """
 
 from __future__ import annotations
@@ -20,36 +20,53 @@ from sgdsm.core.region import Box
 from sgdsm.data.batch import Batch
 from sgdsm.data.datamodule import GapData, WindowBatches, loader
 
-HELD = 4
-IN_MEMORY = HELD + 3  # parts at a time: those held, the one that is learned from, the next one, and gaps drawn on one
-YEAR = 365
+HELD = 4  # parts kept in memory for validation, calibration and scores
+IN_MEMORY = HELD + 3  # parts at a time: those held, the one trained on, the next one, and the mask samples of one
+YEAR = 365  # days; a part as long as a year has every season
 ORDER = 20  # first word of the seeds
 
 
 def gib_of(cube: xr.Dataset, values: int | None = None) -> float:
-    """Memory in GiB that a cube takes in training, or one of its kind of so many values of the target."""
+    """Return the memory that a cube takes in training, GiB.
+
+    Args:
+        cube: A cube.
+        values: Number of values of the target (default: all of the cube).
+    """
     values = target_of(cube).size if values is None else values
     return values * (40 + 9 * len(by_role(cube, "dynamic"))) / 2**30
 
 
 def cut_parts(cube: xr.Dataset, window: Sequence[int | None], memory_gib: float) -> list[Box]:
-    """Boxes that tile a cube, whole chunks of its file as far as memory allows, without those that have no land.
+    """Return boxes that tile a cube, without those that have no land.
 
-    window: days and cells that a filler looks at, None for all. memory_gib: for what is in memory of all parts.
+    A box is made of whole chunks of the file as far as memory allows.
 
-    Raises ConfigError where a box as small as a window takes more.
+    Args:
+        cube: A cube.
+        window: Days and cells of a filler's window, None for all.
+        memory_gib: Memory for everything that is kept of all parts at a time, GiB.
+
+    Returns:
+        Boxes of days, rows and columns.
+
+    Raises:
+        ConfigError: When a box as small as a window takes more memory.
     """
     target = target_of(cube)
     chunks = target.encoding.get("preferred_chunks") or {}
+    # values of the target in one part
     values = int(memory_gib / IN_MEMORY / gib_of(cube, 1))
     least = [length if size is None else min(size, length) for size, length in zip(
         (window[0], window[1], window[1]), target.shape, strict=True
     )]  # fmt: skip
+    # several parts are in memory at once, each at least a window
     if np.prod(least) > values:
         raise ConfigError(
             f"trainer.memory_gib={memory_gib:g}: a window of {least[0]} days and {least[1]} x {least[2]} cells, "
             f"{IN_MEMORY} times, takes {gib_of(cube, int(np.prod(least))) * IN_MEMORY:.2g}"
         )
+    # a year if memory allows, so that a part knows every season
     days = min(target.shape[0], max(2 * least[0], YEAR), values // (least[1] * least[2]))
     chunk_rows, chunk_columns = (int(chunks.get(dim, 1)) for dim in target.dims[1:])
     cells = values // days
@@ -65,7 +82,7 @@ def cut_parts(cube: xr.Dataset, window: Sequence[int | None], memory_gib: float)
 
 
 def part_of(cube: xr.Dataset, box: Box) -> xr.Dataset:
-    """The part of a cube in a box, as a cube."""
+    """Return the part of a cube in a box, as a cube."""
     dims = target_of(cube).dims
     part = cube.isel(dict(zip(dims, box, strict=True)))
     return part.assign_attrs(
@@ -74,11 +91,13 @@ def part_of(cube: xr.Dataset, box: Box) -> xr.Dataset:
 
 
 def _whole(wanted: int, chunk: int, most: int, length: int) -> int:
-    """A number of cells near `wanted` that divides an axis about evenly: whole chunks where so many fit, or a part of
-    one.
+    """Return a number of cells near `wanted` that divides an axis into about equal pieces.
+
+    It is a number of whole chunks if so many fit, or else a part of one.
     """
     for size in (max(1, wanted // chunk) * chunk, wanted):
         if size <= most:
+            # as few pieces as this size needs, of equal size
             even = -(-length // -(-length // min(length, size)))
             whole = -(-even // chunk) * chunk
             return min(length, whole if whole <= size else even)
@@ -86,10 +105,15 @@ def _whole(wanted: int, chunk: int, most: int, length: int) -> int:
 
 
 class PartedData(pl.LightningDataModule):
-    """Training batches of one part a pass, in random order; validation batches of the parts that are held.
+    """Training batches of one part for each epoch, in random order; validation batches of the parts that are held.
 
-    held: their data. boxes: the others, which `read` makes ready; it raises ConfigError where one has no value. Which
-    part a pass learns from depends on seed and pass alone.
+    Which part an epoch uses depends on seed and epoch alone.
+
+    Args:
+        held: Data of the parts that are held in memory.
+        boxes: The other parts.
+        read: Reads one of them; raises ConfigError if it has no value.
+        seed: Of the order.
     """
 
     def __init__(
@@ -101,16 +125,25 @@ class PartedData(pl.LightningDataModule):
         self.coming: tuple[int, Future[WindowBatches]] | None = None
 
     def batches(self, epoch: int) -> WindowBatches:
-        """Of one pass; a part without a value that can be learned from, or with fewer batches than processes, gives way
-        to the next."""
+        """Return the training batches of an epoch.
+
+        A part is skipped if it has no value to train on, or fewer batches than there are processes.
+
+        Args:
+            epoch: Number of the epoch.
+
+        Raises:
+            ConfigError: When no part has enough batches.
+        """
         processes = 1 if self.trainer is None else self.trainer.world_size
         problem = None
         count = len(self.held) + len(self.boxes)
+        # every part once in as many epochs as there are parts
         order = np.random.default_rng([ORDER, self.seed, epoch // count]).permutation(count).tolist()
         for number in (*order[epoch % count :], *order[: epoch % count]):
             try:
-                own = number < len(self.held)
-                part = self.held[number] if own else self.read(self.boxes[number - len(self.held)])
+                is_held = number < len(self.held)
+                part = self.held[number] if is_held else self.read(self.boxes[number - len(self.held)])
                 batches = part.training_batches(epoch)
             except ConfigError as error:
                 problem = error
@@ -126,6 +159,7 @@ class PartedData(pl.LightningDataModule):
             batches = self.coming[1].result()
         else:
             batches = self.batches(epoch)
+        # the next part is read while this one is trained on
         last = (self.trainer.max_epochs or 0) - 1
         self.coming = (epoch + 1, self.reader.submit(self.batches, epoch + 1)) if epoch < last else None
         return loader(batches, self.held[0].workers, self.trainer, even=True)

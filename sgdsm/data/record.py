@@ -20,16 +20,23 @@ from sgdsm.core.matching import units_of
 from sgdsm.core.validation import file_of, read_values
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Record:
     """Arrays of a box of a cube; T days (steps), H rows, W columns.
 
-    days: days since 1970-01-01, (T,) int64. values: target, 0 where not observed, (T, H, W) float32. observed:
-    (T, H, W) bool. dynamic: NaN where missing, (C, T, H, W) float32. static: NaN where missing, (S, H, W) float32.
-    land: (H, W) bool. place: unit vector from the Earth's centre to each cell, 0 where the cube has no latitude and
-    longitude (y, x), (3, H, W) float32. start: position of the box in the cube, (time, row, column); circular: the
-    whole cube's last column touches its first. uncertainty: standard deviations of the observed values, NaN where not
-    known, (T, H, W) float32; None where the cube has none. No filler looks at it.
+    Args:
+        days: Days since 1970-01-01, (T,) int64.
+        values: Target in its units, 0 where not observed, (T, H, W) float32.
+        observed: Where the target is observed, (T, H, W) bool.
+        dynamic: Dynamic covariates, NaN where missing, (C, T, H, W) float32.
+        static: Static covariates, NaN where missing, (S, H, W) float32.
+        land: Land cells, (H, W) bool.
+        place: Unit vector from the Earth's centre to each cell, 0 if the cube has no latitude and longitude as
+            dimensions, (3, H, W) float32.
+        start: Position of the box in the cube: first day, row and column.
+        circular: True if the whole cube's last column touches its first.
+        uncertainty: Standard deviations of the observed values, NaN where not known, (T, H, W) float32; None if the
+            cube has none. It is no input of any filler.
     """
 
     days: np.ndarray
@@ -46,8 +53,17 @@ class Record:
 
 @dataclass(frozen=True)
 class Names:
-    """Which variables a record is read from, in the order of its channels; units: of the target and the
-    covariates, None where they are not known."""
+    """The variables that a record is read from, in the order of its channels.
+
+    Args:
+        target: Name of the target.
+        dynamic: Names of the dynamic covariates.
+        static: Names of the static covariates.
+        land: Name of the land mask.
+        precipitation: Name of the dynamic covariate that is precipitation, if there is one.
+        uncertainty: Name of the target's standard deviation, if there is one.
+        units: Units of the target and of the covariates, None where they are not known.
+    """
 
     target: str
     dynamic: tuple[str, ...]
@@ -59,7 +75,7 @@ class Names:
 
     @classmethod
     def of(cls, cube: xr.Dataset) -> Names:
-        """The names that a cube gives its roles."""
+        """Return the names of a cube's variables by their roles."""
         return cls(
             str(target_of(cube).name),
             tuple(by_role(cube, "dynamic")),
@@ -80,7 +96,18 @@ def read_record(
 ) -> Record:
     """Read a box of days, rows and columns into memory.
 
-    Raises CubeError where a value is infinite, or an uncertainty negative.
+    Args:
+        cube: A cube.
+        names: Variables to read (default: those of the cube's roles).
+        days: Days of the box.
+        rows: Rows of the box.
+        columns: Columns of the box.
+
+    Returns:
+        The arrays of the box.
+
+    Raises:
+        CubeError: When a value is infinite, or an uncertainty negative.
     """
     names = names or Names.of(cube)
     target = cube[names.target]
@@ -88,6 +115,7 @@ def read_record(
     values = read_values(box[names.target])
     observed = np.isfinite(values)
     shape = values.shape
+    # open slices start at 0
     begin = [part.indices(n)[0] for part, n in zip((days, rows, columns), target.shape, strict=True)]
     dynamic = np.empty((len(names.dynamic), *shape), np.float32)
     for channel, name in enumerate(names.dynamic):
@@ -97,6 +125,7 @@ def read_record(
         static[channel] = read_values(box[name])
     return Record(
         days=day_numbers(box["time"]),
+        # no NaN from here on: masks say what is missing
         values=np.where(observed, values, np.float32(0)),
         observed=observed,
         dynamic=dynamic,
@@ -121,27 +150,36 @@ def _uncertainty(variable: xr.DataArray, observed: np.ndarray) -> np.ndarray:
 
 
 def _place(box: xr.Dataset, shape: tuple[int, ...]) -> np.ndarray:
+    # a projected grid gives no place: distances on the map are not those on the sphere
     if "lat" not in box.dims:
         return np.zeros((3, *shape), np.float32)
     lat, lon = (np.deg2rad(box[name].values.astype(np.float64)) for name in ("lat", "lon"))
+    # a unit vector has no jump at the date line or the poles, as degrees have
     cosine, sine = np.cos(lat)[:, None], np.sin(lat)[:, None] + 0 * lon
     return np.stack([cosine * np.cos(lon), cosine * np.sin(lon), sine]).astype(np.float32)
 
 
 def day_numbers(time: xr.DataArray) -> np.ndarray:
-    """Days since 1970-01-01, int64."""
+    """Return days since 1970-01-01, (T,) int64."""
     return time.values.astype("datetime64[D]").astype(np.int64)
 
 
 def usable(cube: xr.Dataset) -> xr.Dataset:
-    """The cube without covariates that are missing everywhere on land, which are named in the log.
+    """Drop covariates that are missing everywhere on land, and log their names.
 
-    Raises CubeError where the target is never observed on land.
+    Args:
+        cube: A cube.
+
+    Returns:
+        The cube without them.
+
+    Raises:
+        CubeError: When the target is never observed on land.
     """
     land, target = cube[by_role(cube, "land")[0]].values.astype(bool), target_of(cube)
     if not _any_value(target, land):
-        told = f"{file_of(target)}target '{target.name}' has no observed value on land"
-        raise CubeError(f"{told} ({int(land.sum())} of {land.size} cells): there is nothing to learn from")
+        problem = f"{file_of(target)}target '{target.name}' has no observed value on land"
+        raise CubeError(f"{problem} ({int(land.sum())} of {land.size} cells): there is nothing to learn from")
     empty = [n for n in [*by_role(cube, "dynamic"), *by_role(cube, "static")] if not _any_value(cube[n], land)]
     for name in empty:
         log.info("covariate '%s' is missing everywhere on land: dropped", name)
@@ -149,7 +187,7 @@ def usable(cube: xr.Dataset) -> xr.Dataset:
 
 
 def warn_unusual(cube: xr.Dataset) -> None:
-    """Name in the log what works but is unusual."""
+    """Log a message for inputs that are valid but unusual."""
     target = target_of(cube)
     if "correction_fitted_days" in cube.attrs:
         days = " to ".join(str(cube.attrs["correction_fitted_days"]).split())
@@ -168,4 +206,5 @@ def warn_unusual(cube: xr.Dataset) -> None:
 def _any_value(variable: xr.DataArray, land: np.ndarray) -> bool:
     if "time" not in variable.dims:
         return bool(np.isfinite(variable.values[land]).any())
+    # some days at a time, and only until a value is found
     return any(bool(np.isfinite(variable[days].values[:, land]).any()) for days in time_chunks(variable))

@@ -1,7 +1,7 @@
-"""Which values are learned from, which choose, which calibrate, which test; and what a filler may see of each.
+"""Splits: which values are for training, validation, calibration and test, and what a filler may see of each.
 
-A `Scenario` is one fixed question: these values are seen, these are hidden. All scenarios of a cube are drawn from
-the seed of its splits alone, so every filler and every run with the same protocol meets the same ones.
+A `Scenario` is one fixed question: these values are seen, these are hidden. All scenarios of a cube are drawn from the
+seed of its splits alone, so they are the same for every filler and every run with the same protocol.
 """
 
 from __future__ import annotations
@@ -12,18 +12,23 @@ import numpy as np
 
 from sgdsm.core.arguments import Recorded
 from sgdsm.core.cube import ConfigError, log
+from sgdsm.core.days import SEASONS, season_numbers
 from sgdsm.core.orbit import Orbit
 from sgdsm.data.gaps import KINDS, SPREAD, Gaps
 
-# apart in the first number, so that no two purposes share a stream of random numbers
-TRAINING_GAPS, SCORED_GAPS, DEAL = 1, 2, 3
+# first words of the seeds, so that no two purposes share a stream of random numbers
+TRAINING_GAPS, SCORED_GAPS, ASSIGNMENT = 1, 2, 3
 SPLITS = ("train", "validation", "calibration", "test")
-SEASONS = ("DJF", "MAM", "JJA", "SON")
 
 
 class Scenario(NamedTuple):
-    """Masks (T, H, W) bool. seen: given to the filler. hidden: to be scored, by kind of gap. known: what the cells'
-    climatology may be taken from."""
+    """Masks of one fixed question.
+
+    Attributes:
+        seen: Values given to the filler, (T, H, W) bool.
+        hidden: Values to be scored, by kind of gap, (T, H, W) bool each.
+        known: Values that the cells' climatology may be taken from, (T, H, W) bool.
+    """
 
     seen: np.ndarray
     hidden: dict[str, np.ndarray]
@@ -31,15 +36,20 @@ class Scenario(NamedTuple):
 
     @property
     def all_hidden(self) -> np.ndarray:
-        """Hidden values of any kind."""
+        """Hidden values of any kind, (T, H, W) bool."""
         hidden: np.ndarray = np.logical_or.reduce(list(self.hidden.values()))
         return hidden
 
 
 class Split(NamedTuple):
-    """A cube's values dealt out. base: what training may see, allowed: what it may hide and learn from, both (T, H, W)
-    bool. donors: days whose gaps training may transplant, (T,) bool. scenarios: the fixed ones, by split; a split
-    without one is not there."""
+    """The values of a cube, split.
+
+    Attributes:
+        base: Values that training may see, (T, H, W) bool.
+        allowed: Values that training may hide and learn from, (T, H, W) bool.
+        donors: Days whose gaps training may transplant, (T,) bool.
+        scenarios: The fixed scenarios, by the name of the split; a split without one is missing.
+    """
 
     base: np.ndarray
     allowed: np.ndarray
@@ -47,9 +57,14 @@ class Split(NamedTuple):
     scenarios: dict[str, Scenario]
 
     def training(self, gaps: Gaps, seed: int, epoch: int, orbit: Orbit | None, apart: int = 1) -> Scenario:
-        """The values hidden in one pass of training, fresh in each epoch.
+        """Return the scenario of one epoch of training; each epoch hides other values.
 
-        apart: days that have hidden values are a multiple of so many days apart; each pass takes the next ones.
+        Args:
+            gaps: How gaps are drawn.
+            seed: Of the draws.
+            epoch: Number of the epoch.
+            orbit: Orbit over the cube's grid, for simulated swaths.
+            apart: Days with hidden values are a multiple of so many days apart; each epoch takes the next ones.
         """
         rng = np.random.default_rng([TRAINING_GAPS, seed, epoch])
         allowed = self.allowed & (np.arange(len(self.allowed)) % apart == epoch % apart)[:, None, None]
@@ -63,13 +78,20 @@ class Split(NamedTuple):
 
 
 class All(Recorded):
-    """Learn from every value, for final products: two fixed disjoint gap-shaped draws are kept back, one for
-    validation (early stopping and any choice) and one for calibration; there is no test.
+    """Train on every value, for final products.
 
-    fraction: share of the values in each of the two draws. seed: of the draws.
+    Two fixed disjoint gap-shaped mask samples are held out, one for validation (early stopping and any choice) and one
+    for calibration. There is no test.
+
+    Args:
+        fraction: Share of the values in each of the two samples.
+        seed: Of the samples.
+
+    Raises:
+        ConfigError: When the fraction is not between 0 and 0.5.
     """
 
-    in_parts = True  # parts of a cube may be dealt out one by one
+    in_parts = True  # parts of a cube may be split one by one
 
     def __init__(self, fraction: float = 0.05, seed: int = 0) -> None:
         if not 0 < fraction < 0.5:
@@ -77,30 +99,49 @@ class All(Recorded):
         self.fraction, self.seed = fraction, seed
 
     def split(self, observed: np.ndarray, days: np.ndarray, gaps: Gaps, orbit: Orbit | None = None) -> Split:
-        """Deal out the observed values (T, H, W); days since 1970-01-01; gaps: of the scored draws."""
+        """Split the observed values.
+
+        Args:
+            observed: (T, H, W) bool.
+            days: Days since 1970-01-01, (T,).
+            gaps: How the held-out samples are drawn.
+            orbit: Orbit over the cube's grid, for simulated swaths.
+
+        Raises:
+            ConfigError: When a sample hides nothing.
+        """
         base = observed.copy()
         hidden = {}
         for code, split in enumerate(("validation", "calibration")):
             rng = np.random.default_rng([SCORED_GAPS, self.seed, code])
+            # the same number of values for both, though the first are gone already
             fraction = self.fraction * observed.sum() / max(1, base.sum())
             part = SPREAD if split == "calibration" else 1.0
             hidden[split] = gaps.draw(observed, base, rng, orbit, fraction, part=part)
+            # disjoint: what validation hides is never seen in training or calibration
             base &= ~np.logical_or.reduce(list(hidden[split].values()))
             if not any(mask.any() for mask in hidden[split].values()):
-                raise ConfigError(no_gaps(split, gaps, observed))
+                raise ConfigError(nothing_hidden(split, gaps, observed))
         scenarios = {split: Scenario(base, kinds, base) for split, kinds in hidden.items()}
         return Split(base, base, np.ones(len(days), bool), scenarios)
 
 
 class Blocks(Recorded):
-    """Blocks of days dealt to training, validation, calibration and test, every season to each as far as they last.
+    """Blocks of days assigned to training, validation, calibration and test, every season to each as far as they last.
 
-    A window sees the observations of its own split only; the climatology of the cells comes from the training days
-    and what is seen of the split itself. Values that are learned from, chosen by or scored keep `separation_days` from
+    A window sees the observations of its own split only; the climatology of the cells comes from the training days and
+    what is seen of the split itself. Values that are used for training, choices or scores keep `separation_days` from
     those of another split.
 
-    block_days: length of a block. shares: of the blocks, for train, validation, calibration, test. hidden: share of
-    the values on target days that validation, calibration and test hide. seed: of the deal and of the draws.
+    Args:
+        block_days: Length of a block, days.
+        separation_days: Distance between targets of different splits, days.
+        shares: Shares of the blocks for train, validation, calibration and test.
+        hidden: Share of the values on target days that validation, calibration and test hide.
+        seed: Of the assignment and of the mask samples.
+
+    Raises:
+        ConfigError: When a number is out of range.
     """
 
     in_parts = False
@@ -126,8 +167,18 @@ class Blocks(Recorded):
         self.hidden, self.seed = hidden, seed
 
     def split(self, observed: np.ndarray, days: np.ndarray, gaps: Gaps, orbit: Orbit | None = None) -> Split:
-        """Deal out the observed values (T, H, W); days since 1970-01-01; gaps: of the scored draws."""
-        # a target that begins late or ends early is dealt over its own days; the others are nobody's
+        """Split the observed values.
+
+        Args:
+            observed: (T, H, W) bool.
+            days: Days since 1970-01-01, (T,).
+            gaps: How the held-out samples are drawn.
+            orbit: Orbit over the cube's grid, for simulated swaths.
+
+        Raises:
+            ConfigError: When the record is too short, or a split has no value or no hidden value.
+        """
+        # a target that begins late or ends early is split over its own days; the other days belong to no split
         held = np.flatnonzero(observed.any((1, 2)))
         first, last = (int(held[0]), int(held[-1])) if held.size else (0, len(days) - 1)
         first = first if days[first] - days[0] > self.block_days else 0
@@ -137,26 +188,35 @@ class Blocks(Recorded):
         train = label == 0
         scenarios = {}
         for code, split in enumerate(SPLITS[1:], start=1):
-            mine = label == code
-            own = observed & mine[:, None, None]
-            allowed = own & (target & mine)[:, None, None]
+            in_split = label == code
+            available = observed & in_split[:, None, None]
+            allowed = available & (target & in_split)[:, None, None]
             if not allowed.any():
                 raise ConfigError(f"splits=blocks: the {split} days hold no observed value")
             rng = np.random.default_rng([SCORED_GAPS, self.seed, code])
-            hidden = gaps.draw(own, allowed, rng, orbit, self.hidden, mine)
+            hidden = gaps.draw(available, allowed, rng, orbit, self.hidden, in_split)
             if not any(mask.any() for mask in hidden.values()):
-                raise ConfigError(no_gaps(split, gaps, observed))
-            seen = own & ~hidden["swath"] & ~hidden["outage"]
+                raise ConfigError(nothing_hidden(split, gaps, observed))
+            seen = available & ~hidden["swath"] & ~hidden["outage"]
+            # climatology from training days too, as a final product would have it
             scenarios[split] = Scenario(seen, hidden, seen | (observed & train[:, None, None]))
         base = observed & train[:, None, None]
         return Split(base, base & target[:, None, None], train, scenarios)
 
     def label(self, days: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The split of each day, (T,) int, as an index into SPLITS; and whether its values may be targets, (T,) bool.
+        """Return the split of each day, and the days whose values may be targets.
 
-        Raises ConfigError where the record is too short for four splits.
+        Args:
+            days: Days since 1970-01-01, (T,).
+
+        Returns:
+            Index into SPLITS, (T,) int; and True where values may be targets, (T,) bool.
+
+        Raises:
+            ConfigError: When the record is too short for four splits.
         """
         span = int(days[-1] - days[0]) + 1
+        # blocks of equal length that cover the record exactly
         count = round(span / self.block_days)
         if count < len(SPLITS):
             raise ConfigError(
@@ -165,10 +225,11 @@ class Blocks(Recorded):
             )
         block = np.minimum((days - days[0]) * count // span, count - 1)
         middles = days[0] + (np.arange(count) + 0.5) * span / count
-        deal = self._deal(_season(middles))
-        label = deal[block]
+        split_of_block = self._assign(season_numbers(middles))
+        label = split_of_block[block]
         target = np.ones(len(days), bool)
         before = self.separation_days // 2
+        # days near the boundary of two splits are no targets: errors are correlated over some days
         for edge in np.flatnonzero(np.diff(label)):
             boundary = days[edge + 1]
             target &= (days < boundary - before) | (days >= boundary + self.separation_days - before)
@@ -178,34 +239,39 @@ class Blocks(Recorded):
                     f"splits=blocks: {self.separation_days} days from the others, the {split} split has no day left: "
                     "lower splits.separation_days or raise splits.block_days"
                 )
-            lacking = [s for k, s in enumerate(SEASONS) if k not in _season(days[target & (label == code)])]
+            lacking = [s for k, s in enumerate(SEASONS) if k not in season_numbers(days[target & (label == code)])]
             if lacking:
                 log.info("the %s days hold no %s: the record has too few blocks", split, ", ".join(lacking))
         return label, target
 
-    def _deal(self, season: np.ndarray) -> np.ndarray:
-        """A split for each block, every season to each split where it has as many blocks as there are splits."""
-        rng = np.random.default_rng([DEAL, self.seed])
+    def _assign(self, season: np.ndarray) -> np.ndarray:
+        """Return a split for each block; every split gets each season that has as many blocks as there are splits."""
+        rng = np.random.default_rng([ASSIGNMENT, self.seed])
         shares = np.asarray(self.shares)
-        deal, dealt = np.empty(len(season), int), np.zeros(len(SPLITS))
+        split_of_block, counts = np.empty(len(season), int), np.zeros(len(SPLITS))
         for number in range(len(SEASONS)):
             blocks = rng.permutation(np.flatnonzero(season == number))
             first = len(SPLITS) if len(blocks) >= len(SPLITS) else 0
             for place, block in enumerate(blocks):
                 # after one for each, the split that is furthest behind its share of all blocks comes next
-                choice = place if place < first else int(np.argmin((dealt + 1) / shares))
-                deal[block] = choice
-                dealt[choice] += 1
-        return deal
+                choice = place if place < first else int(np.argmin((counts + 1) / shares))
+                split_of_block[block] = choice
+                counts[choice] += 1
+        return split_of_block
 
 
 class Random(Recorded):
-    """Single values dealt at random: for comparison with papers that were scored so, and for nothing else.
+    """Single values assigned at random, only for comparison with papers that were scored so.
 
     It leaks. A test value has training values on the days around it and in the cells around it, with the same rain in
-    them, so the scores promise more than gaps of any length or other years will keep. `blocks` is the honest one.
+    them, so the scores are better than those of gaps of any length or of other years. Use `Blocks` for honest scores.
 
-    shares: of the values, for train, validation, calibration, test. seed: of the deal.
+    Args:
+        shares: Shares of the values for train, validation, calibration and test.
+        seed: Of the assignment.
+
+    Raises:
+        ConfigError: When the shares are not four positive numbers that add up to 1.
     """
 
     in_parts = False
@@ -216,29 +282,33 @@ class Random(Recorded):
         self.shares, self.seed = tuple(shares), seed
 
     def split(self, observed: np.ndarray, days: np.ndarray, gaps: Gaps, orbit: Orbit | None = None) -> Split:
-        """Deal out the observed values (T, H, W); those of training are seen by all."""
-        rng = np.random.default_rng([DEAL, self.seed])
+        """Split the observed values; those of training are seen in every scenario.
+
+        Args:
+            observed: (T, H, W) bool.
+            days: Days since 1970-01-01, (T,).
+            gaps: Not used.
+            orbit: Not used.
+
+        Raises:
+            ConfigError: When there are too few values.
+        """
+        rng = np.random.default_rng([ASSIGNMENT, self.seed])
+        # one random number a value; the shares cut them into splits
         label = np.digitize(rng.random(observed.shape, np.float32), np.cumsum(self.shares[:3]))
         base = observed & (label == 0)
         scenarios = {}
         for code, split in enumerate(SPLITS[1:], start=1):
-            mine = observed & (label == code)
-            if not mine.any() or not base.any():
+            hidden = observed & (label == code)
+            if not hidden.any() or not base.any():
                 raise ConfigError(f"splits=random: {observed.sum()} observed values are too few for four splits")
-            scenarios[split] = Scenario(base, {"random": mine}, base)
+            scenarios[split] = Scenario(base, {"random": hidden}, base)
         return Split(base, base, np.ones(len(days), bool), scenarios)
 
 
-def no_gaps(split: str, gaps: Gaps, observed: np.ndarray) -> str:
-    """Why a draw hid nothing."""
+def nothing_hidden(split: str, gaps: Gaps, observed: np.ndarray) -> str:
+    """Return the message for a mask sample that hides nothing."""
     return (
         f"the draw for {split} hides none of {int(observed.sum())} observed values ({' and '.join(KINDS)}): "
         f"with gaps.bank={gaps.bank} the masks of other days show no gap here; use gaps=amsr2, or a longer record"
     )
-
-
-def _season(days: np.ndarray) -> np.ndarray:
-    """0 DJF, 1 MAM, 2 JJA, 3 SON."""
-    months = np.asarray(days).astype("datetime64[D]").astype("datetime64[M]").astype(int) % 12 + 1
-    season: np.ndarray = months % 12 // 3
-    return season

@@ -17,6 +17,7 @@ import xarray as xr
 from sgdsm.core.arguments import checked
 from sgdsm.core.axes import SPACE_DIMS
 from sgdsm.core.cube import ConfigError, CubeError, ever_observed, open_dataset
+from sgdsm.core.days import SEASON_MONTHS
 from sgdsm.core.units import PER_DAY, per_day
 from sgdsm.core.validation import check_values
 from sgdsm.evaluation.metrics import METRICS, STATISTICS, State, bin_statistics, error_statistics, metrics
@@ -40,7 +41,6 @@ GAP_LENGTHS = {
     "gap_4_to_7_days": (4, 7),
     "gap_8_or_more_days": (8, 10**6),
 }
-SEASONS = {"DJF": (12, 1, 2), "MAM": (3, 4, 5), "JJA": (6, 7, 8), "SON": (9, 10, 11)}
 RAIN_MM_PER_DAY = 2.4
 # errors farther apart than these are taken for independent
 BLOCK_DAYS = 30
@@ -184,7 +184,7 @@ class _Files:
     def classes(self) -> list[str]:
         """Names of the classes that values are scored in."""
         wet = ("rain", "dry") if self.rain is not None else ()
-        return [*self.masks, "all", *GAP_LENGTHS, *SEASONS, *wet, *self.strata]
+        return [*self.masks, "all", *GAP_LENGTHS, *SEASON_MONTHS, *wet, *self.strata]
 
     @property
     def level(self) -> float | None:
@@ -217,7 +217,7 @@ class _Files:
         length = gap_lengths(np.isfinite(seen))
         kinds |= {name: anywhere & (length >= low) & (length <= high) for name, (low, high) in GAP_LENGTHS.items()}
         month = self.truth["time"].dt.month.values[:, None, None]
-        kinds |= {name: anywhere & np.isin(month, months) for name, months in SEASONS.items()}
+        kinds |= {name: anywhere & np.isin(month, months) for name, months in SEASON_MONTHS.items()}
         if self.rain is not None:
             rain = self.rain[0][part].values
             _check_values(self.rain[0], rain, self.shown.name)

@@ -1,4 +1,4 @@
-"""What a run's estimates rest on: importances of its covariates, and of the features of its trees."""
+"""Importance of covariates for the estimates of a run, and of the features of its trees."""
 
 from __future__ import annotations
 
@@ -8,57 +8,85 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sgdsm.core.cube import ConfigError, log
+from sgdsm.data.batch import Scene
+from sgdsm.data.datamodule import GapData
+from sgdsm.data.features import source_of, to_rows
+from sgdsm.evaluation.metrics import State, bin_statistics, bootstrap, error_statistics
+from sgdsm.inference.blend import fill_scene
+from sgdsm.models.base import GapFiller
+from sgdsm.models.trees.row_reservoir import RowReservoir
 
+# XGBoost and matplotlib are optional: the modules that need them are imported where they are used
 if TYPE_CHECKING:
-    from sgdsm.data.batch import Scene
-    from sgdsm.data.datamodule import GapData
-    from sgdsm.evaluation.metrics import State
-    from sgdsm.models.base import GapFiller
     from sgdsm.models.trees.filler import TreeFiller
     from sgdsm.report.importances import Importance
 
-PERMUTE, SHAP_ROWS = 10, 2000
+PERMUTE = 10  # first word of the seeds
+SHAP_ROWS = 2000  # for SHAP values, which take time in proportion
 
 
-def with_permutation(found: list[Importance], filler: GapFiller, scene: Scene, block_days: int) -> list[Importance]:
-    """Add the permutation importance (Breiman, Machine Learning 45, 5, 2001) of each covariate to a table.
+def with_permutation(
+    importances: list[Importance], filler: GapFiller, scene: Scene, block_days: int
+) -> list[Importance]:
+    """Add the permutation importance of each covariate to a table (Breiman, Machine Learning 45, 5, 2001).
 
-    A dynamic covariate keeps its maps and their order within blocks of days, and no block stays in its place; a static
-    one is dealt to other cells on land. What is seen of the target, season and place stay as they are.
+    A dynamic covariate keeps its maps and their order within blocks of days, and no block stays in its place. The
+    values of a static covariate are permuted among the cells on land. The seen target, season and place stay as they
+    are.
 
-    Raises ConfigError where there is one block only: a covariate in its own place tells nothing.
+    Args:
+        importances: Table to add to.
+        filler: A fitted gap filler.
+        scene: A record with hidden (wanted) values.
+        block_days: Length of a block, days.
+
+    Returns:
+        The table; the importance is the increase of the RMSE, in the target's units, with its 95 % interval.
+
+    Raises:
+        ConfigError: When there is only one block: a covariate that stays in its place has no importance.
     """
-    from sgdsm.evaluation.metrics import bootstrap
     from sgdsm.report.importances import Importance
 
+    # a single block could only stay in its place
     days = len(scene.seen)
     if days <= block_days:
         raise ConfigError(f"block_days={block_days}: the record has {days} days, expected two blocks or more")
-    lines = {one.name: one for one in found if one.kind == "covariate"}
+    lines = {one.name: one for one in importances if one.kind == "covariate"}
     complete = _scores(filler, scene, block_days)
     for name in permuted(scene, block_days):
         value, lower, upper = bootstrap(_scores(filler, scene, block_days), reference=complete)
         log.info("without %s the RMSE grows by %.5f", name, value)
         line = lines.get(name, Importance("covariate", name, name))
         lines[name] = line._replace(permutation=value, permutation_lower=lower, permutation_upper=upper)
-    return [*lines.values(), *(one for one in found if one.kind == "feature")]
+    return [*lines.values(), *(one for one in importances if one.kind == "feature")]
 
 
 def permuted(scene: Scene, block_days: int) -> Iterator[str]:
-    """Names of the covariates, each while it is permuted in the scene."""
+    """Permute each covariate of a scene in turn, in place.
+
+    Args:
+        scene: A record; it is restored after each step.
+        block_days: Length of the blocks of days that dynamic covariates are permuted by.
+
+    Yields:
+        The name of the covariate that is permuted at that moment.
+    """
     inputs, days, land = scene.inputs, len(scene.seen), scene.record.land
     for c, name in enumerate(inputs.dynamic):
         rng = np.random.default_rng([PERMUTE, c])
         blocks = [np.arange(b, min(b + block_days, days)) for b in range(0, days, block_days)]
-        ring = rng.permutation(len(blocks))  # each block goes where its neighbour in the ring was: none stays
+        # each block takes the place of its neighbour in a random ring, so that none stays where it was
+        ring = rng.permutation(len(blocks))
         after = dict(zip(ring.tolist(), np.roll(ring, 1).tolist(), strict=True))
         order = np.concatenate([blocks[after[k]] for k in range(len(blocks))])
-        own = scene.dynamic[c].copy(), scene.present[c].copy()
-        scene.dynamic[c], scene.present[c] = own[0][order], own[1][order]
+        original = scene.dynamic[c].copy(), scene.present[c].copy()
+        scene.dynamic[c], scene.present[c] = original[0][order], original[1][order]
         yield name
-        scene.dynamic[c], scene.present[c] = own
+        scene.dynamic[c], scene.present[c] = original
     for c, name in enumerate(inputs.static):
         rng = np.random.default_rng([PERMUTE, len(inputs.dynamic) + c])
+        # a static covariate has no order in time: its values change places among land cells
         values = scene.static[c].copy()
         scene.static[c][land] = rng.permutation(values[land])
         yield name
@@ -66,14 +94,21 @@ def permuted(scene: Scene, block_days: int) -> Iterator[str]:
 
 
 def of_trees(filler: TreeFiller, data: GapData) -> list[Importance]:
-    """Gain and SHAP of each feature of a tree filler, and of all that tell of one covariate together.
+    """Return gain and SHAP of each feature of a tree filler, and of all features made from one covariate together.
 
-    The contributions of a group's features add up before their size is taken. SHAP: on SHAP_ROWS rows at most.
+    The contributions of the features of a group are added up before their absolute value is taken. SHAP values come
+    from at most SHAP_ROWS rows.
+
+    Args:
+        filler: A fitted tree filler.
+        data: Its data; the validation batches are used.
+
+    Returns:
+        One entry for each covariate, then one for each feature. Gain is a share of the total ("1"), SHAP the mean
+        absolute contribution in the target's units.
     """
     import xgboost
 
-    from sgdsm.data.features import source_of, to_rows
-    from sgdsm.models.trees.row_reservoir import RowReservoir
     from sgdsm.report.importances import Importance
 
     rows = RowReservoir(SHAP_ROWS, 0, spill=False)
@@ -84,10 +119,13 @@ def of_trees(filler: TreeFiller, data: GapData) -> list[Importance]:
     (table,) = (features for features, _ in rows.batches(SHAP_ROWS))
     booster = filler.booster
     assert booster is not None
+    # the last column of the contributions is the bias
     shap = booster.predict(xgboost.DMatrix(table), pred_contribs=True)[:, :-1] * filler.inputs.anomaly_scale
     score = booster.get_score(importance_type="total_gain")
     gain = np.array([score.get(f"f{k}", 0.0) for k in range(len(names))])
+    # shares of the total gain, so that runs can be compared
     gain = gain / max(float(gain.sum()), 1e-30)
+    # features of one covariate (lags, means) are highly correlated: they are evaluated together
     sources = np.array([source_of(name, filler.inputs) for name in names])
 
     def line(kind: str, name: str, source: str, chosen: np.ndarray) -> Importance:
@@ -102,10 +140,7 @@ def of_trees(filler: TreeFiller, data: GapData) -> list[Importance]:
 
 
 def _scores(filler: GapFiller, scene: Scene, block_days: int) -> State:
-    """Errors at the wanted values of a scene, by block of days."""
-    from sgdsm.evaluation.metrics import bin_statistics, error_statistics
-    from sgdsm.inference.blend import fill_scene
-
+    """Return the errors at the wanted values of a scene, by block of days."""
     record, wanted = scene.record, scene.wanted
     axes = filler.window.tile(wanted.shape, record.circular)
     filled = fill_scene(filler, scene, axes, (0, 0, 0), wanted.shape)["mean"]

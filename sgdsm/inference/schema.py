@@ -1,4 +1,4 @@
-"""What a filled file holds: its variables, their attributes, and their values for one slab."""
+"""The filled file: its variables, their attributes, and their values for one slab."""
 
 from __future__ import annotations
 
@@ -12,30 +12,51 @@ import numpy as np
 import xarray as xr
 
 from sgdsm.core.cube import CubeError, target_of, uncertainty_of
-from sgdsm.core.filled import OBSERVED, OBSERVED_NAME
+from sgdsm.core.filled import (
+    FILLED,
+    GAP_AGE,
+    LAND,
+    NONE,
+    OBSERVED,
+    OBSERVED_NAME,
+    SM_DISTANCE,
+    SM_FILLED,
+    SM_FLAG,
+    SM_LOWER,
+    SM_SOURCE,
+    SM_STD,
+    SM_STD_ALEATORIC,
+    SM_STD_EPISTEMIC,
+    SM_UPPER,
+)
 from sgdsm.core.region import Box
 from sgdsm.data.record import day_numbers
 from sgdsm.models.uncertainty.correlation import Correlation
 
-NONE, FILLED = 0, 2
-BOUNDS = ("sm_std", "sm_lower", "sm_upper")
-PARTS = ("sm_std_epistemic", "sm_std_aleatoric")
-JUDGED = ("sm_distance", "sm_flag")
-OURS = ("sm_filled", *BOUNDS, *PARTS, *JUDGED, "sm_source", "gap_age", "land")
+BOUNDS = (SM_STD, SM_LOWER, SM_UPPER)
+PARTS = (SM_STD_EPISTEMIC, SM_STD_ALEATORIC)
+OURS = (SM_FILLED, *BOUNDS, *PARTS, SM_DISTANCE, SM_FLAG, SM_SOURCE, GAP_AGE, LAND)
 UNLIKE, OLD = 1, 2  # bits of sm_flag
+KEPT = ("units", "long_name", "standard_name", "comment")  # attributes of the target that the file keeps
+NAN = np.float32(np.nan)
 
 DECOMPOSED = {
-    "sm_std_epistemic": "part of the standard deviation that more knowledge would take away,",
-    "sm_std_aleatoric": "part of the standard deviation that no knowledge would take away,",
+    SM_STD_EPISTEMIC: "part of the standard deviation that more knowledge would take away,",
+    SM_STD_ALEATORIC: "part of the standard deviation that no knowledge would take away,",
 }
+
+Variable = tuple[tuple[str, ...], Any, dict[str, Any]]  # dims, dtype, attributes
 
 
 class ErrorBars(NamedTuple):
-    """What a filler tells of its errors.
+    """Which uncertainties a filler gives.
 
-    level: of the interval. decomposes: whether it tells epistemic from aleatoric uncertainty. correlation: of the
-    errors in space and time. oldest_gap: the oldest that intervals were fitted on, days; None where it does not tell
-    on what it should be believed.
+    Attributes:
+        level: Nominal coverage of the interval, "1".
+        decomposes: True if the filler separates epistemic from aleatoric uncertainty.
+        correlation: Of the errors in space and time; None if it is not known.
+        oldest_gap: Age of the oldest gap that intervals were calibrated on, days; None if the filler gives no
+            dissimilarity of its inputs from the training values.
     """
 
     level: float
@@ -46,13 +67,18 @@ class ErrorBars(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """Coordinates (values, attributes), variables (dims, dtype, attributes) and attributes of a filled file.
+    """Layout of a filled file.
 
-    fixed: what else tells the places, latitudes and longitudes of a projected grid and its CRS (dims, values, attrs).
+    Args:
+        coords: Dimension -> values and attributes.
+        variables: Name -> dims, dtype and attributes.
+        attrs: Attributes of the file.
+        fixed: Name -> dims, values and attributes of the other coordinates: latitudes and longitudes of a projected
+            grid, and its CRS.
     """
 
     coords: dict[str, tuple[np.ndarray, dict[str, Any]]]
-    variables: dict[str, tuple[tuple[str, ...], Any, dict[str, Any]]]
+    variables: dict[str, Variable]
     attrs: dict[str, Any]
     fixed: dict[str, tuple[tuple[str, ...], np.ndarray, dict[str, Any]]]
 
@@ -64,101 +90,52 @@ def layout(
     box: Box,
     max_gap_days: int | None = None,
 ) -> Layout:
-    """The layout of the file that fills a box of a cube.
+    """Return the layout of the file that fills a box of a cube.
 
-    bars: None where the filler has no uncertainty, and then there are no bounds. source: what filled it, for the
-    attribute of that name. max_gap_days: the cap on `gap_age` of what is filled, if there is one.
+    Args:
+        cube: The cube that is filled.
+        bars: Uncertainties of the filler; None if it gives none, and then the file has no bounds.
+        source: What filled the cube, for the attribute of that name.
+        box: The part of the cube that is filled.
+        max_gap_days: The cap on `gap_age` of filled values, days, if there is one.
 
-    Raises CubeError where the target has the name of one of our variables.
+    Returns:
+        The layout; its coordinates are those of the box.
+
+    Raises:
+        CubeError: When the target has the name of one of our variables.
     """
     target = target_of(cube)
-    name, units = str(target.name), target.attrs.get("units", "1")
+    name = str(target.name)
+    # the target keeps its own name in the file
     if name in OURS:
         raise CubeError(f"target '{name}' has the name of a variable of the filled file ({', '.join(OURS)}): rename it")
+    # time first, then rows and columns
     dims = tuple(str(d) for d in target.dims)
-    keep = ("units", "long_name", "standard_name", "comment")
-    described = {k: target.attrs[k] for k in keep if k in target.attrs}
-    nan = np.float32(np.nan)
-    ancillary = "sm_source gap_age" + (" sm_std" if bars is not None else "")
-    variables: dict[str, tuple[tuple[str, ...], Any, dict[str, Any]]] = {
-        name: (dims, np.float32, {"_FillValue": nan, **described}),
-        "sm_filled": (
-            dims,
-            np.float32,
-            {
-                "_FillValue": nan,
-                **described,
-                "long_name": f"{described.get('long_name', name)}, gaps filled",
-                "ancillary_variables": ancillary,
-                OBSERVED_NAME: name,
-            },
-        ),
+    kept = {k: target.attrs[k] for k in KEPT if k in target.attrs}
+    long_name = kept.get("long_name", name)
+    filled_attrs = {
+        "_FillValue": NAN,
+        **kept,
+        "long_name": f"{long_name}, gaps filled",
+        "ancillary_variables": f"{SM_SOURCE} {GAP_AGE}" + (f" {SM_STD}" if bars is not None else ""),
+        OBSERVED_NAME: name,
+    }
+    variables: dict[str, Variable] = {
+        name: (dims, np.float32, {"_FillValue": NAN, **kept}),
+        SM_FILLED: (dims, np.float32, filled_attrs),
     }
     if bars is not None:
-        percent = f"{100 * bars.level:g} % interval"
-        about = "of the value that the satellite would have reported, its noise included"
-        missing = "missing where observed"
-        own = (
-            missing if uncertainty_of(cube) is None else "where observed from the product's own uncertainty, or missing"
-        )
-        for bound, long_name in {
-            "sm_std": "standard deviation",
-            "sm_lower": f"lower bound of the {percent}",
-            "sm_upper": f"upper bound of the {percent}",
-            **(DECOMPOSED if bars.decomposes else {}),
-        }.items():
-            extra = {} if bound.startswith("sm_std") else {"level": np.float32(bars.level)}
-            told = f"{long_name} {about}; {own if bound in BOUNDS else missing}"
-            attrs = {"_FillValue": nan, "units": units, "long_name": told, **extra}
-            variables[bound] = (dims, np.float32, attrs)
-        if bars.correlation is not None:
-            variables["sm_std"][2].update(bars.correlation.attributes())
-    if bars is not None and bars.oldest_gap is not None:
-        variables["sm_distance"] = (
-            dims,
-            np.float32,
-            {
-                "_FillValue": nan,
-                "units": "1",
-                "long_name": "dissimilarity of the covariates from those of the training values, above 1 unlike them",
-            },
-        )
-        variables["sm_flag"] = (
-            dims,
-            np.int8,
-            {
-                "long_name": "why a filled value should be doubted",
-                "flag_masks": np.array([UNLIKE, OLD], np.int8),
-                "flag_meanings": "covariates_unlike_training gap_older_than_any_tested",
-                "comment": f"gaps were tested up to an age of {bars.oldest_gap:g} days",
-                "oldest_gap_tested": np.float32(bars.oldest_gap),
-            },
-        )
-    variables["sm_source"] = (
-        dims,
-        np.int8,
-        {
-            "long_name": "where sm_filled comes from",
-            "flag_values": np.array([NONE, OBSERVED, FILLED], np.int8),
-            "flag_meanings": "none observed filled",
-        },
-    )
-    variables["gap_age"] = (
-        dims,
-        np.int16,
-        {
-            "_FillValue": np.int16(-1),
-            "units": "day",  # the plural would make xarray decode it as a timedelta
-            "long_name": "time to the nearest observation of the cell, at most 365",
-        },
-    )
-    variables["land"] = (dims[1:], np.int8, {"units": "1", "long_name": "land cells, which are filled"})
+        units = target.attrs.get("units", "1")
+        variables |= _uncertainty_variables(bars, dims, units, uncertainty_of(cube) is not None)
+    variables |= _state_variables(dims)
+    # coordinates of the box; the cells around it are read but not written
     part = cube.isel(dict(zip(dims, box, strict=True)))
     coords = {dim: coordinate(part, dim) for dim in dims}
     written = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     attrs = {
         "Conventions": "CF-1.10",
-        "title": f"{described.get('long_name', name)} with filled gaps",
+        "title": f"{long_name} with filled gaps",
         "source": source,
         "history": f"{written} gaps filled by sgdsm",
         **({} if max_gap_days is None else {"max_gap_days": max_gap_days}),
@@ -166,24 +143,90 @@ def layout(
     fixed = places(part, dims)
     mapping = target.attrs.get("grid_mapping")
     if mapping in fixed:
-        for _, _, described in variables.values():
-            described["grid_mapping"] = mapping
+        for _, _, variable_attrs in variables.values():
+            variable_attrs["grid_mapping"] = mapping
     return Layout(coords, variables, attrs, fixed)
 
 
+def _uncertainty_variables(
+    bars: ErrorBars, dims: tuple[str, ...], units: str, product_has_uncertainty: bool
+) -> dict[str, Variable]:
+    """Describe standard deviation, bounds and, where the filler gives them, their parts, distance and flag."""
+    percent = f"{100 * bars.level:g} % interval"
+    about = "of the value that the satellite would have reported, its noise included"
+    missing = "missing where observed"
+    observed = "where observed from the product's own uncertainty, or missing" if product_has_uncertainty else missing
+    variables: dict[str, Variable] = {}
+    for name, long_name in {
+        SM_STD: "standard deviation",
+        SM_LOWER: f"lower bound of the {percent}",
+        SM_UPPER: f"upper bound of the {percent}",
+        **(DECOMPOSED if bars.decomposes else {}),
+    }.items():
+        level = {"level": np.float32(bars.level)} if name in (SM_LOWER, SM_UPPER) else {}
+        text = f"{long_name} {about}; {observed if name in BOUNDS else missing}"
+        variables[name] = (dims, np.float32, {"_FillValue": NAN, "units": units, "long_name": text, **level})
+    if bars.correlation is not None:
+        # from these `sgdsm.members` draws maps whose errors are correlated
+        variables[SM_STD][2].update(bars.correlation.attributes())
+    if bars.oldest_gap is not None:
+        distance = {
+            "_FillValue": NAN,
+            "units": "1",
+            "long_name": "dissimilarity of the covariates from those of the training values, above 1 unlike them",
+        }
+        flag = {
+            "long_name": "why a filled value should be doubted",
+            "flag_masks": np.array([UNLIKE, OLD], np.int8),
+            "flag_meanings": "covariates_unlike_training gap_older_than_any_tested",
+            "comment": f"gaps were tested up to an age of {bars.oldest_gap:g} days",
+            "oldest_gap_tested": np.float32(bars.oldest_gap),
+        }
+        variables |= {SM_DISTANCE: (dims, np.float32, distance), SM_FLAG: (dims, np.int8, flag)}
+    return variables
+
+
+def _state_variables(dims: tuple[str, ...]) -> dict[str, Variable]:
+    """Describe the source of each value, the age of each gap, and land."""
+    source = {
+        "long_name": "where sm_filled comes from",
+        "flag_values": np.array([NONE, OBSERVED, FILLED], np.int8),
+        "flag_meanings": "none observed filled",
+    }
+    age = {
+        "_FillValue": np.int16(-1),
+        "units": "day",  # the plural would make xarray decode it as a timedelta
+        "long_name": "time to the nearest observation of the cell, at most 365",
+    }
+    return {
+        SM_SOURCE: (dims, np.int8, source),
+        GAP_AGE: (dims, np.int16, age),
+        LAND: (dims[1:], np.int8, {"units": "1", "long_name": "land cells, which are filled"}),
+    }
+
+
 def places(cube: xr.Dataset, dims: tuple[str, ...]) -> dict[str, tuple[tuple[str, ...], np.ndarray, dict[str, Any]]]:
-    """Coordinates that are no dimensions and have no time: latitudes, longitudes, the CRS."""
-    found = {}
+    """Return the coordinates that are no dimensions and have no time: latitudes, longitudes, the CRS.
+
+    Args:
+        cube: A cube.
+        dims: Its dimensions, the time first.
+
+    Returns:
+        Name -> dims, values and attributes.
+    """
+    fixed = {}
     for name, variable in cube.coords.items():
         space = tuple(str(d) for d in variable.dims)
         if name not in dims and set(space) <= set(dims[1:]) and variable.dtype.kind in "fiu":
-            found[str(name)] = space, variable.values, dict(variable.attrs)
-    return found
+            fixed[str(name)] = space, variable.values, dict(variable.attrs)
+    return fixed
 
 
 def slab_values(
-    names: Mapping[str, Any],
+    variables: Mapping[str, Variable],
     target: str,
+    *,
     values: np.ndarray,
     observed: np.ndarray,
     land: np.ndarray,
@@ -192,40 +235,63 @@ def slab_values(
     uncertainty: np.ndarray | None = None,
     level: float | None = None,
 ) -> dict[str, np.ndarray]:
-    """Values of the variables of a filled file for one box, (T, H, W) each.
+    """Return the values of the variables of a filled file for one box.
 
-    values, observed: of the target. filled: fields of `Filled` that the filler gives, NaN where not estimated.
-    uncertainty: of the observed values, NaN where not known. level: of the interval.
+    Args:
+        variables: Variables of the layout.
+        target: Name of the target.
+        values: Values of the target, (T, H, W), in its units.
+        observed: Where the target is observed, (T, H, W) bool.
+        land: Land cells, (H, W) bool.
+        gap_age: Time to the nearest observation of the cell, (T, H, W), days.
+        filled: Fields of `Filled` that the filler gives, (T, H, W) each, NaN where not estimated.
+        uncertainty: Standard deviation of the observed values by the product, (T, H, W), NaN where not known.
+        level: Nominal coverage of the interval, "1".
+
+    Returns:
+        Name -> values, (T, H, W) each.
     """
-    nan = np.float32(np.nan)
-    mean = np.where(observed, values, filled.get("mean", nan))
-    found = {
-        target: np.where(observed, values, nan),
-        "sm_filled": mean,
-        "sm_source": np.where(observed, OBSERVED, np.where(np.isfinite(mean), FILLED, NONE)).astype(np.int8),
-        "gap_age": np.where(observed, np.int16(0), np.where(land, gap_age, np.int16(-1))).astype(np.int16),
+    # observed values come through unchanged
+    mean = np.where(observed, values, filled.get("mean", NAN))
+    slab = {
+        target: np.where(observed, values, NAN),
+        SM_FILLED: mean,
+        SM_SOURCE: np.where(observed, OBSERVED, np.where(np.isfinite(mean), FILLED, NONE)).astype(np.int8),
+        GAP_AGE: np.where(observed, np.int16(0), np.where(land, gap_age, np.int16(-1))).astype(np.int16),
     }
-    estimates = {f"sm_{name}": values for name, values in filled.items()}
+    estimates = {f"sm_{name}": estimate for name, estimate in filled.items()}
     if "epistemic" in filled and "std" in filled:
-        estimates["sm_std_epistemic"] = filled["epistemic"]
-        estimates["sm_std_aleatoric"] = np.sqrt(np.maximum(filled["std"] ** 2 - filled["epistemic"] ** 2, 0))
-    own = {}
+        estimates[SM_STD_EPISTEMIC] = filled["epistemic"]
+        # the variances of the two parts add up to the whole
+        estimates[SM_STD_ALEATORIC] = np.sqrt(np.maximum(filled["std"] ** 2 - filled["epistemic"] ** 2, 0))
+    of_product = {}
     if uncertainty is not None and level is not None:
+        # the product gives a standard deviation alone: its interval is that of a Gaussian
         half_width = np.float32(NormalDist().inv_cdf((1 + level) / 2)) * uncertainty
-        own = {"sm_std": uncertainty, "sm_lower": values - half_width, "sm_upper": values + half_width}
-    for bound in (*BOUNDS, *PARTS, "sm_distance"):
-        if bound in names:
-            found[bound] = np.where(observed, own.get(bound, nan), estimates.get(bound, nan)).astype(np.float32)
-    if "sm_flag" in names and "distance" in filled:
+        of_product = {SM_STD: uncertainty, SM_LOWER: values - half_width, SM_UPPER: values + half_width}
+    for name in (*BOUNDS, *PARTS, SM_DISTANCE):
+        if name in variables:
+            merged = np.where(observed, of_product.get(name, NAN), estimates.get(name, NAN))
+            slab[name] = merged.astype(np.float32)
+    if SM_FLAG in variables and "distance" in filled:
+        # flags are for estimates only
         estimated = ~observed & np.isfinite(mean)
         unlike = estimated & (filled["distance"] > 1)
-        old = estimated & (gap_age > names["sm_flag"][2]["oldest_gap_tested"])
-        found["sm_flag"] = (UNLIKE * unlike + OLD * old).astype(np.int8)
-    return found
+        old = estimated & (gap_age > variables[SM_FLAG][2]["oldest_gap_tested"])
+        slab[SM_FLAG] = (UNLIKE * unlike + OLD * old).astype(np.int8)
+    return slab
 
 
 def coordinate(cube: xr.Dataset, dim: str) -> tuple[np.ndarray, dict[str, Any]]:
-    """Values and CF attributes of a dimension of a file; days since 1970-01-01 for the time."""
+    """Return values and CF attributes of a dimension of a file.
+
+    Args:
+        cube: A cube.
+        dim: 'time', 'lat', 'lon', 'y' or 'x'.
+
+    Returns:
+        Values, (N,): days since 1970-01-01 (int32) for the time, else float64; and attributes.
+    """
     given = {k: v for k, v in cube[dim].attrs.items() if k in ("units", "long_name", "standard_name", "grid_mapping")}
     if dim == "time":
         attrs = {"standard_name": "time", "long_name": "day", "axis": "T"}
@@ -234,6 +300,7 @@ def coordinate(cube: xr.Dataset, dim: str) -> tuple[np.ndarray, dict[str, Any]]:
             "units": "days since 1970-01-01",
             "calendar": "proleptic_gregorian",
         }
+    # names and units by the CF conventions, whatever the input file had
     standard = {
         "lat": {"standard_name": "latitude", "units": "degrees_north", "axis": "Y"},
         "lon": {"standard_name": "longitude", "units": "degrees_east", "axis": "X"},

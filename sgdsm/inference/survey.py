@@ -1,4 +1,4 @@
-"""What is learned of a whole record before parts of it are filled: one pass over the target, some rows at a time."""
+"""What must be known of a whole record before parts of it are filled: one pass over the target, some rows at a time."""
 
 from __future__ import annotations
 
@@ -15,16 +15,20 @@ from sgdsm.data.batch import LONGEST_AGE
 from sgdsm.data.normalization import CellStatistics, Climatology, Inputs, Prior
 from sgdsm.data.record import Names, day_numbers
 
-PRIOR_VALUES = 2**28  # of a large record; how much of it tells enough:
-A_MONTH, STRIPES, STRIPE = 2, 6, 8  # days of each month of the calendar, stripes of rows, rows in each
+PRIOR_VALUES = 2**28  # a record with more values than this is sampled for the prior:
+A_MONTH, STRIPES, STRIPE = 2, 6, 8  # days of each calendar month, stripes of rows, rows in each stripe
 
 
 @dataclass
 class Overview:
-    """What one pass over the target of some rows tells.
+    """Results of one pass over the target of some rows.
 
-    climatology: of the cells. before, after: for the days at which boxes begin and end, how many
-    days before (from) that day the cell was last (is next) seen, at most 366, (H, W) int16.
+    Args:
+        climatology: Climatology of the cells.
+        before: For each day at which a box begins or ends, days since the cell was last seen before it, at most 366,
+            (H, W) int16.
+        after: For the same days, days until the cell is next seen, counted from the day before, at most 366, (H, W)
+            int16.
     """
 
     climatology: Climatology
@@ -33,17 +37,23 @@ class Overview:
 
 
 def land_of(cube: xr.Dataset, names: Names) -> np.ndarray:
-    """Land cells of a cube, (H, W) bool."""
+    """Return the land cells of a cube, (H, W) bool."""
     land: np.ndarray = cube[names.land].values.astype(bool)
     return land
 
 
 class Surveyor:
-    """Looks through the target of the rows that slabs come to, and keeps what it found of the last ones.
+    """Makes the pass over the target for the rows of a slab, and keeps the result for the next slab of the same rows.
 
-    boxes: of days, that slabs will be read with. climatology_from: see `fill_cube`.
+    Args:
+        cube: Cube in the units that the filler was fitted in.
+        names: Its variables.
+        inputs: What the filler was fitted for.
+        boxes: Days that slabs will be read with.
+        climatology_from: A cube on the same grid whose values give the climatology (default: `cube`).
 
-    Raises CubeError where the target has no value, or values that are none.
+    Raises:
+        CubeError: When the target has no value, or invalid values.
     """
 
     def __init__(
@@ -60,10 +70,11 @@ class Surveyor:
         self.rows: slice | None = None
 
     def overview(self, rows: slice) -> Overview:
-        """Of some rows."""
+        """Return the overview of some rows."""
+        # slabs of the same rows follow each other: one result is enough
         if rows != self.rows:
-            self.rows, self.found = rows, self._survey(rows)
-        return self.found
+            self.rows, self.last = rows, self._survey(rows)
+        return self.last
 
     def _survey(self, rows: slice) -> Overview:
         known = None if self.known is self.target else self.known[:, rows]
@@ -71,12 +82,24 @@ class Surveyor:
 
 
 def prior_of(target: xr.DataArray, land: np.ndarray, variance: float) -> Prior:
-    """What the climatology of every cell is drawn to, from the values on land: all, or of a large record some.
+    """Return the climatology towards which that of every cell is drawn.
 
-    Raises CubeError where there is no value.
+    It comes from all values on land, or from a sample of days and rows if the record is large.
+
+    Args:
+        target: Target, (T, H, W).
+        land: Land cells, (H, W) bool.
+        variance: Variance of the anomalies, in squared units of the target.
+
+    Returns:
+        The prior.
+
+    Raises:
+        CubeError: When there is no value.
     """
     whole = [np.arange(length) for length in target.shape[:2]]
     some = [_days_of_all_months(day_numbers(target["time"])), _stripes(target.shape[1])]
+    # the whole record if the sample happens to hold no value
     for chosen, rows in (some, whole) if target.size > PRIOR_VALUES else (whole,):
         part = target if len(chosen) == target.shape[0] else target[chosen, rows]
         count, total = (np.zeros(part.shape[0]) for _ in range(2))
@@ -92,17 +115,19 @@ def prior_of(target: xr.DataArray, land: np.ndarray, variance: float) -> Prior:
 
 
 def _days_of_all_months(numbers: np.ndarray) -> np.ndarray:
-    """Indices of some days of each month of the calendar, far apart in the record."""
+    """Return indices of some days of each calendar month, far apart in the record."""
     months = numbers.astype("datetime64[D]").astype("datetime64[M]").astype(int) % 12
     chosen = []
     for month in np.unique(months):
         of_month = np.flatnonzero(months == month)
+        # far apart, so that they are of different years
         chosen.append(of_month[(np.arange(1, A_MONTH + 1) * len(of_month)) // (A_MONTH + 1)])
     return np.unique(np.concatenate(chosen))
 
 
 def _stripes(rows: int) -> np.ndarray:
-    """Indices of the rows of some stripes."""
+    """Return indices of the rows of some stripes."""
+    # stripes spread from north to south, so that every climate takes part
     starts = (np.arange(STRIPES) + 0.5) * rows / STRIPES
     return np.unique(np.minimum(starts.astype(int)[:, None] + np.arange(STRIPE), rows - 1))
 
@@ -110,14 +135,24 @@ def _stripes(rows: int) -> np.ndarray:
 def survey(
     target: xr.DataArray, land: np.ndarray, boxes: Sequence[slice], prior: Prior, known: xr.DataArray | None = None
 ) -> Overview:
-    """One pass over the target on land; see `Overview`.
+    """Make one pass over the target on land.
 
-    boxes: of days, that slabs will be read with. known: values that give the climatology (default: the target).
+    Args:
+        target: Target, (T, H, W).
+        land: Land cells, (H, W) bool.
+        boxes: Days that slabs will be read with.
+        prior: Climatology towards which that of every cell is drawn.
+        known: Values that give the climatology, (T', H, W) (default: the target).
+
+    Returns:
+        The overview of these rows.
     """
     space = target.shape[1:]
     numbers = day_numbers(target["time"])
     length, far = len(numbers), LONGEST_AGE + 1
+    # days at which some box begins or ends; between two of them first and last seen days are gathered
     cuts = sorted({0, length, *(box.start for box in boxes), *(box.stop for box in boxes)})
+    # values of first and last where nothing was seen: farther away than any age
     never, always = numbers[-1] + far, numbers[0] - far
     first, last = (np.full((len(cuts), *space), day, np.int32) for day in (never, always))
     statistics = None
@@ -128,14 +163,15 @@ def survey(
             check_values(target, values)
             observed = np.isfinite(values) & land
             if known is None:
-                found = CellStatistics.of(np.where(observed, values, 0), observed, numbers[days])
-                statistics = found if statistics is None else statistics + found
+                added = CellStatistics.of(np.where(observed, values, 0), observed, numbers[days])
+                statistics = added if statistics is None else statistics + added
             number = numbers[days].astype(np.int32)[:, None, None]
             first[k] = np.minimum(first[k], np.where(observed, number, never).min(0))
             last[k + 1] = np.maximum(last[k + 1], np.where(observed, number, always).max(0))
     if known is not None:
         statistics = _statistics(known, land)
     assert statistics is not None
+    # from the pieces between the cuts to the whole record before and after each cut
     before, after = np.empty(first.shape, np.int16), np.empty(first.shape, np.int16)
     for k in range(len(cuts) - 1):
         last[k] = np.maximum(last[k], last[max(k - 1, 0)])
@@ -153,7 +189,7 @@ def _statistics(target: xr.DataArray, land: np.ndarray) -> CellStatistics:
     total = None
     for days in time_chunks(target):
         values = np.asarray(target[days].values, np.float32)
-        found = CellStatistics.of(np.nan_to_num(values), np.isfinite(values) & land, numbers[days])
-        total = found if total is None else total + found
+        added = CellStatistics.of(np.nan_to_num(values), np.isfinite(values) & land, numbers[days])
+        total = added if total is None else total + added
     assert total is not None
     return total

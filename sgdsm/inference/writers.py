@@ -1,7 +1,7 @@
-"""Where filled slabs go: one netCDF file (or one a year), a Zarr store, or memory.
+"""Destinations of filled slabs: one netCDF file (or one a year), a Zarr store, or memory.
 
-Every writer stores a slab whole or not at all and remembers which are finished, so that an interrupted run goes on;
-it refuses to go on with, or to overwrite, an output of another run.
+Every writer stores a slab whole or not at all and records which slabs are finished, so that an interrupted run can be
+resumed. It refuses to resume, or to overwrite, an output of another run.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import shutil
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from uuid import uuid4
 
 import h5py
@@ -22,22 +22,70 @@ import xarray as xr
 from sgdsm.core.cube import ConfigError
 from sgdsm.core.io.hdf5 import NetcdfWriter, require_space, with_places
 from sgdsm.core.io.stores import check_url, chunks, is_remote, is_there, told, zarr_store
-from sgdsm.inference.fill import Writer
 from sgdsm.inference.schema import Layout
 
 PLAN = "sgdsm_plan"
 JOINED = 8  # days that are in memory while slabs are joined
 
 
-def writer_for(path: str | Path) -> Writer:
-    """A writer for a path that ends in .nc or .zarr; '{year}' in a .nc name makes one file a year.
+class Writer(Protocol):
+    """Destination of filled slabs."""
 
-    Raises ConfigError for any other ending and where the folder or the bucket is missing, CubeError for an object
-    store that cannot be reached.
+    def begin(self, layout: Layout, plan: dict[str, Any]) -> set[int]:
+        """Prepare the output, or find an interrupted one of the same plan.
+
+        Args:
+            layout: Layout of the filled file.
+            plan: What identifies the output, plain values; `plan["slabs"]` holds days and rows of each slab,
+                [[first, after last], [first, after last]].
+
+        Returns:
+            Numbers of the slabs that an interrupted run has finished.
+
+        Raises:
+            ConfigError: When the output belongs to another plan.
+        """
+
+    def write(self, slab: int, values: dict[str, np.ndarray]) -> None:
+        """Store one slab of the plan, whole or not at all.
+
+        Args:
+            slab: Its number.
+            values: Its variables, (T, H, W) each (members: (T, M, H, W)).
+        """
+
+    def join(self, layout: Layout, plan: dict[str, Any]) -> None:
+        """Use the output in a further process, after `begin` in the first one.
+
+        Args:
+            layout: Layout of the filled file.
+            plan: As for `begin`.
+        """
+
+    def finish(self, land: np.ndarray) -> None:
+        """Complete the output.
+
+        Args:
+            land: Land cells, (H, W) bool.
+        """
+
+
+def writer_for(path: str | Path) -> Writer:
+    """Return a writer for a path that ends in .nc or .zarr; '{year}' in a .nc name makes one file a year.
+
+    Args:
+        path: File name, folder name of a store, or URL of a store.
+
+    Returns:
+        The writer; nothing is written yet.
+
+    Raises:
+        ConfigError: When the path has another ending, or its folder or bucket is missing.
+        CubeError: When an object store cannot be reached.
     """
     if is_remote(path):
         check_url(str(path), write=True)
-        is_there(path)  # a wrong bucket and lacking credentials are told before anything is read
+        is_there(path)  # fails early for a wrong bucket or missing credentials, before anything is read
         return ZarrOutput(path)
     path = Path(path)
     if path.suffix not in (".nc", ".zarr"):
@@ -50,44 +98,54 @@ def writer_for(path: str | Path) -> Writer:
 
 
 class MemoryOutput:
-    """Keeps the filled cube in memory; `dataset` holds it in the end."""
+    """Keeps the filled cube in memory.
 
-    def begin(self, shape: Layout, plan: dict[str, Any]) -> set[int]:
-        self.shape, self.slabs = shape, plan["slabs"]
-        sizes = {dim: len(values) for dim, (values, _) in shape.coords.items()}
-        self.arrays = {n: _empty([sizes[d] for d in dims], dtype, a) for n, (dims, dtype, a) in shape.variables.items()}
+    Attributes:
+        dataset: The filled cube, once `finish` has been called.
+    """
+
+    def begin(self, layout: Layout, plan: dict[str, Any]) -> set[int]:
+        self.layout, self.slabs = layout, plan["slabs"]
+        sizes = {dim: len(values) for dim, (values, _) in layout.coords.items()}
+        self.arrays = {
+            n: _empty([sizes[d] for d in dims], dtype, a) for n, (dims, dtype, a) in layout.variables.items()
+        }
         return set()
 
-    def join(self, shape: Layout, plan: dict[str, Any]) -> None:
+    def join(self, layout: Layout, plan: dict[str, Any]) -> None:
         raise ConfigError("several processes cannot fill one Dataset in memory: give an output file, or one device")
 
     def write(self, slab: int, values: dict[str, np.ndarray]) -> None:
         for name, block in values.items():
-            region = _region(self.shape, name, *self.slabs[slab])
+            region = _region(self.layout, name, *self.slabs[slab])
             self.arrays[name][tuple(region.values())] = block
 
     def finish(self, land: np.ndarray) -> None:
         self.arrays["land"][:] = land
-        self.dataset = _dataset(self.shape, self.arrays)
+        self.dataset = _dataset(self.layout, self.arrays)
 
 
 class NetcdfOutput:
-    """One netCDF-4 file. Slabs are kept in `FILE.nc.parts/` and joined at the end."""
+    """One netCDF-4 file. Slabs are kept in `FILE.nc.parts/` and joined at the end.
+
+    Args:
+        path: Name of the file; '{year}' in it makes one file a year.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.parts = Path(f"{path}.parts")
 
-    def begin(self, shape: Layout, plan: dict[str, Any]) -> set[int]:
-        self.join(shape, plan)
+    def begin(self, layout: Layout, plan: dict[str, Any]) -> set[int]:
+        self.join(layout, plan)
         finals = [path for path, _ in self._files()]
         existing = [path for path in finals if path.exists()]
         # while the files of several years are joined, some are there and so are the parts
         whole = len(existing) == len(finals) or self.parts.exists()
-        strange = [path for path in existing if not whole or _plan_of(path) != self.digest]
-        if strange:
+        foreign = [path for path in existing if not whole or _plan_of(path) != self.digest]
+        if foreign:
             raise ConfigError(
-                f"{strange[0]} exists and is of another run or of other data: remove it, or choose another output"
+                f"{foreign[0]} exists and is of another run or of other data: remove it, or choose another output"
             )
         self.complete = len(existing) == len(finals)
         if self.complete:
@@ -95,7 +153,7 @@ class NetcdfOutput:
             return set(range(len(plan["slabs"])))
         note = self.parts / "plan.json"
         if not note.exists():
-            # interrupted while it was made or removed: nothing tells whose slabs these are
+            # interrupted while it was made or removed: the slabs in it cannot be assigned to a run
             shutil.rmtree(self.parts, ignore_errors=True)
             self.parts.mkdir()
         elif json.loads(note.read_text())["digest"] != self.digest and any(self.parts.glob("slab-*.h5")):
@@ -107,13 +165,13 @@ class NetcdfOutput:
         _replace(note, json.dumps({"digest": self.digest, "plan": plan}).encode())
         return {k for k in range(len(plan["slabs"])) if self._part(k).exists()}
 
-    def join(self, shape: Layout, plan: dict[str, Any]) -> None:
-        self.shape, self.plan = shape, plan
+    def join(self, layout: Layout, plan: dict[str, Any]) -> None:
+        self.layout, self.plan = layout, plan
         self.digest = _digest(plan)
 
     def write(self, slab: int, values: dict[str, np.ndarray]) -> None:
         final = self._part(slab)
-        # a name of its own: a cluster may give the slab of a worker that it has lost sight of to another
+        # a unique name: when a cluster loses a worker it gives the slab to another, and both may write
         partial = final.with_suffix(f".{uuid4().hex}.partial")
         require_space(final, sum(block.nbytes for block in values.values()))
         with h5py.File(partial, "w") as file:
@@ -131,21 +189,23 @@ class NetcdfOutput:
         shutil.rmtree(self.parts)
 
     def remove(self) -> None:
-        """Remove what is there, to write it anew."""
+        """Remove an existing output and its parts, to write it again."""
         shutil.rmtree(self.parts, ignore_errors=True)
         self.path.unlink(missing_ok=True)
 
     def _join(self, path: Path, days: slice, land: np.ndarray) -> None:
-        time, attrs = self.shape.coords["time"]
-        coords = {**self.shape.coords, "time": (time[days], attrs)}
+        time, attrs = self.layout.coords["time"]
+        # one year of the record, where the name has '{year}'
+        coords = {**self.layout.coords, "time": (time[days], attrs)}
         partial = Path(f"{path}.partial")
-        variables = with_places(self.shape.variables, self.shape.fixed)
-        output = NetcdfWriter(partial, coords, variables, {**self.shape.attrs, PLAN: self.digest})
+        # latitudes and longitudes of a projected grid are variables too
+        variables = with_places(self.layout.variables, self.layout.fixed)
+        output = NetcdfWriter(partial, coords, variables, {**self.layout.attrs, PLAN: self.digest})
         try:
-            for name, (_, values, _) in self.shape.fixed.items():
+            for name, (_, values, _) in self.layout.fixed.items():
                 output.write(name, values, (slice(None),) * values.ndim)
-            # some days of all slabs together: a map is packed whole, once
-            members = len(self.shape.coords["member"][0]) if "member" in self.shape.coords else 1
+            # some days of all slabs together: each map is compressed whole, once
+            members = len(self.layout.coords["member"][0]) if "member" in self.layout.coords else 1
             step = max(1, JOINED // members)
             for first in range(days.start, days.stop, step):
                 for name, maps in self._maps(range(first, min(first + step, days.stop))).items():
@@ -156,41 +216,45 @@ class NetcdfOutput:
         partial.replace(path)
 
     def _maps(self, days: range) -> dict[str, np.ndarray]:
-        """The variables of some days, put together from the slabs."""
-        sizes = {dim: len(values) for dim, (values, _) in self.shape.coords.items()} | {"time": len(days)}
-        described = {name: parts for name, parts in self.shape.variables.items() if "time" in parts[0]}
+        """Return the variables of some days, joined from the slabs."""
+        sizes = {dim: len(values) for dim, (values, _) in self.layout.coords.items()} | {"time": len(days)}
+        described = {name: parts for name, parts in self.layout.variables.items() if "time" in parts[0]}
         maps = {n: _empty([sizes[d] for d in dims], dtype, attrs) for n, (dims, dtype, attrs) in described.items()}
         for number, ((t0, t1), (y0, y1)) in enumerate(self.plan["slabs"]):
+            # the part of the slab that lies in these days
             begin, end = max(t0, days.start), min(t1, days.stop)
             if begin < end:
                 with h5py.File(self._part(number), "r") as part:
                     for name, block in part.items():
-                        region = _region(self.shape, name, (begin - days.start, end - days.start), (y0, y1))
+                        region = _region(self.layout, name, (begin - days.start, end - days.start), (y0, y1))
                         maps[name][tuple(region.values())] = block[begin - t0 : end - t0]
         return maps
 
     def _files(self) -> list[tuple[Path, slice]]:
-        days = self.shape.coords["time"][0]
+        days = self.layout.coords["time"][0]
         if "{year}" not in self.path.name:
             return [(self.path, slice(0, len(days)))]
         years = days.astype("datetime64[D]").astype("datetime64[Y]").astype(int) + 1970
-        found = []
+        files = []
         for year in np.unique(years):
             which = np.flatnonzero(years == year)
             name = self.path.name.replace("{year}", str(year))
-            found.append((self.path.with_name(name), slice(int(which[0]), int(which[-1]) + 1)))
-        return found
+            files.append((self.path.with_name(name), slice(int(which[0]), int(which[-1]) + 1)))
+        return files
 
     def _part(self, number: int) -> Path:
         return self.parts / f"slab-{number:05d}.h5"
 
 
 class ZarrOutput:
-    """A Zarr store, here or on an object store, written region by region.
+    """A Zarr store, local or on an object store, written region by region.
 
-    A folder is made beside its place and renamed: what is there has all its arrays. An object store cannot rename:
-    there the attribute that names the plan comes when all arrays do. The array `finished_slabs` goes when all slabs
-    are.
+    A local folder is made under another name and renamed, so that a folder under the final name has all its arrays. An
+    object store cannot rename: there the attribute that names the plan is written after all arrays. The array
+    `finished_slabs` marks finished slabs and is deleted when all are.
+
+    Args:
+        path: Folder or URL.
     """
 
     DONE = "finished_slabs"
@@ -199,20 +263,21 @@ class ZarrOutput:
     def __init__(self, path: str | Path) -> None:
         self.path = path
 
-    def begin(self, shape: Layout, plan: dict[str, Any]) -> set[int]:
+    def begin(self, layout: Layout, plan: dict[str, Any]) -> set[int]:
         digest = _digest(plan)
         count = len(plan["slabs"])
         self.complete = False
         with told(self.path):
-            self.join(shape, plan)
+            self.join(layout, plan)
             if is_there(self.path):
-                found = self._attrs()
-                if found.get(PLAN) == digest:
+                attrs = self._attrs()
+                if attrs.get(PLAN) == digest:
                     group = _open_group(self.store)
+                    # the array of finished slabs is deleted when all are
                     self.complete = self.DONE not in group
                     return set(range(count)) if self.complete else set(np.flatnonzero(group[self.DONE][:]).tolist())
-                # at a URL, interrupted before all arrays were there: it is made anew
-                if not is_remote(self.path) or found.get(self.BEGUN) != digest:
+                # at a URL, interrupted before all arrays were there: it is made again
+                if not is_remote(self.path) or attrs.get(self.BEGUN) != digest:
                     raise ConfigError(
                         f"{self.path} exists and is of another run or of other data: remove it, "
                         "or choose another output"
@@ -225,28 +290,28 @@ class ZarrOutput:
                 partial.replace(self.path)
         return set()
 
-    def join(self, shape: Layout, plan: dict[str, Any]) -> None:
-        self.shape, self.slabs = shape, plan["slabs"]
+    def join(self, layout: Layout, plan: dict[str, Any]) -> None:
+        self.layout, self.slabs = layout, plan["slabs"]
         self.store = zarr_store(self.path, write=True)
 
     def write(self, slab: int, values: dict[str, np.ndarray]) -> None:
         with told(self.path):
             group = _open_group(self.store)
             for name, block in values.items():
-                group[name][tuple(_region(self.shape, name, *self.slabs[slab]).values())] = block
+                group[name][tuple(_region(self.layout, name, *self.slabs[slab]).values())] = block
             group[self.DONE][slab] = 1
 
     def finish(self, land: np.ndarray) -> None:
         import zarr
 
         with told(self.path), warnings.catch_warnings():
-            # not in the specification yet, but what xarray looks for first
+            # zarr warns that it is not in the specification yet; xarray opens such stores faster
             warnings.filterwarnings("ignore", message="Consolidated metadata")
             group = _open_group(self.store)
             if not self.complete:
                 group["land"][:] = land.astype(np.int8)
                 del group[self.DONE]
-            # also of one that was interrupted just before
+            # also for a store that was interrupted just before this line
             if zarr.open_group(self.store, mode="r").metadata.consolidated_metadata is None:
                 zarr.consolidate_metadata(self.store)
 
@@ -255,22 +320,24 @@ class ZarrOutput:
         import zarr
 
         zarr.create_group(store, attributes={self.BEGUN: digest}, overwrite=True)
-        sizes = {dim: len(values) for dim, (values, _) in self.shape.coords.items()}
-        rows_dim = _rows_dim(self.shape)
+        sizes = {dim: len(values) for dim, (values, _) in self.layout.coords.items()}
+        rows_dim = _rows_dim(self.layout)
         days, rows = (_step([s[k] for s in self.slabs], sizes[dim]) for k, dim in enumerate(("time", rows_dim)))
         maps = [dim for dim in sizes if dim != "member"]
         chunk = dict(zip(maps, chunks(tuple(sizes[dim] for dim in maps), days, rows), strict=True))  # type: ignore[arg-type]
+        # members are read one by one
         chunk["member"] = 1
         variables, encoding = {}, {}
-        for name, (dims, dtype, attrs) in self.shape.variables.items():
+        for name, (dims, dtype, attrs) in self.layout.variables.items():
             fill = attrs.get("_FillValue", 0)
             pieces = tuple(chunk[d] for d in dims)
             data = dask.array.full([sizes[d] for d in dims], fill, dtype=dtype, chunks=pieces)
             variables[name] = xr.Variable(dims, data, _no_fill(attrs))
             encoding[name] = {"chunks": pieces, "_FillValue": attrs.get("_FillValue")}
-        coords = _coords(self.shape)
+        coords = _coords(self.layout)
+        # coordinates have no missing values
         encoding |= {dim: {"_FillValue": None} for dim in coords}
-        dataset = xr.Dataset(variables, coords, {**self.shape.attrs, self.BEGUN: digest})
+        dataset = xr.Dataset(variables, coords, {**self.layout.attrs, self.BEGUN: digest})
         dataset.to_zarr(store, mode="a", compute=False, encoding=encoding, consolidated=False)
         group = _open_group(store)
         group.create_array(
@@ -279,7 +346,7 @@ class ZarrOutput:
         group.attrs.put({**{k: v for k, v in group.attrs.items() if k != self.BEGUN}, PLAN: digest})
 
     def _attrs(self) -> dict[str, Any]:
-        """Attributes of what is there; none of what is no such store."""
+        """Return the attributes of the store; none if there is no such store."""
         try:
             return dict(_open_group(self.store).attrs)
         except (FileNotFoundError, ValueError, KeyError):
@@ -292,30 +359,30 @@ def _open_group(store: Any) -> Any:
     return zarr.open_group(store, mode="r+", use_consolidated=False)
 
 
-def _rows_dim(shape: Layout) -> str:
-    return next(dim for dim in shape.coords if dim in ("lat", "y"))
+def _rows_dim(layout: Layout) -> str:
+    return next(dim for dim in layout.coords if dim in ("lat", "y"))
 
 
-def _region(shape: Layout, name: str, days: Sequence[int], rows: Sequence[int]) -> dict[str, slice]:
-    """Where a slab lies in a variable: a slice for each dimension, in their order."""
-    part = {"time": slice(*days), _rows_dim(shape): slice(*rows)}
-    return {dim: part.get(dim, slice(None)) for dim in shape.variables[name][0]}
+def _region(layout: Layout, name: str, days: Sequence[int], rows: Sequence[int]) -> dict[str, slice]:
+    """Return where a slab lies in a variable: a slice for each dimension, in their order."""
+    part = {"time": slice(*days), _rows_dim(layout): slice(*rows)}
+    return {dim: part.get(dim, slice(None)) for dim in layout.variables[name][0]}
 
 
 def _step(edges: list[list[int]], length: int) -> int | None:
-    """The step of the slabs along an axis; None where there is only one."""
+    """Return the step of the slabs along an axis; None if there is only one."""
     step = max(end - begin for begin, end in edges)
     return None if step >= length else step
 
 
-def _dataset(shape: Layout, arrays: dict[str, np.ndarray]) -> xr.Dataset:
-    variables = {n: xr.Variable(dims, arrays[n], a) for n, (dims, _, a) in shape.variables.items()}
-    return xr.decode_cf(xr.Dataset(variables, _coords(shape), shape.attrs))
+def _dataset(layout: Layout, arrays: dict[str, np.ndarray]) -> xr.Dataset:
+    variables = {n: xr.Variable(dims, arrays[n], a) for n, (dims, _, a) in layout.variables.items()}
+    return xr.decode_cf(xr.Dataset(variables, _coords(layout), layout.attrs))
 
 
-def _coords(shape: Layout) -> dict[str, xr.Variable]:
-    dims = {dim: xr.Variable(dim, values, attrs) for dim, (values, attrs) in shape.coords.items()}
-    return {**dims, **{name: xr.Variable(*parts) for name, parts in shape.fixed.items()}}
+def _coords(layout: Layout) -> dict[str, xr.Variable]:
+    dims = {dim: xr.Variable(dim, values, attrs) for dim, (values, attrs) in layout.coords.items()}
+    return {**dims, **{name: xr.Variable(*parts) for name, parts in layout.fixed.items()}}
 
 
 def _empty(shape: list[int], dtype: Any, attrs: dict[str, Any]) -> np.ndarray:
@@ -327,14 +394,15 @@ def _no_fill(attrs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _digest(plan: dict[str, Any]) -> str:
+    # short, but long enough that two plans do not collide
     return hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _plan_of(path: Path) -> str | None:
     try:
         with h5py.File(path, "r") as file:
-            found = file.attrs.get(PLAN)
-            return None if found is None else str(found)
+            digest = file.attrs.get(PLAN)
+            return None if digest is None else str(digest)
     except OSError:
         return None
 

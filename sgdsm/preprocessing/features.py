@@ -1,8 +1,8 @@
-"""Features made of covariates that are on the target grid, and of elevation on its own fine grid.
+"""Features computed from covariates on the target grid, and from elevation on its own fine grid.
 
-Arrays are (time, ..., rows, columns) float32 with NaN = no value. What looks back or ahead in time can be made slab by
-slab, with as many days beyond the slab as it looks at. The season is none of them: the data layer gives each model
-cosine and sine of the year (`season_basis` in sgdsm/data/scaling.py).
+Arrays are (time, ..., rows, columns) float32 with NaN = no value. Features that use other days can be computed slab by
+slab, if the slab has as many more days as they use. The season is no feature here: the data layer gives each model
+cosine and sine of the year (`season_basis` in sgdsm/data/normalization.py).
 """
 
 from __future__ import annotations
@@ -13,14 +13,20 @@ import numpy as np
 
 from sgdsm.core.cube import ConfigError
 from sgdsm.core.days import whole_days
+from sgdsm.core.grids import AUTHALIC_RADIUS_M
 
-EARTH_RADIUS_M = 6_371_007.2  # of the sphere with the area of WGS84
-COMPOSITE, INTERPOLATED, HELD = 0, 1, 2
+COMPOSITE, INTERPOLATED, HELD = 0, 1, 2  # flags of `composites`
 
 
 class Terrain(NamedTuple):
-    """Slope in degrees; cosine and sine of the aspect, the direction downhill from north (0 where level); elevation
-    above the surroundings in m; all (rows, columns) float32."""
+    """Terrain of each cell, (rows, columns) float32.
+
+    Attributes:
+        slope: Degrees.
+        northness: Cosine of the aspect, the direction downhill from north; 0 where level.
+        eastness: Sine of the aspect; 0 where level.
+        tpi: Topographic position index: elevation above the surroundings, m.
+    """
 
     slope: np.ndarray
     northness: np.ndarray
@@ -29,12 +35,20 @@ class Terrain(NamedTuple):
 
 
 def antecedent_precipitation(precipitation: np.ndarray, days: int, least: float = 0.5) -> np.ndarray:
-    """Mean precipitation of `days` days up to and including today, in its units: AP = sum(P_i, i = 1-m..0) / m.
+    """Return the mean precipitation of `days` days up to and including today: AP = sum(P_i, i = 1-m..0) / m.
 
-    Liu et al., HESS 27, 577, 2023, Eq. 1, m = 5. Missing days are left out; NaN where less than the share `least` of
-    the days is there, as at the begin of a record.
+    Liu et al., HESS 27, 577, 2023, Eq. 1, m = 5. Missing days are left out.
 
-    Raises ConfigError for less than one day.
+    Args:
+        precipitation: (T, ...), NaN = missing.
+        days: Number of days, m.
+        least: NaN where less than this share of the days is there, as at the beginning of a record.
+
+    Returns:
+        (T, ...) float32, in the units of the precipitation.
+
+    Raises:
+        ConfigError: When days is below 1.
     """
     if days < 1:
         raise ConfigError(f"antecedent precipitation: days={days}: expected 1 or more")
@@ -48,41 +62,64 @@ def antecedent_precipitation(precipitation: np.ndarray, days: int, least: float 
 
 
 def diurnal_temperature_range(tmax: np.ndarray, tmin: np.ndarray) -> np.ndarray:
-    """DTR in K: highest minus lowest air temperature of the day, or day minus night land surface temperature (Liu et
-    al., HESS 27, 577, 2023, section 2.1.1), which may be below 0; NaN where one of them is missing."""
+    """Return the diurnal temperature range, K.
+
+    Highest minus lowest air temperature of the day, or day minus night land surface temperature (Liu et al., HESS 27,
+    577, 2023, section 2.1.1), which may be below 0; NaN where one of them is missing.
+
+    Args:
+        tmax: K, any shape.
+        tmin: K, the same shape.
+    """
     return (np.asarray(tmax, np.float32) - np.asarray(tmin, np.float32)).astype(np.float32)
 
 
 def n_day_mean(values: np.ndarray, days: int) -> np.ndarray:
-    """Means of blocks of `days` days, (days / n, ...): of what there is, NaN where there is nothing.
+    """Return means of blocks of `days` days, over the values that are there.
 
     CASM (Skulovich and Gentine, Sci. Data 2023) has n = 3. The cube then has a step of n days, times[::n].
 
-    Raises ConfigError where the record is not a whole number of blocks.
+    Args:
+        values: (T, ...), NaN = missing.
+        days: Length of a block, n.
+
+    Returns:
+        (T / n, ...) float32, NaN where a block has no value.
+
+    Raises:
+        ConfigError: When the record is not a whole number of blocks.
     """
     if days < 1 or len(values) % days:
         raise ConfigError(f"{len(values)} days: expected a multiple of n_day_mean's days={days}")
     blocks = values.reshape(-1, days, *values.shape[1:])
+    # blocks of which some days are missing still get a mean
     known = np.isfinite(blocks)
     count = known.sum(1)
     return _divided(np.where(known, blocks, 0).sum(1, dtype=np.float64), count, count > 0)
 
 
 def terrain(elevation: np.ndarray, lat: np.ndarray, lon: np.ndarray, window: int = 3) -> Terrain:
-    """Slope, aspect and topographic position of each cell.
+    """Return slope, aspect and topographic position of each cell.
 
-    elevation: (rows, columns) in m, NaN = sea. lat, lon: of the centres in degrees, north first, west to east. Cells
-    get narrower with cos(lat); where the longitudes go once round, the last column is next to the first. Slope and
+    Cells get narrower with cos(lat); if the longitudes go once round, the last column is next to the first. Slope and
     aspect: Horn, Proc. IEEE 69, 14, 1981, over 3 x 3 cells. tpi: elevation minus the mean of the window x window - 1
     cells around (Guisan et al., Plant Ecol. 143, 107, 1999; Liu et al. 2023: 3, the eight neighbours). Neighbours that
-    are missing, and those beyond the edge, count as level with the cell, for tpi not at all. A slab needs window // 2
-    rows on each side.
+    are missing, and those beyond the edge, count as level with the cell; for tpi they are left out. A slab needs window
+    // 2 more rows on each side.
 
-    Make these on the elevation's own fine grid and average them afterwards: the slope of an average elevation is that
-    of a plain, and directions have a mean only as northness and eastness. Over a coarse cell the mean of a 3 x 3 tpi is
-    nearly nothing: for a map of valleys and ridges there, take a window about as wide as the coarse cell.
+    Compute these on the elevation's own fine grid and average them afterwards: the slope of an average elevation is
+    that of a plain, and directions have a mean only as northness and eastness. The mean of a 3 x 3 tpi over a coarse
+    cell is nearly
+    zero: for a map of valleys and ridges there, take a window about as wide as the coarse cell.
 
-    Raises ConfigError for coordinates of another size, not north first and west to east, and an even window.
+    Args:
+        elevation: (H, W) in m, NaN = sea.
+        lat: Latitudes of the centres in degrees, north first, (H,).
+        lon: Longitudes of the centres in degrees, west to east, (W,).
+        window: Side of the window of tpi, cells, an odd number.
+
+    Raises:
+        ConfigError: When coordinates have another size or order, or the window is even.
     """
     if elevation.shape != (lat.size, lon.size) or min(elevation.shape) < 2:
         raise ConfigError(f"elevation of {elevation.shape} cells: expected ({lat.size}, {lon.size}), two or more each")
@@ -90,6 +127,7 @@ def terrain(elevation: np.ndarray, lat: np.ndarray, lon: np.ndarray, window: int
         raise ConfigError("elevation: expected latitudes from north to south and longitudes from west to east")
     if window < 3 or window % 2 == 0 or window > min(elevation.shape):
         raise ConfigError(f"tpi window of {window} cells: expected an odd number from 3 to {min(elevation.shape)}")
+    # true if one more column would complete the circle, up to half a column
     circular = abs((lon[-1] - lon[0]) * lon.size / (lon.size - 1) - 360.0) < 0.5 * (lon[-1] - lon[0]) / (lon.size - 1)
     east, north = _gradient(elevation.astype(np.float32), lat, lon, circular)
     steep = np.hypot(east, north)
@@ -102,16 +140,21 @@ def terrain(elevation: np.ndarray, lat: np.ndarray, lon: np.ndarray, window: int
 def composites(
     values: np.ndarray, times: np.ndarray, days: np.ndarray, max_gap_days: int = 32
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Composites of 8 or 16 days, interpolated linearly in time to each of `days`.
+    """Interpolate composites of 8 or 16 days linearly in time to single days.
 
-    values: (composites, rows, columns), NaN = none (cloud): the next one there is takes part instead. times: what each
-    stands for, best the middle of its days (MODIS files tell the first one), datetime64, rising. days: datetime64.
-    max_gap_days: no value is taken from further away.
+    Args:
+        values: (composites, rows, columns), NaN = none (cloud): the next one that has a value is used instead.
+        times: The date that each stands for, best the middle of its days (MODIS files give the first one), datetime64,
+            rising, (composites,).
+        days: Days to interpolate to, datetime64, (T,).
+        max_gap_days: No value is taken from farther away, days.
 
-    Returns values and flags (uint8), both (days, rows, columns): 0 a composite's day; 1 interpolated; 2 held, as there
-    is none on the other side near enough, or NaN, as there is none at all.
+    Returns:
+        Values (float32) and flags (uint8), both (T, rows, columns). Flags: 0 a composite's day; 1 interpolated; 2 held
+        from one side, because there is none near enough on the other, or NaN, because there is none at all.
 
-    Raises ConfigError where times do not rise, or are not those of the values.
+    Raises:
+        ConfigError: When times do not rise, or are not as many as the values.
     """
     at, wanted = (whole_days(t).astype("datetime64[D]").astype(np.int64) for t in (times, days))
     if at.size != len(values) or not at.size or (np.diff(at) <= 0).any():
@@ -122,10 +165,11 @@ def composites(
     # of each composite and cell: the last one up to it that has a value, and the first from it on
     last = np.maximum.accumulate(np.where(known, number, -1))
     first = np.minimum.accumulate(np.where(known, number, at.size)[::-1])[::-1]
+    # missing neighbours are infinitely far away
     far = np.iinfo(np.int64).max // 4
     before_at, after_at = np.append(at, -far), np.append(at, far)  # index -1 and index at.size
-    found = np.full((wanted.size, *values.shape[1:]), np.nan, np.float32)
-    flags = np.full(found.shape, HELD, np.uint8)
+    interpolated = np.full((wanted.size, *values.shape[1:]), np.nan, np.float32)
+    flags = np.full(interpolated.shape, HELD, np.uint8)
     for k, day in enumerate(wanted):
         here = np.searchsorted(at, day, side="right") - 1
         there = here if here >= 0 and at[here] == day else here + 1
@@ -136,26 +180,28 @@ def composites(
         near_a, near_b = back <= max_gap_days, ahead <= max_gap_days
         share = (back / np.maximum(back + ahead, 1)).astype(np.float32)
         between = a + share * (b - a)
-        found[k] = np.where(near_a & near_b, between, np.where(near_a, a, np.where(near_b, b, np.float32(np.nan))))
+        interpolated[k] = np.where(
+            near_a & near_b, between, np.where(near_a, a, np.where(near_b, b, np.float32(np.nan)))
+        )
         flags[k] = np.where(back == 0, COMPOSITE, np.where(near_a & near_b, INTERPOLATED, HELD))
-    return found, flags
+    return interpolated, flags
 
 
 def _divided(total: np.ndarray, by: np.ndarray, where: np.ndarray, other: np.ndarray | float = np.nan) -> np.ndarray:
-    found = np.array(np.broadcast_to(other, total.shape), np.float32)
-    np.divide(total, by, out=found, where=where, casting="same_kind")
-    return found
+    quotient = np.array(np.broadcast_to(other, total.shape), np.float32)
+    np.divide(total, by, out=quotient, where=where, casting="same_kind")
+    return quotient
 
 
 def _padded(values: np.ndarray, width: int, circular: bool) -> np.ndarray:
-    """Rows and columns of NaN around, or columns of the other side."""
+    """Return an array with rows and columns of NaN around it, or with columns of the other side if it is circular."""
     columns = ((0, 0), (width, width))
     wide = np.pad(values, columns, "wrap") if circular else np.pad(values, columns, constant_values=np.nan)
     return np.pad(wide, ((width, width), (0, 0)), constant_values=np.nan)
 
 
 def _gradient(elevation: np.ndarray, lat: np.ndarray, lon: np.ndarray, circular: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Rise of the elevation towards east and north, m per m."""
+    """Return the rise of the elevation towards east and north, m per m."""
     rows, columns = elevation.shape
     padded = _padded(elevation, 1, circular)
 
@@ -163,11 +209,11 @@ def _gradient(elevation: np.ndarray, lat: np.ndarray, lon: np.ndarray, circular:
         there = padded[1 + down : 1 + down + rows, 1 + right : 1 + right + columns]
         return np.where(np.isnan(there), elevation, there)
 
-    metres = np.radians(1.0) * EARTH_RADIUS_M
+    metres = np.radians(1.0) * AUTHALIC_RADIUS_M
     height = metres * np.abs(np.gradient(lat.astype(float)))[:, None]
     # at the pole itself a cell has no width
     width = metres * np.gradient(lon.astype(float)) * np.maximum(np.cos(np.radians(lat)), 1e-3)[:, None]
-    # weights 1, 2, 1 along the other axis
+    # Horn's weights: 1, 2, 1 along the other axis
     east = sum(w * (neighbour(d, 1) - neighbour(d, -1)) for d, w in ((-1, 1.0), (0, 2.0), (1, 1.0)))
     north = sum(w * (neighbour(-1, r) - neighbour(1, r)) for r, w in ((-1, 1.0), (0, 2.0), (1, 1.0)))
     known = np.isfinite(elevation)
@@ -187,10 +233,11 @@ def _position(elevation: np.ndarray, window: int, circular: bool) -> np.ndarray:
 
 
 def _window_sum(padded: np.ndarray, window: int) -> np.ndarray:
-    found = np.nan_to_num(padded)
+    # sums over a moving window as differences of running sums: the cost does not depend on its size
+    sums = np.nan_to_num(padded)
     for axis in (0, 1):
-        start = np.zeros_like(found[:1] if axis == 0 else found[:, :1])
-        running = np.concatenate([start, np.cumsum(found, axis)], axis)
+        start = np.zeros_like(sums[:1] if axis == 0 else sums[:, :1])
+        running = np.concatenate([start, np.cumsum(sums, axis)], axis)
         ahead = np.take(running, np.arange(window, running.shape[axis]), axis)
-        found = ahead - np.take(running, np.arange(running.shape[axis] - window), axis)
-    return found
+        sums = ahead - np.take(running, np.arange(running.shape[axis] - window), axis)
+    return sums

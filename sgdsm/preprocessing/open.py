@@ -1,4 +1,4 @@
-"""Cubes whose variables carry their roles: those that `prepare` made, and what `export` wrote of them."""
+"""Open cubes whose variables carry their roles: those that `prepare` made, and what `export` wrote of them."""
 
 from __future__ import annotations
 
@@ -21,15 +21,25 @@ def open_prepared(
     uncertainty: str | None = None,
     valid_range: Sequence[float] | None = None,
 ) -> xr.Dataset:
-    """A cube by the roles that its variables carry.
+    """Open a cube by the roles that its variables carry.
 
-    recipe: what it must have been made of. repeat_cycle_days, uncertainty (by default that by its role), valid_range:
-    see `sgdsm.core.cube.as_cube`.
+    Args:
+        path: File, folder or URL.
+        recipe: The recipe that the cube must have been made of.
+        repeat_cycle_days: See `sgdsm.core.cube.as_cube`.
+        uncertainty: Name of the target's standard deviation (default: the variable of that role).
+        valid_range: See `sgdsm.core.cube.as_cube`.
 
-    Raises CubeError where there is no such cube, or one of another recipe.
+    Returns:
+        The cube.
+
+    Raises:
+        CubeError: When there is no such cube, or it was made of another recipe.
     """
     if recipe is not None and not is_remote(path) and not Path(path).exists():
-        raise CubeError(f"{path}: no such cube yet: make it with `python -m sgdsm prepare` and the same data= words")
+        raise CubeError(
+            f"{path}: no such cube yet: make it with `python -m sgdsm prepare` and the same data= arguments"
+        )
     dataset = open_dataset(path)
     targets = by_role(dataset, "target")
     if len(targets) != 1:
@@ -37,12 +47,14 @@ def open_prepared(
             f"{path}: {len(targets)} variables carry role='target', expected one; use data=netcdf and name it"
         )
     if recipe is not None:
+        # compared as JSON: the plan of the store has been through it
         made = json.loads(str(dataset.attrs.get(PLAN, "{}")))
         other = [key for key, value in json.loads(json.dumps(recipe.plain())).items() if made.get(key) != value]
         if other:
             raise CubeError(
                 f"{path} was made of another recipe ({', '.join(other)} differ): prepare it again, elsewhere"
             )
+    # without a land variable `as_cube` takes the cells that were ever observed
     land = by_role(dataset, "land")
     return as_cube(
         dataset,

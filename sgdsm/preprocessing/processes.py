@@ -1,4 +1,4 @@
-"""Blocks of a cube in the making, dealt to processes of this machine."""
+"""Make the blocks of a cube in several processes of this machine."""
 
 from __future__ import annotations
 
@@ -13,26 +13,31 @@ from sgdsm.preprocessing.store import Store
 
 
 def in_processes(
-    make: Callable[[int], dict[str, Any]], store: Store, stage: str, blocks: list[int], workers: int
+    build: Callable[[int], dict[str, Any]], store: Store, stage: str, blocks: list[int], workers: int
 ) -> None:
-    """Make blocks in so many processes; each notes what it has finished.
+    """Make blocks in several processes; each process notes what it has finished.
 
-    make: makes and stores a block, and gives what to note of it.
+    Args:
+        build: Makes and stores a block, and returns what to note of it.
+        store: Keeps the notes.
+        stage: Name of the stage, for the notes.
+        blocks: Numbers of the blocks.
+        workers: Number of processes.
     """
     from dask.base import compute
     from dask.delayed import delayed
     from dask.diagnostics.progress import ProgressBar
 
     with deaf():
-        resource_tracker.ensure_running()  # a terminal that is gone would end it, loudly
+        resource_tracker.ensure_running()  # while signals are ignored: a closed terminal would end it with a traceback
     how: dict[str, Any] = {"scheduler": "processes", "num_workers": workers, "chunksize": 1}
     with ProgressBar(minimum=2.0, dt=0.5, out=sys.stderr) if sys.stderr.isatty() else nullcontext():
-        # in few parcels: each carries the lists of all files
-        parcels = [blocks[k :: 8 * workers] for k in range(min(len(blocks), 8 * workers))]
-        tasks = [delayed(_make_all)(make, store, stage, parcel) for parcel in parcels]
+        # few tasks of many blocks: the lists of all files are sent with each task
+        groups = [blocks[k :: 8 * workers] for k in range(min(len(blocks), 8 * workers))]
+        tasks = [delayed(_build_all)(build, store, stage, group) for group in groups]
         compute(*tasks, **(how if workers > 1 else {"scheduler": "synchronous"}))
 
 
-def _make_all(make: Callable[[int], dict[str, Any]], store: Store, stage: str, blocks: list[int]) -> None:
+def _build_all(build: Callable[[int], dict[str, Any]], store: Store, stage: str, blocks: list[int]) -> None:
     for block in blocks:
-        store.keep(stage, block, make(block))
+        store.keep(stage, block, build(block))

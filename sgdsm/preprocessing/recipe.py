@@ -1,4 +1,4 @@
-"""What a cube is made of: products, a period, a grid, screening and features."""
+"""Recipes: what a cube is made of, that is products, a period, a grid, screening and features."""
 
 from __future__ import annotations
 
@@ -17,30 +17,35 @@ from sgdsm.sources.readers.files import Files, find_files
 
 
 def named_grid(name: str, bbox: tuple[float, float, float, float] | None = None) -> Grid:
-    """See `Grid.named`."""
+    """Return a global grid by its name, see `Grid.named`."""
     return Grid.named(name, bbox)
 
 
 def regular_grid(resolution: float, bbox: tuple[float, float, float, float] | None = None) -> Grid:
-    """See `Grid.regular`."""
+    """Return a grid in degrees, see `Grid.regular`."""
     return Grid.regular(resolution, bbox)
 
 
 def projected_grid(crs: str, resolution_m: float, bounds: tuple[float, float, float, float]) -> Grid:
-    """See `Grid.projected`."""
+    """Return a grid in metres of a CRS, see `Grid.projected`."""
     return Grid.projected(crs, resolution_m, bounds)
 
 
 @dataclass
 class Source:
-    """A product, and what the cube takes of it.
+    """A product, and what the cube takes from it.
 
-    product: a module of `sgdsm.sources`. paths: its files, folders or patterns; relative ones start at the recipe's
-    `folder`. variables: name in the cube -> name in the product. role: of the variables in the cube; of the target the
-    cube takes `sm_reason` and, where the product has it, `sm_uncertainty` too. options: of the product. method: onto
-    the grid; by default the area-weighted mean, for classes the most frequent one. interpolate_days: between maps of
-    several days (composites), the longest gap in days that is interpolated; null: the days between stay empty.
-    composite_days: that a map stands for, from its date on; interpolation is between their middles.
+    Args:
+        product: A module of `sgdsm.sources.products`.
+        paths: Its files, folders or patterns; relative ones start at the recipe's `folder`.
+        variables: Name in the cube -> name in the product.
+        role: Of the variables in the cube. With the target the cube takes `sm_reason` and, if the product has it,
+            `sm_uncertainty` too.
+        options: Options of the product.
+        method: How maps are put on the grid; by default the area-weighted mean, for classes the most frequent one.
+        interpolate_days: Between maps of several days (composites), the longest gap that is interpolated, days; null:
+            the days between them stay empty.
+        composite_days: Days that a map stands for, from its date on; interpolation is between their middles.
     """
 
     product: str
@@ -53,17 +58,25 @@ class Source:
     composite_days: int = 1
 
     def files(self, folder: str | None) -> Files:
-        """The files; relative paths start at `folder`."""
+        """Return the files; relative paths start at `folder`."""
         paths = [self.paths] if isinstance(self.paths, str) else self.paths
         return find_files(self.product, [Path(folder or ".") / path for path in paths], **self.options)
 
 
 @dataclass
 class Screening:
-    """What rejects soil moisture beside the product's own flags; each names variables of the cube.
+    """What rejects soil moisture in addition to the product's own flags.
 
-    surface_temperature (K) and albedo: snow, where it is below 273.15 K and the albedo above 0.3. soil_temperature (K):
-    frozen, below 273.15 K. water_fraction: of the cell, above 0.2. low, high: a range narrower than the product's.
+    Args:
+        surface_temperature: Variable of the cube, K; with `albedo`, rejects snow: below 273.15 K and albedo above 0.3.
+        albedo: Variable of the cube, "1".
+        soil_temperature: Variable of the cube, K; rejects frozen soil: below 273.15 K.
+        water_fraction: Variable of the cube, share of the cell; rejects water: above 0.2.
+        low: Smallest valid value, if the product's range is to be narrowed, in the target's units.
+        high: Largest valid value, likewise.
+
+    Raises:
+        ConfigError: When only one of surface_temperature and albedo is given.
     """
 
     surface_temperature: str | None = None
@@ -75,20 +88,29 @@ class Screening:
 
     def __post_init__(self) -> None:
         if (self.surface_temperature is None) != (self.albedo is None):
-            raise ConfigError("screening: surface_temperature and albedo tell snow together: give both or none")
+            raise ConfigError(
+                "screening: snow is detected from surface_temperature and albedo together: give both or none"
+            )
 
     def names(self) -> list[str]:
-        """Variables of the cube that it looks at."""
-        named = (self.surface_temperature, self.albedo, self.soil_temperature, self.water_fraction)
-        return [name for name in named if name is not None]
+        """Return the variables of the cube that the rules use."""
+        variables = (self.surface_temperature, self.albedo, self.soil_temperature, self.water_fraction)
+        return [name for name in variables if name is not None]
 
 
 @dataclass
 class Feature:
-    """A covariate made of others of the cube.
+    """A covariate that is computed from others of the cube.
 
-    kind: 'antecedent' = mean of the last `days` maps, this one included (Liu et al., HESS 2023, Eq. 1, for
-    precipitation); 'range' = `of` minus `minus` (of the day's highest and lowest temperature). of, minus: variables.
+    Args:
+        kind: 'antecedent' = mean of the last `days` maps, this one included (Liu et al., HESS 27, 577, 2023, Eq. 1, for
+            precipitation); 'range' = `of` minus `minus` (of the day's highest and lowest temperature).
+        of: Variable of the cube.
+        days: Number of maps, for 'antecedent'.
+        minus: Variable of the cube, for 'range'.
+
+    Raises:
+        ConfigError: When the arguments do not fit the kind.
     """
 
     kind: Literal["antecedent", "range"]
@@ -104,19 +126,29 @@ class Feature:
 
     @property
     def halo_days(self) -> int:
-        """Maps before the first that it looks at."""
+        """Number of maps before the first one that the feature needs."""
         return 0 if self.kind == "range" else self.days - 1
 
 
 @dataclass
 class Recipe:
-    """A cube to be made.
+    """How to make a cube.
 
-    start, end: its first and last day, '2015-01-01'. grid: see `grid`. sources: by a name of their own;
-    one has the role of the target. land: a static variable that is above 0.5 on land (a mask, a share); by default
-    cells that were ever observed are land. terrain: a static variable (elevation) of which slope, aspect and position
-    are made. features: name in the cube -> feature. step_days: days of a map (3: CASM's means). folder: where relative
-    paths start.
+    Args:
+        start: Its first day, like '2015-01-01'.
+        end: Its last day.
+        grid: Its grid, see `sgdsm.preprocessing.grid`.
+        sources: Name -> product and variables; one source has the role of the target.
+        features: Name in the cube -> feature.
+        screening: What rejects soil moisture in addition to the product's own flags.
+        land: A static variable that is above 0.5 on land (a mask, a share); by default cells that were ever observed
+            are land.
+        terrain: A static variable (elevation, m) from which slope, aspect and topographic position are computed.
+        step_days: Days of a map (3: CASM's means).
+        folder: Where relative paths start.
+
+    Raises:
+        ConfigError: When the parts do not fit together.
     """
 
     start: str
@@ -136,14 +168,16 @@ class Recipe:
             raise ConfigError(f"recipe: end={self.end} is before start={self.start}")
         if self.step_days < 1:
             raise ConfigError(f"recipe: step_days={self.step_days}: expected at least 1")
+        # interpolating the target would make values that no satellite reported
         gappy = [name for name, s in self.sources.items() if s.interpolate_days is not None and s.role != "dynamic"]
         if gappy:
             raise ConfigError(f"recipe: interpolate_days belongs to dynamic sources, found it at {gappy}")
         targets = [name for name, source in self.sources.items() if source.role == "target"]
         if len(targets) != 1 or len(self.sources[targets[0]].variables) != 1:
-            told = {name: list(self.sources[name].variables) for name in targets}
-            raise ConfigError(f"recipe: expected one source with the role target and one variable, found {told}")
+            variables = {name: list(self.sources[name].variables) for name in targets}
+            raise ConfigError(f"recipe: expected one source with the role target and one variable, found {variables}")
         names = [name for source in self.sources.values() for name in source.variables] + list(self.features)
+        # names of the cube must be unique: variables are stored by name
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ConfigError(f"recipe: several sources or features make {twice}")
@@ -154,40 +188,42 @@ class Recipe:
                     raise ConfigError(f"recipe: feature '{name}' is made of '{of}', expected one of {dynamic}")
         for of in self.screening.names():
             if of not in names:
-                raise ConfigError(f"recipe: screening looks at '{of}', expected one of {names}")
+                raise ConfigError(f"recipe: screening uses '{of}', expected one of {names}")
         for key in ("land", "terrain"):
             name = getattr(self, key)
             if name is not None and name not in self.static():
                 raise ConfigError(f"recipe: {key}={name}: expected one of the static {self.static()}")
 
     def days(self) -> np.ndarray:
-        """Days of the maps, datetime64[ns]."""
+        """Return the days of the maps, (T,) datetime64[ns]."""
         step = np.timedelta64(self.step_days, "D")
         days = np.arange(self._day("start"), self._day("end") + np.timedelta64(1, "D"), step)
         return days.astype("datetime64[ns]")
 
     def target(self) -> tuple[Source, str]:
-        """The source of the target, and its name in the cube."""
+        """Return the source of the target, and the target's name in the cube."""
         source = next(s for s in self.sources.values() if s.role == "target")
         return source, next(iter(source.variables))
 
     def dynamic(self) -> list[str]:
-        """Names of the dynamic variables, features aside."""
+        """Return the names of the dynamic variables, without features."""
         return [name for s in self.sources.values() if s.role == "dynamic" for name in s.variables]
 
     def static(self) -> list[str]:
-        """Names of the static variables, those of the terrain aside."""
+        """Return the names of the static variables, without those of the terrain."""
         return [name for s in self.sources.values() if s.role == "static" for name in s.variables]
 
     def with_role(self, *roles: str) -> Iterator[tuple[str, Source]]:
-        """The sources of some roles."""
+        """Return name and source of the sources that have one of these roles."""
         return ((name, source) for name, source in self.sources.items() if source.role in roles)
 
     def plain(self) -> dict[str, Any]:
-        """The recipe as plain values; where the files lie is no part of it."""
+        """Return the recipe as plain values, without the location of the files."""
+        # the grid holds arrays: its ends stand for it
         plain = dataclasses.asdict(dataclasses.replace(self, grid=None))  # type: ignore[arg-type]
         del plain["folder"]
         for source in plain["sources"].values():
+            # a cube may be extended after its files were moved
             del source["paths"]
         ends = {
             dim: [len(c), float(c[0]), float(c[-1])]

@@ -1,4 +1,4 @@
-"""Maps put on a target grid: area-weighted means, bilinear, nearest, most frequent class."""
+"""Put maps on a target grid: area-weighted means, bilinear, nearest, most frequent class."""
 
 from __future__ import annotations
 
@@ -13,25 +13,29 @@ from sgdsm.preprocessing.grid import Grid, crs_in
 from sgdsm.preprocessing.overlaps import circular_overlap, overlap, pair_matrix
 
 Method = Literal["mean", "bilinear", "nearest", "mode"]
-# of a cell: half-covered cells stay in spite of rounding
+# share of a cell: cells that are exactly half covered are kept in spite of rounding
 ROUNDING = 1e-4
 
 
 class Regridder:
     """Puts maps of a source grid on a target grid; weights are computed once, for thousands of maps.
 
-    source: a Dataset, or its coordinates: 1-D lat and lon (rising or falling, longitudes of any turn), or y and x with
-    a CRS (`crs` or any grid mapping with CF attributes, or a global attribute `crs`), or 2-D lat and lon. Where both
-    grids are rectilinear in lat and lon, the weights are an overlap of rows (areas on the sphere: differences of
-    sin(lat)) times one of columns. Else cells of the source are dealt to the target's by their centres, in 4 x 4 parts
-    where they are not much smaller, and target cells that get none take the source cell that they lie in.
+    If both grids are rectilinear in lat and lon, the weights are an overlap of rows (areas on the sphere: differences
+    of sin(lat)) times one of columns. Otherwise the source cells are assigned to the target cells by their centres, in
+    4 x 4 parts if they are not much smaller, and target cells that get none take the source cell that they lie in.
 
-    Libraries, tried from 0.1 to 0.25 degree on two cores: a map takes 0.1 s here, 1.5 s in xarray-regrid 0.4, whose
+    Libraries, compared from 0.1 to 0.25 degree on two cores: a map takes 0.1 s here, 1.5 s in xarray-regrid 0.4, whose
     weights are dense, and 3.3 s in the buckets of pyresample 1.35. xarray-regrid gives part of a cell the same share of
-    the area as of the latitudes, which puts the mean of sin(lat)^2 off by 6e-4 from 4 to 10 degrees (here by rounding
-    only); buckets deal out cells as a whole, 4e-4 off in some cells there, and leave finer targets empty.
+    the area as of the latitudes, which changes the mean of sin(lat)^2 by 6e-4 from 4 to 10 degrees (here by rounding
+    only); buckets assign cells as a whole, 4e-4 off in some cells there, and leave finer targets empty.
 
-    Raises ConfigError where no cell of the source lies in the target.
+    Args:
+        source: A Dataset, or its coordinates: 1-D lat and lon (rising or falling, longitudes of any turn), or y and x
+            with a CRS (`crs` or any grid mapping with CF attributes, or a global attribute `crs`), or 2-D lat and lon.
+        grid: The target grid.
+
+    Raises:
+        ConfigError: When no cell of the source lies in the target.
     """
 
     def __init__(self, source: xr.Dataset | xr.Coordinates, grid: Grid) -> None:
@@ -45,6 +49,7 @@ class Regridder:
         else:
             self._source = Grid.of(dataset)
             self._shape = self._source.shape
+        # maps on the grid already are returned unchanged, without rounding
         self._same = self._source is not None and self._source.matches(grid)
         self._factored = self._source is not None and self._source.is_rectilinear and grid.is_rectilinear
         self._areas = self._overlaps() if self._factored else (self._buckets(),)
@@ -52,15 +57,23 @@ class Regridder:
             raise ConfigError("the target grid lies outside of the source: expected a bbox that the source covers")
 
     def apply(self, values: np.ndarray, method: Method = "mean", least: float = 0.5) -> np.ndarray:
-        """Maps (..., rows, columns) on the target grid, float32 (float64 stays); NaN = no value.
+        """Put maps on the target grid.
 
-        method: 'mean', weighted by area; 'bilinear'; 'nearest'; 'mode', the class with the largest area, of several the
-            lowest. Missing values are left out. least: the share of a target cell's area (of the bilinear weights)
-            that must have values; where cells are dealt, of the parts dealt to it. A source that has the target's grid
-            comes back as it is.
+        A source that has the target's grid is returned as it is.
 
-        Raises ConfigError for an unknown method, maps of another shape than the source's, and for 'bilinear' from 2-D
-        lat and lon.
+        Args:
+            values: Maps of the source, (..., rows, columns), NaN = no value.
+            method: 'mean', weighted by area; 'bilinear'; 'nearest'; 'mode', the class with the largest area, if there
+                are several the lowest. Missing values are left out.
+            least: The share of a target cell's area (of the bilinear weights) that must have values; if cells are
+                assigned by their centres, the share of the parts assigned to it.
+
+        Returns:
+            Maps (..., H, W) of the target grid, float32 (float64 stays), NaN = no value.
+
+        Raises:
+            ConfigError: When the method is unknown, the maps have another shape than the source, or the method is
+                'bilinear' and lat and lon are 2-D.
         """
         if method not in get_args(Method):
             raise ConfigError(f"method '{method}': expected one of {', '.join(get_args(Method))}")
@@ -69,10 +82,10 @@ class Regridder:
         if self._same:
             return values
         kind = np.float64 if values.dtype == np.float64 else np.float32
-        found = np.empty((*values.shape[:-2], *self.grid.shape), kind)
+        regridded = np.empty((*values.shape[:-2], *self.grid.shape), kind)
         for where in np.ndindex(values.shape[:-2]):
-            found[where] = self._one(values[where], method, least)
-        return found
+            regridded[where] = self._one(values[where], method, least)
+        return regridded
 
     def _one(self, values: np.ndarray, method: Method, least: float) -> np.ndarray:
         if method == "nearest":
@@ -85,38 +98,41 @@ class Regridder:
         if method == "mode":
             return np.where(enough, self._most(values, known), np.nan)
         total = self._sum(weights, np.where(known, values, 0.0).astype(np.float64))
-        found: np.ndarray = np.full(total.shape, np.nan)
-        np.divide(total, share, out=found, where=enough)
-        return found
+        mean: np.ndarray = np.full(total.shape, np.nan)
+        np.divide(total, share, out=mean, where=enough)
+        return mean
 
     def _most(self, values: np.ndarray, known: np.ndarray) -> np.ndarray:
-        most, found = np.zeros(self.grid.shape), np.full(self.grid.shape, np.nan)
+        most, classes = np.zeros(self.grid.shape), np.full(self.grid.shape, np.nan)
+        # one weighted sum for each class: classes are few
         for code in np.unique(values[known]):
             share = self._sum(self._areas, (values == code).astype(np.float64))
             # a tie stays with the first in spite of rounding
-            found = np.where(share > most + 1e-9, code, found)
+            classes = np.where(share > most + 1e-9, code, classes)
             most = np.maximum(most, share)
-        return found
+        return classes
 
     def _sum(self, weights: tuple[Any, ...], values: np.ndarray) -> np.ndarray:
-        """Weighted sums of a map on the target grid."""
+        """Return weighted sums of a map on the target grid."""
         if len(weights) == 1:
-            found: np.ndarray = (weights[0] @ values.ravel()).reshape(self.grid.shape)
-            return found
+            total: np.ndarray = (weights[0] @ values.ravel()).reshape(self.grid.shape)
+            return total
+        # rows and columns apart: two small products instead of one over all pairs of cells
         rows, columns = weights
         return np.ascontiguousarray((columns @ np.ascontiguousarray((rows @ values).T)).T)
 
     def _overlaps(self) -> tuple[Any, Any]:
-        """Shares of each target row in the source's rows, and of each column."""
+        """Return the share of each target row that lies in each source row, and the same for columns."""
         assert self._source is not None
         (lat_s, lon_s), (lat_t, lon_t) = self._source.degree_edges, self.grid.degree_edges
         sines = [np.sin(np.radians(np.clip(lat, -90.0, 90.0))) for lat in (lat_s, lat_t)]
+        # on the sphere the area between two latitudes is in proportion to the difference of their sines
         rows, columns = overlap(*sines), circular_overlap(lon_s, lon_t)
         height, width = np.abs(np.diff(sines[1])), np.abs(np.diff(lon_t))
         return rows.multiply(1.0 / height[:, None]).tocsr(), columns.multiply(1.0 / width[:, None]).tocsr()
 
     def _buckets(self) -> Any:
-        """Shares of the source cells in each target cell, (target cells, source cells)."""
+        """Return the share of each source cell in each target cell, (target cells, source cells)."""
         from scipy.sparse import coo_array, csr_array, diags_array
 
         size = (int(np.prod(self.grid.shape)), int(np.prod(self._shape)))
@@ -126,25 +142,28 @@ class Regridder:
             inside = row >= 0
             where = (row[inside] * self.grid.shape[1] + column[inside], cell[inside])
             counts = counts + coo_array((np.ones(inside.sum()), where), shape=size).tocsr()
+        # target cells finer than the source's: the source cell in which they lie
         empty = np.flatnonzero((np.diff(counts.indptr) == 0) & (self._nearest >= 0))
         counts = counts + coo_array((np.ones(empty.size), (empty, self._nearest[empty])), shape=size).tocsr()
         return diags_array(1.0 / np.maximum(counts.sum(1), 1.0)) @ counts
 
     def _pieces(self) -> Any:
-        """Latitudes, longitudes and number of the cell of pieces of the source, some rows at a time."""
+        """Yield latitudes, longitudes and cell numbers of pieces of the source, some rows at a time."""
         if self._points is not None:
             lat, lon = (p.ravel() for p in self._points)
             yield lat, lon, np.arange(lat.size)
             return
         assert self._source is not None
+        # small source cells are assigned whole, larger ones in parts: borders are accurate to a quarter of a cell
         split = 1 if 4 * self._source.size_m < self.grid.size_m else 4
+        # 2 million parts at a time: memory stays bounded
         step = max(1, 2**21 // (split**2 * self._shape[1]))
         for start in range(0, self._shape[0], step):
             yield self._source.parts(split, slice(start, min(start + step, self._shape[0])))
 
     @cached_property
     def _nearest(self) -> np.ndarray:
-        """Number of the source cell in which each target cell's centre lies, -1 where in none; (target cells,)."""
+        """Number of the source cell in which each target cell's centre lies, -1 if in none; (target cells,)."""
         lat, lon = self._centres()
         if self._source is not None:
             row, column = self._source.find(lat, lon)
@@ -156,8 +175,8 @@ class Regridder:
         # half the diagonal of a cell, with some room for cells that widen
         reach = 1.5 * max(_median_step(points, axis) for axis in (0, 1)) / np.sqrt(2)
         known = np.flatnonzero(np.isfinite(points).all(-1).ravel())
-        distance, found = KDTree(points.reshape(-1, 3)[known]).query(_on_sphere(lat, lon), distance_upper_bound=reach)
-        return np.where(np.isfinite(distance), known[np.minimum(found, known.size - 1)], -1)
+        distance, nearest = KDTree(points.reshape(-1, 3)[known]).query(_on_sphere(lat, lon), distance_upper_bound=reach)
+        return np.where(np.isfinite(distance), known[np.minimum(nearest, known.size - 1)], -1)
 
     @cached_property
     def _pairs(self) -> tuple[Any, ...]:
@@ -188,7 +207,7 @@ class Regridder:
 
 
 def _is_curvilinear(source: xr.Dataset) -> bool:
-    """Whether there are nothing but 2-D lat and lon that no row and no column shares."""
+    """Return True if there are only 2-D lat and lon that differ along rows and columns."""
     lat, lon = source.variables.get("lat"), source.variables.get("lon")
     if lat is None or lon is None or lat.ndim != 2 or ({"y", "x"} <= set(source.coords) and crs_in(source)):
         return False
@@ -196,7 +215,7 @@ def _is_curvilinear(source: xr.Dataset) -> bool:
 
 
 def _on_sphere(lat: np.ndarray, lon: np.ndarray) -> np.ndarray:
-    """Points on the unit sphere, (..., 3)."""
+    """Return points on the unit sphere, (..., 3)."""
     phi, lam = np.radians(lat), np.radians(lon)
     return np.stack([np.cos(phi) * np.cos(lam), np.cos(phi) * np.sin(lam), np.sin(phi)], -1)
 

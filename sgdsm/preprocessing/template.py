@@ -1,4 +1,4 @@
-"""A cube before its maps are made: names, attributes and chunks of its variables, and those that have no time."""
+"""A cube before its maps are made: names, attributes and chunks of its variables, and the maps without time."""
 
 from __future__ import annotations
 
@@ -27,7 +27,17 @@ KEPT = ("units", "standard_name", "long_name")
 
 
 def template(recipe: Recipe, files: dict[str, Files], static: dict[str, Any], block_days: int) -> xr.Dataset:
-    """Coordinates, static maps, and lazy arrays for all that has a time; static: as `static_maps` gives it."""
+    """Return coordinates, static maps, and lazy arrays for everything that has a time.
+
+    Args:
+        recipe: How to make the cube.
+        files: Files of each source.
+        static: What `static_maps` returns.
+        block_days: Maps in a chunk.
+
+    Raises:
+        ConfigError: When a product has no such variable.
+    """
     import dask.array as da
 
     coords, days = dict(recipe.grid.coords()), recipe.days()
@@ -46,57 +56,77 @@ def template(recipe: Recipe, files: dict[str, Files], static: dict[str, Any], bl
                 add(f"{variable}_{FLAG}", {**FLAG_ATTRS, "long_name": f"how {variable} came about"}, HELD)
             if source.role != "target":
                 continue
-            told = {k: v for k, v in REASON_ATTRS.items() if k != "missing"}
-            add(f"{variable}_reason", told, Reason.NO_DATA)
+            reason_attrs = {k: v for k, v in REASON_ATTRS.items() if k != "missing"}
+            add(f"{variable}_reason", reason_attrs, Reason.NO_DATA)
             if f"{original}_uncertainty" in example:
-                its = described(example, f"{original}_uncertainty", product)
-                add(f"{variable}_uncertainty", {**its, "role": "uncertainty"})
+                uncertainty_attrs = described(example, f"{original}_uncertainty", product)
+                add(f"{variable}_uncertainty", {**uncertainty_attrs, "role": "uncertainty"})
     for name, feature in recipe.features.items():
         units = variables[feature.of][2]["units"]
-        add(name, {"units": units, "long_name": _told(feature), "role": "dynamic"})
+        add(name, {"units": units, "long_name": _long_name(feature), "role": "dynamic"})
     for name, (values, attrs) in static.items():
         variables[name] = recipe.grid.dims, values.astype(np.float32), {**attrs, "role": "static"}
     variables["land"] = recipe.grid.dims, np.zeros(recipe.grid.shape, np.int8), dict(LAND)
+    # CF: each variable names its grid mapping
     if "crs" in coords:
         for _, _, attrs in variables.values():
             attrs["grid_mapping"] = "crs"
+    # stored as days, so that any program can read the time
     packing = {"units": f"days since {str(days[0])[:10]}", "dtype": "int32"}
     time = xr.Variable("time", days, {"standard_name": "time", "long_name": "day", "axis": "T"}, packing)
     return xr.Dataset(variables, {"time": time, **coords}, dict(GLOBAL))
 
 
 def static_maps(recipe: Recipe, files: dict[str, Files], regridders: dict[str, Regridder]) -> dict[str, Any]:
-    """Name -> map on the grid and attributes, of the static sources and of the terrain."""
-    found: dict[str, Any] = {}
+    """Return the maps of the static sources and of the terrain.
+
+    Args:
+        recipe: How to make the cube.
+        files: Files of each source.
+        regridders: For each source, from its grid to that of the cube.
+
+    Returns:
+        Name -> map on the grid, (rows, columns), and attributes.
+    """
+    maps: dict[str, Any] = {}
     for name, source in recipe.with_role("static"):
         original = files[name].map()
-        for variable, its in source.variables.items():
-            attrs = described(original, its, files[name].product)
-            values = regridders[name].apply(known(original[its]), method_of(source, original[its]))
-            found[variable] = values, attrs
+        for variable, original_name in source.variables.items():
+            attrs = described(original, original_name, files[name].product)
+            values = regridders[name].apply(known(original[original_name]), method_of(source, original[original_name]))
+            maps[variable] = values, attrs
             if variable == recipe.terrain:
                 # on its own fine grid: slopes of averaged elevations are too gentle
                 axes = (original["lat"].values, original["lon"].values)
-                for key, fine in terrain(original[its].values, *axes)._asdict().items():
+                for key, fine in terrain(original[original_name].values, *axes)._asdict().items():
                     attrs = {"units": TERRAIN[key], "long_name": f"{key} of the terrain"}
-                    found[key] = regridders[name].apply(fine, "mean"), attrs
-    return found
+                    maps[key] = regridders[name].apply(fine, "mean"), attrs
+    return maps
 
 
 def known(array: xr.DataArray) -> np.ndarray:
-    """Values of an array, NaN where whole numbers have the one that stands for none (the attribute `missing`)."""
+    """Return the values of an array, NaN where whole numbers have the code of a missing value (attribute `missing`)."""
     if "missing" not in array.attrs:
         return array.values
     return np.where(array.values == array.attrs["missing"], np.float32(np.nan), array.values.astype(np.float32))
 
 
 def method_of(source: Source, array: xr.DataArray) -> Method:
-    """How a variable comes onto the grid."""
+    """Return how a variable is put on the grid."""
     return source.method or ("mode" if array.attrs.get("kind") == "class" else "mean")
 
 
 def described(example: xr.Dataset, name: str, product: str) -> dict[str, Any]:
-    """Attributes of a product's variable in the cube; ConfigError where it has no such variable."""
+    """Return the attributes of a product's variable in the cube.
+
+    Args:
+        example: A map of the product.
+        name: Name of the variable in the product.
+        product: Name of the product.
+
+    Raises:
+        ConfigError: When the product has no such variable.
+    """
     if name not in example:
         others = ", ".join(map(str, example.data_vars))
         raise ConfigError(f"product {product} has no variable '{name}', expected one of {others}")
@@ -106,12 +136,13 @@ def described(example: xr.Dataset, name: str, product: str) -> dict[str, Any]:
         rain = "precipitation" in str(kept.pop("standard_name", ""))
         kept["units"] = f"{kept['units']} d-1"
         kept |= {"standard_name": "lwe_precipitation_rate"} if rain else {}
+    # CF asks for units and names; '1' is what the rest of the package assumes without them
     kept.setdefault("units", "1")
     kept.setdefault("long_name", name.replace("_", " "))
     return {**kept, "source": product}
 
 
-def _told(feature: Feature) -> str:
+def _long_name(feature: Feature) -> str:
     if feature.kind == "range":
         return f"{feature.of} minus {feature.minus}"
     return f"mean of {feature.of} over {feature.days} maps"

@@ -22,6 +22,7 @@ from sgdsm.core.cube import (
     target_of,
     time_chunks,
 )
+from sgdsm.core.days import SEASONS
 from sgdsm.core.io.safety import GIB, size_of
 from sgdsm.core.units import moisture_bounds
 from sgdsm.core.validation import check_values
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MANY = 2**28  # most values of a covariate that are read
-SEASONS = ("DJF", "MAM", "JJA", "SON")
 LENGTHS = ((1, 1, "1"), (2, 3, "2-3"), (4, 7, "4-7"), (8, 30, "8-30"), (31, None, "more than 30"))
 
 

@@ -16,6 +16,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from sgdsm.core.cube import open_dataset, space_dims
+from sgdsm.core.filled import SM_FILLED, SM_STD
 from sgdsm.evaluation.compare import Entry, by_gap_length
 from sgdsm.evaluation.protocol import FILLED, HIDDEN, SCORES, VISIBLE
 from sgdsm.evaluation.reliability import PIT_BINS, Calibration
@@ -49,7 +50,7 @@ def run_figures(evaluation: Path, curve: Path, folder: Path, model: str, split: 
         time_series(files, target, folder / "series.png", title),
         error_by_gap_length(files, target, folder / "gap_length.png", title),
     ]
-    if "sm_std" in files[FILLED]:
+    if SM_STD in files[FILLED]:
         units = files[VISIBLE][target].attrs.get("units", "1")
         made.append(calibration(Scores.load(evaluation / SCORES).calibration, folder / "calibration.png", title, units))
     if curve.is_file():
@@ -112,7 +113,7 @@ def day_maps(files: Files, target: str, path: Path, title: str) -> Path:
     hidden = _hidden_mask(files[HIDDEN])
     day = _telling_day(hidden, np.isfinite(files[VISIBLE][target].values))
     seen = files[VISIBLE][target].values[day]
-    filled, truth = files[FILLED]["sm_filled"].values[day], files[HIDDEN]["truth"].values[day]
+    filled, truth = files[FILLED][SM_FILLED].values[day], files[HIDDEN]["truth"].values[day]
     land = files[FILLED]["land"].values.astype(bool)
     error = np.where(hidden[day], filled - truth, np.nan)
     state = np.where(hidden[day], 3, np.where(np.isfinite(seen), 1, np.where(land, 2, 0)))
@@ -183,7 +184,7 @@ def time_series(files: Files, target: str, path: Path, title: str, cells: int = 
         row, column = np.unravel_index(cell, count.shape)
         at = (window, int(row), int(column))
         _one_series(axis, files, target, time, at, hidden[at])
-        dims = files[FILLED]["sm_filled"].dims[1:]
+        dims = files[FILLED][SM_FILLED].dims[1:]
         place = (f"{d} {float(files[FILLED][d].values[i]):.2f}" for d, i in zip(dims, (row, column), strict=True))
         axis.set_title(", ".join(place), fontsize=9, loc="left")
         axis.set_ylabel(f"{target} [{files[VISIBLE][target].attrs.get('units', '1')}]")
@@ -211,7 +212,7 @@ def draw_series(axis: Axes, filled: xr.Dataset, time: np.ndarray, seen: np.ndarr
         at: Index of the cell and the days in the variables of `filled`.
     """
     half = np.timedelta64(12, "h")
-    label = "not seen" + (" (filled on scored days only)" if np.isnan(filled["sm_filled"].values[at]).any() else "")
+    label = "not seen" + (" (filled on scored days only)" if np.isnan(filled[SM_FILLED].values[at]).any() else "")
     for day in time[~np.isfinite(seen)]:
         axis.axvspan(day - half, day + half, color=SHADE, lw=0, zorder=0, label=label)
         label = "_"  # one entry in the legend is enough
@@ -242,7 +243,7 @@ def error_by_gap_length(files: Files, target: str, path: Path, title: str) -> Pa
     """
     hidden = _hidden_mask(files[HIDDEN])
     length = gap_lengths(np.isfinite(files[VISIBLE][target].values))[hidden]
-    error = (files[FILLED]["sm_filled"].values - files[HIDDEN]["truth"].values)[hidden]
+    error = (files[FILLED][SM_FILLED].values - files[HIDDEN]["truth"].values)[hidden]
     classes = [low for low, _ in GAP_LENGTHS.values()]
     label = [name.removeprefix("gap_").replace("_", " ") for name in GAP_LENGTHS]
     which = np.digitize(length, classes) - 1

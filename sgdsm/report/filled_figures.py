@@ -13,16 +13,16 @@ from matplotlib.ticker import MaxNLocator
 
 from sgdsm.core.arguments import fits, shown
 from sgdsm.core.cube import CubeError, space_dims
-from sgdsm.core.filled import maps_of, observed_of
+from sgdsm.core.filled import GAP_AGE, SM_FILLED, SM_STD, maps_of, observed_of
 from sgdsm.report.figures import STATES, draw_series, extent_of, name_axes
 from sgdsm.report.style import subplots
 
 COLUMNS = 2
 TITLES = {
     "observed": "observed",
-    "sm_filled": "filled",
-    "sm_std": "standard deviation in the gaps",
-    "gap_age": "age of the gap",
+    SM_FILLED: "filled",
+    SM_STD: "standard deviation in the gaps",
+    GAP_AGE: "age of the gap",
 }
 
 
@@ -57,8 +57,8 @@ def filled_day(dataset: xr.Dataset, day: str | date | np.datetime64, observed: s
         image = axis.imshow(one[name].values, extent=extent, aspect=aspect, **colours)
         axis.set_title(TITLES[name])
         axis.set_facecolor(STATES["sea"])
-        ticks = MaxNLocator(integer=True) if name == "gap_age" else None
-        figure.colorbar(image, ax=axis, shrink=0.9, label="days" if name == "gap_age" else units, ticks=ticks)
+        ticks = MaxNLocator(integer=True) if name == GAP_AGE else None
+        figure.colorbar(image, ax=axis, shrink=0.9, label="days" if name == GAP_AGE else units, ticks=ticks)
     for axis in axes.flat[len(one) :]:
         axis.set_axis_off()
     name_axes(one, axes[-1, :], axes[:, 0])

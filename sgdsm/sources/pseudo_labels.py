@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from sgdsm.core.cube import CubeError, by_role, open_cube, open_dataset, target_of
+from sgdsm.core.filled import FILLED, SM_FILLED, SM_SOURCE
 
 
 def pseudo_labelled(
@@ -35,15 +36,14 @@ def pseudo_labelled(
     """
     cube = open_cube(path, target, [*(n for n in dynamic if n != where), where], land=land)
     product = open_dataset(filled)
-    missing = [n for n in ("sm_filled", "sm_source") if n not in product]
+    missing = [n for n in (SM_FILLED, SM_SOURCE) if n not in product]
     if missing:
         raise CubeError(f"{filled}: lacks {missing}: expected a file that predict has written")
     old = target_of(cube)
     for dim in old.dims[1:]:
         if dim not in product.dims or not np.array_equal(product[dim].values, cube[dim].values):
             raise CubeError(f"{filled}: '{dim}' is not that of {path}")
-    # 2: filled by the model, not observed
-    estimates = product["sm_filled"].where(product["sm_source"] == 2).reindex(time=cube["time"])
+    estimates = product[SM_FILLED].where(product[SM_SOURCE] == FILLED).reindex(time=cube["time"])
     estimates = estimates.transpose(*old.dims).where(np.isfinite(cube[where])).astype(np.float32)
     if not np.isfinite(estimates.values).any():
         raise CubeError(f"{filled}: holds no estimate where '{where}' has a value")

@@ -16,7 +16,7 @@ from sgdsm.data.batch import Scene
 from sgdsm.data.gaps import SPREAD, Gaps
 from sgdsm.data.normalization import CellStatistics
 from sgdsm.data.record import read_record
-from sgdsm.inference.fill import match
+from sgdsm.inference.plan import match
 from sgdsm.models.uncertainty.conformal import CalibrationBatch, Conformal
 from sgdsm.models.uncertainty.correlation import positions
 from sgdsm.training.calibrate import predict_held_out

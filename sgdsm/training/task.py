@@ -23,7 +23,8 @@ from sgdsm.data.normalization import Inputs
 from sgdsm.data.out_of_core import HELD, PartedData, cut_parts, gib_of, part_of
 from sgdsm.data.record import Names, Record, read_record, usable, warn_unusual
 from sgdsm.data.splits import All, Blocks, Random, Split
-from sgdsm.inference.fill import Writer, fill_cube
+from sgdsm.inference.fill import fill_cube
+from sgdsm.inference.writers import Writer
 from sgdsm.models.base import GapFiller, Window
 from sgdsm.models.networks.base import compile_blocks
 from sgdsm.models.uncertainty.wrappers import wrap
@@ -301,10 +302,10 @@ def _windows(part: SplitCube, filler: GapFiller, inputs: Inputs, config: dict[st
         gaps,
         axes,
         filler.batch_size,
-        config["seed"],
-        filler.trains_on_cores,
-        orbit_of(part.cube),
-        workers,
+        seed=config["seed"],
+        cores=filler.trains_on_cores,
+        orbit=orbit_of(part.cube),
+        workers=workers,
     )
 
 

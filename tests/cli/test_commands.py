@@ -724,7 +724,7 @@ def test_a_full_disk_ends_in_one_line_and_is_gone_on_from(run_command, tmp_path,
     assert len(list((tmp_path / "x.nc.parts").glob("slab-*.h5"))) == 2
     code, _, err = run_command("predict", *words)
     assert code == 0, err
-    assert "going on: 2 of" in err
+    assert "resuming: 2 of" in err
 
 
 def test_a_stack_that_was_interrupted_goes_on_with_the_next_member(run_command, tmp_path, monkeypatch):

@@ -168,7 +168,7 @@ def test_killed_in_the_middle_it_goes_on(bucket, folder, run_command, tmp_path):
     assert 0 < left[:].sum() < left.shape[0]
     code, _, err = run_command("predict", *words, "output=s3://bucket/killed.zarr")
     assert code == 0, err
-    assert "going on" in err
+    assert "resuming" in err
     with xr.open_dataset(tmp_path / "whole.nc") as whole, open_dataset("s3://bucket/killed.zarr") as killed:
         assert_same(killed, whole)
     assert not bucket.exists("bucket/killed.zarr/finished_slabs")

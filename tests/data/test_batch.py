@@ -227,7 +227,7 @@ def test_rows_do_not_depend_on_the_tile(world, record):
     assert temperature.isnan().any(), "trees see a missing covariate as NaN"
 
 
-def test_the_repeat_cycle_tells_when_a_composite_is_renewed(plain):
+def test_the_repeat_cycle_shows_when_a_composite_is_renewed(plain):
     # every cell has a new value on days 0, 3 and 5 of a cycle of 8, and repeats it in between
     mine = plain(days=80)
     renewed = np.isin(np.arange(80) % 8, (0, 3, 5))

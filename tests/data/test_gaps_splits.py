@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from sgdsm.core.cube import ConfigError
+from sgdsm.core.days import season_numbers
 from sgdsm.core.orbit import Orbit
 from sgdsm.data.gaps import Gaps, like_gaps
-from sgdsm.data.splits import SPLITS, All, Blocks, _season
+from sgdsm.data.splits import SPLITS, All, Blocks
 
 RNG = np.random.default_rng
 
@@ -80,7 +81,7 @@ def test_amsr2_bank_covers_a_complete_cube_with_swaths():
         Gaps(bank="amsr2").draw(complete, complete, RNG(0))
 
 
-def test_all_keeps_back_two_disjoint_draws(observed):
+def test_all_holds_out_two_disjoint_samples(observed):
     split = All(fraction=0.05, seed=4).split(observed, DAYS, Gaps())
     validation, calibration = (split.scenarios[s] for s in ("validation", "calibration"))
     for scenario in (validation, calibration):
@@ -143,10 +144,10 @@ def test_training_can_hide_single_values(observed):
     assert shown[0] > shown[1]
 
 
-def test_blocks_deal_every_season_to_every_split():
+def test_blocks_assign_every_season_to_every_split():
     label, target = Blocks().label(DAYS)
     for code in range(len(SPLITS)):
-        assert set(_season(DAYS[target & (label == code)])) == {0, 1, 2, 3}
+        assert set(season_numbers(DAYS[target & (label == code)])) == {0, 1, 2, 3}
     share = [(label == code).mean() for code in range(4)]
     assert share[0] > 0.4
     assert min(share[1:]) > 0.12

@@ -51,7 +51,7 @@ def test_a_cell_without_values_gets_the_climatology_of_the_domain():
     np.testing.assert_allclose(climatology[:, 0, 3], climatology[:, 0, 0], atol=5e-3)
 
 
-def test_a_cell_without_winter_does_not_swing_out_there():
+def test_a_cell_without_winter_has_no_extremes_in_winter():
     rng = np.random.default_rng(0)
     values = 0.25 + 0.02 * rng.standard_normal((1096, 1, 5))
     known = np.ones(values.shape, bool)

@@ -47,7 +47,7 @@ def test_a_window_that_does_not_fit_is_refused():
         cut_parts(simulate(rows=20, columns=20, days=50), (32, 8), 1e-5)
 
 
-def test_what_is_held_is_not_learned_from(task):
+def test_held_parts_are_not_trained_on(task):
     assert len(task.parts) > 1
     held = np.zeros(target_of(task.whole).shape, bool)
     for part in task.parts:
@@ -64,7 +64,7 @@ def mask_of(cube: xr.Dataset, part: xr.Dataset) -> np.ndarray:
     return inside[0][:, None, None] & inside[1][:, None] & inside[2]
 
 
-def test_passes_go_through_all_parts_and_depend_on_their_number_alone(task):
+def test_epochs_go_through_all_parts_and_depend_on_their_number_alone(task):
     again = TrainingTask.from_config(settings_of("pconv3d", *WORDS, SMALL))
     starts = set()
     for epoch in (3, 0, 1, 2):
@@ -76,7 +76,7 @@ def test_passes_go_through_all_parts_and_depend_on_their_number_alone(task):
     assert len(starts) == 4
 
 
-def test_a_part_without_values_gives_way(task):
+def test_a_part_without_values_is_skipped(task):
     cube = task.whole.copy()
     values = cube["sm"].values.copy()
     box: Box = task.learned.boxes[0]
@@ -135,7 +135,7 @@ def test_values_beyond_those_of_the_held_parts_are_not_cut_off(task):
     assert inputs.lowest == 0
 
 
-def test_a_part_with_too_few_batches_for_all_processes_gives_way(task):
+def test_a_part_with_too_few_batches_for_all_processes_is_skipped(task):
     class Few:
         world_size = 2
 

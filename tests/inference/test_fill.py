@@ -12,14 +12,16 @@ import xarray as xr
 import zarr
 
 from sgdsm.core.cube import ConfigError, CubeError, as_cube
+from sgdsm.core.filled import NONE
 from sgdsm.core.region import Box, box_of
 from sgdsm.core.specification import build
 from sgdsm.core.tiling import Axis
 from sgdsm.data.batch import Batch, Filled
 from sgdsm.data.normalization import Inputs, season_basis
 from sgdsm.data.record import Names, day_numbers, read_record
-from sgdsm.inference.fill import fill_cube, plan_slabs
-from sgdsm.inference.schema import BOUNDS, NONE, PARTS
+from sgdsm.inference.fill import fill_cube
+from sgdsm.inference.schema import BOUNDS, PARTS
+from sgdsm.inference.slabs import plan_slabs
 from sgdsm.inference.survey import Overview, Surveyor, prior_of, survey
 from sgdsm.inference.writers import MemoryOutput, NetcdfOutput, ZarrOutput, writer_for
 from sgdsm.models.base import GapFiller, Window
@@ -166,7 +168,7 @@ def test_a_box_holds_what_the_whole_holds_there(world, filler, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".nc", ".zarr"])
-def test_an_interrupted_output_goes_on_with_the_slabs_that_are_left(world, filler, tmp_path, suffix):
+def test_an_interrupted_output_is_resumed_with_the_unfinished_slabs(world, filler, tmp_path, suffix):
     path = tmp_path / f"filled{suffix}"
     first, second = recording(writer_for(path), stop_after=3), recording(writer_for(path))
     with pytest.raises(KeyboardInterrupt):
@@ -180,7 +182,7 @@ def test_an_interrupted_output_goes_on_with_the_slabs_that_are_left(world, fille
 
 
 @pytest.mark.parametrize("suffix", [".nc", ".zarr"])
-def test_an_output_goes_on_wherever_it_was_killed(tmp_path, suffix):
+def test_an_output_is_resumed_wherever_it_was_killed(tmp_path, suffix):
     command = [sys.executable, "-W", "ignore", str(Path(__file__).with_name("crash.py")), str(tmp_path), suffix]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
@@ -210,7 +212,7 @@ def _fill_directly(world, filler, writer) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".nc", ".zarr"])
-def test_a_finished_output_is_kept_and_another_run_s_is_not_overwritten(world, filler, tmp_path, suffix):
+def test_a_finished_output_is_kept_and_that_of_another_run_not_overwritten(world, filler, tmp_path, suffix):
     path = tmp_path / f"filled{suffix}"
     fill_cube(world, filler, writer_for(path), identity="a", trainer=QUIET)
     before = sorted((p.name, p.stat().st_mtime_ns) for p in tmp_path.rglob("*"))
@@ -289,7 +291,7 @@ def test_infinite_values_are_named(world, filler):
         in_memory(broken, filler)
 
 
-def test_a_covariate_that_is_gappy_only_now_is_told(world, caplog):
+def test_a_covariate_that_is_gappy_only_now_is_logged(world, caplog):
     climatology = fitted("sgdsm.models.Climatology", world)
     gappy = world.copy(deep=True)
     gappy["precipitation"].values[5] = np.nan
@@ -354,7 +356,7 @@ def test_zarr_of_something_else_is_left_alone(world, filler, tmp_path):
         fill_cube(world, filler, NetcdfOutput(tmp_path / "mine.nc"), trainer=QUIET)
 
 
-def test_of_a_large_record_some_values_tell_the_common_cycle(monkeypatch):
+def test_the_prior_of_a_large_record_comes_from_a_sample(monkeypatch):
     cube = simulate(rows=60, columns=40, days=731, resolution=0.5)
     land = cube["land"].values
     whole = prior_of(cube["sm"], land, 1.0)
@@ -370,7 +372,7 @@ def test_of_a_large_record_some_values_tell_the_common_cycle(monkeypatch):
 
 
 @pytest.mark.parametrize("years", [*range(1, 25), 34, 46, 55])
-def test_the_days_that_tell_the_common_cycle_are_of_all_seasons(years):
+def test_the_sample_for_the_prior_has_all_seasons(years):
     space = {"time": xr.date_range("1979-01-01", periods=int(365.25 * years)), "lat": [1.0, 0.0], "lon": [0.0, 1.0]}
     cycle = 0.25 + 0.08 * np.cos(2 * np.pi * np.arange(len(space["time"])) / 365.2425)
     values = np.broadcast_to(cycle[:, None, None].astype(np.float32), (len(cycle), 2, 2))
@@ -395,7 +397,7 @@ def test_a_finished_file_of_another_run_is_never_overwritten(world, filler, tmp_
 
 
 @pytest.mark.parametrize("days", [20, 50])
-def test_no_window_is_worked_out_twice(world, days):
+def test_no_window_is_filled_twice(world, days):
     """Slabs of few days, windows that reach into the next ones: each goes through the filler once."""
 
     class Blended(Climatology):

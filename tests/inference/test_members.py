@@ -141,12 +141,12 @@ def test_the_command_writes_what_python_draws(run_command, tmp_path, monkeypatch
         np.testing.assert_allclose(own, drawn.sel(time=own["time"], lat=own["lat"], lon=own["lon"]), atol=1e-6)
 
 
-def test_members_that_were_interrupted_go_on(run_command, tmp_path, monkeypatch):
+def test_interrupted_members_are_resumed(run_command, tmp_path, monkeypatch):
     with_land(6).to_netcdf(tmp_path / "filled.nc")
     monkeypatch.setattr(drawing, "VALUES", 2 * 3 * len(LAT) * len(LON))
     words = ["filled=filled.nc", "number=3"]
     run_command("members", *words, "output=whole.nc")
-    original, drawn = drawing._Filled.draw, []
+    original, drawn = drawing._FilledMaps.draw, []
 
     def stop(self, *where):
         drawn.append(where)
@@ -154,7 +154,7 @@ def test_members_that_were_interrupted_go_on(run_command, tmp_path, monkeypatch)
             raise KeyboardInterrupt
         return original(self, *where)
 
-    monkeypatch.setattr(drawing._Filled, "draw", stop)
+    monkeypatch.setattr(drawing._FilledMaps, "draw", stop)
     assert run_command("members", *words, "output=cut.nc")[0] == 130
     code, _, err = run_command("members", *words, "output=cut.nc")
     assert code == 0, err
@@ -178,7 +178,7 @@ def test_members_that_were_interrupted_go_on(run_command, tmp_path, monkeypatch)
         (["filled=other.nc", "output=m.nc"], "filled=other.nc: no sm_filled"),
     ],
 )
-def test_a_mistake_in_the_words_of_members_is_one_line(run_command, tmp_path, words, message):
+def test_a_mistake_in_the_arguments_of_members_is_one_line(run_command, tmp_path, words, message):
     with_land(2).to_netcdf(tmp_path / "filled.nc")
     with_land(2).drop_vars("sm_std").to_netcdf(tmp_path / "bare.nc")
     xr.Dataset({"a": 1}).to_netcdf(tmp_path / "other.nc")

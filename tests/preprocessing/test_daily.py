@@ -56,7 +56,7 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("number", [0, 1, 9, 22])
-def test_what_was_broken_off_goes_on(run_command, product, monkeypatch, layout, number):
+def test_an_interrupted_export_is_resumed(run_command, product, monkeypatch, layout, number):
     words = ["filled.nc", f"layout={layout}"]
     assert run_command("export", *words, "output=whole")[0] == 0
     with monkeypatch.context() as patched:
@@ -73,7 +73,7 @@ def test_what_was_broken_off_goes_on(run_command, product, monkeypatch, layout, 
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_other_words_do_not_go_on(run_command, product, monkeypatch, layout):
+def test_other_arguments_do_not_resume(run_command, product, monkeypatch, layout):
     with monkeypatch.context() as patched:
         stop_at(patched, 9)
         run_command("export", "filled.nc", f"layout={layout}", "output=days")
@@ -83,7 +83,7 @@ def test_other_words_do_not_go_on(run_command, product, monkeypatch, layout):
     other = next(name for name in LAYOUTS if name != layout)
     for words in (["other.nc", f"layout={layout}"], ["filled.nc", f"layout={other}"]):
         code, _, err = run_command("export", *words, "output=days")
-        assert (code, "days was begun with other words or another file: remove it" in err) == (1, True), err
+        assert (code, "days was begun with other arguments or another file: remove it" in err) == (1, True), err
     assert bytes_in(product / "days") == before
 
 

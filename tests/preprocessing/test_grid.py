@@ -64,7 +64,7 @@ def test_edges_of_ease_grids_are_those_of_nsidc():
 
 
 @pytest.mark.parametrize("name", ["ease2_m36", "ease2_m25", "ease2_m09"])
-def test_rounded_latitudes_tell_the_edges_of_the_ease_grid(name):
+def test_rounded_latitudes_give_the_edges_of_the_ease_grid(name):
     grid = Grid.named(name)
     told = Grid.of(source(grid.lat().astype(np.float32), grid.lon().astype(np.float32)))
     assert np.abs(told.row_edges - grid.degree_edges[0]).max() < 1e-5
@@ -94,7 +94,7 @@ def test_bbox_over_the_date_line():
     assert Grid.regular(1, (0, -90, 360, 90)).lon()[[0, -1]].tolist() == [0.5, 359.5]
 
 
-def test_wrong_grids_are_told():
+def test_wrong_grids_are_refused():
     with pytest.raises(ConfigError, match="did you mean 'global_025'"):
         Grid.named("global_25")
     with pytest.raises(ConfigError, match="divide 180"):
@@ -256,7 +256,7 @@ def test_a_cell_on_the_date_line_takes_from_both_sides():
     assert crossing.apply(values, "bilinear")[0] == pytest.approx([0, 0.5, 0.5, 0])
 
 
-def test_a_column_that_is_there_twice_counts_once():
+def test_a_repeated_column_counts_once():
     lon = np.arange(20.0, 381.0, 20)
     values = np.broadcast_to(np.arange(19.0), (9, 19)).copy()
     values[:, -1] = 0
@@ -332,7 +332,7 @@ def test_stacks_are_maps_one_by_one():
     assert (found[1, 2] == regridder.apply(stack[1, 2])).all()
 
 
-def test_what_cannot_be_regridded_is_told():
+def test_what_cannot_be_regridded_is_refused():
     regional = source(50.5 - np.arange(10), 5.5 + np.arange(12))
     with pytest.raises(ConfigError, match="outside of the source"):
         Regridder(regional, Grid.regular(1, (100, 0, 110, 10)))

@@ -333,7 +333,7 @@ def test_land_of_a_map(cci):
         ({"end": "2016-01"}, "expected a day like"),
         ({"features": {"wet": Feature("antecedent", "rain")}}, "made of 'rain'"),
         ({"sources": {"a": CCI, "b": CCI}}, "one source with the role target"),
-        ({"screening": Screening(soil_temperature="stl1")}, "screening looks at 'stl1'"),
+        ({"screening": Screening(soil_temperature="stl1")}, "screening uses 'stl1'"),
         ({"terrain": "elevation"}, "terrain=elevation"),
         ({"end": "2020-01-01", "start": "2020-01-01"}, "nothing from 2020-01-01"),
     ],

@@ -116,7 +116,7 @@ def test_layouts_hold_the_same(run_command, words, tmp_path):
 
 
 def test_a_filled_file_keeps_the_crs(run_command, words, tmp_path):
-    grid = "_target_: sgdsm.preprocessing.recipe.projected_grid, crs: 'EPSG:6933', resolution_m: 2000000.0, "
+    grid = "_target_: sgdsm.preprocessing.projected_grid, crs: 'EPSG:6933', resolution_m: 2000000.0, "
     text = RECIPE.replace(
         "_target_: sgdsm.preprocessing.regular_grid, resolution: 45.0", grid + "bounds: [-8e6, -4e6, 8e6, 4e6]"
     )

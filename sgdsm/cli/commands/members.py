@@ -8,6 +8,7 @@ from typing import Any
 
 from sgdsm.core.cube import open_dataset
 from sgdsm.core.errors import CubeError
+from sgdsm.core.filled import SM_FILLED
 from sgdsm.core.lock import exclusive
 from sgdsm.core.region import box_of, check_bbox, period_of
 from sgdsm.core.settings import setting
@@ -42,9 +43,9 @@ def run(settings: Settings) -> None:
     period = period_of(settings.time)
     writer = writer_for(output)
     with open_dataset(path) as filled, exclusive(output):
-        if "sm_filled" not in filled:
+        if SM_FILLED not in filled:
             raise CubeError(f"filled={path}: no sm_filled: expected what predict.py writes")
-        target = filled["sm_filled"].assign_attrs(role="target").to_dataset()
+        target = filled[SM_FILLED].assign_attrs(role="target").to_dataset()
         identity = f"{Path(path).name} {file_stamp(path)}"
         try:
             box = box_of(target, period, settings.bbox)

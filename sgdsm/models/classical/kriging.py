@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from sgdsm.core.cube import ConfigError
+from sgdsm.core.grids import MEAN_EARTH_RADIUS_KM
 from sgdsm.data.batch import Batch
 from sgdsm.data.normalization import Inputs
 from sgdsm.models.base import Window
 from sgdsm.models.classical.nearest import local_weights, nearest, seen_days
 from sgdsm.models.networks.base import Estimate, Network, at_least
 
-EARTH_RADIUS_KM = 6371.0
 SEEN_STEPS = 2  # of each cell around, in each direction of time: what lies behind them tells little more
 MEMORIES = (1, 3, 10, 30)  # days over which the regression's covariates are averaged
 CHUNK = 512  # values solved at once: their matrices stay in the processor's cache
@@ -156,7 +156,7 @@ class Kriging(Network):
 def _places(batch: Batch) -> Tensor:
     """Where cells lie, in km or in cells, (B, H, W, 3)."""
     if batch.place.any():
-        return EARTH_RADIUS_KM * batch.place.movedim(1, -1)
+        return MEAN_EARTH_RADIUS_KM * batch.place.movedim(1, -1)
     count, _, height, width = batch.place.shape
     rows, columns = torch.meshgrid(torch.arange(float(height)), torch.arange(float(width)), indexing="ij")
     return torch.stack([rows, columns, torch.zeros_like(rows)], -1).to(batch.place).expand(count, -1, -1, -1)

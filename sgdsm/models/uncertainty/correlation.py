@@ -11,8 +11,8 @@ import torch
 import xarray as xr
 
 from sgdsm.core.cube import CubeError
+from sgdsm.core.grids import MEAN_EARTH_RADIUS_KM
 
-EARTH_KM = 6371.0
 COMPONENTS = 3
 LAGS = (0, 1, 2, 4, 8, 16, 32)  # days
 DAYS_DRAWN, VALUES_DRAWN = 128, 300
@@ -133,7 +133,7 @@ def positions(maps: xr.DataArray) -> np.ndarray:
     """
     rows, columns = (maps[dim].values.astype(np.float64) for dim in maps.dims[1:])
     if maps.dims[1] == "lat":
-        return EARTH_KM * unit_vectors(rows, columns)
+        return MEAN_EARTH_RADIUS_KM * unit_vectors(rows, columns)
     steps = [abs(axis[1] - axis[0]) if len(axis) > 1 else 1.0 for axis in (rows, columns)]
     y, x = np.meshgrid(rows / steps[0], columns / steps[1], indexing="ij")
     return np.stack([y, x, np.zeros_like(x)], -1)

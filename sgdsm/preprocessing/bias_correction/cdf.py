@@ -1,9 +1,10 @@
-"""The distribution of a sensor matched to that of another, cell by cell, all cells at once.
+"""CDF matching: the distribution of a sensor matched to that of another, cell by cell, all cells at once.
 
 Quantiles of the days that both have, straight pieces between them (Reichle and Koster, Geophys. Res. Lett. 31, L19501,
-2004; Liu et al., HESS 15, 425, 2011); the two outermost by least squares through the inner knot (Moesinger et al.,
-Earth Syst. Sci. Data 12, 177, 2020), for outliers make poor quantiles. Gives what `pytesmo.cdf_matching.CDFMatching`
-gives with `minobs`, `linear_edge_scaling` and `combine_invalid`, where there are two bins or more.
+2004; Liu et al., HESS 15, 425, 2011); the two outermost pieces by least squares through the inner knot (Moesinger et
+al., Earth Syst. Sci. Data 12, 177, 2020), because outliers make poor quantiles. The result is that of
+`pytesmo.cdf_matching.CDFMatching` with `minobs`, `linear_edge_scaling` and `combine_invalid`, if there are two bins or
+more.
 """
 
 from __future__ import annotations
@@ -23,14 +24,24 @@ def fit_cdf(
     least_values: int = 20,
     bounds: tuple[float, float] = (0.0, np.inf),
 ) -> CellMaps:
-    """Maps that give the values of `source` the distribution of `reference`, fitted to the days that both have.
+    """Fit maps that give the values of `source` the distribution of `reference`, on the days that both have.
 
-    source, reference: (days, cells), NaN = missing. bins: the most pieces; a cell with fewer common days has fewer, of
-    about `values_per_bin` values each. Where that leaves no two, or the source never changes, mean and standard
-    deviation are scaled instead (pytesmo regresses, which may fall). least_values: a cell with fewer common days gets
-    no map. bounds: see `CellMaps`.
+    Where there are not two pieces, or the source never changes, mean and standard deviation are scaled instead (pytesmo
+    regresses, which may give a falling map).
 
-    Raises ConfigError for numbers that make no bin.
+    Args:
+        source: (days, cells), NaN = missing.
+        reference: (days, cells), NaN = missing.
+        bins: Largest number of pieces; a cell with fewer common days has fewer, of about `values_per_bin` values each.
+        values_per_bin: See `bins`.
+        least_values: A cell with fewer common days gets no map.
+        bounds: Smallest and largest mapped value, see `CellMaps`.
+
+    Returns:
+        The maps of the cells.
+
+    Raises:
+        ConfigError: When bins, values_per_bin or least_values is below 2.
     """
     if bins < 2 or values_per_bin < 2 or least_values < 2:
         raise ConfigError(f"bins={bins}, values_per_bin={values_per_bin}, least_values={least_values}: expected >= 2")
@@ -42,6 +53,7 @@ def fit_cdf(
         ordered_x, ordered_y = (_sorted(v, both) for v in (x, y))
         changes = ordered_x[:, 0] < ordered_x[np.arange(count.size), np.maximum(count - 1, 0)]
         pieces = np.clip(count // values_per_bin, 1, bins)
+        # quantiles need two pieces at least, and a source that changes
         many = (count >= least_values) & (pieces >= 2) & changes
         few = (count >= least_values) & ~many
         if many.any():
@@ -55,22 +67,31 @@ def fit_cdf(
 
 
 def _sorted(values: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """The known values of each cell in order, (cells, days), infinite after the last."""
-    found = np.ascontiguousarray(np.where(known, values, np.inf).T)
-    found.sort(axis=1)
-    return found
+    """Return the known values of each cell in order, (cells, days), infinite after the last."""
+    ordered = np.ascontiguousarray(np.where(known, values, np.inf).T)
+    ordered.sort(axis=1)
+    return ordered
 
 
 def _knots(
     x: np.ndarray, y: np.ndarray, count: np.ndarray, pieces: np.ndarray, levels: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Knots (cells, levels), NaN after the last of a cell. x, y: (cells, days), sorted, infinite after `count`."""
+    """Return knots (cells, levels), NaN after the last of a cell.
+
+    Args:
+        x: Source, (cells, days), sorted, infinite after `count` values.
+        y: Reference, likewise.
+        count: Number of values, (cells,).
+        pieces: Number of pieces of the map, (cells,).
+        levels: Largest number of pieces and 1.
+    """
     start = np.zeros_like(count)
     at_x, at_y = (_quantiles(v, start, count, pieces, levels) for v in (x, y))
     rows, last = np.arange(len(count)), pieces
     inner_x, inner_y = at_x[:, 1], at_y[:, 1]
     below = [_count(v, inner, np.less_equal) for v, inner in ((x, inner_x), (y, inner_y))]
     slope = _edge_slope(x, y, (start, start), below, inner_x, inner_y)
+    # the outermost quantiles are single values, so the outer pieces are fitted to all values beyond the inner knot
     at_y[:, 0] = inner_y + slope * (at_x[:, 0] - inner_x)
     inner_x, inner_y = at_x[rows, last - 1], at_y[rows, last - 1]
     starts = [_count(v, inner, np.less) for v, inner in ((x, inner_x), (y, inner_y))]
@@ -81,26 +102,32 @@ def _knots(
 
 
 def _count(ordered: np.ndarray, limit: np.ndarray, compare: np.ufunc) -> np.ndarray:
-    """How many values of each row are below (or at) its limit: by halving, all rows at once."""
-    rows, found = np.arange(len(ordered)), np.zeros(len(ordered), np.int64)
+    """Return how many values of each row are below (or at) its limit: by bisection, all rows at once."""
+    rows, number = np.arange(len(ordered)), np.zeros(len(ordered), np.int64)
+    # bisection in steps of powers of two, for all cells at once
     step = 1 << ordered.shape[1].bit_length()
     while step := step // 2:
-        there = found + step
+        there = number + step
         inside = there <= ordered.shape[1]
         value = ordered[rows, np.minimum(there, ordered.shape[1]) - 1]
-        found = np.where(inside & compare(value, limit), there, found)
-    return found
+        number = np.where(inside & compare(value, limit), there, number)
+    return number
 
 
 def _quantiles(
     ordered: np.ndarray, start: np.ndarray, count: np.ndarray, pieces: np.ndarray, levels: int
 ) -> np.ndarray:
-    """Quantiles 0, 1 / pieces, ..., 1 of `count` sorted values from `start` on, (cells, levels); then the last again.
+    """Return quantiles 0, 1 / pieces, ..., 1 of `count` sorted values from `start` on, then the last again.
 
-    The i-th of n values stands at (i - 1/2) / n. Equal quantiles are spread, so that the source's never tie.
+    The i-th of n values is the quantile (i - 1/2) / n. Equal quantiles are spread, so that those of the source are
+    never tied.
+
+    Returns:
+        (cells, levels) float64.
     """
+    # cells with fewer pieces repeat their last quantile
     level = np.minimum(np.arange(levels), pieces[:, None])
-    # percent and steps as pytesmo has them: where a quantile falls on a value, rounding decides on which side
+    # percent and order of operations as in pytesmo: where a quantile equals a value, rounding decides on which side
     wanted = level / pieces[:, None] * 100
     size = count[:, None]
     lower = np.clip(np.floor(wanted * size / 100 - 0.5).astype(np.int64), 0, size - 1)
@@ -117,12 +144,15 @@ def _quantiles(
 
 
 def _percent(number: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """Where the number-th of so many values stands, in percent."""
+    """Return which quantile the number-th of so many values is, in percent."""
     return 100.0 * (number + 0.5) / size
 
 
 def _spread(values: np.ndarray, pieces: np.ndarray) -> np.ndarray:
-    """Of equal quantiles the first stays, the largest value stands at the last level, others lie between on a line."""
+    """Return quantiles without ties.
+
+    Of equal ones the first stays, the largest value is put at the last level, and the others lie on a line between.
+    """
     level, rows = np.arange(values.shape[1]), np.arange(len(values))
     fixed = (np.diff(values, axis=1, prepend=-np.inf) > 0) & (level <= pieces[:, None])
     largest = np.where(fixed, level, 0).max(1)
@@ -131,8 +161,8 @@ def _spread(values: np.ndarray, pieces: np.ndarray) -> np.ndarray:
     before = np.maximum.accumulate(np.where(fixed, level, 0), 1)
     after = np.minimum.accumulate(np.where(fixed, level, pieces[:, None])[:, ::-1], 1)[:, ::-1]
     low, high = (np.take_along_axis(values, k, 1) for k in (before, after))
-    found: np.ndarray = low + (level - before) / np.maximum(after - before, 1) * (high - low)
-    return found
+    spread: np.ndarray = low + (level - before) / np.maximum(after - before, 1) * (high - low)
+    return spread
 
 
 def _edge_slope(
@@ -143,11 +173,11 @@ def _edge_slope(
     inner_x: np.ndarray,
     inner_y: np.ndarray,
 ) -> np.ndarray:
-    """Slope through the inner knot of the sorted values beyond it, rank against rank; (cells,)."""
+    """Return the slope through the inner knot of the sorted values beyond it, rank against rank; (cells,)."""
     (start_x, start_y), (count_x, count_y) = starts, counts
     width = int(count_y.max())
     rank = np.minimum(np.arange(width), count_y[:, None] - 1)
-    # where ties leave more or fewer of x, its values at the ranks of y
+    # where ties leave more or fewer values of x, its quantiles at the ranks of y
     same = count_x == count_y
     edge_x = np.take_along_axis(x, np.minimum(start_x[:, None] + rank, x.shape[1] - 1), 1).astype(np.float64)
     other = np.flatnonzero(~same & (count_y > 1))
@@ -158,5 +188,6 @@ def _edge_slope(
     used = np.arange(width) < count_y[:, None]
     away_x = np.where(used, edge_x - inner_x[:, None], 0)
     away_y = np.where(used, edge_y - inner_y[:, None], 0)
+    # least squares through a fixed point: one number, the slope
     squares = (away_x**2).sum(1)
     return np.divide((away_x * away_y).sum(1), squares, out=np.zeros_like(squares), where=squares > 0)

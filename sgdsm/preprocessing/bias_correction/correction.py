@@ -1,4 +1,4 @@
-"""A fitted correction: maps of every cell, trees where it has them, and where it came from; a file without pickles."""
+"""A fitted correction: maps of every cell, trees if there are any, and its provenance; saved without pickles."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sgdsm.preprocessing.bias_correction.maps import CellMaps
 from sgdsm.preprocessing.bias_correction.residual_trees import features_of
 
 CORRECTION = "correction"  # attribute of a corrected target
-ROWS = 2**20  # that go through the trees at once
+ROWS = 2**20  # values that the trees predict at once
 KEYS = (
     "source_variable",
     "source_units",
@@ -34,11 +34,15 @@ KEYS = (
 
 @dataclass
 class Correction:
-    """Maps of (rows x columns) cells of one grid, and trees for what they leave.
+    """Maps of the cells of one grid, and trees for the residuals of the maps.
 
-    coords: the two coordinates of the grid. common_days: values that each cell's map was fitted to, (rows, columns).
-    covariates: of the trees, in their order. booster: UBJSON, empty without trees. about: attributes of the file; the
-    KEYS are among them.
+    Args:
+        maps: Maps of (rows x columns) cells.
+        coords: The two coordinates of the grid, by name.
+        common_days: Number of values that each cell's map was fitted to, (rows, columns).
+        covariates: Covariates of the trees, in their order.
+        booster: The trees as UBJSON, empty without trees.
+        about: Attributes of the file; they include the KEYS.
     """
 
     maps: CellMaps
@@ -73,7 +77,14 @@ class Correction:
 
     @classmethod
     def load(cls, path: str | Path) -> Correction:
-        """Read what `save` has written; CubeError for another file."""
+        """Read what `save` has written.
+
+        Args:
+            path: File, or folder of a store.
+
+        Raises:
+            CubeError: When the file is no correction.
+        """
         with open_dataset(path) as dataset:
             missing = [k for k in KEYS if k not in dataset.attrs]
             missing += [n for n in ("source_knots", "reference_knots", "common_days") if n not in dataset]
@@ -87,6 +98,7 @@ class Correction:
                 raise CubeError(f"{path}: {knots[0].shape} knots of the source, {knots[1].shape} of the reference")
             about = dict(dataset.attrs)
             maps = CellMaps(knots[0], knots[1], float(about["lower_bound"]), float(about["upper_bound"]))
+            # a correction without trees has no such variable
             trees = "booster" in dataset
             booster = dataset["booster"].values.astype(np.uint8).tobytes() if trees else b""
             covariates = json.loads(dataset["booster"].attrs["covariates"]) if trees else []
@@ -94,12 +106,19 @@ class Correction:
             return cls(maps, coords, days.values, covariates, booster, about)
 
     def corrected(self, cube: xr.Dataset) -> xr.Dataset:
-        """A cube whose target is corrected as it is read, a few days at a time.
+        """Return a cube whose target is corrected as it is read, a few days at a time.
 
         Units are converted to those of the fit.
 
-        Raises CubeError where the grid, what the target was corrected by before or the covariates are not those of the
-        correction, and where units do not convert.
+        Args:
+            cube: A cube on the grid of the correction.
+
+        Returns:
+            The cube; its target is in the reference's units, without an uncertainty.
+
+        Raises:
+            CubeError: When grid, covariates or earlier corrections of the target are not those of the fit, or units do
+                not convert.
         """
         name, about = self.about["source_variable"], self.about
         check_cube(cube)
@@ -108,51 +127,73 @@ class Correction:
         missing = [n for n in self.covariates if n not in cube]
         if missing:
             raise CubeError(f"no variable '{missing[0]}': the trees need {', '.join(self.covariates)}")
-        # files of before the units of covariates were kept have that of the target alone
+        # older files hold the units of the target only
         known: dict[str, str | None] = {name: about["source_units"], **json.loads(about.get("variable_units", "{}"))}
         cube = in_units_of(cube, known, "the fit of the correction")
         old = cube[name]
+        # the valid range was that of the uncorrected values
         attrs = {k: v for k, v in old.attrs.items() if k not in ("valid_min", "valid_max", "valid_range")}
         attrs |= {"units": about["reference_units"], CORRECTION: f"{about['method']} towards {about['reference']}"}
+        # xarray's own way of reading lazily: no dask graph for thousands of days
         data = indexing.LazilyIndexedArray(_Corrected(self, cube))
-        told = {f"correction_{k}": v for k, v in about.items() if k not in ("history", "Conventions")}
-        # an uncertainty was that of the values before
+        provenance = {f"correction_{k}": v for k, v in about.items() if k not in ("history", "Conventions")}
+        # the product's uncertainty is that of the uncorrected values
         cube = cube.drop_vars(by_role(cube, "uncertainty"))
-        return cube.assign({name: xr.Variable(old.dims, data, attrs)}).assign_attrs(told)
+        return cube.assign({name: xr.Variable(old.dims, data, attrs)}).assign_attrs(provenance)
 
 
 def check_grid(cube: xr.Dataset, coords: dict[str, np.ndarray], whose: str) -> None:
-    """Raise CubeError where a cube is not on the grid that two coordinates make."""
+    """Raise CubeError if a cube is not on the grid of two coordinates.
+
+    Args:
+        cube: A cube.
+        coords: The two coordinates, by name.
+        whose: Owner of the coordinates, for the message.
+
+    Raises:
+        CubeError: When a dimension is missing or has other values.
+    """
     for dim, values in coords.items():
         if dim not in cube.dims:
             raise CubeError(f"dims {tuple(cube.sizes)}, {whose} has '{dim}': expected the same grid")
-        own = cube[dim].values
+        given = cube[dim].values
+        # a thousandth of a cell is rounding: files keep coordinates as float32
         width = abs(np.diff(values)).min() if len(values) > 1 else 1.0
-        if own.shape != values.shape or abs(own - values).max() > 1e-3 * width:
-            has, other = (f"{len(v)} from {v[0]:g} to {v[-1]:g}" for v in (own, values))
+        if given.shape != values.shape or abs(given - values).max() > 1e-3 * width:
+            has, other = (f"{len(v)} from {v[0]:g} to {v[-1]:g}" for v in (given, values))
             raise CubeError(f"'{dim}' has {has}, {whose} {other}: expected the same grid (`prepare` makes one)")
 
 
 def correction_of(target: xr.DataArray) -> str:
-    """What a target was corrected by, '' where it was not."""
+    """Return what a target was corrected by, '' if it was not."""
     return str(target.attrs.get(CORRECTION, ""))
 
 
-def check_stage(name: str, found: str, fitted: str) -> None:
-    """Raise CubeError where a target was corrected before, and the one of the fit was not, or in another way."""
-    if found != fitted:
-        has = f"is corrected already ({found})" if found else "is not corrected"
+def check_stage(name: str, correction: str, fitted: str) -> None:
+    """Raise CubeError if a target has other earlier corrections than the target of the fit had.
+
+    Args:
+        name: Name of the target.
+        correction: Its earlier correction, '' if none.
+        fitted: That of the target of the fit.
+
+    Raises:
+        CubeError: When they differ.
+    """
+    if correction != fitted:
+        has = f"is corrected already ({correction})" if correction else "is not corrected"
         wants = f"one that is ({fitted})" if fitted else "one that is not"
         raise CubeError(f"'{name}' {has}, the correction was fitted to {wants}")
 
 
 class _Corrected(BackendArray):
-    """The corrected target, (time, rows, columns) float32, worked out where it is read."""
+    """The corrected target, (time, rows, columns) float32, computed when it is read."""
 
     def __init__(self, correction: Correction, cube: xr.Dataset) -> None:
         self.correction, self.cube = correction, cube
         old = cube[correction.about["source_variable"]]
         self.shape, self.dtype = old.shape, np.dtype(np.float32)
+        # features of the trees hold the season
         self.days = days_of(cube)
         self.booster = None
         if correction.booster:
@@ -166,11 +207,11 @@ class _Corrected(BackendArray):
 
     def _read(self, key: tuple[Any, ...]) -> np.ndarray:
         days = np.arange(self.shape[0])[key[0]]
-        found = (
+        block = (
             self._block(slice(int(days.min()), int(days.max()) + 1)) if days.size else np.empty((0, *self.shape[1:]))
         )
         offset = days - days.min() if days.size else days
-        chosen: np.ndarray = found[offset][..., key[1], key[2]].astype(np.float32)
+        chosen: np.ndarray = block[offset][..., key[1], key[2]].astype(np.float32)
         return chosen
 
     def _block(self, days: slice) -> np.ndarray:
@@ -180,6 +221,7 @@ class _Corrected(BackendArray):
         if self.booster is None:
             return mapped
         covariates = [read_values(cube[n][days] if "time" in cube[n].dims else cube[n]) for n in correction.covariates]
+        # trees only where there is a mapped value
         day, row, column = np.nonzero(np.isfinite(mapped))
         for part in (slice(k, k + ROWS) for k in range(0, day.size, ROWS)):
             at = day[part], row[part], column[part]
@@ -191,14 +233,24 @@ class _Corrected(BackendArray):
 
 
 def picked(covariates: list[np.ndarray], day: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.ndarray:
-    """Values of covariates, (days, rows, columns) or (rows, columns) each, at places: (places, covariates)."""
-    found = np.empty((day.size, len(covariates)), np.float32)
+    """Return the values of covariates at some places.
+
+    Args:
+        covariates: (days, rows, columns) or (rows, columns) each.
+        day: Position in time, (N,).
+        row: (N,).
+        column: (N,).
+
+    Returns:
+        (N, covariates) float32.
+    """
+    values_at = np.empty((day.size, len(covariates)), np.float32)
     for k, values in enumerate(covariates):
-        found[:, k] = values[day, row, column] if values.ndim == 3 else values[row, column]
-    return found
+        values_at[:, k] = values[day, row, column] if values.ndim == 3 else values[row, column]
+    return values_at
 
 
 def days_of(cube: xr.Dataset) -> np.ndarray:
-    """Days since 1970-01-01 of a cube's times."""
+    """Return the days since 1970-01-01 of a cube's times, (T,) int."""
     days: np.ndarray = (cube["time"].values - np.datetime64(0, "ns")) // DAY
     return days

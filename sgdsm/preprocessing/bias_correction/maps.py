@@ -1,4 +1,4 @@
-"""Maps of values from one sensor to another: for each cell a line of straight pieces that never falls."""
+"""Maps of values from one sensor to another: for each cell a piecewise linear function that never falls."""
 
 from __future__ import annotations
 
@@ -14,10 +14,16 @@ CHUNK = 2**18  # values that are worked on at once: they stay in the processor's
 
 @dataclass
 class CellMaps:
-    """Knots of the maps, and the bounds that no mapped value leaves.
+    """Knots of the maps, and the bounds of the mapped values.
 
-    source, reference: (cells, knots), both rising; a cell with fewer knots has NaN after them, one without a map NaN
-    alone. Beyond the outer knots the outer pieces go on. lower, upper: in units of the reference.
+    Beyond the outer knots the outer pieces are extended.
+
+    Args:
+        source: Knots in units of the source, rising, (cells, knots); a cell with fewer knots has NaN after them, one
+            without a map only NaN.
+        reference: Knots in units of the reference, rising, (cells, knots).
+        lower: Smallest mapped value, in units of the reference.
+        upper: Largest mapped value, in units of the reference.
     """
 
     source: np.ndarray
@@ -26,22 +32,36 @@ class CellMaps:
     upper: float
 
     def apply(self, values: np.ndarray) -> np.ndarray:
-        """Mapped values, (days, cells) in the type given; NaN where a value or the map is missing."""
+        """Return mapped values, NaN where a value or the map is missing.
+
+        Args:
+            values: (days, cells), in units of the source.
+
+        Returns:
+            (days, cells) in the given type, in units of the reference.
+        """
         return self._evaluated(values, derivative=False)
 
     def derivative(self, values: np.ndarray) -> np.ndarray:
-        """Slope of the map at each value, (days, cells); at a knot that of the piece above, at a bound 0.
+        """Return the slope of the map at each value: at a knot that of the piece above, at a bound 0.
 
-        A small change of the source times this is the change of the mapped value. Where many values of a sensor are
-        equal, as at the least that it reports, the piece above is steep, and no change may be seen there at all.
+        A small change of the source times the slope is the change of the mapped value. If many values of a sensor are
+        equal, as at the smallest value that it reports, the piece above is steep, and such a change may never occur.
+
+        Args:
+            values: (days, cells), in units of the source.
+
+        Returns:
+            (days, cells), units of the reference per unit of the source.
         """
         return self._evaluated(values, derivative=True)
 
     def _evaluated(self, values: np.ndarray, derivative: bool) -> np.ndarray:
-        found = np.full(values.shape, np.nan, values.dtype)
+        result = np.full(values.shape, np.nan, values.dtype)
         for cells in chunks(*values.shape):
             source = self.source[cells].astype(np.float64)
             reference = self.reference[cells].astype(np.float64)
+            # a cell's values side by side: the search below works along days
             x = np.ascontiguousarray(values[:, cells].T)
             slopes = piece_slopes(source, reference)
             place = _piece(source.astype(x.dtype), x) + (np.arange(len(x)) * source.shape[1])[:, None]
@@ -54,50 +74,65 @@ class CellMaps:
                 y = np.where((y >= self.lower) & (y <= self.upper), slope, np.where(np.isnan(y), np.nan, 0))
             else:
                 np.clip(y, self.lower, self.upper, out=y)
+            # infinite values count as missing too
             y[~np.isfinite(x)] = np.nan
-            found[:, cells] = y.T
-        return found
+            result[:, cells] = y.T
+        return result
 
 
 def _piece(knots: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Number of the last knot that is not above a value, (cells, days), 0 where all are: halving, all values at once.
+    """Return the number of the last knot that is not above a value, 0 if all are: by bisection, all values at once.
 
-    knots: (cells, knots), NaN after the last.
+    Args:
+        knots: (cells, knots), NaN after the last.
+        x: (cells, days).
+
+    Returns:
+        (cells, days) int.
     """
+    # padded to a power of two, so that halving needs no test of bounds
     width = 1 << int(knots.shape[1] - 1).bit_length()
     padded = np.full((len(knots), width), np.inf, knots.dtype)
     padded[:, : knots.shape[1]] = np.where(np.isnan(knots), np.inf, knots)
     flat, row = padded.ravel(), (np.arange(len(x)) * width)[:, None]
-    found = np.broadcast_to(row, x.shape).copy()
+    piece = np.broadcast_to(row, x.shape).copy()
     step = width // 2
     while step:
-        found += np.multiply(flat.take(found + step) <= x, step, dtype=np.intp)
+        piece += np.multiply(flat.take(piece + step) <= x, step, dtype=np.intp)
         step //= 2
-    return found - row
+    return piece - row
 
 
 def piece_slopes(source: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Slope of the piece from each knot on, (cells, knots); the last knot has that of the piece before it."""
+    """Return the slope of the piece from each knot on, (cells, knots); for the last knot that of the last piece."""
     rise, run = np.diff(reference, axis=1), np.diff(source, axis=1)
     slopes = np.full(source.shape, np.nan)
     slopes[:, :-1] = np.divide(rise, run, out=np.where(np.isnan(run), np.nan, 0.0), where=run > 0)
     last = np.isfinite(source).sum(1) - 1
     rows = np.flatnonzero(last > 0)
+    # values above the last knot continue its piece
     slopes[rows, last[rows]] = slopes[rows, last[rows] - 1]
     return slopes
 
 
 def chunks(days: int, cells: int) -> Iterator[slice]:
-    """Slices of cells that hold about CHUNK values each."""
+    """Yield slices of cells that hold about CHUNK values each."""
     step = max(1, CHUNK // max(1, days))
     return (slice(start, min(start + step, cells)) for start in range(0, cells, step))
 
 
 def bounds_of(attrs: dict[str, object]) -> tuple[float, float]:
-    """Least and largest value of a variable by its attributes: `valid_range`, `valid_min`, `valid_max`, or its units.
+    """Return the smallest and largest value of a variable: from `valid_range`, `valid_min`, `valid_max`, or its units.
 
-    Moisture is never below 0, so unknown units have that bound too.
+    Moisture is never below 0, so 0 is a bound for unknown units too.
+
+    Args:
+        attrs: Attributes of the variable.
+
+    Returns:
+        Lower and upper bound, in the units of the variable; infinity if there is no upper one.
     """
+    # units that were missing count as '1', which says nothing of the range
     share = None if "units_missing" in attrs else moisture_bounds(attrs.get("units", "1"))
     lower, upper = share or (0.0, np.inf)
     if "valid_range" in attrs:

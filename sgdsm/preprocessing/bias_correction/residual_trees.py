@@ -1,4 +1,4 @@
-"""What matched distributions leave: the reference minus the corrected value, learned by trees from covariates."""
+"""Trees on the residuals of matched distributions: the reference minus the mapped value, predicted from covariates."""
 
 from __future__ import annotations
 
@@ -8,29 +8,43 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sgdsm.core.cube import ConfigError, CubeError
+from sgdsm.core.days import DAYS_PER_YEAR
 from sgdsm.evaluation.metrics import bin_statistics, error_statistics, metrics
 
 if TYPE_CHECKING:
     import xgboost
 
-DEALT, CHOSEN = 21, 22  # of random numbers
+FOLD_STREAM, ROW_STREAM = 21, 22  # first words of the seeds
 OWN = ("corrected", "season_sine", "season_cosine")  # features that are no covariates
 STAGES = ("before", "mapped", "with trees")
 
 
 class ResidualTrees:
-    """How the trees are fitted and judged.
+    """How the trees are fitted and cross-validated.
 
-    max_rows: values that are drawn, without replacement, to fit and to score; with `features x 4 bytes` each they bound
-    the memory. folds, block_days, separation_days: of the cross-validation, see `folds_of`. threads: 0 = all cores.
-    seed: of rows, folds and trees. The other arguments are XGBoost's own.
+    Args:
+        max_rows: Values that are drawn, without replacement, to fit and to score; with `features x 4 bytes` each they
+            bound the memory.
+        rounds: Boosting rounds of XGBoost.
+        learning_rate: XGBoost's `eta`.
+        max_depth: XGBoost's own.
+        min_child_weight: XGBoost's own.
+        subsample: XGBoost's own.
+        column_share: XGBoost's `colsample_bytree`.
+        folds: Of the cross-validation, see `folds_of`.
+        block_days: Length of the blocks of the folds, days.
+        separation_days: Distance between the days of a fold and those fitted to, days.
+        threads: 0 = all cores.
+        seed: Of rows, folds and trees.
 
-    Raises ConfigError for numbers that cannot work.
+    Raises:
+        ConfigError: When a number is out of range.
     """
 
     def __init__(
         self,
         max_rows: int = 400_000,
+        *,
         rounds: int = 300,
         learning_rate: float = 0.05,
         max_depth: int = 6,
@@ -50,6 +64,7 @@ class ResidualTrees:
             )
         self.max_rows, self.rounds, self.seed = max_rows, rounds, seed
         self.folds, self.block_days, self.separation_days = folds, block_days, separation_days
+        # 'hist' is XGBoost's fastest method on a CPU
         self.parameters = {
             "objective": "reg:squarederror", "tree_method": "hist", "eta": learning_rate, "max_depth": max_depth,
             "min_child_weight": min_child_weight, "subsample": subsample, "colsample_bytree": column_share,
@@ -57,7 +72,12 @@ class ResidualTrees:
         }  # fmt: skip
 
     def fit(self, features: np.ndarray, residual: np.ndarray) -> xgboost.Booster:
-        """Trees that estimate the residual, (rows,), from features, (rows, features)."""
+        """Fit trees that estimate the residual.
+
+        Args:
+            features: (N, F) float32.
+            residual: Reference minus mapped value, (N,), in units of the reference.
+        """
         import xgboost
 
         return xgboost.train(self.parameters, xgboost.QuantileDMatrix(features, residual), self.rounds)
@@ -65,10 +85,16 @@ class ResidualTrees:
 
 @dataclass
 class Rows:
-    """A random part of the values that both sensors have, drawn over all cells and days.
+    """A random sample of the values that both sensors have, drawn over all cells and days.
 
-    key: the random numbers they were drawn by. day: position in time. covariates: (rows, covariates). mapped: by the
-    maps of all days. held_out: by the maps of each fold's other days, (rows, folds).
+    Args:
+        key: Random numbers by which they were drawn, (N,).
+        day: Position in time, (N,).
+        source: Values of the source, in its units, (N,).
+        reference: Values of the reference, in its units, (N,).
+        covariates: (N, covariates).
+        mapped: Mapped by the maps of all days, in units of the reference, (N,).
+        held_out: Mapped by the maps that were fitted without each fold, (N, folds).
     """
 
     key: np.ndarray
@@ -80,26 +106,42 @@ class Rows:
     held_out: np.ndarray
 
     def joined(self, other: Rows, most: int) -> Rows:
-        """Both, of which the `most` rows with the smallest keys stay: a draw without replacement from everything."""
+        """Return the rows with the smallest keys of both: a sample without replacement from everything.
+
+        Args:
+            other: More rows.
+            most: Number of rows to keep.
+        """
         parts = {n: np.concatenate([getattr(self, n), getattr(other, n)]) for n in vars(self)}
-        kept = np.argsort(parts["key"], kind="stable")[:most]
-        return Rows(**{n: values[kept] for n, values in parts.items()})
+        smallest = np.argsort(parts["key"], kind="stable")[:most]
+        return Rows(**{n: values[smallest] for n, values in parts.items()})
 
 
 @dataclass
 class Folds:
-    """Fold of each day, (days,), and for each fold the days that its maps and trees are fitted to, (folds, days)."""
+    """Folds of the cross-validation.
+
+    Args:
+        of_day: Fold of each day, (days,).
+        fitted: For each fold the days that its maps and trees are fitted to, (folds, days) bool.
+    """
 
     of_day: np.ndarray
     fitted: np.ndarray = field(repr=False)
 
 
 def folds_of(days: np.ndarray, options: ResidualTrees) -> Folds:
-    """Blocks of days dealt to folds, each group of as many blocks as folds in an order of its own, so that no fold
-    keeps to a season. A fold is fitted to the days that are not within `separation_days` of its own.
+    """Assign blocks of days to folds.
 
-    days: whole days since some day, rising. Raises CubeError where there are fewer blocks than folds, or a fold leaves
-    no day to fit to.
+    Each group of as many blocks as folds is assigned in a random order of its own, so that no fold always has the same
+    season. A fold is fitted to the days that are not within `separation_days` of its own.
+
+    Args:
+        days: Whole days since some day, rising, (days,).
+        options: Numbers of folds and days, and the seed.
+
+    Raises:
+        CubeError: When there are fewer blocks than folds, or a fold leaves no day to fit to.
     """
     block = (days - days[0]) // options.block_days
     number, count = int(block[-1]) + 1, options.folds
@@ -107,15 +149,17 @@ def folds_of(days: np.ndarray, options: ResidualTrees) -> Folds:
         raise CubeError(
             f"{days[-1] - days[0] + 1} common days: expected {count} blocks (trees.block_days={options.block_days})"
         )
-    rng = np.random.default_rng([options.seed, DEALT])
-    dealt = rng.permuted(np.tile(np.arange(count), (-(-number // count), 1)), axis=1).ravel()[:number]
-    fold = dealt[block]
+    rng = np.random.default_rng([options.seed, FOLD_STREAM])
+    # every group of as many blocks as folds in an order of its own
+    order = rng.permuted(np.tile(np.arange(count), (-(-number // count), 1)), axis=1).ravel()[:number]
+    fold = order[block]
     fitted = np.ones((count, days.size), bool)
     for k in range(count):
-        own = days[fold == k]
-        after = np.searchsorted(own, days)
-        ahead = np.append(own, np.iinfo(np.int64).max // 2)[after] - days
-        behind = days - np.insert(own, 0, np.iinfo(np.int64).min // 2)[after]
+        # distance to the nearest day of the fold, ahead and behind
+        held_out = days[fold == k]
+        after = np.searchsorted(held_out, days)
+        ahead = np.append(held_out, np.iinfo(np.int64).max // 2)[after] - days
+        behind = days - np.insert(held_out, 0, np.iinfo(np.int64).min // 2)[after]
         fitted[k] = np.minimum(ahead, behind) > options.separation_days
         fitted[k, fold == k] = False
     if not fitted.any(1).all():
@@ -127,23 +171,47 @@ def folds_of(days: np.ndarray, options: ResidualTrees) -> Folds:
 
 
 def features_of(mapped: np.ndarray, covariates: np.ndarray, days: np.ndarray) -> np.ndarray:
-    """What the trees see of values, (rows, OWN + covariates) float32. days: days since 1970-01-01 of the values."""
-    angle = 2 * np.pi * days / 365.2425
+    """Return the features of the trees.
+
+    Args:
+        mapped: Mapped values, (N,).
+        covariates: (N, covariates).
+        days: Days since 1970-01-01 of the values, (N,).
+
+    Returns:
+        The features OWN and the covariates, (N, F) float32.
+    """
+    # season as sine and cosine, so that December is next to January
+    angle = 2 * np.pi * days / DAYS_PER_YEAR
     return np.column_stack([mapped, np.sin(angle), np.cos(angle), covariates]).astype(np.float32)
 
 
 def cross_validated(
     rows: Rows, folds: Folds, days: np.ndarray, options: ResidualTrees, with_trees: bool, bounds: tuple[float, float]
 ) -> dict[str, dict[str, float]]:
-    """Scores on days that neither maps nor trees were fitted to: of the source as it is, mapped, and with the trees.
+    """Score on days that neither maps nor trees were fitted to.
 
-    days: days since 1970-01-01 of each position in time. Raises CubeError where a fold has nothing to learn from.
+    Args:
+        rows: The sample of values.
+        folds: Folds of the cross-validation.
+        days: Days since 1970-01-01 of each position in time, (days,).
+        options: How the trees are fitted.
+        with_trees: Score the trees too.
+        bounds: Smallest and largest corrected value.
+
+    Returns:
+        Stage ('before', 'mapped', 'with trees') -> name of a metric -> value.
+
+    Raises:
+        CubeError: When no fold has values to fit to and others to score.
     """
-    found = []
+    statistics = []
     fold_of_row = folds.of_day[rows.day]
     for k in range(options.folds):
         test, learned = fold_of_row == k, folds.fitted[k][rows.day]
+        # mapped without the days of this fold, for training and test alike
         mapped = rows.held_out[:, k]
+        # without the fold's days a cell may have too few left for a map
         test, learned = test & np.isfinite(mapped), learned & np.isfinite(mapped)
         if not test.any() or not learned.any():
             continue
@@ -152,11 +220,11 @@ def cross_validated(
             features = features_of(mapped, rows.covariates, days[rows.day])
             booster = options.fit(features[learned], (rows.reference - mapped)[learned])
             stages.append(np.clip(mapped[test] + booster.inplace_predict(features[test]), *bounds))
-        found.append([error_statistics(stage, rows.reference[test]) for stage in stages])
-    if not found:
+        statistics.append([error_statistics(stage, rows.reference[test]) for stage in stages])
+    if not statistics:
         raise CubeError("no fold has values to fit to and others to score: the common period is too short")
     table = {}
-    for stage, parts in zip(STAGES, zip(*found, strict=True), strict=False):
+    for stage, parts in zip(STAGES, zip(*statistics, strict=True), strict=False):
         values = np.concatenate(parts)
         state = bin_statistics(values, np.zeros(len(values), int), 1)
         table[stage] = {k: float(metrics(state)[k][0]) for k in ("n", "r", "rmse", "ubrmse", "bias")}

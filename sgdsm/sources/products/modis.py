@@ -19,6 +19,7 @@ import numpy as np
 import xarray as xr
 
 from sgdsm.core.cube import ConfigError, suggest
+from sgdsm.core.grids import MODIS_RADIUS_M
 from sgdsm.sources.readers.files import File, Files, SourceError, dated
 from sgdsm.sources.readers.raster import layer
 
@@ -26,7 +27,7 @@ PATTERNS = ("*.hdf", "*.jp2", "*.tif", "*.tiff")
 TILE = re.compile(r"\.h(\d\d)v(\d\d)\.")
 SIDE = 1111950.5196666666  # of a tile, m
 WEST, NORTH = -20015109.354, 10007554.677  # of the sinusoidal grid, m
-SINUSOIDAL = "+proj=sinu +lon_0=0 +x_0=0 +y_0=0 +R=6371007.181 +units=m +no_defs"
+SINUSOIDAL = f"+proj=sinu +lon_0=0 +x_0=0 +y_0=0 +R={MODIS_RADIUS_M} +units=m +no_defs"
 NDVI = "normalized_difference_vegetation_index"
 
 

@@ -1,0 +1,135 @@
+"""Put together what fills a cube: its variables in the filler's units, the slabs, the layout of the output."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from sgdsm.core.cube import CubeError, by_role, target_of, uncertainty_of
+from sgdsm.core.matching import in_units_of, warn_ranges
+from sgdsm.core.region import Box
+from sgdsm.data.batch import check_cap
+from sgdsm.data.normalization import Inputs
+from sgdsm.data.record import Names, day_numbers
+from sgdsm.inference.reader import SlabReader
+from sgdsm.inference.schema import ErrorBars, layout
+from sgdsm.inference.slab_filler import SlabFiller
+from sgdsm.inference.slabs import cells_to_read, plan_slabs, preceding_days
+from sgdsm.inference.survey import Surveyor
+from sgdsm.inference.writers import Writer
+from sgdsm.models.base import GapFiller
+
+
+def plan_filling(
+    cube: xr.Dataset,
+    filler: GapFiller,
+    writer: Writer,
+    *,
+    source: str = "sgdsm",
+    identity: str = "",
+    box: Box | None = None,
+    climatology_from: xr.Dataset | None = None,
+    wanted_days: np.ndarray | None = None,
+    max_gap_days: int | None = None,
+    memory_gib: float = 1.0,
+    window_cells: int | None = None,
+) -> SlabFiller:
+    """Return the module that fills the slabs of a cube one by one; nothing is written yet.
+
+    Args:
+        cube: What the filler may see.
+        filler: A fitted gap filler.
+        writer: Destination of the slabs.
+        source: What filled the cube, for the attribute `source` of the output.
+        identity: Identifies filler and data; an interrupted output is resumed only if it is the same.
+        box: The part to fill (default: all); the cells around it are read too, where windows cover them.
+        climatology_from: A cube on the same grid whose values give the climatology of the cells (default: `cube`).
+        wanted_days: Days to fill, (T,) bool (default: all); on the others gaps stay NaN.
+        max_gap_days: Values farther in time from the nearest observation of their cell stay NaN, days.
+        memory_gib: Memory for one slab, GiB; two slabs are in memory at a time.
+        window_cells: Side of the windows that go through the filler, cells; see `fill_scene`.
+
+    Returns:
+        The Lightning module that `fill_cube` runs.
+
+    Raises:
+        CubeError: When the cube lacks variables that the filler was fitted for, or holds invalid values.
+        ConfigError: When max_gap_days is not a valid cap.
+    """
+    check_cap(max_gap_days)
+    inputs = filler.inputs
+    cube, names = match(cube, inputs)
+    warn_ranges(cube, inputs.ranges)
+    target = cube[names.target]
+    # on a global grid windows may cross the date line
+    circular = bool(cube.attrs.get("circular_longitude", 0))
+    axes = filler.window.tile(target.shape, circular, filling=True)
+    box = Box(*(slice(0, length) for length in target.shape)) if box is None else box
+    slabs = plan_slabs(axes, len(inputs.dynamic) + (names.uncertainty is not None), memory_gib, box)
+    plan = {
+        "identity": identity,
+        "box": [[part.start, part.stop] for part in box],
+        # in the output, whose first day and row are those of the box
+        "slabs": [[[e - part.start for e in edges] for edges, part in zip(s[1:], box, strict=False)] for s in slabs],
+        **({} if max_gap_days is None else {"max_gap_days": max_gap_days}),
+    }
+    file_layout = layout(cube, error_bars(filler), source, box, max_gap_days)
+    # boxes of days that will be read; a slab reads fewer where it continues the one before
+    boxes = [
+        cells_to_read(axes[0], slab.days, before) for slab in slabs for before in (None, preceding_days(slab, slabs))
+    ]
+    reader = SlabReader(
+        cube,
+        names,
+        inputs,
+        axes=axes,
+        slabs=slabs,
+        # made before anything is written: it raises the errors of invalid data
+        surveyor=Surveyor(cube, names, inputs, boxes, climatology_from),
+        wanted_days=np.ones(target.shape[0], bool) if wanted_days is None else wanted_days,
+        max_gap_days=max_gap_days,
+    )
+    return SlabFiller(filler, reader, layout=file_layout, plan=plan, writer=writer, box=box, window_cells=window_cells)
+
+
+def error_bars(filler: GapFiller) -> ErrorBars | None:
+    """Return which uncertainties a filler gives; None for a filler without intervals."""
+    level = getattr(filler, "level", None)
+    if level is None:
+        return None
+    oldest = getattr(filler, "oldest_gap", None)
+    correlation = getattr(filler, "error_correlation", None)
+    return ErrorBars(level, filler.decomposes, correlation, None if oldest is None else float(oldest))
+
+
+def match(cube: xr.Dataset, inputs: Inputs) -> tuple[xr.Dataset, Names]:
+    """Convert a cube to the units that a filler was fitted in, and select the variables that it was fitted for.
+
+    Args:
+        cube: A cube with roles.
+        inputs: What the filler was fitted for.
+
+    Returns:
+        The cube in these units (converted as it is read), and the names of its variables in the filler's order.
+
+    Raises:
+        CubeError: When a variable is missing, its units do not convert, or the time steps differ.
+    """
+    target = target_of(cube)
+    for role, wanted in {"dynamic": inputs.dynamic, "static": inputs.static}.items():
+        # other variables of the cube are ignored
+        missing = [n for n in wanted if n not in by_role(cube, role)]
+        if missing:
+            raise CubeError(f"the run was trained with {role} {list(wanted)}; the cube lacks {missing}")
+    steps = np.diff(day_numbers(target["time"]))
+    if steps.size and steps[0] != inputs.step_days:
+        raise CubeError(
+            f"the cube has a map every {steps[0]} days, the run was trained on one every {inputs.step_days}"
+        )
+    known = dict(inputs.variable_units)
+    moisture_units = known.pop(inputs.target, inputs.units)
+    # the target may have another name than in training, so its units go by its role
+    moisture = [*by_role(cube, "target"), *by_role(cube, "uncertainty")]
+    cube = in_units_of(cube, {**dict.fromkeys(moisture, moisture_units), **known}, "training")
+    land, uncertainty = by_role(cube, "land")[0], uncertainty_of(cube)
+    return cube, Names(str(target.name), inputs.dynamic, inputs.static, land, inputs.precipitation, uncertainty)
