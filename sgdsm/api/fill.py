@@ -9,7 +9,7 @@ from typing import Any
 import xarray as xr
 
 from sgdsm.core.arguments import checked
-from sgdsm.core.cube import NO_UNCERTAINTY, ConfigError, CubeError, as_cube, by_role, check_cube, suggest
+from sgdsm.core.cube import NO_UNCERTAINTY, ConfigError, CubeError, as_cube, by_role, checked_cube, suggest
 from sgdsm.data.normalization import Inputs
 from sgdsm.inference.fill import fill_cube
 from sgdsm.inference.writers import MemoryOutput
@@ -35,7 +35,7 @@ def fill(dataset: xr.Dataset, run: str | Path, max_gap_days: int | None = None, 
     filler = load_filler(Run(run).model)
     if roles or not (by_role(dataset, "target") and by_role(dataset, "land")):
         dataset = as_cube(dataset, **{**_roles(filler.inputs, trained, dataset), **roles})
-    check_cube(dataset)
+    dataset = checked_cube(dataset)
     output = MemoryOutput()
     fill_cube(dataset, filler, output, max_gap_days=max_gap_days, trainer={"enable_progress_bar": False})
     return output.dataset

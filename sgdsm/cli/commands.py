@@ -16,7 +16,7 @@ from sgdsm.cli.explain import explain
 from sgdsm.cli.members import draw_members
 from sgdsm.cli.prepare import describe, export, prepare
 from sgdsm.cli.select import select
-from sgdsm.core.cube import ConfigError, log
+from sgdsm.core.cube import ConfigError, checked_cube, log
 from sgdsm.core.lock import exclusive, is_first
 from sgdsm.core.signals import going_on
 from sgdsm.sources.download.products import download
@@ -148,7 +148,7 @@ def predict(config: dict[str, Any]) -> None:
         compile_blocks(filler)
     output = writer_for(config["output"])
     data = run_data(trained, config.get("data"))
-    cube: xr.Dataset = build(data, xr.Dataset)
+    cube = checked_cube(build(data, xr.Dataset))
     warn_unusual(cube)
     source = data.get("path")
     inference = {k: v for k, v in config["inference"].items() if k != "cluster"}

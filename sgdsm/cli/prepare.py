@@ -9,7 +9,7 @@ from typing import Any
 import xarray as xr
 
 from sgdsm.core.coordinates import LIMITS, check_axes, check_text, days_along
-from sgdsm.core.cube import ConfigError, CubeError, by_role, check_cube, log, open_cube, open_dataset
+from sgdsm.core.cube import ConfigError, CubeError, by_role, checked_cube, log, open_cube, open_dataset
 from sgdsm.core.io.stores import check_url, is_remote, is_there, local_only
 from sgdsm.core.lock import exclusive
 from sgdsm.core.specification import TARGET, build, check_spec, fits
@@ -64,7 +64,7 @@ def describe(config: dict[str, Any]) -> None:
             )
     if not own:
         try:
-            check_cube(cube)
+            cube = checked_cube(cube)
         except CubeError as error:
             raise CubeError(f"{path}: {error}") from error
     if own and not cube["land"].values.any():

@@ -23,8 +23,9 @@ from sgdsm.core.coordinates import check_axes, check_text
 from sgdsm.core.errors import ConfigError as ConfigError
 from sgdsm.core.errors import CubeError as CubeError
 from sgdsm.core.errors import SgdsmError as SgdsmError
-from sgdsm.core.io.decoding import only_valid, within
-from sgdsm.core.io.stores import is_remote
+from sgdsm.core.io.decoding import as_decoded, is_zero, only_valid, within
+from sgdsm.core.days import whole_days
+from sgdsm.core.io.stores import OPENED_HERE, is_remote
 from sgdsm.core.io.stores import open_dataset as open_dataset
 from sgdsm.core.units import PER_DAY, per_day, same_units
 
@@ -133,9 +134,11 @@ def as_cube(
     mapping = dataset[target].attrs.get("grid_mapping")
     dataset = dataset.set_coords([mapping]) if mapping in dataset.data_vars else dataset
     moving = [*dynamic, *flag, *([uncertainty] if uncertainty else [])]
-    cube = with_standard_axes(_valid(dataset[named].copy(), target, valid_range), target, missing_days, moving)
+    _log_zeros(dataset, named)
+    decoded = _decoded(dataset[named].copy(), named)
+    cube = with_standard_axes(_valid(decoded.copy(), target, valid_range), target, missing_days, moving)
     if valid_range is not None:
-        _tell_outside(dataset[target], valid_range)
+        _tell_outside(decoded[target], valid_range)
     unitless = [n for n in (target, *dynamic, *static) if "units" not in cube[n].attrs]
     for name in unitless:
         cube[name].attrs["units_missing"] = 1
@@ -221,9 +224,56 @@ def check_cube(cube: xr.Dataset) -> None:
         raise CubeError(f"coordinate '{space[1]}' must rise strictly from west to east")
 
 
-def _valid(dataset: xr.Dataset, target: str, valid_range: Sequence[float] | None) -> xr.Dataset:
+def checked_cube(cube: xr.Dataset) -> xr.Dataset:
+    """Check a Dataset that carries roles already, and apply what it declares.
+
+    Every way into the product passes here or through `as_cube`: times a moment before midnight are rounded to the
+    second and become days, and values outside the valid ranges of their variables become NaN, lazily.
+
+    Args:
+        cube: Dataset with the attribute `role` at its variables.
+
+    Returns:
+        The cube; what was done before, by `as_cube` or here, is not repeated.
+
+    Raises:
+        CubeError: The Dataset is no cube (see `check_cube`), or an attribute is no number.
+    """
+    check_cube(cube)
+    times = cube["time"].values
+    days = whole_days(times)
+    if (days != times).any():
+        cube = cube.assign_coords(time=("time", days, cube["time"].attrs))
+        _check_time(cube["time"])
+    roles = [name for role in ("target", "uncertainty", "dynamic", "static") for name in by_role(cube, role)]
+    return _valid(_decoded(cube.copy(), roles), None, None)
+
+
+def _decoded(dataset: xr.Dataset, names: Sequence[str]) -> xr.Dataset:
+    for name in names:
+        variable = dataset[name]
+        decoded = as_decoded(variable)
+        if decoded is not variable:
+            dataset[name] = decoded
+    return dataset
+
+
+def _log_zeros(dataset: xr.Dataset, names: Sequence[str]) -> None:
+    """Log which zeros of a Zarr v2 store are missing in a Dataset that xarray has opened."""
+    if dataset.encoding.get(OPENED_HERE):
+        return  # `open_dataset` has done it
+    encodings = {name: dataset[name].encoding for name in names}
+    zeros = [name for name, one in encodings.items() if "compressors" in one and is_zero(one.get("_FillValue"))]
+    if zeros:
+        log.info(
+            "zeros of %s are read as missing, as the fill value of the Zarr store is 0: "
+            "sgdsm.open_cube(..., zero_is_value=True) keeps them", ", ".join(zeros),
+        )  # fmt: skip
+
+
+def _valid(dataset: xr.Dataset, target: str | None, valid_range: Sequence[float] | None) -> xr.Dataset:
     """With NaN outside the valid ranges of the variables; valid_range: of the target, in place of its own."""
-    if valid_range is not None:
+    if target is not None and valid_range is not None:
         low, high = valid_range if len(valid_range) == 2 else (1.0, 0.0)
         if not low < high:
             raise CubeError(f"valid_range={list(valid_range)}: expected [smallest, largest]")
@@ -266,7 +316,8 @@ def _check_uncertainty(cube: xr.Dataset, target: xr.DataArray) -> None:
         raise CubeError(f"expected at most one variable with the attribute role='uncertainty', found {names}")
     for name in names:
         units, expected = (variable.attrs.get("units", "1") for variable in (cube[name], target))
-        if not same_units(units, expected):
+        # of a standard deviation, 'K' and 'degC' are the same
+        if not same_units(units, expected, difference=True):
             raise CubeError(f"uncertainty '{name}' is in '{units}', expected '{expected}', as '{target.name}' is")
 
 
@@ -375,7 +426,7 @@ def _find_uncertainty(dataset: xr.Dataset, target: str, named: Sequence[str]) ->
         if (
             found.dtype.kind in "fiu"
             and set(found.dims) == set(dataset[target].dims)
-            and same_units(found.attrs.get("units", units), units)
+            and same_units(found.attrs.get("units", units), units, difference=True)
         ):
             log.info("uncertainty of '%s': '%s'", target, name)
             return name

@@ -19,8 +19,8 @@ import pytorch_lightning as pl
 import xarray as xr
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from sgdsm.core.cube import CubeError, by_role, log, target_of, uncertainty_of
-from sgdsm.core.matching import in_units_of, warn_ranges
+from sgdsm.core.cube import CubeError, by_role, checked_cube, log, target_of, uncertainty_of
+from sgdsm.core.matching import check_target, in_units_of, warn_ranges
 from sgdsm.core.region import Box
 from sgdsm.core.tiling import Axis
 from sgdsm.data.batch import Scene, ages, check_cap
@@ -162,6 +162,7 @@ def match(cube: xr.Dataset, inputs: Inputs) -> tuple[xr.Dataset, Names]:
 
     Raises CubeError where one is missing, where its units do not convert, and where the steps differ.
     """
+    cube = checked_cube(cube)
     target = target_of(cube)
     for role, wanted in {"dynamic": inputs.dynamic, "static": inputs.static}.items():
         missing = [n for n in wanted if n not in by_role(cube, role)]
@@ -175,6 +176,7 @@ def match(cube: xr.Dataset, inputs: Inputs) -> tuple[xr.Dataset, Names]:
     known = dict(inputs.variable_units)
     moisture = known.pop(inputs.target, inputs.units)
     cube = in_units_of(cube, {**dict.fromkeys(_moisture(cube), moisture), **known}, "training")
+    check_target(target_of(cube), moisture, inputs.lowest, inputs.highest)
     land, error = by_role(cube, "land")[0], uncertainty_of(cube)
     return cube, Names(str(target.name), inputs.dynamic, inputs.static, land, inputs.precipitation, error)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sgdsm.core.cube import ConfigError
+from sgdsm.core.cube import ConfigError, checked_cube
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -54,7 +54,7 @@ def recalibrate(config: dict[str, Any]) -> None:
             f"{run.folder / PROVENANCE}: does not say up to which day the run has learned: train it again"
         )
     data = run_data(trained, config.get("data"))
-    cube: xr.Dataset = build(data, xr.Dataset)
+    cube = checked_cube(build(data, xr.Dataset))
     gaps: Gaps = build(trained["gaps"], Gaps)
     told = refit(cube, filler, gaps, learned, config["days"], config["half_life_days"], config["seed"])
     with exclusive(output.folder):

@@ -25,6 +25,7 @@ from sgdsm.core.io.safety import refuse_unsafe
 
 log = logging.getLogger("sgdsm")
 
+OPENED_HERE = "sgdsm_opened"  # key of the encoding of a Dataset
 UNFINISHED = "sgdsm_unfinished"  # attribute of a store that is being made
 EXTRAS = {"s3": "s3", "gs": "gcs", "https": "https", "http": "https"}  # what `pip install` must add for each
 WRITABLE = ("s3", "gs")
@@ -53,6 +54,8 @@ def open_dataset(path: str | Path, group: str | None = None, zero_is_value: bool
         )  # fmt: skip
     with _unreadable(path):
         dataset = decode(raw, zero_is_value)
+    # `as_cube` says the same of stores that xarray has opened
+    dataset.encoding[OPENED_HERE] = True
     if UNFINISHED in dataset.attrs:
         raise CubeError(
             f"{path} is not finished: go on with `python -m sgdsm prepare` (or `export`) and the same words"

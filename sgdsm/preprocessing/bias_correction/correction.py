@@ -13,7 +13,7 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from sgdsm.core.axes import DAY
-from sgdsm.core.cube import CubeError, by_role, check_cube, open_dataset
+from sgdsm.core.cube import CubeError, by_role, checked_cube, open_dataset
 from sgdsm.core.matching import in_units_of
 from sgdsm.core.validation import read_values
 from sgdsm.preprocessing.bias_correction.maps import CellMaps
@@ -102,7 +102,7 @@ class Correction:
         correction, and where units do not convert.
         """
         name, about = self.about["source_variable"], self.about
-        check_cube(cube)
+        cube = checked_cube(cube)
         check_grid(cube, self.coords, "the correction")
         check_stage(name, correction_of(cube[name]), about["source_correction"])
         missing = [n for n in self.covariates if n not in cube]

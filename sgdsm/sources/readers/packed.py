@@ -46,7 +46,9 @@ def unpacked(raw: np.ndarray, attributes: Mapping[str, Any], name: str = "") -> 
         fill = np.atleast_1d(attributes.get(name, np.nan))
         for value in fill[np.isfinite(fill)]:
             values[raw == value.astype(raw.dtype)] = np.nan
-    return values if limits is None else only_within(values, limits)
+    if limits is None:
+        return values
+    return only_within(values, limits, float(attributes.get("add_offset", 0.0)))
 
 
 @contextmanager
