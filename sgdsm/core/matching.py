@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from sgdsm.core.cube import SAMPLED, CubeError, log, step_days
-from sgdsm.core.io.lazy import changed
+from sgdsm.core.io.lazy import changed, in_place_of
 from sgdsm.core.units import conversion, is_difference, moisture_bounds, water_factor
 from sgdsm.core.validation import check_values, file_of
 
@@ -96,7 +96,7 @@ def _converted(variable: xr.DataArray, factor: float, offset: float, units: str)
     new.attrs = {**variable.attrs, "units": units}
     if "valid_range" in new.attrs:
         new.attrs["valid_range"] = np.sort(np.asarray(new.attrs["valid_range"], float) * factor + offset)
-    return xr.DataArray(new, variable.coords, name=variable.name)
+    return in_place_of(variable, new)
 
 
 def warn_ranges(cube: xr.Dataset, ranges: Mapping[str, tuple[float, float]]) -> None:

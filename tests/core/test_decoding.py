@@ -279,8 +279,10 @@ def test_values_that_may_be_unpacked_already_are_refused(plain):
         as_cube(dataset, "sm")
 
 
-def test_zeros_of_a_store_that_xarray_has_opened_are_told(tmp_path, caplog):
-    zarr2(tmp_path / "a.zarr", 0.0)
+def test_zeros_of_a_store_that_xarray_has_opened_are_told(plain, tmp_path, caplog):
+    plain()[["sm"]].to_zarr(
+        tmp_path / "a.zarr", zarr_format=2, encoding={"sm": {"_FillValue": 0.0}}, consolidated=False
+    )
     with xr.open_zarr(tmp_path / "a.zarr", consolidated=False) as dataset, caplog.at_level("INFO", "sgdsm"):
         as_cube(dataset, "sm")
     assert caplog.text.count("zeros of sm are read as missing") == 1

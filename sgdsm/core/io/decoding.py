@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 
 from sgdsm.core.errors import CubeError
-from sgdsm.core.io.lazy import changed
+from sgdsm.core.io.lazy import changed, in_place_of
 
 log = logging.getLogger("sgdsm")
 
@@ -189,7 +189,7 @@ def within(variable: xr.DataArray, limits: tuple[float, float]) -> xr.DataArray:
     new.attrs = {k: v for k, v in variable.attrs.items() if k not in BOUNDS}
     new.attrs["valid_range"] = np.array(limits)
     new.encoding[MASKED] = limits
-    return xr.DataArray(new, variable.coords, name=variable.name)
+    return in_place_of(variable, new)
 
 
 def only_within(values: np.ndarray, limits: tuple[float, float], offset: float = 0.0) -> np.ndarray:
@@ -244,7 +244,7 @@ def as_decoded(variable: xr.DataArray) -> xr.DataArray:
     except ValueError as error:
         raise CubeError(f"variable '{variable.name}' cannot be decoded by its attributes: {error}") from error
     log.info("'%s' is decoded by its attributes: %s", variable.name, ", ".join(sorted(found.encoding.keys() & NUMBERS)))
-    return xr.DataArray(found, variable.coords, name=variable.name)
+    return in_place_of(variable, found)
 
 
 def is_zero(value: Any) -> bool:
