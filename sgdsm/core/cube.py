@@ -20,11 +20,11 @@ import xarray as xr
 from sgdsm.core.arguments import checked
 from sgdsm.core.axes import DAY, SPACE_DIMS, with_standard_axes
 from sgdsm.core.coordinates import check_axes, check_text
+from sgdsm.core.days import whole_days
 from sgdsm.core.errors import ConfigError as ConfigError
 from sgdsm.core.errors import CubeError as CubeError
 from sgdsm.core.errors import SgdsmError as SgdsmError
 from sgdsm.core.io.decoding import as_decoded, is_zero, only_valid, within
-from sgdsm.core.days import whole_days
 from sgdsm.core.io.stores import OPENED_HERE, is_remote
 from sgdsm.core.io.stores import open_dataset as open_dataset
 from sgdsm.core.units import PER_DAY, per_day, same_units

@@ -38,8 +38,13 @@ PER_DAY |= {"mm d-1": 1.0, "mm day-1": 1.0, "mm/day": 1.0, "mm": 1.0, "kg m-2": 
 WATER_KG_PER_M3 = 1000.0
 # superscripts, the dot of a product, and the signs and letters that look like those of ASCII
 PLAIN = str.maketrans(
-    {**dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789", strict=True)), "⁻": "-", "⁺": "", "−": "-", "–": "-", "·": " ", "⋅": " "}
-    | {"μ": "µ", "％": "%", "\u00a0": " "}
+    {
+        **dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-", strict=True)),
+        **dict.fromkeys("\N{MINUS SIGN}\N{EN DASH}", "-"),
+        **dict.fromkeys("·⋅\N{NO-BREAK SPACE}", " "),
+        "\N{SUPERSCRIPT PLUS SIGN}": "",
+        "μ": "µ",
+    }
 )
 # names with small powers: pint would evaluate anything
 READABLE = re.compile(

@@ -102,7 +102,10 @@ def refuse_beyond_units(variable: xr.DataArray, values: np.ndarray, lowest: floa
         return
     width = bounds[1] - bounds[0]
     known = int(np.isfinite(values).sum())
-    for value, beyond in ((lowest, values < bounds[0] - BEYOND * width), (highest, values > bounds[1] + BEYOND * width)):
+    for value, beyond in (
+        (lowest, values < bounds[0] - BEYOND * width),
+        (highest, values > bounds[1] + BEYOND * width),
+    ):
         count = int((values[beyond] == value).sum())
         if count >= max(LEAST, OFTEN * known) and count >= ALONE * beyond.sum():
             raise CubeError(_fill_message(variable, values, value))

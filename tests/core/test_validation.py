@@ -404,6 +404,10 @@ def test_a_correction_converts_its_covariates(made, run_command, tmp_path):
     assert "'air_temperature' is converted from 'degC' to 'K', the units of the fit of the correction" in err
     with xr.open_dataset(tmp_path / "good.nc") as good, xr.open_dataset(tmp_path / "other_units.nc") as other:
         assert float(abs(good["sm"] - other["sm"]).mean()) < 1e-5
+    # without units, 273 K too cold
+    code, _, err = run_command("correct", "apply", "correction=c.nc", f"source={made}/no_units.nc", "output=w.nc")
+    assert code == 0, err
+    assert "'air_temperature': 100 % of the values lie outside what the model has learned from" in err
     code, _, err = run_command("correct", "apply", "correction=c.nc", f"source={made}/no_match.nc", "output=z.nc")
     assert code == 1
     assert "'air_temperature' is in 'W m-2', expected 'K' as in the fit of the correction" in err

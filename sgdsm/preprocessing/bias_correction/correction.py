@@ -14,7 +14,7 @@ from xarray.core import indexing
 
 from sgdsm.core.axes import DAY
 from sgdsm.core.cube import CubeError, by_role, checked_cube, open_dataset
-from sgdsm.core.matching import in_units_of
+from sgdsm.core.matching import in_units_of, warn_ranges
 from sgdsm.core.validation import read_values
 from sgdsm.preprocessing.bias_correction.maps import CellMaps
 from sgdsm.preprocessing.bias_correction.residual_trees import features_of
@@ -111,6 +111,7 @@ class Correction:
         # files of before the units of covariates were kept have that of the target alone
         known: dict[str, str | None] = {name: about["source_units"], **json.loads(about.get("variable_units", "{}"))}
         cube = in_units_of(cube, known, "the fit of the correction")
+        warn_ranges(cube, self._ranges())
         old = cube[name]
         attrs = {k: v for k, v in old.attrs.items() if k not in ("valid_min", "valid_max", "valid_range")}
         attrs |= {"units": about["reference_units"], CORRECTION: f"{about['method']} towards {about['reference']}"}
@@ -119,6 +120,17 @@ class Correction:
         # an uncertainty was that of the values before
         cube = cube.drop_vars(by_role(cube, "uncertainty"))
         return cube.assign({name: xr.Variable(old.dims, data, attrs)}).assign_attrs(told)
+
+    def _ranges(self) -> dict[str, tuple[float, float]]:
+        """Return the 1 % and 99 % quantiles of the values of the fit: of the target, and of the trees' covariates."""
+        # files of before these were kept have the target alone
+        kept = json.loads(self.about.get("variable_ranges", "{}"))
+        ranges = {name: (float(kept[name][0]), float(kept[name][1])) for name in self.covariates if name in kept}
+        knots = self.maps.source[np.isfinite(self.maps.source)]
+        if knots.size:
+            low, high = np.quantile(knots, (0.01, 0.99))
+            ranges[self.about["source_variable"]] = (float(low), float(high))
+        return ranges
 
 
 def check_grid(cube: xr.Dataset, coords: dict[str, np.ndarray], whose: str) -> None:
