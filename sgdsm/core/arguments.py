@@ -1,4 +1,4 @@
-"""Arguments that callers give: whether they fit their type hints, and what they are as plain data."""
+"""Arguments of public functions and classes: check of type hints and ranges, and conversion to plain data."""
 
 from __future__ import annotations
 
@@ -66,7 +66,14 @@ R = TypeVar("R")
 
 
 def fits(value: Any, hint: Any) -> bool:
-    """Whether a value may stand for a type hint; numpy's numbers count as numbers, NaN and infinity do not."""
+    """Return True if a value is valid for a type hint.
+
+    Numbers of numpy count as numbers; NaN and infinity do not.
+
+    Args:
+        value: Any value.
+        hint: Type hint, also a union, a Literal, or a parametrised list, tuple, dict, Sequence or Mapping.
+    """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return any(fits(value, a) for a in arguments)
@@ -94,7 +101,11 @@ def fits(value: Any, hint: Any) -> bool:
 
 
 def describe(hint: Any) -> str:
-    """A type hint in words."""
+    """Return a type hint in words, for messages.
+
+    Args:
+        hint: Type hint.
+    """
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         return " | ".join(describe(part) for part in typing.get_args(hint))
     if typing.get_origin(hint) is typing.Literal:
@@ -111,7 +122,11 @@ def describe(hint: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value in a message, in one short line; of what is no plain data its type."""
+    """Return a value as one short line of a message; of anything but plain data its type.
+
+    Args:
+        value: Any value.
+    """
     if isinstance(value, np.generic):
         value = value.item()
     if not isinstance(value, (str, int, float, list, tuple, dict, os.PathLike, type(None))):
@@ -120,9 +135,16 @@ def shown(value: Any) -> str:
 
 
 def check_value(name: str, value: Any, hint: Any) -> None:
-    """Raise ConfigError, of a Dataset CubeError, where an argument does not fit its type hint or a seed is negative.
+    """Raise an error if an argument does not fit its type hint or its range, or if a seed is negative.
 
-    name: of the argument, after whose it is: 'Gaps: fraction', 'model.epochs'.
+    Args:
+        name: Name of the argument with its owner, like 'Gaps: fraction' or 'model.epochs'. `RANGES` goes by its last part.
+        value: Value of the argument.
+        hint: Type hint of the argument.
+
+    Raises:
+        ConfigError: The value does not fit.
+        CubeError: The value does not fit, and a Dataset was expected.
     """
     if not fits(value, hint):
         expected = describe(hint)
@@ -143,7 +165,14 @@ def check_value(name: str, value: Any, hint: Any) -> None:
 
 
 def checked(function: Callable[P, R]) -> Callable[P, R]:
-    """Make a function of the public interface check its arguments by their type hints, see `check_value`."""
+    """Make a function of the public interface check its arguments by their type hints.
+
+    Args:
+        function: Function, or the method of a class.
+
+    Returns:
+        The function, whose call raises what `check_value` raises.
+    """
     whose = function.__qualname__.removesuffix(".__init__")
 
     @functools.wraps(function)
@@ -157,17 +186,22 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def hints_of(target: Any) -> dict[str, Any]:
-    """Type hints of the arguments of a function or a class."""
+    """Return the type hints of the arguments of a function or a class.
+
+    Args:
+        target: Function or class.
+    """
     return typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
 
 
 class Recorded:
-    """A class whose objects know what they were made from.
+    """A class whose objects know the arguments that they were made with.
 
-    spec: class path and arguments, those by default too, plain built-ins; what `specification.build` makes the like of.
-    An argument that is such an object itself is there by its own.
+    The constructor raises ConfigError for an argument that does not fit its type hint, or that is not plain data.
 
-    Making one raises ConfigError for an argument that does not fit its type hint, and for one that is no plain data.
+    Attributes:
+        spec: Public name of the class and all arguments, defaults included, as plain built-ins; `specification.build`
+            makes an equal object of it. An argument that is a `Recorded` object is there as its own `spec`.
     """
 
     spec: Mapping[str, Any]
@@ -189,9 +223,16 @@ class Recorded:
 
 
 def plain(value: Any, name: str) -> Any:
-    """A value as plain built-ins: numpy's numbers become Python's, tuples lists, paths text, `Recorded` objects specs.
+    """Return a value as plain built-ins.
 
-    name: of the argument that it is. Raises ConfigError for anything else.
+    Numbers of numpy become Python's, tuples become lists, paths text, and `Recorded` objects their `spec`.
+
+    Args:
+        value: Numbers, text, None, paths, `Recorded` objects, and lists, tuples and mappings of these.
+        name: Name of the argument, for messages.
+
+    Raises:
+        ConfigError: The value is anything else.
     """
     if isinstance(value, Recorded):
         return value.spec
@@ -213,11 +254,17 @@ def plain(value: Any, name: str) -> Any:
 def _given(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], whose: str, alone: bool = False
 ) -> dict[str, Any]:
-    """The arguments of a call by name, without the object itself.
+    """Return the arguments of a call by name, without the object itself.
 
-    whose: they are, in messages. alone: whether those without a name of their own in the signature are refused.
+    Args:
+        function: Function that is called.
+        args: Positional arguments.
+        kwargs: Keyword arguments.
+        whose: Owner of the arguments, in messages.
+        alone: Refuse arguments that have no name of their own in the signature (`*args`, `**kwargs`).
 
-    Raises ConfigError for arguments that are unknown or too many.
+    Raises:
+        ConfigError: Arguments are unknown or too many.
     """
     signature = inspect.signature(function)
     try:

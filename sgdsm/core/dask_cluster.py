@@ -1,4 +1,4 @@
-"""A dask cluster: where it is, and pieces of work on its workers."""
+"""Connecting to a dask cluster, and calling a function on its workers."""
 
 from __future__ import annotations
 
@@ -19,12 +19,19 @@ ONE_AT_A_TIME = threading.RLock()
 
 @contextmanager
 def cluster(setting: str, workers: int | None = None) -> Iterator[Any]:
-    """A client of the cluster that dask is configured for (DASK_SCHEDULER_ADDRESS), else of one on this machine.
+    """Connect to the cluster that dask is configured for (DASK_SCHEDULER_ADDRESS), else start one on this machine.
 
     The address never comes from a configuration: a client unpickles what a scheduler sends.
-    setting: what asked for it, for messages. workers: processes of a cluster on this machine (default: as dask has it).
 
-    Raises ConfigError where no scheduler answers, where it has no workers, and without the package distributed.
+    Args:
+        setting: Setting that asked for it, for messages.
+        workers: Processes of a cluster on this machine; None for dask's own default.
+
+    Yields:
+        A client of `distributed`.
+
+    Raises:
+        ConfigError: No scheduler answers, it has no workers, or the package distributed is missing.
     """
     try:
         import dask
@@ -52,12 +59,20 @@ def cluster(setting: str, workers: int | None = None) -> Iterator[Any]:
 
 
 def results(client: Any, work: Callable[[Any], Any], items: Sequence[Any], what: str) -> Iterator[tuple[Any, Any]]:
-    """Call `work` for each item on the workers; items and results as they come, in any order.
+    """Call a function for each item on the workers, and yield the results as they come.
 
-    work: travels to each worker once; it may be called again for an item whose worker died. Relative paths mean the
-    same there, so workers see the same files. what: the items in a word, for notes of the progress.
+    Args:
+        client: Client of `cluster`.
+        work: Function of one item. It is sent to each worker once, and is called again for an item whose worker died.
+            Relative paths mean the same there, so all workers must see the same files.
+        items: Arguments of `work`, one a call.
+        what: What the items are, in a word, for log lines of the progress.
 
-    Raises what `work` raises; SgdsmError where an item ends several workers, and where the scheduler is gone.
+    Yields:
+        An item and its result, in any order.
+
+    Raises:
+        SgdsmError: An item ended several workers, or the scheduler is gone. What `work` raises is raised too.
     """
     from distributed import KilledWorker, as_completed
 
@@ -85,7 +100,7 @@ def _itself(work: Any) -> Any:
 
 
 def _one(work: Callable[[Any], Any], folder: str, item: Any) -> tuple[Any, list[str]]:
-    """On a worker: the result for an item, and the notes that it left."""
+    """Return the result for an item and the log lines of its work; runs on a worker."""
     if not Path(folder).is_dir():
         raise ConfigError(f"a worker has no folder {folder}: the workers need a file system in common")
     with ONE_AT_A_TIME, chdir(folder), _notes() as notes:
@@ -94,6 +109,7 @@ def _one(work: Callable[[Any], Any], folder: str, item: Any) -> tuple[Any, list[
 
 @contextmanager
 def _notes() -> Iterator[list[str]]:
+    """Collect what is logged within."""
     lines: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]

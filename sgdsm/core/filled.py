@@ -1,4 +1,4 @@
-"""What a filled Dataset tells of itself: its grid, and which of its values were observed."""
+"""Filled Datasets: their grid, and which of their values were observed."""
 
 from __future__ import annotations
 
@@ -12,9 +12,16 @@ OBSERVED_NAME = "observed_variable"  # attribute of `sm_filled`: what the variab
 
 
 def maps_of(dataset: xr.Dataset) -> xr.DataArray:
-    """`sm_filled` of a filled Dataset.
+    """Return `sm_filled` of a filled Dataset.
 
-    Raises CubeError for a Dataset without it, and where its dims are not those of maps on days.
+    Args:
+        dataset: What `sgdsm.fill` returns or predict.py writes.
+
+    Returns:
+        The filled values, (T, H, W).
+
+    Raises:
+        CubeError: The variable is missing, empty, or has other dims than maps on days.
     """
     if "sm_filled" not in dataset:
         there = ", ".join(map(str, dataset.data_vars)) or "none"
@@ -35,11 +42,18 @@ def maps_of(dataset: xr.Dataset) -> xr.DataArray:
 
 
 def observed_of(dataset: xr.Dataset, observed: str | None = None) -> xr.DataArray:
-    """The observed values of a filled Dataset, NaN elsewhere, with the dims of `sm_filled`; nothing is guessed.
+    """Return the observed values of a filled Dataset; their variable is never guessed.
 
-    observed: name of their variable; by default the one that `sm_filled` names, or what `sm_source` says was observed.
+    Args:
+        dataset: What `sgdsm.fill` returns or predict.py writes.
+        observed: Name of their variable. By default the one that `sm_filled` names, else the values of `sm_filled` where
+            `sm_source` is 1.
 
-    Raises CubeError where neither tells, and for a name that cannot be it.
+    Returns:
+        Observed values, (T, H, W) in the order of the dims of `sm_filled`, NaN elsewhere.
+
+    Raises:
+        CubeError: Neither attribute nor `sm_source` names them, or no variable of that name fits.
     """
     filled = dataset["sm_filled"]
     name = filled.attrs.get(OBSERVED_NAME) if observed is None else observed

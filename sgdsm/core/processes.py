@@ -1,4 +1,4 @@
-"""Calls in processes of their own."""
+"""Calling a function several times in parallel processes."""
 
 from __future__ import annotations
 
@@ -19,12 +19,17 @@ GRACE_SECONDS = 5
 
 
 def run_in_processes(function: Callable[..., None], calls: Sequence[tuple[object, ...]]) -> None:
-    """Make each call in a process of its own; they share torch's threads, and their notes go where ours go.
+    """Call a function several times in parallel processes, which share the threads of torch.
 
-    With the first that fails, or Ctrl-C, all end; with this process too. function: of a module; it and the arguments
-    travel by pickle.
+    Their log lines go where those of this process go. When one call raises, on Ctrl-C, and when this process ends, all of
+    them end.
 
-    Raises what a call raises; SgdsmError where a process dies.
+    Args:
+        function: Function of a module; it and its arguments are pickled.
+        calls: Arguments of each call.
+
+    Raises:
+        SgdsmError: A process died. What a call raises is raised too.
     """
     threads = max(1, torch.get_num_threads() // len(calls))
     formatter = log.handlers[0].formatter if log.handlers else None
@@ -55,7 +60,7 @@ def _begin(threads: int, level: int, formatter: logging.Formatter | None) -> Non
 
 
 def _end_with_parent() -> None:
-    """A process whose parent was killed would train to its end, and then wait for ever."""
+    """End this process when its parent was killed; else it would train to its end and then wait for ever."""
     parent = parent_process()
     if parent is not None:
         parent.join()
