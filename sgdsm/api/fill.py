@@ -1,4 +1,4 @@
-"""`sgdsm.fill`: the same as the commands, from Python."""
+"""`sgdsm.fill`: filling from Python, with the values that predict.py writes."""
 
 from __future__ import annotations
 
@@ -19,13 +19,22 @@ from sgdsm.training.run import Run
 
 @checked
 def fill(dataset: xr.Dataset, run: str | Path, max_gap_days: int | None = None, **roles: Any) -> xr.Dataset:
-    """Fill the gaps of a Dataset with the filler of a run; the same values as `predict.py` writes.
+    """Fill the gaps of a Dataset with the model of a run; the same values as `predict.py` writes.
 
-    dataset: a cube (`sgdsm.as_cube`), or a Dataset with the variables that the run was trained on. max_gap_days: values
-        farther from the nearest observation of their cell are not filled. roles: arguments of `sgdsm.as_cube` where its
-        names differ (target=, dynamic=, static=, land=...).
+    Args:
+        dataset: A cube (`sgdsm.as_cube`), or a Dataset with the variables that the run was trained on.
+        run: Folder of the run.
+        max_gap_days: Values farther in time from the nearest observation of their cell are not filled, days.
+        **roles: Arguments of `sgdsm.as_cube`, if the names in the Dataset differ (target=, dynamic=, static=,
+            land=...).
 
-    Raises CubeError where the Dataset lacks what the run needs, ConfigError where the folder is no run or the cap none.
+    Returns:
+        Filled Dataset: the target, `sm_filled`, where the model has them `sm_std`, `sm_lower` and `sm_upper`,
+        `sm_source`, `gap_age`, `land`.
+
+    Raises:
+        CubeError: The Dataset lacks what the run needs, or a value cannot be right.
+        ConfigError: The folder is no run, or an argument does not fit.
     """
     known = [name for name in inspect.signature(as_cube).parameters if name != "dataset"]
     for name in roles:
@@ -42,6 +51,7 @@ def fill(dataset: xr.Dataset, run: str | Path, max_gap_days: int | None = None, 
 
 
 def _roles(inputs: Inputs, trained: dict[str, Any], dataset: xr.Dataset) -> dict[str, Any]:
+    """Return the arguments of `as_cube` by the names of the training."""
     land, uncertainty = trained.get("land", "land"), trained.get("uncertainty")
     roles: dict[str, Any] = {
         "target": inputs.target,

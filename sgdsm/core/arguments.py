@@ -138,7 +138,8 @@ def check_value(name: str, value: Any, hint: Any) -> None:
     """Raise an error if an argument does not fit its type hint or its range, or if a seed is negative.
 
     Args:
-        name: Name of the argument with its owner, like 'Gaps: fraction' or 'model.epochs'. `RANGES` goes by its last part.
+        name: Name of the argument with its owner, like 'Gaps: fraction' or 'model.epochs'. `RANGES` goes by its last
+            part.
         value: Value of the argument.
         hint: Type hint of the argument.
 

@@ -1,4 +1,4 @@
-"""Time and space of any Dataset as a cube has them: names, order, units, calendar and direction."""
+"""The axes of any Dataset, brought to those of a cube: names, order, units, calendar and direction."""
 
 from __future__ import annotations
 
@@ -37,12 +37,19 @@ DAY = np.timedelta64(1, "D")
 def with_standard_axes(
     dataset: xr.Dataset, target: str, missing_days: str | None, moving: Iterable[str] = ()
 ) -> xr.Dataset:
-    """Dims (time, lat, lon) or (time, y, x) of whole days that rise in equal steps, north to south, west to east.
+    """Return a Dataset with the axes of a cube: (time, lat, lon) or (time, y, x).
 
-    missing_days: 'insert' adds the days that are missing; else they are an error. moving: the variables that change in
-    time, which have a single map where the time is no dimension. What is changed is told.
+    Times are whole days in equal steps, rows go from north to south, columns from west to east.
+    What is changed is logged.
 
-    Raises CubeError for axes that cannot be mended so.
+    Args:
+        dataset: Any Dataset.
+        target: Variable whose dims become the axes.
+        missing_days: 'insert' adds days that the time axis lacks; else they are an error.
+        moving: Variables that change in time. They get a time axis of length 1 where the file has a single map.
+
+    Raises:
+        CubeError: The axes cannot be corrected in this way.
     """
     renamed = _rename_dims(dataset, target, [target, *moving])
     check_axes(renamed, [dim for dim in renamed[target].dims if dim != "time"])
@@ -50,14 +57,28 @@ def with_standard_axes(
 
 
 def axis_names(dataset: xr.Dataset, dims: Iterable[Hashable]) -> dict[Hashable, str]:
-    """Which of our axes (time, lat, lon, y, x) dimensions are, see `axis_of`; one that cannot be told is left out."""
+    """Return the standard names (time, lat, lon, y, x) of dimensions, see `axis_of`; unknown ones are left out.
+
+    Args:
+        dataset: Dataset that has them.
+        dims: Names of dimensions.
+    """
     attributes = {dim: dataset[dim].attrs if dim in dataset.coords else {} for dim in dims}
     return {dim: name for dim in dims if (name := axis_of(dim, attributes[dim])) is not None}
 
 
 def axis_of(dim: Hashable, attributes: Mapping[str, Any]) -> str | None:
-    """Which of our axes a dimension is: by its name where that leaves no doubt, else by the attributes of its
-    coordinate, else by names like x and y; None for another."""
+    """Return the standard name (time, lat, lon, y, x) of a dimension, or None.
+
+    An unambiguous name decides; else the CF attributes of its coordinate; else a name like x and y.
+
+    Args:
+        dim: Name of the dimension.
+        attributes: Attributes of its coordinate.
+
+    Raises:
+        ConfigError: The package cf_xarray is needed and missing.
+    """
     name = str(dim).lower()
     name = SYNONYMS.get(name, name)
     if name in ("time", "lat", "lon"):
@@ -112,7 +133,7 @@ def _rename_dims(dataset: xr.Dataset, target: str, moving: Sequence[str]) -> xr.
 
 
 def _at_valid_time(dataset: xr.Dataset, renames: Mapping[Hashable, str], dims: Sequence[Hashable]) -> xr.Dataset:
-    """With the times that maps are for, where the axis has the times that forecasts began and they lie beside it."""
+    """Return a Dataset with the times for which maps are valid, if its axis has the times at which forecasts began."""
     axis = next((dim for dim in dims if renames.get(dim, dim) == "time"), None)
     if axis in (None, "valid_time") or "valid_time" not in dataset.coords or dataset["valid_time"].dims != (axis,):
         return dataset
@@ -122,7 +143,10 @@ def _at_valid_time(dataset: xr.Dataset, renames: Mapping[Hashable, str], dims: S
 
 
 def _without_single(dataset: xr.Dataset, moving: Sequence[str]) -> xr.Dataset:
-    """Without dimensions of length 1 that are no axis of a map (band, depth, number); a single map gets its time."""
+    """Return a Dataset without dimensions of length 1 that are no axis of a map (band, depth, number).
+
+    A single map gets a time axis if its time is known.
+    """
     single = [d for d, n in dataset.sizes.items() if n == 1 and d not in AXES]
     if single:
         log.info("left out dimensions of length 1: %s", ", ".join(map(str, single)))

@@ -46,8 +46,8 @@ def observed_of(dataset: xr.Dataset, observed: str | None = None) -> xr.DataArra
 
     Args:
         dataset: What `sgdsm.fill` returns or predict.py writes.
-        observed: Name of their variable. By default the one that `sm_filled` names, else the values of `sm_filled` where
-            `sm_source` is 1.
+        observed: Name of their variable. By default the one that `sm_filled` names, else the values of `sm_filled`
+            where `sm_source` is 1.
 
     Returns:
         Observed values, (T, H, W) in the order of the dims of `sm_filled`, NaN elsewhere.

@@ -23,8 +23,8 @@ def is_first() -> bool:
 def exclusive(output: str | Path) -> Iterator[None]:
     """Take an exclusive lock on an output, `OUTPUT.lock`.
 
-    A program that was killed leaves the file, but not the lock. Only the first process of a run takes the lock, for all of
-    them. There is no lock on an object store, and none on Windows.
+    A program that was killed leaves the file, but not the lock. Only the first process of a run takes the lock, for all
+    of them. There is no lock on an object store, and none on Windows.
 
     Args:
         output: File, store or folder that is written.

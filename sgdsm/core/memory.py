@@ -12,7 +12,7 @@ MEMINFO = Path("/proc/meminfo")
 
 
 def free_gib() -> float:
-    """Return the free memory of this machine in GiB; all of its memory where the system does not report what is free."""
+    """Return the free memory of this machine, GiB; all of its memory where the system does not report it."""
     if MEMINFO.is_file():
         found = re.search(r"MemAvailable:\s+(\d+) kB", MEMINFO.read_text())
         if found:

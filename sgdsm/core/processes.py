@@ -21,8 +21,8 @@ GRACE_SECONDS = 5
 def run_in_processes(function: Callable[..., None], calls: Sequence[tuple[object, ...]]) -> None:
     """Call a function several times in parallel processes, which share the threads of torch.
 
-    Their log lines go where those of this process go. When one call raises, on Ctrl-C, and when this process ends, all of
-    them end.
+    Their log lines go where those of this process go. When one call raises, on Ctrl-C, and when this process ends, all
+    of them end.
 
     Args:
         function: Function of a module; it and its arguments are pickled.

@@ -128,7 +128,7 @@ def _holds_specs(value: Any) -> bool:
 
 
 def _kind_inside(hint: Any) -> Any:
-    """Return the type of the values of a dict by its type hint; NoneType, which no specification makes, for other hints."""
+    """Return the type of the values of a dict by its type hint; NoneType for another hint, as no spec makes that."""
     arguments = typing.get_args(hint)
     return arguments[1] if typing.get_origin(hint) is dict else types.NoneType
 

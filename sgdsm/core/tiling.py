@@ -21,8 +21,8 @@ class Axis:
         length: Cells on the axis.
         size: Cells in a window.
         margin: Cells on each side of a window that lie outside its core.
-        exact: The receptive field of the model fits into the margin, so only cores are used; otherwise neighbouring windows
-            are blended with a taper.
+        exact: The receptive field of the model fits into the margin, so only cores are used; otherwise neighbouring
+            windows are blended with a taper.
         circular: The last cell touches the first.
     """
 
@@ -68,7 +68,8 @@ class Axis:
             most: Largest size of a merged window, in cells.
 
         Returns:
-            The tiling with larger windows, and their starts. The last window may reach further than those that it replaces.
+            The tiling with larger windows, and their starts. The last window may reach further than those that it
+            replaces.
         """
         together = max(1, (most - 2 * self.margin) // self.stride)
         together = -(-len(starts) // -(-len(starts) // together))

@@ -1,4 +1,4 @@
-"""CF attributes as they are meant: numbers that were written as text, and valid ranges in the units of the values.
+"""Decoding of CF attributes: numbers that were written as text, and valid ranges in the units of the values.
 
 Facts: CF conventions 1.11, sections 2.5.1 (missing data) and 8.1 (packed data); NetCDF User Guide, "Best practices",
 on the type of `valid_range`.
@@ -29,9 +29,12 @@ EXACT = 4 * float(np.finfo(np.float32).eps)  # share of a bound, and of an offse
 def decode(raw: xr.Dataset, zero_is_value: bool = False) -> xr.Dataset:
     """Decode a Dataset that was opened with `decode_cf=False`, lazily.
 
-    zero_is_value: whether a fill value of 0 is to be ignored: Zarr v2 stores have it where nobody chose one.
+    Args:
+        raw: The Dataset.
+        zero_is_value: Ignore a fill value of 0, which Zarr v2 stores have where nobody chose one.
 
-    Raises CubeError for an attribute that should hold a number and does not.
+    Raises:
+        CubeError: An attribute that should hold a number does not.
     """
     for name, variable in raw.variables.items():
         variable.attrs = numeric_attributes(variable.attrs, variable.dtype, str(name))
@@ -42,14 +45,24 @@ def decode(raw: xr.Dataset, zero_is_value: bool = False) -> xr.Dataset:
 
 
 def zero_filled(raw: xr.Dataset) -> list[str]:
-    """Variables of an undecoded Dataset whose zeros count as missing."""
+    """Return the names of the variables of an undecoded Dataset whose zeros count as missing.
+
+    Args:
+        raw: Dataset that was opened with `decode_cf=False`.
+    """
     return [str(n) for n, v in raw.variables.items() if n not in raw.dims and is_zero(v.attrs.get("_FillValue"))]
 
 
 def numeric_attributes(attributes: Mapping[str, Any], dtype: np.dtype, name: str) -> dict[str, Any]:
-    """The attributes of a numeric variable, with numbers for those that are written as text; empty text is left out.
+    """Return the attributes of a numeric variable, with numbers for those that are text; empty text is left out.
 
-    Raises CubeError naming an attribute whose text is no number.
+    Args:
+        attributes: Attributes as the file has them.
+        dtype: Type of the numbers in the file.
+        name: Name of the variable, for messages.
+
+    Raises:
+        CubeError: The text is no number; names the attribute.
     """
     found = dict(attributes)
     if dtype.kind not in "iufb":
@@ -89,13 +102,22 @@ def _read(text: str, key: str, name: str) -> np.ndarray:
 def valid_limits(
     attributes: Mapping[str, Any], dtype: np.dtype, packing: Mapping[str, Any] | None = None, name: str = ""
 ) -> tuple[float, float] | None:
-    """Smallest and largest valid value of a variable, in the units of its unpacked values; None where nothing is said.
+    """Return the smallest and the largest valid value of a variable, in the units of its unpacked values.
 
-    attributes: hold `valid_range`, `valid_min` or `valid_max`. dtype: of the numbers as they lie in the file. packing:
-    holds `scale_factor`, `add_offset` and `_Unsigned`, by default `attributes`. Of packed integers, bounds of an
-    integer type count in packed numbers, floating-point bounds in unpacked ones (NetCDF User Guide).
+    Of packed integers, bounds of an integer type count in packed numbers, floating-point bounds in unpacked ones
+    (NetCDF User Guide).
 
-    Raises CubeError for bounds that are none.
+    Args:
+        attributes: Attributes with `valid_range`, `valid_min` or `valid_max`.
+        dtype: Type of the numbers in the file.
+        packing: Mapping with `scale_factor`, `add_offset` and `_Unsigned`; by default `attributes`.
+        name: Name of the variable, for messages.
+
+    Returns:
+        The two bounds, infinite on a side without one; None if there are no bounds.
+
+    Raises:
+        CubeError: The bounds are not numbers, or no range.
     """
     packing = attributes if packing is None else packing
     pair = [attributes.get("valid_min"), attributes.get("valid_max")]
@@ -118,7 +140,7 @@ def valid_limits(
 
 
 def _unpacked(numbers: list[float | None], dtype: np.dtype, packing: Mapping[str, Any]) -> list[float | None]:
-    """Bounds of packed integers in the units of the unpacked values, the smaller one first."""
+    """Return bounds of packed integers in the units of the unpacked values, the smaller one first."""
     unsigned = str(packing.get("_Unsigned", "")).lower() == "true"
     wrap = 2.0 ** (8 * dtype.itemsize) if unsigned else 0.0
     scale, offset = float(packing.get("scale_factor", 1.0)), float(packing.get("add_offset", 0.0))

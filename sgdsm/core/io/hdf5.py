@@ -1,7 +1,7 @@
 """HDF5 without the netCDF library: a lazy reader, and a writer of files that every netCDF-4 reader opens.
 
-netCDF-4 files are HDF5 files whose dimensions are dimension scales; this module needs h5py alone, so that filling
-runs on machines that have no netCDF4.
+netCDF-4 files are HDF5 files whose dimensions are dimension scales. This module needs h5py alone, so that filling runs
+on machines that have no netCDF4.
 """
 
 from __future__ import annotations
@@ -40,16 +40,21 @@ INTERNAL = {
 
 
 def open_hdf5(path: str | Path, group: str | None = None) -> xr.Dataset:
-    """A lazy Dataset, not yet decoded (`decoding.decode`), of all numeric arrays in an HDF5 file, those in groups
-    included; each has its whole path in the file in `encoding['inside']`.
-
-    group: take the arrays below it alone, and the coordinates of their dimensions wherever they are.
+    """Open all numeric arrays of an HDF5 file, those in groups included, as a lazy Dataset that is not decoded yet.
 
     Dimensions come from the dimension scales (as in netCDF-4) or, without them, from DIMENSION_LABELS, or from the
-    lengths of the coordinates called time, lat / y, lon / x. An array whose dimensions cannot be told is left out, and
-    the second of two arrays of one name goes by its whole path; the log says so.
+    lengths of the coordinates called time, lat / y, lon / x. An array of unknown dimensions is left out; the second of
+    two arrays of one name is called by its whole path; both are logged.
 
-    Raises OSError where it is not an HDF5 file.
+    Args:
+        path: The file.
+        group: Take only the arrays below it, and the coordinates of their dimensions wherever these are.
+
+    Returns:
+        Dataset for `decoding.decode`; each variable has its whole path in the file in `encoding['inside']`.
+
+    Raises:
+        OSError: It is no HDF5 file, or has no such group.
     """
     file = h5py.File(path, "r")
     arrays: dict[str, h5py.Dataset] = {}
@@ -93,8 +98,14 @@ def with_places(
     variables: Mapping[str, tuple[tuple[str, ...], Any, Mapping[str, Any]]],
     fixed: Mapping[str, tuple[tuple[str, ...], np.ndarray, Mapping[str, Any]]],
 ) -> dict[str, tuple[tuple[str, ...], Any, Mapping[str, Any]]]:
-    """The variables of a `NetcdfWriter` with others that tell their places (dims, values, attributes), and pointing to
-    latitudes and longitudes that are no dimensions as CF has it."""
+    """Return the variables of a `NetcdfWriter` together with fixed ones that give places.
+
+    Latitudes and longitudes that are no dimensions are named in the attribute `coordinates`, as in CF.
+
+    Args:
+        variables: Name -> (dims, dtype, attributes).
+        fixed: Name -> (dims, values, attributes), like 'lat' and 'lon' of a projected grid.
+    """
     places = {name: (dims, values.dtype, attrs) for name, (dims, values, attrs) in fixed.items()}
     told = " ".join(name for name in ("lat", "lon") if name in fixed)
     if not told:
@@ -108,9 +119,16 @@ def with_places(
 
 
 def require_space(path: str | Path, size: int) -> None:
-    """Raise OSError where the disk of `path` has not room for `size` bytes more and some MiB of HDF5's own.
+    """Raise an error if a disk has no room for a number of bytes and some MiB of HDF5's own.
 
-    HDF5 must not find out itself: where a write fails for want of space it brings the process down.
+    HDF5 must not find out itself: a write that fails for lack of space ends the process.
+
+    Args:
+        path: File on this disk.
+        size: Bytes to write.
+
+    Raises:
+        OSError: ENOSPC.
     """
     free = shutil.disk_usage(Path(path).absolute().parent).free
     if free < size + HDF5_OWN:
@@ -119,11 +137,15 @@ def require_space(path: str | Path, size: int) -> None:
 
 
 class NetcdfWriter:
-    """Creates a netCDF-4 file of fixed dims and variables that is then written region by region.
+    """Writer of a netCDF-4 file of fixed dims and variables, region by region.
 
-    coords: name -> one-dimensional values and attributes; each is a dimension.
-    variables: name -> (dims, dtype, attributes). Arrays are chunked by map and compressed; a float array that is
-        never written reads as its `_FillValue`.
+    Arrays are chunked by map and compressed; a float array that is never written reads as its `_FillValue`.
+
+    Args:
+        path: File to create.
+        coords: Name -> one-dimensional values and attributes; each is a dimension.
+        variables: Name -> (dims, dtype, attributes).
+        attrs: Attributes of the file.
     """
 
     def __init__(
@@ -154,13 +176,30 @@ class NetcdfWriter:
             _set_attrs(array, variable_attrs)
 
     def write(self, name: str, values: np.ndarray, region: tuple[slice, ...]) -> None:
-        """Write one block of a variable."""
+        """Write one block of a variable.
+
+        Args:
+            name: Name of the variable.
+            values: Values of the block.
+            region: Slice of each axis; empty for a scalar.
+
+        Raises:
+            OSError: The disk is full.
+        """
         require_space(self.path, values.nbytes)
         self.file[name][region if region else ()] = values
 
     def write_maps(self, name: str, maps: np.ndarray, first: int) -> None:
-        """Write whole maps of a variable, (T, ..., H, W), from day `first` on; threads pack them, where HDF5 would one
-        by one."""
+        """Write whole maps of a variable; threads compress them, where HDF5 would compress one after the other.
+
+        Args:
+            name: Name of the variable.
+            maps: Values, (T, ..., H, W).
+            first: First index on the time axis.
+
+        Raises:
+            OSError: The disk is full.
+        """
         require_space(self.path, maps.nbytes)
         array = self.file[name]
         maps = maps.astype(array.dtype, copy=False)
@@ -175,7 +214,7 @@ class NetcdfWriter:
 
 
 def _packed(values: np.ndarray) -> bytes:
-    """A chunk as the filters of `NetcdfWriter` leave it: bytes shuffled, then gzip."""
+    """Return a chunk as the filters of `NetcdfWriter` leave it: bytes shuffled, then gzip."""
     by_value = np.ascontiguousarray(values).view(np.uint8).reshape(-1, values.itemsize)
     return zlib.compress(by_value.T.tobytes(), 1)
 

@@ -1,7 +1,7 @@
-"""Opening files, and Zarr stores here, on object stores (s3://, gs://) and on web servers (https://), by fsspec.
+"""Opening of files, and of Zarr stores on this machine, on object stores (s3://, gs://) and web servers (https://).
 
-Endpoint and credentials come from the environment, as the providers' own tools read them, and never from a
-configuration, which may be a stranger's.
+Remote stores are reached by fsspec. Endpoint and credentials come from the environment, as the providers' own tools
+read them, and never from a configuration, which may be a stranger's.
 """
 
 from __future__ import annotations
@@ -39,11 +39,18 @@ LEAST_VALUES, MOST_VALUES = 2**20, 2**22  # in a chunk: 4 to 16 MiB of float32 b
 def open_dataset(path: str | Path, group: str | None = None, zero_is_value: bool = False) -> xr.Dataset:
     """Open a NetCDF (.nc, .nc4), Zarr (.zarr) or HDF5 (.h5, .hdf5) file, or a Zarr store at a URL, lazily.
 
-    group: of the file, whose variables are taken. zero_is_value: whether zeros are values where a Zarr v2 store has the
-    fill value 0, which xarray reads as missing.
+    Args:
+        path: File, store or URL.
+        group: Group of the file whose variables are taken.
+        zero_is_value: Keep zeros of a Zarr v2 store with the fill value 0, which xarray reads as missing.
 
-    Raises CubeError where the file is missing, not finished, truncated, of another kind or not safe to open (see
-    `sgdsm.core.io.safety`), ConfigError for a URL that cannot be read here.
+    Returns:
+        The decoded Dataset.
+
+    Raises:
+        CubeError: The file is missing, not finished, truncated, of another kind or not safe to open (see
+            `sgdsm.core.io.safety`).
+        ConfigError: The URL cannot be read here.
     """
     raw = _open_remote(str(path), group) if is_remote(path) else _open_local(Path(path), group)
     zeros = [] if zero_is_value or not str(path).rstrip("/").endswith(".zarr") else zero_filled(raw)
@@ -85,7 +92,7 @@ def _open_local(path: Path, group: str | None) -> xr.Dataset:
 
 @contextmanager
 def _unreadable(path: str | Path) -> Iterator[None]:
-    """What goes wrong in opening a file, as CubeError in one line."""
+    """Turn errors of opening a file into a CubeError of one line."""
     try:
         yield
     except CubeError as error:
@@ -119,18 +126,39 @@ def _open_remote(path: str, group: str | None) -> xr.Dataset:
 
 
 def is_remote(path: str | Path) -> bool:
-    """Whether a path is a URL."""
+    """Return True if a path is a URL.
+
+    Args:
+        path: Path or URL.
+    """
     return "://" in str(path)
 
 
 def local_only(key: str, path: str | Path, why: str = COPY) -> None:
-    """Raise ConfigError for a URL where only files of this machine will do."""
+    """Raise an error for a URL where a file of this machine is needed.
+
+    Args:
+        key: Setting that holds the path, for messages.
+        path: Path or URL.
+        why: What the user can do instead.
+
+    Raises:
+        ConfigError: It is a URL.
+    """
     if is_remote(path):
         raise ConfigError(f"{key}={path}: expected a file on this machine: {why}")
 
 
 def check_url(path: str, write: bool = False) -> None:
-    """Raise ConfigError for a URL of another kind than is read, or written, here."""
+    """Raise an error for a URL of a kind that cannot be read, or written.
+
+    Args:
+        path: URL.
+        write: It is to be written.
+
+    Raises:
+        ConfigError: The scheme is not supported, or it is no Zarr store.
+    """
     scheme = scheme_of(path)
     known = WRITABLE if write else tuple(EXTRAS)
     # fsspec would follow a chain of URLs to files of this machine
@@ -142,14 +170,23 @@ def check_url(path: str, write: bool = False) -> None:
 
 
 def scheme_of(path: str | Path) -> str:
-    """What stands before :// in a URL."""
+    """Return the scheme of a URL: the part before ://.
+
+    Args:
+        path: URL.
+    """
     return str(path).partition("://")[0]
 
 
 def zarr_store(path: str | Path, write: bool = False) -> Any:
-    """What zarr and xarray open: a local path as it is, a URL as zarr's own FsspecStore.
+    """Return what zarr and xarray open: a local path as it is, for a URL zarr's own FsspecStore.
 
-    Raises ConfigError for other URLs and where a package is missing.
+    Args:
+        path: Path or URL.
+        write: It is to be written.
+
+    Raises:
+        ConfigError: The URL is not supported, or a package is missing.
     """
     if not is_remote(path):
         return path
@@ -162,9 +199,14 @@ def zarr_store(path: str | Path, write: bool = False) -> Any:
 
 
 def is_there(path: str | Path) -> bool:
-    """Whether something lies at a path; an empty folder is nothing.
+    """Return True if something exists at a path; an empty folder is nothing.
 
-    Raises CubeError where the store cannot be reached, ConfigError where it has no such bucket.
+    Args:
+        path: Path or URL.
+
+    Raises:
+        CubeError: The store cannot be reached.
+        ConfigError: There is no such bucket.
     """
     if not is_remote(path):
         return Path(path).is_file() or any(Path(path).glob("*"))
@@ -186,7 +228,13 @@ def is_there(path: str | Path) -> bool:
 
 
 def stamp(path: str) -> str:
-    """Digest of the sizes and versions of all objects of a store; of its metadata where they cannot be listed."""
+    """Return a digest of the sizes and versions of all objects of a remote store.
+
+    Only its metadata count where objects cannot be listed (https://).
+
+    Args:
+        path: URL.
+    """
     with told(path):
         files, key = _filesystem(path)
         if scheme_of(path) in WRITABLE:
@@ -199,7 +247,15 @@ def stamp(path: str) -> str:
 
 @contextmanager
 def told(path: str | Path) -> Iterator[None]:
-    """What a store at a URL answers, as CubeError in one line; ConfigError where a package is missing."""
+    """Turn errors of a store at a URL into errors of one line.
+
+    Args:
+        path: Path or URL; errors of local paths are raised as they are.
+
+    Raises:
+        CubeError: The store cannot be read or written.
+        ConfigError: A package is missing.
+    """
     try:
         yield
     except SgdsmError:
@@ -214,10 +270,15 @@ def told(path: str | Path) -> Iterator[None]:
 
 
 def chunks(shape: tuple[int, int, int], days: int | None = None, rows: int | None = None) -> tuple[int, int, int]:
-    """Chunk of a variable (time, row, column) that makes objects of some MiB: about 64 rows and days, more days where
-    there are few cells.
+    """Return the chunk of a variable (time, row, column) that makes objects of some MiB.
 
-    days, rows: steps in which it is written (all columns at once), which are whole numbers of chunks; None: at once.
+    It has about 64 rows and days, and more days where there are few cells.
+
+    Args:
+        shape: Days, rows and columns of the variable.
+        days: Days that are written at once, which become a whole number of chunks; None for all.
+        rows: Rows that are written at once, which become a whole number of chunks; None for all. Columns are always
+            written all at once.
     """
     row = _along(shape[1], rows, CHUNK)
     time = _along(shape[0], days, max(CHUNK, LEAST_VALUES // (row * shape[2])))
