@@ -33,6 +33,7 @@ class SgdsmAccessor:
             max_gap_days: Largest distance in days to an observation of the cell.
             **roles: Arguments of `sgdsm.as_cube`.
         """
+        # torch and matplotlib take seconds to import: `import sgdsm` does not need them
         from sgdsm.api.fill import fill
 
         return fill(self._dataset, run, max_gap_days, **roles)

@@ -37,11 +37,14 @@ def fill(dataset: xr.Dataset, run: str | Path, max_gap_days: int | None = None, 
         ConfigError: The folder is no run, or an argument does not fit.
     """
     known = [name for name in inspect.signature(as_cube).parameters if name != "dataset"]
+    # checked here, so that the message names fill and not as_cube
     for name in roles:
         if name not in known:
             raise ConfigError(f"fill: unknown argument '{name}'{suggest(name, known)}; known are {', '.join(known)}")
+    # the data settings of the training say which role each variable had
     trained = Run(run).config()["data"]
     filler = load_filler(Run(run).model)
+    # a cube keeps its own roles, unless others are asked for
     if roles or not (by_role(dataset, "target") and by_role(dataset, "land")):
         dataset = as_cube(dataset, **{**_roles(filler.inputs, trained, dataset), **roles})
     dataset = checked_cube(dataset)

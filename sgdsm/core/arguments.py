@@ -79,12 +79,14 @@ def fits(value: Any, hint: Any) -> bool:
         return any(fits(value, a) for a in arguments)
     if origin is typing.Literal:
         return isinstance(value, (str, int)) and value in arguments
+    # a whole number is valid where a fraction is expected, as in YAML
     if hint is float:
         return math.isfinite(value) if isinstance(value, (float, np.floating)) else fits(value, int)
     if hint is int:
         return _is_int(value) and -LARGEST <= value < LARGEST
     if hint is bool:
         return isinstance(value, (bool, np.bool_))
+    # tuple[A, B] has a fixed length, tuple[A, ...] is treated as a list below
     if origin is tuple and arguments and arguments[-1] is not Ellipsis:
         return (
             isinstance(value, (list, tuple))
@@ -93,6 +95,7 @@ def fits(value: Any, hint: Any) -> bool:
         )
     if origin in (list, tuple, Sequence):
         return isinstance(value, (list, tuple)) and all(fits(v, arguments[0]) for v in value)
+    # keys are texts in YAML; only values are checked
     if origin in (dict, Mapping):
         return isinstance(value, Mapping) and all(fits(v, arguments[1]) for v in value.values())
     if origin is not None and inspect.isclass(origin):
@@ -155,8 +158,10 @@ def check_value(name: str, value: Any, hint: Any) -> None:
             expected += " below 2**63"
         error = CubeError if hint is xr.Dataset else ConfigError
         raise error(f"{name}={shown(value)}: expected {expected}")
+    # 'model.epochs' and 'Gaps: fraction' are both checked by the name after the owner
     argument = re.split(r"[ .=]", name)[-1]
     if argument in RANGES and fits(value, float):
+        # the same name has the same range in every class
         least, most = RANGES[argument]
         if not least <= value <= most:
             low = f"at least {least}" if least >= 1e-5 or not least else "more than 0"
@@ -178,6 +183,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        # at the call, not at import: hints may name classes that are defined later
         hints = hints_of(function)
         for name, value in _given(function, args, kwargs, whose).items():
             check_value(f"{whose}: {name}", value, hints.get(name, Any))
@@ -215,12 +221,12 @@ class Recorded:
 
     @classmethod
     def _arguments(cls, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        hints, found = hints_of(cls), {}
+        hints, arguments = hints_of(cls), {}
         whose = cls.__name__
         for name, value in _given(cls.__init__, (None, *args), kwargs, whose, alone=True).items():
             check_value(f"{whose}: {name}", value, hints.get(name, Any))
-            found[name] = plain(value, f"{whose}: {name}")
-        return found
+            arguments[name] = plain(value, f"{whose}: {name}")
+        return arguments
 
 
 def plain(value: Any, name: str) -> Any:
@@ -243,6 +249,7 @@ def plain(value: Any, name: str) -> Any:
         return [plain(v, name) for v in value]
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
+    # bool comes before int in the loop below, of which it is a subclass
     value = value.item() if isinstance(value, np.generic) else value
     for kind in (bool, int, float, str):
         if isinstance(value, kind):
@@ -273,6 +280,7 @@ def _given(
     except TypeError as error:
         known = [name for name in signature.parameters if name != "self"]
         raise ConfigError(f"{whose}: {error}; known are {', '.join(known)}") from error
+    # defaults belong to the specification: a later release may change them
     bound.apply_defaults()
     found = {}
     for name, value in bound.arguments.items():

@@ -96,9 +96,9 @@ def _by_attributes(dim: Hashable, attributes: Mapping[str, Any]) -> str | None:
             f"dimension '{dim}' is not called time, lat, lon, y or x; telling it by its attributes needs more: "
             "pip install cf-xarray"
         ) from error
-    told = {key: str(value).strip() for key, value in attributes.items()}
+    texts = {key: str(value).strip() for key, value in attributes.items()}
     for axis, name in CF_AXES.items():
-        if any(told.get(key) in known for key, known in coordinate_criteria[axis].items() if told.get(key)):
+        if any(texts.get(key) in known for key, known in coordinate_criteria[axis].items() if texts.get(key)):
             return name
     return None
 
@@ -115,13 +115,13 @@ def _rename_dims(dataset: xr.Dataset, target: str, moving: Sequence[str]) -> xr.
     if renames:
         log.info("dims renamed: %s", ", ".join(f"{old} to {new}" for old, new in renames.items()))
     dataset = _without_single(dataset.rename(renames), moving)
+    # what remains must be exactly time and two axes of one kind
     left = set(dataset[target].dims)
     space = next((s for s in SPACE_DIMS if set(s) <= left), None)
     if space is None or left != {"time", *space}:
-        found = tuple(dataset[target].dims)
         raise CubeError(
-            f"target '{target}' has dims {found}, expected time and lat, lon (or time and y, x), told by these names, "
-            "or by the attributes units, standard_name or axis of their coordinates"
+            f"target '{target}' has dims {tuple(dataset[target].dims)}, expected time and lat, lon (or time and y, x), "
+            "called by these names, or known by the attributes units, standard_name or axis of their coordinates"
         )
     for dim in ("time", *space):
         if dim not in dataset.coords:
@@ -147,6 +147,7 @@ def _without_single(dataset: xr.Dataset, moving: Sequence[str]) -> xr.Dataset:
 
     A single map gets a time axis if its time is known.
     """
+    # GeoTIFF stacks and ensembles have such dims
     single = [d for d, n in dataset.sizes.items() if n == 1 and d not in AXES]
     if single:
         log.info("left out dimensions of length 1: %s", ", ".join(map(str, single)))
@@ -160,6 +161,7 @@ def _without_single(dataset: xr.Dataset, moving: Sequence[str]) -> xr.Dataset:
 
 
 def _in_metres(cube: xr.Dataset) -> xr.Dataset:
+    # EASE-Grid and polar stereographic files often give kilometres
     for dim in ("y", "x"):
         if dim in cube.dims and cube[dim].attrs.get("units") in ("km", "kilometer", "kilometre"):
             cube = cube.assign_coords({dim: (dim, cube[dim].values * 1000.0, {**cube[dim].attrs, "units": "m"})})
@@ -176,14 +178,26 @@ def _mend_time(cube: xr.Dataset, missing_days: str | None) -> xr.Dataset:
     if dropped.size:
         log.info("the time of day was dropped: %s became %s", str(values[dropped[0]])[:16], str(days[dropped[0]])[:10])
     cube = cube.assign_coords(time=("time", days, time.attrs))
+    return _without_gaps(_sorted(cube), missing_days)
+
+
+def _sorted(cube: xr.Dataset) -> xr.Dataset:
     values = cube["time"].values
     if (np.diff(values) < np.timedelta64(0)).any():
         log.info("times were not sorted: sorted them")
         cube = cube.isel(time=np.argsort(values, kind="stable"))
         values = cube["time"].values
+    # which of two maps of a day is right is not ours to choose
     repeated = np.flatnonzero(np.diff(values) == np.timedelta64(0))
     if repeated.size:
         raise CubeError(f"time has {repeated.size} duplicated days, the first is {str(values[repeated[0]])[:10]}")
+    return cube
+
+
+def _without_gaps(cube: xr.Dataset, missing_days: str | None) -> xr.Dataset:
+    """Return a cube with equal steps of time; missing days are inserted, or an error."""
+    values = cube["time"].values
+    # the shortest step is that of the record: longer ones are gaps
     step = np.diff(values).min() if values.size > 1 else DAY
     uneven = np.flatnonzero(np.diff(values) % step != np.timedelta64(0))
     if uneven.size:
@@ -208,6 +222,7 @@ def _mend_time(cube: xr.Dataset, missing_days: str | None) -> xr.Dataset:
 
 def _north_up(cube: xr.Dataset) -> xr.Dataset:
     rows, columns = ("lat", "lon") if "lat" in cube.dims else ("y", "x")
+    # models and weights assume that the first row is in the north
     if cube.sizes[rows] > 1 and cube[rows].values[0] < cube[rows].values[-1]:
         log.info("%s rose from south to north: turned it", rows)
         cube = cube.isel({rows: slice(None, None, -1)})

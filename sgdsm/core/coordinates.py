@@ -36,6 +36,7 @@ def check_text(dataset: xr.Dataset, names: Iterable[Hashable] | None = None) -> 
     for name in dataset.variables if names is None else names:
         for key in TEXT:
             value = dataset[name].attrs.get(key, "")
+            # Zarr attributes are JSON, netCDF attributes may be arrays: string methods would fail later
             if isinstance(value, dict) or np.ndim(value):
                 raise CubeError(f"the attribute {key} of '{name}' is {_short(value)}: expected text")
 
@@ -55,12 +56,13 @@ def check_axes(dataset: xr.Dataset, dims: Iterable[Hashable]) -> None:
             raise CubeError(f"dimension '{dim}' has no coordinate values")
         values = dataset[dim].values
         if values.dtype.kind not in "fiu":
-            found = f"{values.dtype} values, like {_short(values[0])}" if values.size else f"{values.dtype} values"
-            raise CubeError(f"coordinate '{dim}' holds {found}: expected numbers")
+            example = f", like {_short(values[0])}" if values.size else ""
+            raise CubeError(f"coordinate '{dim}' holds {values.dtype} values{example}: expected numbers")
         lacking = int((~np.isfinite(values)).sum())
         if lacking:
             raise CubeError(f"coordinate '{dim}' has {lacking} values that are missing or infinite: expected numbers")
         _check_reach(str(dim), values)
+        # a place that occurs twice has no unique nearest cell
         once, count = np.unique(values, return_counts=True)
         if once.size < values.size:
             raise CubeError(f"coordinate '{dim}' holds {once[count > 1][0]:g} more than once: expected each place once")
@@ -104,6 +106,7 @@ def dates_of(time: xr.DataArray) -> np.ndarray:
     """
     if time.dtype == object and time.size:
         calendar = getattr(time.values.flat[0], "calendar", None)
+        # cftime objects of the usual calendar are dates like any other
         if calendar in GREGORIAN:
             return np.array([date.isoformat() for date in time.values.flat], "datetime64[us]").reshape(time.shape)
         if calendar is not None:
@@ -123,6 +126,7 @@ def _check_reach(dim: str, values: np.ndarray) -> None:
     low, high = float(values.min()), float(values.max())
     if low < least - HAIR or high > most + HAIR:
         raise CubeError(f"coordinate '{dim}' goes from {low:g} to {high:g}: expected {least:g} to {most:g} {what}")
+    # a second turn would repeat cells
     if dim == "lon" and high - low > 360 + HAIR:
         raise CubeError(f"coordinate 'lon' goes from {low:g} to {high:g}: expected at most once round the globe")
 

@@ -173,6 +173,7 @@ def as_cube(
     """
     none_wanted = uncertainty == NO_UNCERTAINTY
     uncertainty = None if none_wanted else uncertainty
+    # order matters: of two roles for one variable the message names it
     named = [target, *dynamic, *static, *flag, *(name for name in (land, uncertainty) if name)]
     _check_named(dataset, named, precipitation)
     check_text(dataset, [*named, *dataset.coords])
@@ -182,6 +183,7 @@ def as_cube(
     if uncertainty is None and not none_wanted:
         uncertainty = _find_uncertainty(dataset, target, named)
         named += [] if uncertainty is None else [uncertainty]
+    # the projection is kept, as a coordinate: it has no place in time or space
     mapping = dataset[target].attrs.get("grid_mapping")
     dataset = dataset.set_coords([mapping]) if mapping in dataset.data_vars else dataset
     moving = [*dynamic, *flag, *([uncertainty] if uncertainty else [])]
@@ -486,6 +488,7 @@ def row_bands(array: xr.DataArray, values: int = 2**26) -> Iterator[slice]:
         array: Array with the axes (T, H, ...).
         values: About the largest number of values of a map in a slice.
     """
+    # a global map of 1 km does not fit as a whole
     per_row = int(np.prod(array.shape[2:]))
     step = max(1, values // max(1, per_row))
     return (slice(start, min(start + step, array.shape[1])) for start in range(0, array.shape[1], step))
@@ -513,6 +516,7 @@ def is_circular(cube: xr.Dataset) -> bool:
     if "lon" not in cube.dims or cube.sizes["lon"] < 4:
         return False
     lon = cube["lon"].values.astype(float)
+    # single-precision longitudes differ in the last digits
     step = np.diff(lon)
     return bool(np.allclose(step, step[0], rtol=1e-3) and abs(lon[-1] - lon[0] + step[0] - 360) < abs(step[0]) / 2)
 
@@ -550,6 +554,7 @@ def _find_uncertainty(dataset: xr.Dataset, target: str, named: Sequence[str]) ->
     about = dataset[target].attrs
     standard = {str(n): str(v.attrs.get("standard_name", "")) for n, v in dataset.data_vars.items()}
     errors = [name for name, words in standard.items() if words.endswith("standard_error")]
+    # CF: `ancillary_variables` names them; else the standard name; else our own file names
     declared = [name for name in str(about.get("ancillary_variables", "")).split() if name in errors]
     same = [name for name in errors if standard[name] == f"{about.get('standard_name')} standard_error"]
     for name in (*declared, *same, f"{target}_uncertainty"):
@@ -585,6 +590,7 @@ def space_dims(target: xr.DataArray) -> tuple[str, str]:
 def _check_time(time: xr.DataArray) -> None:
     if time.dtype.kind != "M":
         raise CubeError(f"time holds {time.dtype} values, expected dates")
+    # models count in steps, so these must be equal
     steps = np.diff(time.values)
     if steps.size and ((steps != steps[0]).any() or steps[0] <= np.timedelta64(0) or steps[0] % DAY):
         raise CubeError("time must rise in equal steps of whole days")

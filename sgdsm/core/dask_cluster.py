@@ -44,8 +44,8 @@ def cluster(setting: str, workers: int | None = None) -> Iterator[Any]:
         try:
             # no limit of memory: a worker above it would be ended, whatever the machine has left
             quiet = {"dashboard_address": None, "memory_limit": 0, "silence_logs": logging.CRITICAL}
-            known = address or ours.enter_context(LocalCluster(**quiet, **size))
-            client = ours.enter_context(Client(known))
+            place = address or ours.enter_context(LocalCluster(**quiet, **size))
+            client = ours.enter_context(Client(place))
         except (OSError, ValueError) as error:
             raise ConfigError(f"{setting}: no dask scheduler answers at {address} ({error})") from error
         try:
@@ -76,16 +76,18 @@ def results(client: Any, work: Callable[[Any], Any], items: Sequence[Any], what:
     """
     from distributed import KilledWorker, as_completed
 
+    # the function may hold a model of some 100 MiB: sent once, not with each item
     common = client.submit(_itself, work, pure=False)
     waiting = {client.submit(_one, common, str(Path.cwd()), item, pure=False): item for item in items}
-    told: set[str] = set()
+    logged: set[str] = set()
     try:
         for done, future in enumerate(as_completed(waiting), 1):
             result, notes = future.result()
+            # every worker logs the same facts about the same cube: once is enough
             for note in dict.fromkeys(notes):
-                if note not in told:
+                if note not in logged:
                     log.info("%s", note)
-            told.update(notes)
+            logged.update(notes)
             if done * 10 // len(waiting) > (done - 1) * 10 // len(waiting):
                 log.info("%d of %d %s", done, len(waiting), what)
             yield waiting[future], result
@@ -103,6 +105,7 @@ def _one(work: Callable[[Any], Any], folder: str, item: Any) -> tuple[Any, list[
     """Return the result for an item and the log lines of its work; runs on a worker."""
     if not Path(folder).is_dir():
         raise ConfigError(f"a worker has no folder {folder}: the workers need a file system in common")
+    # the folder of this process, so that relative paths mean the same
     with ONE_AT_A_TIME, chdir(folder), _notes() as notes:
         return work(item), notes
 

@@ -33,6 +33,7 @@ def maps_of(dataset: xr.Dataset) -> xr.DataArray:
         )
     if 0 in filled.shape:
         raise CubeError(f"sm_filled is empty: {dict(filled.sizes)}; latitudes go from north to south")
+    # figures and scores select by coordinates
     for dim in space_dims(filled):
         if dim not in filled.coords or filled[dim].dtype.kind not in "fiu" or not np.isfinite(filled[dim].values).all():
             raise CubeError(f"sm_filled has no numbers as coordinate '{dim}': expected those that predict.py writes")
@@ -57,6 +58,7 @@ def observed_of(dataset: xr.Dataset, observed: str | None = None) -> xr.DataArra
     """
     filled = dataset["sm_filled"]
     name = filled.attrs.get(OBSERVED_NAME) if observed is None else observed
+    # files of before `observed_variable` was written, or with the variable dropped
     if observed is None and name not in dataset.data_vars:
         if "sm_source" in dataset:
             return filled.where(dataset["sm_source"] == OBSERVED).rename("observed")

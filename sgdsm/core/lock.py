@@ -14,6 +14,7 @@ from sgdsm.core.io.stores import is_remote
 
 def is_first() -> bool:
     """Return True in the first, or the only, of the processes of a run, as Lightning counts them."""
+    # Lightning is heavy, and most importers of this module never fill or train
     from pytorch_lightning.utilities import rank_zero_only
 
     return not getattr(rank_zero_only, "rank", 0)
@@ -43,14 +44,14 @@ def exclusive(output: str | Path) -> Iterator[None]:
     path = Path(f"{output}.lock")
     # neither a link nor a named pipe of that name is followed, or waited for
     with open(path, "w", opener=_itself) as file:
-        told = f"{output}: another program is writing there ({path}): wait for it"
+        message = f"{output}: another program is writing there ({path}): wait for it"
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise ConfigError(told) from error
+            raise ConfigError(message) from error
         # one that has just ended took its file away: our lock would be of no use
         if not path.exists() or path.stat().st_ino != os.fstat(file.fileno()).st_ino:
-            raise ConfigError(told)
+            raise ConfigError(message)
         try:
             yield
         finally:

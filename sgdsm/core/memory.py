@@ -13,10 +13,11 @@ MEMINFO = Path("/proc/meminfo")
 
 def free_gib() -> float:
     """Return the free memory of this machine, GiB; all of its memory where the system does not report it."""
+    # Linux: counts caches that can be freed, which "free" memory does not
     if MEMINFO.is_file():
-        found = re.search(r"MemAvailable:\s+(\d+) kB", MEMINFO.read_text())
-        if found:
-            return int(found[1]) / 2**20
+        available = re.search(r"MemAvailable:\s+(\d+) kB", MEMINFO.read_text())
+        if available:
+            return int(available[1]) / 2**20
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
 
 

@@ -47,6 +47,7 @@ class Orbit:
         masks = np.zeros((self.days, self.lat.size, self.lon.size), bool)
         for number in range(self.orbits):
             day = number * self.days // self.orbits
+            # the Earth turns under the orbit: each node lies farther west
             node = phase - 2 * np.pi * number * self.days / self.orbits
             masks[day] |= self._pass(node)
         return masks
@@ -63,6 +64,7 @@ class Orbit:
             forward = y * np.cos(self.tilt, dtype=np.float32) + sin_lat * np.sin(self.tilt, dtype=np.float32)
             across = sin_lat * np.cos(self.tilt, dtype=np.float32) - y * np.sin(self.tilt, dtype=np.float32)
             along = np.arctan2(forward, x) % np.float32(2 * np.pi)
+        # the half of the orbit from the northernmost to the southernmost point
         descending = (along > np.pi / 2) & (along < 3 * np.pi / 2)
         seen: np.ndarray = descending & (abs(across) < np.sin(self.half_width))
         return seen

@@ -10,8 +10,6 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import active_children, get_context, parent_process
 from threading import Thread
 
-import torch
-
 from sgdsm.core.cube import SgdsmError, log
 from sgdsm.core.signals import deaf
 
@@ -31,6 +29,9 @@ def run_in_processes(function: Callable[..., None], calls: Sequence[tuple[object
     Raises:
         SgdsmError: A process died. What a call raises is raised too.
     """
+    import torch  # heavy, and most of this package needs none
+
+    # without a share each process would take all cores
     threads = max(1, torch.get_num_threads() // len(calls))
     formatter = log.handlers[0].formatter if log.handlers else None
     with deaf():
@@ -43,13 +44,17 @@ def run_in_processes(function: Callable[..., None], calls: Sequence[tuple[object
         except BaseException as error:
             _end_children()
             if isinstance(error, BrokenProcessPool):
-                told = "a process died (killed, or out of memory): `train.py run=...` goes on with what is done"
-                raise SgdsmError(told) from error
+                raise SgdsmError(
+                    "a process died (killed, or out of memory): `train.py run=...` goes on with what is done"
+                ) from error
             raise
 
 
 def _begin(threads: int, level: int, formatter: logging.Formatter | None) -> None:
+    import torch
+
     torch.set_num_threads(threads)
+    # a new process has no handlers: its log lines would be lost
     if formatter is not None:
         handler = logging.StreamHandler()
         handler.setFormatter(formatter)

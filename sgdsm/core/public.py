@@ -33,6 +33,7 @@ def public_name(target: type) -> str:
     Args:
         target: A class.
     """
+    # only sgdsm and its direct packages export names
     package = ".".join(target.__module__.split(".")[:2])
     exported = getattr(sys.modules.get(package), "PUBLIC", {})
     if f"{package}.{exported.get(target.__qualname__)}" == target.__module__:

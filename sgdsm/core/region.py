@@ -99,10 +99,12 @@ def box_of(cube: xr.Dataset, time: tuple[str, str] | None = None, bbox: Sequence
         west, south, east, north = bbox
         lat, lon = cube["lat"].values, cube["lon"].values
         rows = np.flatnonzero((lat >= south) & (lat <= north))
+        # longitudes of the cube and of the box may be of -180..180 or 0..360
         columns = np.flatnonzero((lon - west) % 360 <= (east - west if east - west == 360 else (east - west) % 360))
         if not rows.size or not columns.size:
             reach = f"lat {lat.min():g}..{lat.max():g}, lon {lon.min():g}..{lon.max():g}"
             raise CubeError(f"bbox={list(bbox)} holds no cell: expected [west, south, east, north] within {reach}")
+        # a part of a cube is one slice of columns
         if (np.diff(columns) > 1).any():
             raise CubeError(f"bbox={list(bbox)} crosses the edge of the grid at {lon[0]:g}: fill it in two parts")
     return Box(*(slice(int(axis[0]), int(axis[-1]) + 1) for axis in (days, rows, columns)))

@@ -138,14 +138,14 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 
 def _at_the_end(code: Any) -> Callable[[int, FrameType | None], None]:
-    """Return a handler for the time when Python ends after a finished command: exit at once with the command's own code."""
+    """Return a handler for the end of Python after a finished command: exit at once with the command's own code."""
     with suppress(OSError, ValueError):
         sys.stdout.flush()
     return lambda number, frame: os._exit(code if isinstance(code, int) else int(code is not None))
 
 
 def _ignore() -> None:
-    """Ignore signals: Python removes handlers and then needs seconds to end, in which a signal would change the exit code."""
+    """Ignore signals: Python removes handlers, then needs seconds to end; a signal would change the exit code."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 

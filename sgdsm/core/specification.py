@@ -36,6 +36,7 @@ def build(spec: Mapping[str, Any], kind: Any, **more: Any) -> Any:
     Raises:
         ConfigError: As `check_spec`.
     """
+    # everything is checked before anything is made
     check_spec(spec, kind, supplied=tuple(more))
     hints = hints_of(locate(spec[TARGET]))
     arguments = {k: _built(v, hints.get(k)) for k, v in spec.items() if k != TARGET}
@@ -64,6 +65,7 @@ def locate(path: Any) -> Any:
 
 def _public_names(package: str) -> list[str]:
     """Return the public names of a package of ours; only the top level and its direct packages have some."""
+    # a specification from a stranger's checkpoint must not import other code
     if package.split(".")[0] != "sgdsm" or package.count(".") > 1:
         return []
     try:
@@ -89,6 +91,7 @@ def check_spec(spec: Mapping[str, Any], kind: Any, where: str = "", supplied: Se
     target = locate(spec.get(TARGET))
     place = where or str(spec[TARGET]).rsplit(".", 1)[-1]
     hints = hints_of(target)
+    # a function counts as what it is declared to return
     made = target if inspect.isclass(target) else hints.get("return")
     if not (inspect.isclass(made) and issubclass(made, kind)):
         raise ConfigError(f"{TARGET}: {spec[TARGET]} does not make a {describe(kind)}")

@@ -35,11 +35,13 @@ class Axis:
     @property
     def stride(self) -> int:
         """Distance between the starts of neighbouring windows, in cells."""
+        # exact tiles: cores side by side; blended tiles: neighbouring margins overlap
         core = self.size - 2 * self.margin
         return max(1, core if self.exact else core + self.margin)
 
     def starts(self) -> list[int]:
         """Return the starts of all windows; windows may begin before 0 and end after the last cell."""
+        # the core of the first exact window begins at cell 0; what lies before is padding
         first = -self.margin if self.exact else 0
         if self.circular:
             count = -(-self.length // self.stride)
@@ -80,8 +82,10 @@ class Axis:
         weights = np.ones(self.size, np.float32)
         if self.margin:
             if self.exact:
+                # values in the margin lack part of their receptive field
                 weights[: self.margin] = weights[-self.margin :] = 0
             else:
+                # tapers of two neighbours add up to about 1 where they overlap
                 ramp = (np.arange(self.margin, dtype=np.float32) + 1) / (self.margin + 1)
                 weights[: self.margin], weights[-self.margin :] = ramp, ramp[::-1]
         return weights
@@ -103,9 +107,11 @@ def axis(length: int, size: int | None, halo: int | None, circular: bool = False
         ValueError: The margins leave no core.
     """
     if size is not None and longest > 1 and halo is None and size < length:
+        # longer windows need relatively less overlap
         overlap = size // 6
         count = -(-(length - overlap) // (longest * size - overlap))
         return Axis(length, -(-(length + (count - 1) * overlap) // count), overlap * (count > 1), False, circular)
+    # one window holds the whole axis; on a circle it wraps round by its margin
     if size is None or size >= length:
         if not circular or halo == 0:
             return Axis(length, length, 0, halo is not None)
@@ -132,6 +138,7 @@ def cut(array: np.ndarray, starts: Sequence[int], sizes: Sequence[int], circular
     for k, (start, size) in enumerate(zip(starts, sizes, strict=True)):
         length = array.shape[lead + k]
         if circular and k == len(starts) - 1 and (start < 0 or start + size > length):
+            # wrapped first: then the window lies inside the array
             array = array.take(np.arange(start, start + size) % length, axis=-1)
             start, length = 0, size
         begin, end = min(max(start, 0), length), min(max(start + size, 0), length)
@@ -178,6 +185,7 @@ class Blend:
         here, there = [], []
         for start, begin, size, length in zip(starts, self.begin, values.shape, self.sum.shape, strict=True):
             low, high = max(start, begin), min(start + size, begin + length)
+            # the window lies outside the box
             if low >= high:
                 return
             here.append(slice(low - begin, high - begin))

@@ -64,11 +64,11 @@ def numeric_attributes(attributes: Mapping[str, Any], dtype: np.dtype, name: str
     Raises:
         CubeError: The text is no number; names the attribute.
     """
-    found = dict(attributes)
+    numeric = dict(attributes)
     if dtype.kind not in "iufb":
-        return found
+        return numeric
     for key in NUMBERS:
-        text = found.get(key)
+        text = numeric.get(key)
         if isinstance(text, np.ndarray) and text.dtype.kind in "SUO":
             text = " ".join(t.decode() if isinstance(t, bytes) else str(t) for t in text.ravel())
         if isinstance(text, bytes):
@@ -76,15 +76,16 @@ def numeric_attributes(attributes: Mapping[str, Any], dtype: np.dtype, name: str
         if not isinstance(text, str):
             continue
         if not text.strip():
-            del found[key]
+            del numeric[key]
             continue
         numbers = _read(text, key, name)
+        # a fill value is compared with the packed numbers, in their type
         if key in FILLS:
             numbers = numbers.astype(dtype)
         if key != "valid_range" and numbers.size > 1 and key != "missing_value":
             raise CubeError(f"variable '{name}': {key}='{text}' holds {numbers.size} numbers, expected one")
-        found[key] = numbers if numbers.size > 1 else numbers[0]
-    return found
+        numeric[key] = numbers if numbers.size > 1 else numbers[0]
+    return numeric
 
 
 def _read(text: str, key: str, name: str) -> np.ndarray:
@@ -132,6 +133,7 @@ def valid_limits(
         numbers = [None if bound is None else float(bound) for bound in given]
     except (ValueError, TypeError) as error:
         raise CubeError(f"variable '{name}': valid_min, valid_max = {pair}: expected numbers") from error
+    # one floating-point bound is enough: both are then in unpacked units
     integers = all(bound is None or bound.dtype.kind in "iu" for bound in given)
     low, high = _unpacked(numbers, dtype, packing) if integers and dtype.kind in "iu" else numbers
     if low is not None and high is not None and low > high:
@@ -142,6 +144,7 @@ def valid_limits(
 def _unpacked(numbers: list[float | None], dtype: np.dtype, packing: Mapping[str, Any]) -> list[float | None]:
     """Return bounds of packed integers in the units of the unpacked values, the smaller one first."""
     unsigned = str(packing.get("_Unsigned", "")).lower() == "true"
+    # netCDF-3 has no unsigned types: codes above the largest signed one are stored as negative numbers
     wrap = 2.0 ** (8 * dtype.itemsize) if unsigned else 0.0
     scale, offset = float(packing.get("scale_factor", 1.0)), float(packing.get("add_offset", 0.0))
     ends = [None if n is None else (n + wrap if n < 0 else n) * scale + offset for n in numbers]
@@ -190,6 +193,7 @@ def only_valid(variable: xr.DataArray) -> xr.DataArray:
     Raises:
         CubeError: The bounds are not numbers, or no range.
     """
+    # valid_range of flags lists codes, and bit masks may be negative
     codes = any(key in variable.attrs for key in ("flag_masks", "flag_values", "flag_meanings"))
     if variable.dtype.kind not in "iuf" or (codes and variable.dtype.kind in "iu"):
         return variable
@@ -262,11 +266,13 @@ def as_decoded(variable: xr.DataArray) -> xr.DataArray:
     raw = xr.Variable(variable.dims, variable.variable._data, attributes, variable.encoding)
     try:
         # units of days are no lengths of time here
-        found = xr.conventions.decode_cf_variable(str(variable.name), raw, decode_times=False, decode_timedelta=False)
+        decoded = xr.conventions.decode_cf_variable(str(variable.name), raw, decode_times=False, decode_timedelta=False)
     except ValueError as error:
         raise CubeError(f"variable '{variable.name}' cannot be decoded by its attributes: {error}") from error
-    log.info("'%s' is decoded by its attributes: %s", variable.name, ", ".join(sorted(found.encoding.keys() & NUMBERS)))
-    return in_place_of(variable, found)
+    log.info(
+        "'%s' is decoded by its attributes: %s", variable.name, ", ".join(sorted(decoded.encoding.keys() & NUMBERS))
+    )
+    return in_place_of(variable, decoded)
 
 
 def is_zero(value: Any) -> bool:

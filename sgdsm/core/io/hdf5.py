@@ -57,6 +57,15 @@ def open_hdf5(path: str | Path, group: str | None = None) -> xr.Dataset:
         OSError: It is no HDF5 file, or has no such group.
     """
     file = h5py.File(path, "r")
+    variables = _variables(_numeric_arrays(file, group))
+    attrs = {k: _plain(v) for k, v in file.attrs.items() if k not in INTERNAL}
+    dataset = xr.Dataset(variables, attrs=attrs)
+    dataset.set_close(file.close)
+    return dataset
+
+
+def _numeric_arrays(file: h5py.File, group: str | None) -> dict[str, h5py.Dataset]:
+    """Return the numeric arrays below a group, and all coordinates, by their short names."""
     arrays: dict[str, h5py.Dataset] = {}
     inside = f"{group.strip('/')}/" if group is not None and group.strip("/") else None
     if inside is not None and not isinstance(file.get(inside), h5py.Group):
@@ -75,9 +84,16 @@ def open_hdf5(path: str | Path, group: str | None = None) -> xr.Dataset:
             arrays[short] = node
 
     file.visititems(collect)
+    return arrays
+
+
+def _variables(arrays: Mapping[str, h5py.Dataset]) -> dict[str, xr.Variable]:
+    """Return lazy variables of arrays whose dimensions are known; others are logged."""
+    # arrays without dimension scales take their dims from the lengths of these coordinates
     lengths = {name: arrays[name].shape[0] for name in COORDINATES if name in arrays and arrays[name].ndim == 1}
     variables = {}
     for name, node in arrays.items():
+        # netCDF writes an array of zeros for a dimension without coordinate values
         if _is_bare_dimension(node):
             continue
         try:
@@ -88,10 +104,7 @@ def open_hdf5(path: str | Path, group: str | None = None) -> xr.Dataset:
         data = indexing.LazilyIndexedArray(_LazyArray(node))
         attrs = {k: _plain(v) for k, v in node.attrs.items() if k not in INTERNAL}
         variables[name] = xr.Variable(dims, data, attrs, {"inside": node.name.strip("/")})
-    attrs = {k: _plain(v) for k, v in file.attrs.items() if k not in INTERNAL}
-    dataset = xr.Dataset(variables, attrs=attrs)
-    dataset.set_close(file.close)
-    return dataset
+    return variables
 
 
 def with_places(
@@ -107,12 +120,12 @@ def with_places(
         fixed: Name -> (dims, values, attributes), like 'lat' and 'lon' of a projected grid.
     """
     places = {name: (dims, values.dtype, attrs) for name, (dims, values, attrs) in fixed.items()}
-    told = " ".join(name for name in ("lat", "lon") if name in fixed)
-    if not told:
+    names = " ".join(name for name in ("lat", "lon") if name in fixed)
+    if not names:
         return {**variables, **places}
-    space = {dim for name in told.split() for dim in fixed[name][0]}
+    space = {dim for name in names.split() for dim in fixed[name][0]}
     pointing = {
-        name: (dims, dtype, {**attrs, "coordinates": told} if space <= set(dims) else attrs)
+        name: (dims, dtype, {**attrs, "coordinates": names} if space <= set(dims) else attrs)
         for name, (dims, dtype, attrs) in variables.items()
     }
     return {**pointing, **places}
@@ -130,6 +143,7 @@ def require_space(path: str | Path, size: int) -> None:
     Raises:
         OSError: ENOSPC.
     """
+    # checked before every write: other programs use the disk too
     free = shutil.disk_usage(Path(path).absolute().parent).free
     if free < size + HDF5_OWN:
         message = f"{os.strerror(errno.ENOSPC)} ({free / 2**20:.0f} MiB free, {(size + HDF5_OWN) / 2**20:.0f} needed)"
@@ -163,12 +177,14 @@ class NetcdfWriter:
         for number, (name, (values, coord_attrs)) in enumerate(coords.items()):
             scale = self.file.create_dataset(name, data=values)
             scale.make_scale(name)
+            # the netCDF library orders dimensions by this number
             scale.attrs["_Netcdf4Dimid"] = np.int32(number)
             _set_attrs(scale, coord_attrs)
         for name, (dims, dtype, variable_attrs) in variables.items():
             shape = tuple(len(coords[d][0]) for d in dims)
             packing: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if shape else {}
             if shape:
+                # one map a chunk: written day by day, read as maps
                 packing["chunks"] = tuple(1 if d in ("time", "member") else n for d, n in zip(dims, shape, strict=True))
             array = self.file.create_dataset(name, shape, dtype, fillvalue=variable_attrs.get("_FillValue"), **packing)
             for axis, dim in enumerate(dims):
@@ -215,6 +231,7 @@ class NetcdfWriter:
 
 def _packed(values: np.ndarray) -> bytes:
     """Return a chunk as the filters of `NetcdfWriter` leave it: bytes shuffled, then gzip."""
+    # the shuffle filter of HDF5: first bytes of all values, then second bytes, ...
     by_value = np.ascontiguousarray(values).view(np.uint8).reshape(-1, values.itemsize)
     return zlib.compress(by_value.T.tobytes(), 1)
 
@@ -249,6 +266,7 @@ class _LazyArray(BackendArray):
                 turn.append(order[1])
             else:
                 forward.append(int(index))
+        # HDF5 is not thread-safe
         with self.lock:
             try:
                 values = self.node[tuple(forward)]
@@ -277,10 +295,11 @@ def _dims(node: h5py.Dataset, lengths: Mapping[str, int]) -> tuple[str, ...]:
         elif label:
             dims.append(label)
         else:
+            # two axes of one length cannot be told apart by it
             fitting = [n for n, length in lengths.items() if length == node.shape[axis] and n not in dims]
             if len(fitting) != 1:
-                found = f"dimension {axis} of length {node.shape[axis]}"
-                raise ValueError(f"array '{node.name}': {found} fits {fitting or 'no coordinate'}; expected scales")
+                which = f"dimension {axis} of length {node.shape[axis]}"
+                raise ValueError(f"array '{node.name}': {which} fits {fitting or 'no coordinate'}; expected scales")
             dims.append(fitting[0])
     return tuple(dims)
 
@@ -299,4 +318,5 @@ def _set_attrs(node: h5py.Dataset, attrs: Mapping[str, Any]) -> None:
     for name, value in attrs.items():
         if name == "_FillValue":
             value = np.asarray(value, node.dtype).reshape(1)
+        # netCDF expects an array of one value, of the type of the variable
         node.attrs[name] = value

@@ -127,6 +127,7 @@ def check_total(path: str | Path, unpacked: int, stored: int) -> None:
     Raises:
         CubeError: It unpacks to more than BOMB_RATIO times its size.
     """
+    # small files of zeros are common and harmless
     if unpacked > BOMB_BYTES and unpacked > BOMB_RATIO * stored:
         raise CubeError(
             f"{path}: unpacks to {size_of(unpacked)}, expected at most {BOMB_RATIO:,} times its {size_of(stored)}: "
@@ -218,11 +219,13 @@ def _hdf5_arrays(path: Path, root: Any) -> Iterator[tuple[str, Any]]:
         for short in group:
             name = f"{above}/{short.decode('utf-8', 'replace')}"
             kind = group.links.get_info(short).type
+            # its target, if inside, is met by its own name
             if kind == h5py.h5l.TYPE_SOFT:
                 continue
             if kind != h5py.h5l.TYPE_HARD:
                 raise CubeError(f"{path}: '{name}' {LEADS_OUT}")
             address = h5py.h5o.get_info(group, short).addr
+            # hard links may form a cycle
             if address in seen:
                 continue
             seen.add(address)
@@ -247,8 +250,8 @@ def _zarr_arrays(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     waiting = [(folder, "")]
     while waiting:
         here, name = waiting.pop()
-        found = [_json(here / file) for file in (".zarray", "zarr.json")]
-        arrays = [one for one in found if one is not None and one.get("node_type", "array") == "array"]
+        metadata = [_json(here / file) for file in (".zarray", "zarr.json")]
+        arrays = [one for one in metadata if one is not None and one.get("node_type", "array") == "array"]
         if arrays:
             yield from ((name, one) for one in arrays)
             continue  # its chunks may be many
@@ -260,10 +263,10 @@ def _zarr_arrays(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 def _json(path: Path) -> dict[str, Any] | None:
     refuse_irregular(path)
     try:
-        found = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return None  # not there, or damaged: whoever opens the store says so
-    return found if isinstance(found, dict) else None
+    return content if isinstance(content, dict) else None
 
 
 def _codecs(value: Any) -> Iterator[str]:

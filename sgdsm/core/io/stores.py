@@ -79,15 +79,15 @@ def _open_local(path: Path, group: str | None) -> xr.Dataset:
     with _unreadable(path):
         refuse_unsafe(path)
         if suffix == ".zarr":
-            # here: a cube in another format needs no zarr
+            # a cube in another format needs no zarr
             from sgdsm.core.io.zarr_reading import open_store
 
             return open_store(path, group=group)
         if suffix in {".h5", ".hdf5"} or group is not None or find_spec("netCDF4") is None:
             return open_hdf5(path, group)
-        found = xr.open_dataset(path, decode_cf=False)
+        raw = xr.open_dataset(path, decode_cf=False)
         # with nothing at its root, a NetCDF file has groups
-        return found if found.data_vars or not h5py.is_hdf5(path) else open_hdf5(path)
+        return raw if raw.data_vars or not h5py.is_hdf5(path) else open_hdf5(path)
 
 
 @contextmanager
@@ -238,11 +238,11 @@ def stamp(path: str) -> str:
     with told(path):
         files, key = _filesystem(path)
         if scheme_of(path) in WRITABLE:
-            found = files.find(key, detail=True)
+            objects = files.find(key, detail=True)
         else:
-            found = {name: files.info(f"{key}/{name}") for name in _metadata_of(files, key)}
-    lines = [f"{name} {[str(found[name].get(k)) for k in VERSIONS]}" for name in sorted(found)]
-    return f"{len(found)} {hashlib.sha256(chr(10).join(lines).encode()).hexdigest()[:16]}"
+            objects = {name: files.info(f"{key}/{name}") for name in _metadata_of(files, key)}
+    lines = [f"{name} {[str(objects[name].get(k)) for k in VERSIONS]}" for name in sorted(objects)]
+    return f"{len(objects)} {hashlib.sha256(chr(10).join(lines).encode()).hexdigest()[:16]}"
 
 
 @contextmanager
@@ -282,6 +282,7 @@ def chunks(shape: tuple[int, int, int], days: int | None = None, rows: int | Non
     """
     row = _along(shape[1], rows, CHUNK)
     time = _along(shape[0], days, max(CHUNK, LEAST_VALUES // (row * shape[2])))
+    # columns are cut last: reading a row band needs few objects
     parts = -(-shape[2] * time * row // MOST_VALUES)
     return time, row, -(-shape[2] // parts)
 
@@ -297,6 +298,7 @@ def _filesystem(path: str | Path) -> tuple[Any, str]:
     from fsspec.core import url_to_fs
 
     check_url(str(path))
+    # listings are not cached: other processes write to the store
     files, key = url_to_fs(str(path).rstrip("/"), use_listings_cache=False)
     return files, str(key)
 

@@ -47,6 +47,7 @@ def open_store(
     for array in arrays:
         name = array.path.rpartition("/")[2]
         where = f"{path}: array '{name}'"
+        # before any chunk is read: a codec may run code
         check_codecs(where, array.metadata.to_dict())
         is_axis = array.ndim == 1
         check_array(
@@ -70,6 +71,7 @@ class _Within(LocalStore):
         return super().get_sync(key, **options)
 
     def _check(self, key: str) -> None:
+        # links inside the store are allowed
         path = self.root / key
         refuse_irregular(path)
         if not path.resolve().is_relative_to(self.root.resolve()):
@@ -114,11 +116,11 @@ class _NamedArray(BackendArray):
 
     def _bounds(self, key: tuple[Any, ...]) -> tuple[slice, ...]:
         """Return the box around the cells that a key asks for."""
-        found = []
+        spans = []
         for index, length in zip(key, self.shape, strict=True):
             chosen = np.arange(length)[index] if isinstance(index, slice) else np.atleast_1d(index) % max(1, length)
-            found.append(slice(int(chosen.min()), int(chosen.max()) + 1) if chosen.size else slice(0, 0))
-        return tuple(found)
+            spans.append(slice(int(chosen.min()), int(chosen.max()) + 1) if chosen.size else slice(0, 0))
+        return tuple(spans)
 
     def _chunks(self, key: tuple[Any, ...]) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...]]]:
         """Yield numbers and places of the chunks that a key touches (of a sharded array: of the shards, its files)."""
