@@ -25,6 +25,7 @@ SPELLINGS = {
     **dict.fromkeys(("m3m-3", "m^3m^-3", "cm3cm-3", "cm^3cm^-3", "g/g", "v/v", "volumetric"), "1"),
     **dict.fromkeys(("%", "percent", "per cent", "pct", "percentage", "volumetric percent"), "percent"),
     **dict.fromkeys(("vol%", "vol %", "vol.%", "%vol", "% vol", "%vol.", "% vol."), "percent"),
+    **dict.fromkeys(("% saturation", "% of saturation", "percent saturation", "percent of saturation"), "percent"),
     **dict.fromkeys(("degc", "deg c", "deg_c", "°c", "celsius", "c", "degree_celsius", "degrees_celsius"), "degC"),
     **dict.fromkeys(("degrees celsius", "degree celsius", "deg celsius", "degreec", "degreesc"), "degC"),
     **dict.fromkeys(("k", "kelvin", "degk", "deg k", "deg_k", "degrees kelvin", "degree_kelvin"), "K"),

@@ -26,6 +26,7 @@ ALONE = 0.9  # share of the values beyond a bound that one value has which is no
 TINY_GAP = 0.05  # of the range of the others: a value so near to them belongs to them
 CLASSES = 50  # most classes of a map; whole numbers of fewer values may be codes
 CONTINUOUS = 20  # distinct values from which a variable may be continuous
+WHOLES = (1.0, 100.0)  # the whole of a share: of water, of forest, of sand
 ZERO_FAR = 5.0  # ranges of the others: nearer to them, zeros are dry or snow-free
 SAMPLE = 10**6
 
@@ -215,7 +216,7 @@ def _is_isolated(value: float, sample: _Sample, variable: xr.DataArray) -> bool:
     Classes, masks and the zeros of rain and snow are no fill values: the others must be many different numbers, and
     zeros count in units that have no zero in nature, or very far from the others.
     """
-    if not sample.is_frequent(value):
+    if value in WHOLES or not sample.is_frequent(value):
         return False
     others = sample.between(value).astype(np.float64)
     if not others.size:

@@ -275,6 +275,8 @@ def check(values, units="1", role="dynamic", **attributes):
         "pressure": (RNG.choice([1e5, 99990.0, 100010.0], (20, 20)), "Pa"),
         "days of the year": (np.where(RNG.random((20, 20)) < 0.03, 366, 0), "1"),
         "one temperature that is wrong": (one(RNG.uniform(270, 300, (30, 10, 10)), 5, 0), "K"),
+        "open water": (some(RNG.uniform(0, 0.3, (20, 20)), 1), "1"),
+        "forest": (some(RNG.uniform(0, 30, (20, 20)), 100), "percent"),
         "a range of temperatures": (some(RNG.uniform(5, 9, (30, 10, 10)), 0, 0.6), "degC"),
     }.values(),
 )  # fmt: skip
