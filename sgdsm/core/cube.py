@@ -34,7 +34,7 @@ log = logging.getLogger("sgdsm")
 ROLES = ("target", "uncertainty", "dynamic", "static", "flag", "land")
 NO_UNCERTAINTY = "none"  # said of the name of one
 UNITS = ("units", "units_missing")  # attributes; the second marks units that a file does not give
-SAMPLED = 2**20  # values that are looked at where all would be too many
+SAMPLED = 2**20  # values that are read where all would be too many
 
 
 @checked

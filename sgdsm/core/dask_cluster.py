@@ -94,7 +94,9 @@ def results(client: Any, work: Callable[[Any], Any], items: Sequence[Any], what:
     except KilledWorker as error:
         raise SgdsmError(f"several workers died of the same work (too little memory?): {error}") from error
     except CancelledError as error:
-        raise SgdsmError(f"the dask scheduler is gone, {what} are left: the same words go on") from error
+        raise SgdsmError(
+            f"the dask scheduler is gone, {what} are left: run the same command again to resume"
+        ) from error
 
 
 def _itself(work: Any) -> Any:

@@ -65,7 +65,7 @@ def observed_of(dataset: xr.Dataset, observed: str | None = None) -> xr.DataArra
         raise CubeError(
             f"no variable {name!r}, which sm_filled names as observed, and no sm_source: give observed='NAME'"
             if name
-            else "nothing tells which variable holds the observed values (no attribute "
+            else "nothing says which variable holds the observed values (no attribute "
             f"{OBSERVED_NAME} of sm_filled, no sm_source): give observed='NAME'"
         )
     known = [str(n) for n, v in dataset.data_vars.items() if set(v.dims) == set(filled.dims)]

@@ -45,7 +45,7 @@ def run_in_processes(function: Callable[..., None], calls: Sequence[tuple[object
             _end_children()
             if isinstance(error, BrokenProcessPool):
                 raise SgdsmError(
-                    "a process died (killed, or out of memory): `train.py run=...` goes on with what is done"
+                    "a process died (killed, or out of memory): `train.py run=...` resumes the training"
                 ) from error
             raise
 

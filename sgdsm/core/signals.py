@@ -158,7 +158,7 @@ def _forget_alarm() -> None:
 def _end(error: BaseException) -> NoReturn:
     number = _Stop.number if _Stop.number is not None else signal.SIGINT
     words = [str(word) for word in error.args] if isinstance(error, KeyboardInterrupt) else []
-    if not any(os.environ.get(name, "0") != "0" for name in RANKS):  # the first process of a run tells
+    if not any(os.environ.get(name, "0") != "0" for name in RANKS):  # only the first process of a run writes the line
         with suppress(OSError, ValueError):  # of a terminal that is gone
             print(_line(number, words), file=sys.stderr, flush=True)
     end_children(signal.SIGKILL)

@@ -295,7 +295,7 @@ def _dims(node: h5py.Dataset, lengths: Mapping[str, int]) -> tuple[str, ...]:
         elif label:
             dims.append(label)
         else:
-            # two axes of one length cannot be told apart by it
+            # the length does not identify one of two axes of the same length
             fitting = [n for n, length in lengths.items() if length == node.shape[axis] and n not in dims]
             if len(fitting) != 1:
                 which = f"dimension {axis} of length {node.shape[axis]}"

@@ -29,7 +29,7 @@ OPENED_HERE = "sgdsm_opened"  # key of the encoding of a Dataset
 UNFINISHED = "sgdsm_unfinished"  # attribute of a store that is being made
 EXTRAS = {"s3": "s3", "gs": "gcs", "https": "https", "http": "https"}  # what `pip install` must add for each
 WRITABLE = ("s3", "gs")
-VERSIONS = ("size", "ETag", "etag", "Last-Modified", "LastModified", "updated")  # what tells versions of an object
+VERSIONS = ("size", "ETag", "etag", "Last-Modified", "LastModified", "updated")  # keys that identify a version
 COPY = "`python -m sgdsm export FILE output=s3://...` copies what is made there to an object store"
 ANONYMOUS = {"s3": "FSSPEC_S3_ANON=true", "gs": "FSSPEC_GS_TOKEN=anon"}
 CHUNK = 64  # days and rows of a chunk
@@ -65,7 +65,7 @@ def open_dataset(path: str | Path, group: str | None = None, zero_is_value: bool
     dataset.encoding[OPENED_HERE] = True
     if UNFINISHED in dataset.attrs:
         raise CubeError(
-            f"{path} is not finished: go on with `python -m sgdsm prepare` (or `export`) and the same words"
+            f"{path} is not finished: to resume, run `python -m sgdsm prepare` (or `export`) again with the same settings"
         )
     return dataset
 
@@ -109,7 +109,7 @@ def _open_remote(path: str, group: str | None) -> xr.Dataset:
     if lists and not is_there(path):
         raise CubeError(f"{path}: there is no such store")
     try:
-        with told(path), warnings.catch_warnings():
+        with one_line_errors(path), warnings.catch_warnings():
             # of stores without consolidated metadata, which are slower to open
             warnings.simplefilter("ignore", RuntimeWarning)
             # a web server cannot list what it has: there the metadata must be in one place
@@ -193,7 +193,7 @@ def zarr_store(path: str | Path, write: bool = False) -> Any:
     check_url(str(path), write)
     from zarr.storage import FsspecStore
 
-    with told(path):
+    with one_line_errors(path):
         # listings are not kept: other processes write there too
         return FsspecStore.from_url(str(path).rstrip("/"), {"use_listings_cache": False}, read_only=not write)
 
@@ -210,7 +210,7 @@ def is_there(path: str | Path) -> bool:
     """
     if not is_remote(path):
         return Path(path).is_file() or any(Path(path).glob("*"))
-    with told(path):
+    with one_line_errors(path):
         files, key = _filesystem(path)
         try:
             files.info(key)
@@ -235,7 +235,7 @@ def stamp(path: str) -> str:
     Args:
         path: URL.
     """
-    with told(path):
+    with one_line_errors(path):
         files, key = _filesystem(path)
         if scheme_of(path) in WRITABLE:
             objects = files.find(key, detail=True)
@@ -246,7 +246,7 @@ def stamp(path: str) -> str:
 
 
 @contextmanager
-def told(path: str | Path) -> Iterator[None]:
+def one_line_errors(path: str | Path) -> Iterator[None]:
     """Turn errors of a store at a URL into errors of one line.
 
     Args:
