@@ -65,7 +65,7 @@ def open_dataset(path: str | Path, group: str | None = None, zero_is_value: bool
     dataset.encoding[OPENED_HERE] = True
     if UNFINISHED in dataset.attrs:
         raise CubeError(
-            f"{path} is not finished: to resume, run `python -m sgdsm prepare` (or `export`) again with the same settings"
+            f"{path} is not finished: run `python -m sgdsm prepare` (or `export`) again with the same settings"
         )
     return dataset
 
