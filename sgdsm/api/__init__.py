@@ -1,4 +1,4 @@
-"""The Python interface: `sgdsm.fill`, `sgdsm.train` and the accessor `Dataset.sgdsm`.
+"""The Python interface: `sgdsm.fill` and the accessor `Dataset.sgdsm`.
 
 May import everything but `cli`. Add a function here when users should call it from a notebook.
 """

@@ -1,4 +1,4 @@
-"""`Dataset.sgdsm`, from `import sgdsm` on; everything heavy is imported where it is used."""
+"""The accessor `Dataset.sgdsm`, which `import sgdsm` registers; heavy packages are imported where they are used."""
 
 from __future__ import annotations
 
@@ -16,25 +16,49 @@ if TYPE_CHECKING:
 
 @xr.register_dataset_accessor("sgdsm")
 class SgdsmAccessor:
-    """`dataset.sgdsm`: fill a cube; look at a filled one and score it."""
+    """Filling of a cube, and plots and scores of a filled Dataset, as `dataset.sgdsm`.
+
+    Args:
+        dataset: Cube, or filled Dataset.
+    """
 
     def __init__(self, dataset: xr.Dataset) -> None:
         self._dataset = dataset
 
     def fill(self, run: str | Path, max_gap_days: int | None = None, **roles: Any) -> xr.Dataset:
-        """See `sgdsm.fill`."""
+        """Fill the gaps of this Dataset; see `sgdsm.fill`.
+
+        Args:
+            run: Folder of a run.
+            max_gap_days: Largest distance in days to an observation of the cell.
+            **roles: Arguments of `sgdsm.as_cube`.
+        """
+        # torch and matplotlib take seconds to import: `import sgdsm` does not need them
         from sgdsm.api.fill import fill
 
         return fill(self._dataset, run, max_gap_days, **roles)
 
     def members(self, count: int = 20, seed: int = 0) -> xr.DataArray:
-        """See `sgdsm.members`."""
+        """Draw members of the filled Dataset; see `sgdsm.members`.
+
+        Args:
+            count: Number of members.
+            seed: Seed of the random numbers.
+        """
         from sgdsm.inference.members import members
 
         return members(self._dataset, count, seed)
 
     def scores(self, hidden: str | Path | xr.Dataset, visible: str | Path | xr.Dataset) -> pd.DataFrame:
-        """Metrics of a filled Dataset, a row for each class; see `sgdsm.evaluation.score.score`."""
+        """Return the metrics of a filled Dataset; see `sgdsm.evaluation.score.score`.
+
+        Args:
+            hidden: File or Dataset with the hidden values.
+            visible: File or Dataset that was filled.
+
+        Returns:
+            Table with a row for each class and a column for each metric.
+        """
         import pandas as pd
 
         from sgdsm.evaluation.score import score
@@ -42,19 +66,25 @@ class SgdsmAccessor:
         return pd.DataFrame(score(self._dataset, hidden, visible).table()).T
 
     def plot_day(self, day: str | date, observed: str | None = None) -> Figure:
-        """What was observed on a day of a filled Dataset, what was filled, and the age of the gaps.
+        """Draw a day of a filled Dataset: observed values, filled values and the age of the gaps.
 
-        day: like '2015-05-05'. observed: name of the observed values' variable, where the Dataset does not tell. A
-        notebook shows the Figure that comes back; elsewhere `.savefig("day.png")`.
+        Args:
+            day: Date, like '2015-05-05'.
+            observed: Name of the variable of the observed values, if the attributes of the Dataset do not name it.
+
+        Returns:
+            Figure, which a notebook shows; elsewhere `.savefig("day.png")`.
         """
         from sgdsm.report.filled_figures import filled_day
 
         return filled_day(self._dataset, day, observed)
 
     def plot_series(self, observed: str | None = None, **place: float) -> Figure:
-        """Observed and filled values of the cell nearest to a place (lat=, lon= or y=, x=), gaps shaded.
+        """Draw observed and filled values of the cell nearest to a place, gaps shaded.
 
-        observed: as in `plot_day`.
+        Args:
+            observed: As in `plot_day`.
+            **place: lat= and lon= in degrees, or y= and x= in metres.
         """
         from sgdsm.report.filled_figures import filled_series
 

@@ -1,4 +1,4 @@
-"""`sgdsm.fill`: the same as the commands, from Python."""
+"""`sgdsm.fill`: filling from Python, with the values that predict.py writes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import xarray as xr
 
 from sgdsm.core.arguments import checked
-from sgdsm.core.cube import NO_UNCERTAINTY, ConfigError, CubeError, as_cube, by_role, check_cube, suggest
+from sgdsm.core.cube import NO_UNCERTAINTY, ConfigError, CubeError, as_cube, by_role, checked_cube, suggest
 from sgdsm.data.normalization import Inputs
 from sgdsm.inference.fill import fill_cube
 from sgdsm.inference.writers import MemoryOutput
@@ -63,6 +63,7 @@ def fill(
     elif folder is not None or overrides:
         raise ConfigError("fill: folder= and overrides= are for model=, run= has no use for them")
     known = [name for name in inspect.signature(as_cube).parameters if name != "dataset"]
+    # checked here, so that the message names fill and not as_cube
     for name in roles:
         if name not in known:
             raise ConfigError(f"fill: unknown argument '{name}'{suggest(name, known)}; known are {', '.join(known)}")
@@ -71,13 +72,14 @@ def fill(
     filler = load_filler(trained_run.model)
     if roles or not (by_role(dataset, "target") and by_role(dataset, "land")):
         dataset = as_cube(dataset, **{**_roles(filler.inputs, trained, dataset), **roles})
-    check_cube(dataset)
+    dataset = checked_cube(dataset)
     output = MemoryOutput()
     fill_cube(dataset, filler, output, max_gap_days=max_gap_days, trainer={"enable_progress_bar": False})
     return output.dataset
 
 
 def _roles(inputs: Inputs, trained: dict[str, Any], dataset: xr.Dataset) -> dict[str, Any]:
+    """Return the arguments of `as_cube` by the names of the training."""
     land, uncertainty = trained.get("land", "land"), trained.get("uncertainty")
     roles: dict[str, Any] = {
         "target": inputs.target,

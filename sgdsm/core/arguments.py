@@ -1,4 +1,4 @@
-"""Arguments that callers give: whether they fit their type hints, and what they are as plain data."""
+"""Arguments of public functions and classes: check of type hints and ranges, and conversion to plain data."""
 
 from __future__ import annotations
 
@@ -66,18 +66,27 @@ R = TypeVar("R")
 
 
 def fits(value: Any, hint: Any) -> bool:
-    """Whether a value may stand for a type hint; numpy's numbers count as numbers, NaN and infinity do not."""
+    """Return True if a value is valid for a type hint.
+
+    Numbers of numpy count as numbers; NaN and infinity do not.
+
+    Args:
+        value: Any value.
+        hint: Type hint, also a union, a Literal, or a parametrised list, tuple, dict, Sequence or Mapping.
+    """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return any(fits(value, a) for a in arguments)
     if origin is typing.Literal:
         return isinstance(value, (str, int)) and value in arguments
+    # a whole number is valid where a fraction is expected, as in YAML
     if hint is float:
         return math.isfinite(value) if isinstance(value, (float, np.floating)) else fits(value, int)
     if hint is int:
         return _is_int(value) and -LARGEST <= value < LARGEST
     if hint is bool:
         return isinstance(value, (bool, np.bool_))
+    # tuple[A, B] has a fixed length, tuple[A, ...] is treated as a list below
     if origin is tuple and arguments and arguments[-1] is not Ellipsis:
         return (
             isinstance(value, (list, tuple))
@@ -86,6 +95,7 @@ def fits(value: Any, hint: Any) -> bool:
         )
     if origin in (list, tuple, Sequence):
         return isinstance(value, (list, tuple)) and all(fits(v, arguments[0]) for v in value)
+    # keys are texts in YAML; only values are checked
     if origin in (dict, Mapping):
         return isinstance(value, Mapping) and all(fits(v, arguments[1]) for v in value.values())
     if origin is not None and inspect.isclass(origin):
@@ -94,7 +104,11 @@ def fits(value: Any, hint: Any) -> bool:
 
 
 def describe(hint: Any) -> str:
-    """A type hint in words."""
+    """Return a type hint in words, for messages.
+
+    Args:
+        hint: Type hint.
+    """
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         return " | ".join(describe(part) for part in typing.get_args(hint))
     if typing.get_origin(hint) is typing.Literal:
@@ -111,7 +125,11 @@ def describe(hint: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value in a message, in one short line; of what is no plain data its type."""
+    """Return a value as one short line of a message; of anything but plain data its type.
+
+    Args:
+        value: Any value.
+    """
     if isinstance(value, np.generic):
         value = value.item()
     if not isinstance(value, (str, int, float, list, tuple, dict, os.PathLike, type(None))):
@@ -120,9 +138,17 @@ def shown(value: Any) -> str:
 
 
 def check_value(name: str, value: Any, hint: Any) -> None:
-    """Raise ConfigError, of a Dataset CubeError, where an argument does not fit its type hint or a seed is negative.
+    """Raise an error if an argument does not fit its type hint or its range, or if a seed is negative.
 
-    name: of the argument, after whose it is: 'Gaps: fraction', 'model.epochs'.
+    Args:
+        name: Name of the argument with its owner, like 'Gaps: fraction' or 'model.epochs'. `RANGES` goes by its last
+            part.
+        value: Value of the argument.
+        hint: Type hint of the argument.
+
+    Raises:
+        ConfigError: The value does not fit.
+        CubeError: The value does not fit, and a Dataset was expected.
     """
     if not fits(value, hint):
         expected = describe(hint)
@@ -132,8 +158,10 @@ def check_value(name: str, value: Any, hint: Any) -> None:
             expected += " below 2**63"
         error = CubeError if hint is xr.Dataset else ConfigError
         raise error(f"{name}={shown(value)}: expected {expected}")
+    # 'model.epochs' and 'Gaps: fraction' are both checked by the name after the owner
     argument = re.split(r"[ .=]", name)[-1]
     if argument in RANGES and fits(value, float):
+        # the same name has the same range in every class
         least, most = RANGES[argument]
         if not least <= value <= most:
             low = f"at least {least}" if least >= 1e-5 or not least else "more than 0"
@@ -143,11 +171,19 @@ def check_value(name: str, value: Any, hint: Any) -> None:
 
 
 def checked(function: Callable[P, R]) -> Callable[P, R]:
-    """Make a function of the public interface check its arguments by their type hints, see `check_value`."""
+    """Make a function of the public interface check its arguments by their type hints.
+
+    Args:
+        function: Function, or the method of a class.
+
+    Returns:
+        The function, whose call raises what `check_value` raises.
+    """
     whose = function.__qualname__.removesuffix(".__init__")
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        # at the call, not at import: hints may name classes that are defined later
         hints = hints_of(function)
         for name, value in _given(function, args, kwargs, whose).items():
             check_value(f"{whose}: {name}", value, hints.get(name, Any))
@@ -157,17 +193,22 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def hints_of(target: Any) -> dict[str, Any]:
-    """Type hints of the arguments of a function or a class."""
+    """Return the type hints of the arguments of a function or a class.
+
+    Args:
+        target: Function or class.
+    """
     return typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
 
 
 class Recorded:
-    """A class whose objects know what they were made from.
+    """A class whose objects know the arguments that they were made with.
 
-    spec: class path and arguments, those by default too, plain built-ins; what `specification.build` makes the like of.
-    An argument that is such an object itself is there by its own.
+    The constructor raises ConfigError for an argument that does not fit its type hint, or that is not plain data.
 
-    Making one raises ConfigError for an argument that does not fit its type hint, and for one that is no plain data.
+    Attributes:
+        spec: Public name of the class and all arguments, defaults included, as plain built-ins; `specification.build`
+            makes an equal object of it. An argument that is a `Recorded` object is there as its own `spec`.
     """
 
     spec: Mapping[str, Any]
@@ -180,18 +221,25 @@ class Recorded:
 
     @classmethod
     def _arguments(cls, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        hints, found = hints_of(cls), {}
+        hints, arguments = hints_of(cls), {}
         whose = cls.__name__
         for name, value in _given(cls.__init__, (None, *args), kwargs, whose, alone=True).items():
             check_value(f"{whose}: {name}", value, hints.get(name, Any))
-            found[name] = plain(value, f"{whose}: {name}")
-        return found
+            arguments[name] = plain(value, f"{whose}: {name}")
+        return arguments
 
 
 def plain(value: Any, name: str) -> Any:
-    """A value as plain built-ins: numpy's numbers become Python's, tuples lists, paths text, `Recorded` objects specs.
+    """Return a value as plain built-ins.
 
-    name: of the argument that it is. Raises ConfigError for anything else.
+    Numbers of numpy become Python's, tuples become lists, paths text, and `Recorded` objects their `spec`.
+
+    Args:
+        value: Numbers, text, None, paths, `Recorded` objects, and lists, tuples and mappings of these.
+        name: Name of the argument, for messages.
+
+    Raises:
+        ConfigError: The value is anything else.
     """
     if isinstance(value, Recorded):
         return value.spec
@@ -201,6 +249,7 @@ def plain(value: Any, name: str) -> Any:
         return [plain(v, name) for v in value]
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
+    # bool comes before int in the loop below, of which it is a subclass
     value = value.item() if isinstance(value, np.generic) else value
     for kind in (bool, int, float, str):
         if isinstance(value, kind):
@@ -213,11 +262,17 @@ def plain(value: Any, name: str) -> Any:
 def _given(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], whose: str, alone: bool = False
 ) -> dict[str, Any]:
-    """The arguments of a call by name, without the object itself.
+    """Return the arguments of a call by name, without the object itself.
 
-    whose: they are, in messages. alone: whether those without a name of their own in the signature are refused.
+    Args:
+        function: Function that is called.
+        args: Positional arguments.
+        kwargs: Keyword arguments.
+        whose: Owner of the arguments, in messages.
+        alone: Refuse arguments that have no name of their own in the signature (`*args`, `**kwargs`).
 
-    Raises ConfigError for arguments that are unknown or too many.
+    Raises:
+        ConfigError: Arguments are unknown or too many.
     """
     signature = inspect.signature(function)
     try:
@@ -225,6 +280,7 @@ def _given(
     except TypeError as error:
         known = [name for name in signature.parameters if name != "self"]
         raise ConfigError(f"{whose}: {error}; known are {', '.join(known)}") from error
+    # defaults belong to the specification: a later release may change them
     bound.apply_defaults()
     found = {}
     for name, value in bound.arguments.items():

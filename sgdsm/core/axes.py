@@ -1,4 +1,4 @@
-"""Time and space of any Dataset as a cube has them: names, order, units, calendar and direction."""
+"""The axes of any Dataset, brought to those of a cube: names, order, units, calendar and direction."""
 
 from __future__ import annotations
 
@@ -37,12 +37,19 @@ DAY = np.timedelta64(1, "D")
 def with_standard_axes(
     dataset: xr.Dataset, target: str, missing_days: str | None, moving: Iterable[str] = ()
 ) -> xr.Dataset:
-    """Dims (time, lat, lon) or (time, y, x) of whole days that rise in equal steps, north to south, west to east.
+    """Return a Dataset with the axes of a cube: (time, lat, lon) or (time, y, x).
 
-    missing_days: 'insert' adds the days that are missing; else they are an error. moving: the variables that change in
-    time, which have a single map where the time is no dimension. What is changed is told.
+    Times are whole days in equal steps, rows go from north to south, columns from west to east.
+    What is changed is logged.
 
-    Raises CubeError for axes that cannot be mended so.
+    Args:
+        dataset: Any Dataset.
+        target: Variable whose dims become the axes.
+        missing_days: 'insert' adds days that the time axis lacks; else they are an error.
+        moving: Variables that change in time. They get a time axis of length 1 where the file has a single map.
+
+    Raises:
+        CubeError: The axes cannot be corrected in this way.
     """
     renamed = _rename_dims(dataset, target, [target, *moving])
     check_axes(renamed, [dim for dim in renamed[target].dims if dim != "time"])
@@ -50,14 +57,28 @@ def with_standard_axes(
 
 
 def axis_names(dataset: xr.Dataset, dims: Iterable[Hashable]) -> dict[Hashable, str]:
-    """Which of our axes (time, lat, lon, y, x) dimensions are, see `axis_of`; one that cannot be told is left out."""
+    """Return the standard names (time, lat, lon, y, x) of dimensions, see `axis_of`; unknown ones are left out.
+
+    Args:
+        dataset: Dataset that has them.
+        dims: Names of dimensions.
+    """
     attributes = {dim: dataset[dim].attrs if dim in dataset.coords else {} for dim in dims}
     return {dim: name for dim in dims if (name := axis_of(dim, attributes[dim])) is not None}
 
 
 def axis_of(dim: Hashable, attributes: Mapping[str, Any]) -> str | None:
-    """Which of our axes a dimension is: by its name where that leaves no doubt, else by the attributes of its
-    coordinate, else by names like x and y; None for another."""
+    """Return the standard name (time, lat, lon, y, x) of a dimension, or None.
+
+    An unambiguous name decides; else the CF attributes of its coordinate; else a name like x and y.
+
+    Args:
+        dim: Name of the dimension.
+        attributes: Attributes of its coordinate.
+
+    Raises:
+        ConfigError: The package cf_xarray is needed and missing.
+    """
     name = str(dim).lower()
     name = SYNONYMS.get(name, name)
     if name in ("time", "lat", "lon"):
@@ -75,9 +96,9 @@ def _by_attributes(dim: Hashable, attributes: Mapping[str, Any]) -> str | None:
             f"dimension '{dim}' is not called time, lat, lon, y or x; telling it by its attributes needs more: "
             "pip install cf-xarray"
         ) from error
-    told = {key: str(value).strip() for key, value in attributes.items()}
+    texts = {key: str(value).strip() for key, value in attributes.items()}
     for axis, name in CF_AXES.items():
-        if any(told.get(key) in known for key, known in coordinate_criteria[axis].items() if told.get(key)):
+        if any(texts.get(key) in known for key, known in coordinate_criteria[axis].items() if texts.get(key)):
             return name
     return None
 
@@ -94,13 +115,13 @@ def _rename_dims(dataset: xr.Dataset, target: str, moving: Sequence[str]) -> xr.
     if renames:
         log.info("dims renamed: %s", ", ".join(f"{old} to {new}" for old, new in renames.items()))
     dataset = _without_single(dataset.rename(renames), moving)
+    # what remains must be exactly time and two axes of one kind
     left = set(dataset[target].dims)
     space = next((s for s in SPACE_DIMS if set(s) <= left), None)
     if space is None or left != {"time", *space}:
-        found = tuple(dataset[target].dims)
         raise CubeError(
-            f"target '{target}' has dims {found}, expected time and lat, lon (or time and y, x), told by these names, "
-            "or by the attributes units, standard_name or axis of their coordinates"
+            f"target '{target}' has dims {tuple(dataset[target].dims)}, expected time and lat, lon (or time and y, x), "
+            "called by these names, or known by the attributes units, standard_name or axis of their coordinates"
         )
     for dim in ("time", *space):
         if dim not in dataset.coords:
@@ -112,7 +133,7 @@ def _rename_dims(dataset: xr.Dataset, target: str, moving: Sequence[str]) -> xr.
 
 
 def _at_valid_time(dataset: xr.Dataset, renames: Mapping[Hashable, str], dims: Sequence[Hashable]) -> xr.Dataset:
-    """With the times that maps are for, where the axis has the times that forecasts began and they lie beside it."""
+    """Return a Dataset with the times for which maps are valid, if its axis has the times at which forecasts began."""
     axis = next((dim for dim in dims if renames.get(dim, dim) == "time"), None)
     if axis in (None, "valid_time") or "valid_time" not in dataset.coords or dataset["valid_time"].dims != (axis,):
         return dataset
@@ -122,7 +143,11 @@ def _at_valid_time(dataset: xr.Dataset, renames: Mapping[Hashable, str], dims: S
 
 
 def _without_single(dataset: xr.Dataset, moving: Sequence[str]) -> xr.Dataset:
-    """Without dimensions of length 1 that are no axis of a map (band, depth, number); a single map gets its time."""
+    """Return a Dataset without dimensions of length 1 that are no axis of a map (band, depth, number).
+
+    A single map gets a time axis if its time is known.
+    """
+    # GeoTIFF stacks and ensembles have such dims
     single = [d for d, n in dataset.sizes.items() if n == 1 and d not in AXES]
     if single:
         log.info("left out dimensions of length 1: %s", ", ".join(map(str, single)))
@@ -136,6 +161,7 @@ def _without_single(dataset: xr.Dataset, moving: Sequence[str]) -> xr.Dataset:
 
 
 def _in_metres(cube: xr.Dataset) -> xr.Dataset:
+    # EASE-Grid and polar stereographic files often give kilometres
     for dim in ("y", "x"):
         if dim in cube.dims and cube[dim].attrs.get("units") in ("km", "kilometer", "kilometre"):
             cube = cube.assign_coords({dim: (dim, cube[dim].values * 1000.0, {**cube[dim].attrs, "units": "m"})})
@@ -152,14 +178,26 @@ def _mend_time(cube: xr.Dataset, missing_days: str | None) -> xr.Dataset:
     if dropped.size:
         log.info("the time of day was dropped: %s became %s", str(values[dropped[0]])[:16], str(days[dropped[0]])[:10])
     cube = cube.assign_coords(time=("time", days, time.attrs))
+    return _without_gaps(_sorted(cube), missing_days)
+
+
+def _sorted(cube: xr.Dataset) -> xr.Dataset:
     values = cube["time"].values
     if (np.diff(values) < np.timedelta64(0)).any():
         log.info("times were not sorted: sorted them")
         cube = cube.isel(time=np.argsort(values, kind="stable"))
         values = cube["time"].values
+    # which of two maps of a day is right is not ours to choose
     repeated = np.flatnonzero(np.diff(values) == np.timedelta64(0))
     if repeated.size:
         raise CubeError(f"time has {repeated.size} duplicated days, the first is {str(values[repeated[0]])[:10]}")
+    return cube
+
+
+def _without_gaps(cube: xr.Dataset, missing_days: str | None) -> xr.Dataset:
+    """Return a cube with equal steps of time; missing days are inserted, or an error."""
+    values = cube["time"].values
+    # the shortest step is that of the record: longer ones are gaps
     step = np.diff(values).min() if values.size > 1 else DAY
     uneven = np.flatnonzero(np.diff(values) % step != np.timedelta64(0))
     if uneven.size:
@@ -184,6 +222,7 @@ def _mend_time(cube: xr.Dataset, missing_days: str | None) -> xr.Dataset:
 
 def _north_up(cube: xr.Dataset) -> xr.Dataset:
     rows, columns = ("lat", "lon") if "lat" in cube.dims else ("y", "x")
+    # models and weights assume that the first row is in the north
     if cube.sizes[rows] > 1 and cube[rows].values[0] < cube[rows].values[-1]:
         log.info("%s rose from south to north: turned it", rows)
         cube = cube.isel({rows: slice(None, None, -1)})

@@ -1,4 +1,4 @@
-"""Checks of what a file says of itself: coordinates that are places and days, attributes that are text."""
+"""Checks of the metadata of a file: coordinates must be places and days, some attributes must be text."""
 
 from __future__ import annotations
 
@@ -24,36 +24,61 @@ TEXT = ("units", "standard_name", "role", "quantity", "calendar", "grid_mapping"
 
 
 def check_text(dataset: xr.Dataset, names: Iterable[Hashable] | None = None) -> None:
-    """Raise CubeError where an attribute of a variable (by default of any) that must be text holds several values."""
+    """Raise an error if an attribute that must be text holds several values.
+
+    Args:
+        dataset: Any Dataset.
+        names: Variables to check; None for all.
+
+    Raises:
+        CubeError: Naming the attribute and the variable.
+    """
     for name in dataset.variables if names is None else names:
         for key in TEXT:
             value = dataset[name].attrs.get(key, "")
+            # Zarr attributes are JSON, netCDF attributes may be arrays: string methods would fail later
             if isinstance(value, dict) or np.ndim(value):
                 raise CubeError(f"the attribute {key} of '{name}' is {_short(value)}: expected text")
 
 
 def check_axes(dataset: xr.Dataset, dims: Iterable[Hashable]) -> None:
-    """Raise CubeError where one of these dims has no coordinate, or none of different numbers within its LIMITS."""
+    """Check the coordinates of dimensions: different finite numbers, within LIMITS.
+
+    Args:
+        dataset: Any Dataset.
+        dims: Names of dimensions.
+
+    Raises:
+        CubeError: A coordinate is missing, or holds anything else.
+    """
     for dim in dims:
         if dim not in dataset.coords:
             raise CubeError(f"dimension '{dim}' has no coordinate values")
         values = dataset[dim].values
         if values.dtype.kind not in "fiu":
-            found = f"{values.dtype} values, like {_short(values[0])}" if values.size else f"{values.dtype} values"
-            raise CubeError(f"coordinate '{dim}' holds {found}: expected numbers")
+            example = f", like {_short(values[0])}" if values.size else ""
+            raise CubeError(f"coordinate '{dim}' holds {values.dtype} values{example}: expected numbers")
         lacking = int((~np.isfinite(values)).sum())
         if lacking:
             raise CubeError(f"coordinate '{dim}' has {lacking} values that are missing or infinite: expected numbers")
         _check_reach(str(dim), values)
+        # a place that occurs twice has no unique nearest cell
         once, count = np.unique(values, return_counts=True)
         if once.size < values.size:
             raise CubeError(f"coordinate '{dim}' holds {once[count > 1][0]:g} more than once: expected each place once")
 
 
 def days_along(dataset: xr.Dataset) -> np.ndarray:
-    """The days (datetime64[ns]) of a time axis, to which times are rounded.
+    """Return the days of a time axis, to which its times are rounded.
 
-    Raises CubeError where it has none, dates of another calendar, or a day twice.
+    Args:
+        dataset: Dataset with the coordinate `time`.
+
+    Returns:
+        Days, datetime64[ns], (T,).
+
+    Raises:
+        CubeError: There is no time axis, its dates are of another calendar or missing, or a day occurs twice.
     """
     if "time" not in dataset.coords:
         raise CubeError("dimension 'time' has no coordinate values: expected dates (CF 'days since ...')")
@@ -68,12 +93,20 @@ def days_along(dataset: xr.Dataset) -> np.ndarray:
 
 
 def dates_of(time: xr.DataArray) -> np.ndarray:
-    """The dates of a time axis, datetime64; dates of cftime too, where their calendar is the Gregorian one.
+    """Return the dates of a time axis; those of cftime too if their calendar is the Gregorian one.
 
-    Raises CubeError for another calendar, and for what is no date.
+    Args:
+        time: The coordinate.
+
+    Returns:
+        Dates, datetime64, in the shape of `time`.
+
+    Raises:
+        CubeError: The calendar is another one, or the values are not dates.
     """
     if time.dtype == object and time.size:
         calendar = getattr(time.values.flat[0], "calendar", None)
+        # cftime objects of the usual calendar are dates like any other
         if calendar in GREGORIAN:
             return np.array([date.isoformat() for date in time.values.flat], "datetime64[us]").reshape(time.shape)
         if calendar is not None:
@@ -93,6 +126,7 @@ def _check_reach(dim: str, values: np.ndarray) -> None:
     low, high = float(values.min()), float(values.max())
     if low < least - HAIR or high > most + HAIR:
         raise CubeError(f"coordinate '{dim}' goes from {low:g} to {high:g}: expected {least:g} to {most:g} {what}")
+    # a second turn would repeat cells
     if dim == "lon" and high - low > 360 + HAIR:
         raise CubeError(f"coordinate 'lon' goes from {low:g} to {high:g}: expected at most once round the globe")
 

@@ -13,14 +13,28 @@ DAYS_PER_YEAR = 365.2425  # mean of the Gregorian calendar
 
 
 def to_the_second(times: Any) -> np.ndarray:
-    """Times (datetime64[ns]) at their nearest second: '1e-9 day before midnight' is a rounding error of midnight."""
+    """Return times at their nearest second: '1e-9 day before midnight' is a rounding error of midnight.
+
+    Args:
+        times: datetime64 of any shape.
+
+    Returns:
+        datetime64[ns] of that shape.
+    """
     exact = np.asarray(times, "datetime64[ns]")
     # half a second more, then cut
     return (exact + np.timedelta64(500, "ms")).astype("datetime64[s]").astype("datetime64[ns]")
 
 
 def whole_days(times: Any) -> np.ndarray:
-    """The UTC day (datetime64[ns], 00 UTC) of each time, after rounding to the second."""
+    """Return the UTC day (00 UTC) of each time, after rounding to the second.
+
+    Args:
+        times: datetime64 of any shape.
+
+    Returns:
+        datetime64[ns] of that shape.
+    """
     return to_the_second(times).astype("datetime64[D]").astype("datetime64[ns]")
 
 

@@ -1,10 +1,10 @@
-"""The errors that a user can mend; their text is one line."""
+"""The errors that a user can correct; their text is one line."""
 
 from __future__ import annotations
 
 
 class SgdsmError(Exception):
-    """What a user can mend: its text is one line with what was found and what was expected."""
+    """An error that a user can correct: its text is one line with the value found and the value expected."""
 
 
 class CubeError(SgdsmError):

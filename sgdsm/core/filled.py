@@ -22,9 +22,16 @@ OBSERVED_NAME = "observed_variable"  # attribute of `sm_filled`: what the variab
 
 
 def maps_of(dataset: xr.Dataset) -> xr.DataArray:
-    """`sm_filled` of a filled Dataset.
+    """Return `sm_filled` of a filled Dataset.
 
-    Raises CubeError for a Dataset without it, and where its dims are not those of maps on days.
+    Args:
+        dataset: What `sgdsm.fill` returns or predict.py writes.
+
+    Returns:
+        The filled values, (T, H, W).
+
+    Raises:
+        CubeError: The variable is missing, empty, or has other dims than maps on days.
     """
     if SM_FILLED not in dataset:
         there = ", ".join(map(str, dataset.data_vars)) or "none"
@@ -36,6 +43,7 @@ def maps_of(dataset: xr.Dataset) -> xr.DataArray:
         )
     if 0 in filled.shape:
         raise CubeError(f"sm_filled is empty: {dict(filled.sizes)}; latitudes go from north to south")
+    # figures and scores select by coordinates
     for dim in space_dims(filled):
         if dim not in filled.coords or filled[dim].dtype.kind not in "fiu" or not np.isfinite(filled[dim].values).all():
             raise CubeError(f"sm_filled has no numbers as coordinate '{dim}': expected those that predict.py writes")
@@ -45,21 +53,29 @@ def maps_of(dataset: xr.Dataset) -> xr.DataArray:
 
 
 def observed_of(dataset: xr.Dataset, observed: str | None = None) -> xr.DataArray:
-    """The observed values of a filled Dataset, NaN elsewhere, with the dims of `sm_filled`; nothing is guessed.
+    """Return the observed values of a filled Dataset; their variable is never guessed.
 
-    observed: name of their variable; by default the one that `sm_filled` names, or what `sm_source` says was observed.
+    Args:
+        dataset: What `sgdsm.fill` returns or predict.py writes.
+        observed: Name of their variable. By default the one that `sm_filled` names, else the values of `sm_filled`
+            where `sm_source` is 1.
 
-    Raises CubeError where neither tells, and for a name that cannot be it.
+    Returns:
+        Observed values, (T, H, W) in the order of the dims of `sm_filled`, NaN elsewhere.
+
+    Raises:
+        CubeError: Neither attribute nor `sm_source` names them, or no variable of that name fits.
     """
     filled = dataset[SM_FILLED]
     name = filled.attrs.get(OBSERVED_NAME) if observed is None else observed
+    # files of before `observed_variable` was written, or with the variable dropped
     if observed is None and name not in dataset.data_vars:
         if SM_SOURCE in dataset:
             return filled.where(dataset[SM_SOURCE] == OBSERVED).rename("observed")
         raise CubeError(
             f"no variable {name!r}, which sm_filled names as observed, and no sm_source: give observed='NAME'"
             if name
-            else "nothing tells which variable holds the observed values (no attribute "
+            else "nothing says which variable holds the observed values (no attribute "
             f"{OBSERVED_NAME} of sm_filled, no sm_source): give observed='NAME'"
         )
     known = [str(n) for n, v in dataset.data_vars.items() if set(v.dims) == set(filled.dims)]

@@ -1,4 +1,4 @@
-"""One program at a time on one output."""
+"""Locks on outputs: two programs never write to the same place at once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from sgdsm.core.io.stores import is_remote
 
 
 def is_first() -> bool:
-    """Whether this is the first, or the only, of the processes of a run, as Lightning counts them."""
+    """Return True in the first, or the only, of the processes of a run, as Lightning counts them."""
+    # Lightning is heavy, and most importers of this module never fill or train
     from pytorch_lightning.utilities import rank_zero_only
 
     return not getattr(rank_zero_only, "rank", 0)
@@ -21,10 +22,16 @@ def is_first() -> bool:
 
 @contextmanager
 def exclusive(output: str | Path) -> Iterator[None]:
-    """Hold `OUTPUT.lock` while something is written there; ConfigError where another program does.
+    """Take an exclusive lock on an output, `OUTPUT.lock`.
 
-    A program that was killed leaves the file, but no lock. The other processes of a run follow the first. An object
-    store has no locks.
+    A program that was killed leaves the file, but not the lock. Only the first process of a run takes the lock, for all
+    of them. There is no lock on an object store, and none on Windows.
+
+    Args:
+        output: File, store or folder that is written.
+
+    Raises:
+        ConfigError: Another program holds the lock, or a link or named pipe of that name is there.
     """
     if is_remote(output) or not is_first():
         yield
@@ -37,14 +44,14 @@ def exclusive(output: str | Path) -> Iterator[None]:
     path = Path(f"{output}.lock")
     # neither a link nor a named pipe of that name is followed, or waited for
     with open(path, "w", opener=_itself) as file:
-        told = f"{output}: another program is writing there ({path}): wait for it"
+        message = f"{output}: another program is writing there ({path}): wait for it"
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise ConfigError(told) from error
+            raise ConfigError(message) from error
         # one that has just ended took its file away: our lock would be of no use
         if not path.exists() or path.stat().st_ino != os.fstat(file.fileno()).st_ino:
-            raise ConfigError(told)
+            raise ConfigError(message)
         try:
             yield
         finally:
@@ -52,6 +59,7 @@ def exclusive(output: str | Path) -> Iterator[None]:
 
 
 def _itself(path: str, flags: int) -> int:
+    """Open a file that is no link and no named pipe, without cutting it."""
     try:
         return os.open(path, flags & ~os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""A cube as a fitted model expects it: in its units, and with values like those that the model learned from."""
+"""A cube as a fitted model expects it: in the units of its training, and with values in the range of its training."""
 
 from __future__ import annotations
 
@@ -7,64 +7,104 @@ from collections.abc import Mapping
 import numpy as np
 import xarray as xr
 
-from sgdsm.core.cube import SAMPLED, CubeError, log
-from sgdsm.core.io.lazy import changed
-from sgdsm.core.units import conversion
-from sgdsm.core.validation import file_of
+from sgdsm.core.cube import SAMPLED, CubeError, log, step_days
+from sgdsm.core.io.lazy import changed, in_place_of
+from sgdsm.core.units import conversion, is_difference, moisture_bounds, water_factor
+from sgdsm.core.validation import check_values, file_of
 
-DAYS = 16  # maps that are looked at for the range of a variable
-MARGIN = 0.1  # of the width of a range: what lies so far outside is still like it
+DAYS = 16  # maps that are read to estimate the range of a variable
+MARGIN = 0.1  # of the width of a range: values so far outside are still like it
+SMALL = 0.03  # of the largest value in training: where nearly all values are smaller, the units are in doubt
 
 
 def units_of(variable: xr.DataArray) -> str | None:
-    """Units of a variable of a cube; None where the file had none."""
+    """Return the units of a variable of a cube; None where the file had none.
+
+    Args:
+        variable: Variable of a cube.
+    """
     return None if "units_missing" in variable.attrs else str(variable.attrs.get("units", "1"))
 
 
 def in_units_of(cube: xr.Dataset, wanted: Mapping[str, str | None], whose: str) -> xr.Dataset:
-    """The cube with variables converted, as they are read, to the units that a model was fitted in.
+    """Convert variables of a cube to the units that a model was fitted in, as they are read.
 
-    wanted: units by the name of a variable; None where they were not known. whose: of the units, in messages. What is
-    converted, and which units are missing on one side, is logged.
+    What is converted, and which units are missing on one side, is logged. Values are checked for undeclared fill
+    values before they are converted, as afterwards -9999 degC would be a number like any other.
 
-    Raises CubeError naming the variable and both units where they do not convert.
+    Args:
+        cube: Cube, whose values are not read yet.
+        wanted: Units by the name of a variable; None where they were not known.
+        whose: Origin of these units, in messages, like "training".
+
+    Returns:
+        The cube with lazily converted variables.
+
+    Raises:
+        CubeError: Units do not convert; names the variable and both units. Later, as values are read: an undeclared
+            fill value.
     """
-    found = {}
+    converted = {}
     for name, units in wanted.items():
         variable = cube[name]
-        here = units_of(variable)
-        if here is None or units is None:
-            if here is not units:
+        own_units = units_of(variable)
+        if own_units is None or units is None:
+            if own_units is not units:
                 known = (
-                    f"in {whose} they are '{units}'" if here is None else f"{whose} had none, here they are '{here}'"
+                    f"in {whose} they are '{units}'"
+                    if own_units is None
+                    else f"{whose} had none, here they are '{own_units}'"
                 )
                 log.info("'%s' is taken as it is: units are missing on one side (%s)", name, known)
             continue
-        try:
-            factor, offset = conversion(here, units)
-        except CubeError as error:
-            raise CubeError(
-                f"{file_of(variable)}'{name}' is in '{here}', expected '{units}' as in {whose}: {error}"
-            ) from error
+        factor, offset = _conversion(variable, own_units, units, whose)
         if (factor, offset) != (1.0, 0.0):
-            log.info("'%s' is converted from '%s' to '%s', the units of %s", name, here, units, whose)
-            found[name] = _converted(variable, factor, offset, units)
-    return cube.assign(found)
+            log.info("'%s' is converted from '%s' to '%s', the units of %s", name, own_units, units, whose)
+            converted[name] = _converted(variable, factor, offset, units)
+    return cube.assign(converted)
+
+
+def _conversion(variable: xr.DataArray, found: str, wanted: str, whose: str) -> tuple[float, float]:
+    try:
+        return conversion(found, wanted, is_difference(variable.attrs))
+    except CubeError as error:
+        factor = _water_factor(variable, found, wanted)
+        if factor is not None:
+            return factor, 0.0
+        raise CubeError(
+            f"{file_of(variable)}'{variable.name}' is in '{found}', expected '{wanted}' as in {whose}: {error}"
+        ) from error
+
+
+def _water_factor(variable: xr.DataArray, found: str, wanted: str) -> float | None:
+    """Return the factor between a rate and an amount a map of a variable that is a flux of water, else None."""
+    about = " ".join(str(variable.attrs.get(key, "")) for key in ("quantity", "standard_name", "long_name")).lower()
+    # metres a second are wind too
+    flux = any(word in about for word in ("precipitation", "rain", "snowfall", "evapo", "runoff"))
+    if not flux and not all("mm" in units or "kg" in units for units in (found, wanted)):
+        return None
+    return water_factor(found, wanted, step_days(variable["time"]) if "time" in variable.dims else 1)
 
 
 def _converted(variable: xr.DataArray, factor: float, offset: float, units: str) -> xr.DataArray:
-    # in float64: a kelvin has few digits left in float32
-    new = changed(variable.variable, lambda v: (v.astype(np.float64) * factor + offset).astype(v.dtype))
+    def convert(values: np.ndarray) -> np.ndarray:
+        check_values(variable, values)
+        # in float64: a kelvin has few digits left in float32
+        return (values.astype(np.float64) * factor + offset).astype(values.dtype)
+
+    new = changed(variable.variable, convert)
     new.attrs = {**variable.attrs, "units": units}
     if "valid_range" in new.attrs:
         new.attrs["valid_range"] = np.sort(np.asarray(new.attrs["valid_range"], float) * factor + offset)
-    return xr.DataArray(new, variable.coords, name=variable.name)
+    return in_place_of(variable, new)
 
 
 def warn_ranges(cube: xr.Dataset, ranges: Mapping[str, tuple[float, float]]) -> None:
-    """Log a warning for each variable of which more than half lies outside the range that a model has learned from.
+    """Log a warning for each variable of which more than half lies outside the range of its training values.
 
-    ranges: by the name of a variable: the 1 % and 99 % quantiles of its training values. Some maps are looked at.
+    Args:
+        cube: Cube in the units of the training; some of its maps are read.
+        ranges: By the name of a variable: the 1 % and 99 % quantiles of its training values.
     """
     for name, (low, high) in ranges.items():
         values = _some(cube[name])
@@ -79,8 +119,42 @@ def warn_ranges(cube: xr.Dataset, ranges: Mapping[str, tuple[float, float]]) -> 
             )  # fmt: skip
 
 
+def check_target(target: xr.DataArray, units: str | None, lowest: float, highest: float) -> None:
+    """Compare the values of a target with those that a model was trained on.
+
+    A warning is logged where the units are in doubt: more than half of the values outside of the training values, or
+    nearly all of them far smaller (shares of 1 that are called percent).
+
+    Args:
+        target: Target in the units of the training, (T, H, W); some of its maps are read.
+        units: Units of the training; None where they were not known.
+        lowest: Smallest training value.
+        highest: Largest training value.
+
+    Raises:
+        CubeError: The file gives no units, and the bulk of the values is not possible in those of the training.
+    """
+    values = _some(target)
+    if not values.size:
+        return
+    first, middle, last = np.quantile(values, (0.01, 0.5, 0.99))
+    bounds = None if units is None else moisture_bounds(units)
+    if units_of(target) is None and bounds is not None and not bounds[0] <= middle <= bounds[1]:
+        raise CubeError(
+            f"{file_of(target)}target '{target.name}' has no units and values from {first:.4g} to {last:.4g} (median "
+            f"{middle:.4g}), which cannot be in '{units}', the units of training: give it the attribute units"
+        )
+    outside = float(((values < lowest) | (values > highest)).mean())
+    if outside > 0.5 or last < SMALL * highest:
+        log.warning(
+            "target '%s': values from %.4g to %.4g [%s], in training from %.4g to %.4g [%s]: ARE THE UNITS RIGHT? "
+            "Estimates and intervals may be wrong",
+            target.name, first, last, units_of(target) or "no units", lowest, highest, units or "no units",
+        )  # fmt: skip
+
+
 def _some(variable: xr.DataArray) -> np.ndarray:
-    """Finite values of some maps of a variable."""
+    """Return the finite values of some maps of a variable, (N,) float64."""
     if "time" in variable.dims:
         count = variable.sizes["time"]
         variable = variable.isel(time=np.unique(np.linspace(0, count - 1, DAYS).astype(int)))

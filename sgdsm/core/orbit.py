@@ -8,10 +8,17 @@ from sgdsm.core.grids import MEAN_EARTH_RADIUS_KM
 
 
 class Orbit:
-    """What a conically scanning radiometer such as AMSR2 sees of a grid on its descending (01:30) passes.
+    """Swaths of a conically scanning radiometer such as AMSR2 on a grid, on its descending (01:30) passes.
 
-    lat, lon: of the grid's rows and columns, degrees. swath_km: width of the swath. inclination: degrees.
-    orbits, days: the ground track repeats after `orbits` orbits in `days` days (AMSR2: 233 in 16, 14.56 a day).
+    The ground track repeats after `orbits` orbits in `days` days (AMSR2: 233 in 16, that is 14.56 a day).
+
+    Args:
+        lat: Latitudes of the rows, degrees, (H,).
+        lon: Longitudes of the columns, degrees, (W,).
+        swath_km: Width of the swath, km.
+        inclination: Inclination of the orbit, degrees.
+        orbits: Orbits of a repeat cycle.
+        days: Days of a repeat cycle.
     """
 
     def __init__(
@@ -29,10 +36,18 @@ class Orbit:
         self.orbits, self.days = orbits, days
 
     def cycle(self, phase: float = 0.0) -> np.ndarray:
-        """Masks of one repeat cycle, (days, H, W) bool. phase: longitude of the first node, radians."""
+        """Return which cells are seen on each day of one repeat cycle.
+
+        Args:
+            phase: Longitude of the first node, radians.
+
+        Returns:
+            Masks, (days, H, W) bool.
+        """
         masks = np.zeros((self.days, self.lat.size, self.lon.size), bool)
         for number in range(self.orbits):
             day = number * self.days // self.orbits
+            # the Earth turns under the orbit: each node lies farther west
             node = phase - 2 * np.pi * number * self.days / self.orbits
             masks[day] |= self._pass(node)
         return masks
@@ -49,6 +64,7 @@ class Orbit:
             forward = y * np.cos(self.tilt, dtype=np.float32) + sin_lat * np.sin(self.tilt, dtype=np.float32)
             across = sin_lat * np.cos(self.tilt, dtype=np.float32) - y * np.sin(self.tilt, dtype=np.float32)
             along = np.arctan2(forward, x) % np.float32(2 * np.pi)
+        # the half of the orbit from the northernmost to the southernmost point
         descending = (along > np.pi / 2) & (along < 3 * np.pi / 2)
         seen: np.ndarray = descending & (abs(across) < np.sin(self.half_width))
         return seen

@@ -1,4 +1,4 @@
-"""Calls in processes of their own."""
+"""Calling a function several times in parallel processes."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import active_children, get_context, parent_process
 from threading import Thread
 
-import torch
-
 from sgdsm.core.cube import SgdsmError, log
 from sgdsm.core.signals import deaf
 
@@ -19,13 +17,21 @@ GRACE_SECONDS = 5
 
 
 def run_in_processes(function: Callable[..., None], calls: Sequence[tuple[object, ...]]) -> None:
-    """Make each call in a process of its own; they share torch's threads, and their notes go where ours go.
+    """Call a function several times in parallel processes, which share the threads of torch.
 
-    With the first that fails, or Ctrl-C, all end; with this process too. function: of a module; it and the arguments
-    travel by pickle.
+    Their log lines go where those of this process go. When one call raises, on Ctrl-C, and when this process ends, all
+    of them end.
 
-    Raises what a call raises; SgdsmError where a process dies.
+    Args:
+        function: Function of a module; it and its arguments are pickled.
+        calls: Arguments of each call.
+
+    Raises:
+        SgdsmError: A process died. What a call raises is raised too.
     """
+    import torch  # heavy, and most of this package needs none
+
+    # without a share each process would take all cores
     threads = max(1, torch.get_num_threads() // len(calls))
     formatter = log.handlers[0].formatter if log.handlers else None
     with deaf():
@@ -38,13 +44,17 @@ def run_in_processes(function: Callable[..., None], calls: Sequence[tuple[object
         except BaseException as error:
             _end_children()
             if isinstance(error, BrokenProcessPool):
-                told = "a process died (killed, or out of memory): `train.py run=...` goes on with what is done"
-                raise SgdsmError(told) from error
+                raise SgdsmError(
+                    "a process died (killed, or out of memory): `train.py run=...` resumes the training"
+                ) from error
             raise
 
 
 def _begin(threads: int, level: int, formatter: logging.Formatter | None) -> None:
+    import torch
+
     torch.set_num_threads(threads)
+    # a new process has no handlers: its log lines would be lost
     if formatter is not None:
         handler = logging.StreamHandler()
         handler.setFormatter(formatter)
@@ -55,7 +65,7 @@ def _begin(threads: int, level: int, formatter: logging.Formatter | None) -> Non
 
 
 def _end_with_parent() -> None:
-    """A process whose parent was killed would train to its end, and then wait for ever."""
+    """End this process when its parent was killed; else it would train to its end and then wait for ever."""
     parent = parent_process()
     if parent is not None:
         parent.join()

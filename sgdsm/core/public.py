@@ -16,6 +16,9 @@ def resolve(package: str, names: Mapping[str, str], name: str) -> Any:
         names: For each public name the module in the package that defines it.
         name: The name asked for.
 
+    Returns:
+        The class or function.
+
     Raises:
         AttributeError: The package has no such public name.
     """
@@ -25,7 +28,12 @@ def resolve(package: str, names: Mapping[str, str], name: str) -> Any:
 
 
 def public_name(target: type) -> str:
-    """Return the path by which specifications name a class: of the package that exports it, else of its module."""
+    """Return the path by which specifications name a class: of the package that exports it, else of its module.
+
+    Args:
+        target: A class.
+    """
+    # only sgdsm and its direct packages export names
     package = ".".join(target.__module__.split(".")[:2])
     exported = getattr(sys.modules.get(package), "PUBLIC", {})
     if f"{package}.{exported.get(target.__qualname__)}" == target.__module__:

@@ -1,4 +1,4 @@
-"""A part of a cube."""
+"""Parts of a cube: periods and boxes of latitude and longitude."""
 
 from __future__ import annotations
 
@@ -16,7 +16,13 @@ DATE = re.compile(r"(\d{4}(-\d\d?(-\d\d?([T ][\d:.]+)?)?)?)?")  # or a month, a 
 
 
 class Box(NamedTuple):
-    """A part of a cube: slices of days, rows and columns."""
+    """A part of a cube.
+
+    Attributes:
+        days: Slice of the time axis.
+        rows: Slice of the rows.
+        columns: Slice of the columns.
+    """
 
     days: slice
     rows: slice
@@ -24,7 +30,17 @@ class Box(NamedTuple):
 
 
 def period_of(words: str | None) -> tuple[str, str] | None:
-    """First and last day of START:END; ConfigError for other words, None for none."""
+    """Return the first and the last day of a period.
+
+    Args:
+        words: START:END with dates, months or years, each of which may be empty; None for no period.
+
+    Returns:
+        Both as text ('' for an open end), or None.
+
+    Raises:
+        ConfigError: The text is no period.
+    """
     if words is None:
         return None
     first, colon, last = str(words).partition(":")
@@ -34,7 +50,14 @@ def period_of(words: str | None) -> tuple[str, str] | None:
 
 
 def check_bbox(bbox: Any) -> None:
-    """Raise ConfigError for what cannot be [west, south, east, north] in degrees."""
+    """Raise an error for what cannot be a box of latitude and longitude.
+
+    Args:
+        bbox: [west, south, east, north], degrees.
+
+    Raises:
+        ConfigError: It is anything else.
+    """
     words = f"bbox={shown(bbox)}: expected [west, south, east, north] in degrees, south below north"
     if not fits(bbox, tuple[float, float, float, float]):
         raise ConfigError(words)
@@ -44,9 +67,18 @@ def check_bbox(bbox: Any) -> None:
 
 
 def box_of(cube: xr.Dataset, time: tuple[str, str] | None = None, bbox: Sequence[float] | None = None) -> Box:
-    """The part of a cube between two dates (inclusive, '' = open) and within [west, south, east, north] in degrees.
+    """Return the part of a cube between two dates and within a box of latitude and longitude.
 
-    Raises CubeError where the words cannot be understood or nothing is left.
+    Args:
+        cube: The cube.
+        time: First and last date, inclusive, '' for an open end. A month or a year as an end stands for its last day.
+        bbox: [west, south, east, north], degrees.
+
+    Returns:
+        Slices of days, rows and columns.
+
+    Raises:
+        CubeError: The dates or the box hold nothing, or the box crosses the edge of the grid.
     """
     rows_dim, columns_dim = space_dims(target_of(cube))
     days, rows, columns = (np.arange(cube.sizes[d]) for d in ("time", rows_dim, columns_dim))
@@ -67,10 +99,12 @@ def box_of(cube: xr.Dataset, time: tuple[str, str] | None = None, bbox: Sequence
         west, south, east, north = bbox
         lat, lon = cube["lat"].values, cube["lon"].values
         rows = np.flatnonzero((lat >= south) & (lat <= north))
+        # longitudes of the cube and of the box may be of -180..180 or 0..360
         columns = np.flatnonzero((lon - west) % 360 <= (east - west if east - west == 360 else (east - west) % 360))
         if not rows.size or not columns.size:
             reach = f"lat {lat.min():g}..{lat.max():g}, lon {lon.min():g}..{lon.max():g}"
             raise CubeError(f"bbox={list(bbox)} holds no cell: expected [west, south, east, north] within {reach}")
+        # a part of a cube is one slice of columns
         if (np.diff(columns) > 1).any():
             raise CubeError(f"bbox={list(bbox)} crosses the edge of the grid at {lon[0]:g}: fill it in two parts")
     return Box(*(slice(int(axis[0]), int(axis[-1]) + 1) for axis in (days, rows, columns)))

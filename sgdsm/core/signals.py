@@ -1,7 +1,7 @@
-"""Ctrl-C, SIGTERM and SIGHUP end a command in one line that says how to go on, and its processes with it.
+"""Signals: Ctrl-C, SIGTERM and SIGHUP end a command, and its processes, with one line that says how to resume it.
 
-Only a command listens; who uses the package from Python has signals as they were. Nothing but Python's own library is
-imported here: a command is ready before anything else is.
+Only a command handles them; in a Python session that imports the package signals stay as they were. Nothing but
+Python's own library is imported here, so that a command handles signals before anything else is imported.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ RANKS = ("LOCAL_RANK", "RANK", "SLURM_PROCID")
 
 
 class _Stop:
-    """What has come, and what to say of it."""
+    """The signal that has come, and the texts that say how to resume."""
 
     number: int | None = None
     since = 0.0
@@ -36,7 +36,7 @@ class _Stop:
 
 
 def at_start() -> None:
-    """Where this process is a command of ours, end it in one line while it imports what it needs."""
+    """Make a signal end this process in one line while it imports packages, if it is a command of ours."""
     if not _is_command() or threading.current_thread() is not threading.main_thread():
         return
     for number in SIGNALS:
@@ -46,7 +46,10 @@ def at_start() -> None:
 
 @contextmanager
 def listening() -> Iterator[None]:
-    """Signals are KeyboardInterrupt within, and end in a line and the exit code 128 + number; in the main thread."""
+    """Turn signals into KeyboardInterrupt within; then print a line and exit with the code 128 + number.
+
+    Only in the main thread.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -79,7 +82,14 @@ def listening() -> Iterator[None]:
 
 @contextmanager
 def going_on(words: Callable[[], str]) -> Iterator[None]:
-    """A stop within is KeyboardInterrupt with these words, how to go on ('': there is nothing to go on with)."""
+    """Give KeyboardInterrupt within a text that says how to resume.
+
+    Args:
+        words: Returns the text; '' if there is nothing to resume.
+
+    Raises:
+        KeyboardInterrupt: A signal has come.
+    """
     _Stop.words.append(words)
     try:
         yield
@@ -93,7 +103,7 @@ def going_on(words: Callable[[], str]) -> Iterator[None]:
 
 @contextmanager
 def deaf() -> Iterator[None]:
-    """Processes that begin within never hear of Ctrl-C, or that a terminal is gone: this one hears, and ends them."""
+    """Start processes within that ignore Ctrl-C and the end of a terminal: this process handles both, and ends them."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
@@ -105,7 +115,11 @@ def deaf() -> Iterator[None]:
 
 
 def has_stopped(error: BaseException) -> bool:
-    """Whether an error comes of a signal; a library may have made another of it."""
+    """Return True if an error was caused by a signal; a library may have turned it into another error.
+
+    Args:
+        error: The error.
+    """
     return isinstance(error, KeyboardInterrupt) or _Stop.number is not None
 
 
@@ -124,14 +138,14 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 
 def _at_the_end(code: Any) -> Callable[[int, FrameType | None], None]:
-    """What a command has done it has done, while Python tidies up: it ends at once, with its own exit code."""
+    """Return a handler for the end of Python after a finished command: exit at once with the command's own code."""
     with suppress(OSError, ValueError):
         sys.stdout.flush()
     return lambda number, frame: os._exit(code if isinstance(code, int) else int(code is not None))
 
 
 def _ignore() -> None:
-    """Python takes its handlers away and then seconds to end: a signal would change the exit code of what is done."""
+    """Ignore signals: Python removes handlers, then needs seconds to end; a signal would change the exit code."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
@@ -144,7 +158,7 @@ def _forget_alarm() -> None:
 def _end(error: BaseException) -> NoReturn:
     number = _Stop.number if _Stop.number is not None else signal.SIGINT
     words = [str(word) for word in error.args] if isinstance(error, KeyboardInterrupt) else []
-    if not any(os.environ.get(name, "0") != "0" for name in RANKS):  # the first process of a run tells
+    if not any(os.environ.get(name, "0") != "0" for name in RANKS):  # only the first process of a run writes the line
         with suppress(OSError, ValueError):  # of a terminal that is gone
             print(_line(number, words), file=sys.stderr, flush=True)
     end_children(signal.SIGKILL)
@@ -156,7 +170,7 @@ def _end_at_once(number: int, frame: FrameType | None) -> None:
 
 
 def _end_at_last() -> NoReturn:
-    """Where a stop was lost, as in a destructor, or tidying up does not end."""
+    """End this process if a stop was lost, as in a destructor, or if the clean-up does not end."""
     _end_now(_Stop.number or signal.SIGINT, _said(_Stop.words[0]) if _Stop.words else [])
 
 
@@ -176,7 +190,11 @@ def _line(number: int, words: list[str]) -> str:
 
 
 def end_children(number: int) -> None:
-    """Send a signal to every process that came of this one and is still there (where /proc tells)."""
+    """Send a signal to all processes that this one has started and that still run (where /proc lists them).
+
+    Args:
+        number: Number of the signal.
+    """
     for process in _descendants(os.getpid()):
         with suppress(OSError):
             # it watches over what processes share, and ends with the last of them
@@ -193,13 +211,13 @@ def _descendants(process: int) -> Iterator[int]:
 
 
 def _is_helper() -> bool:
-    """Whether this is a further process of a run, which the first one ends: by itself it would take that along."""
+    """Return True in a further process of a run that the first one ends; by itself it would end that one too."""
     started_elsewhere = "TORCHELASTIC_RUN_ID" in os.environ or "SLURM_PROCID" in os.environ
     return os.environ.get(RANKS[0], "0") != "0" and not started_elsewhere
 
 
 def _is_command() -> bool:
-    """Whether this process is `python -m sgdsm`, the script `sgdsm`, train.py or predict.py of this checkout."""
+    """Return True if this process is `python -m sgdsm`, the script `sgdsm`, train.py or predict.py of this checkout."""
     if sys.argv[:1] == ["-m"]:  # Python is still looking for the module
         words = sys.orig_argv
         return words[words.index("-m") + 1 :][:1] == ["sgdsm"] if "-m" in words else False

@@ -1,6 +1,6 @@
-"""Objects from plain specifications, safely: a class path inside this package and its arguments.
+"""Making objects from plain specifications, safely: the public name of a class and its arguments.
 
-A specification comes from a config file or a checkpoint, which are data: nothing outside `sgdsm.` is imported.
+A specification comes from a configuration or a checkpoint, which are data: only public names of `sgdsm` are imported.
 """
 
 from __future__ import annotations
@@ -45,11 +45,21 @@ def trust(packages: str) -> None:
 def build(spec: Mapping[str, Any], kind: Any, **more: Any) -> Any:
     """Make the object of a specification {'_target_': 'sgdsm.module.Class', argument: value, ...}.
 
-    kind: what it must be, a class or a union of classes: nothing else of the package is called, whatever a file says.
-    Values that are specifications are built first. `more` are arguments that a file does not hold.
+    Values that are specifications are built first.
 
-    Raises ConfigError as `check_spec` does.
+    Args:
+        spec: Specification.
+        kind: Class, or union of classes, that the object must be of: nothing else of the package is called, whatever a
+            file says.
+        **more: Arguments that a file does not hold.
+
+    Returns:
+        The object.
+
+    Raises:
+        ConfigError: As `check_spec`.
     """
+    # everything is checked before anything is made
     check_spec(spec, kind, supplied=tuple(more))
     hints = hints_of(locate(spec[TARGET]))
     arguments = {k: _built(v, hints.get(k)) for k, v in spec.items() if k != TARGET}
@@ -58,6 +68,9 @@ def build(spec: Mapping[str, Any], kind: Any, **more: Any) -> Any:
 
 def locate(path: Any) -> Any:
     """Return the class or function of a public name of this package, such as 'sgdsm.models.Climatology'.
+
+    Args:
+        path: Public name.
 
     Raises:
         ConfigError: The path is anything else; nothing outside the public names is imported.
@@ -96,6 +109,7 @@ def default_spec(target: type) -> dict[str, Any]:
 
 def _public_names(package: str) -> list[str]:
     """Return the public names of a package of ours; only the top level and its direct packages have some."""
+    # a specification from a stranger's checkpoint must not import other code
     if package.split(".")[0] != "sgdsm" or package.count(".") > 1:
         return []
     try:
@@ -105,13 +119,23 @@ def _public_names(package: str) -> list[str]:
 
 
 def check_spec(spec: Mapping[str, Any], kind: Any, where: str = "", supplied: Sequence[str] = ()) -> None:
-    """Raise ConfigError where a specification does not make a `kind` (a class, or what a function returns), or has an
-    unknown or missing argument or one of a wrong type."""
+    """Raise an error if no object can be made of a specification.
+
+    Args:
+        spec: Specification.
+        kind: Class, or union of classes, that the object must be of (of a function: that it must return).
+        where: Place of the specification in a configuration, for messages.
+        supplied: Names of arguments that are passed by the caller of `build`.
+
+    Raises:
+        ConfigError: The class is of another kind, or an argument is unknown, missing or of a wrong type.
+    """
     if not isinstance(spec, Mapping):
         raise ConfigError(f"{where or 'spec'}={shown(spec)}: expected settings with {TARGET}")
     target = locate(spec.get(TARGET))
     place = where or str(spec[TARGET]).rsplit(".", 1)[-1]
     hints = hints_of(target)
+    # a function counts as what it is declared to return
     made = target if inspect.isclass(target) else hints.get("return")
     if not (inspect.isclass(made) and issubclass(made, kind)):
         raise ConfigError(f"{TARGET}: {spec[TARGET]} does not make a {describe(kind)}")
@@ -151,7 +175,7 @@ def _holds_specs(value: Any) -> bool:
 
 
 def _kind_inside(hint: Any) -> Any:
-    """What the values of a dict with this type hint are; nothing that a specification makes where it is no dict."""
+    """Return the type of the values of a dict by its type hint; NoneType for another hint, as no spec makes that."""
     arguments = typing.get_args(hint)
     return arguments[1] if typing.get_origin(hint) is dict else types.NoneType
 

@@ -1,8 +1,8 @@
-"""Integer windows: where they start, how they are cut from an array, how their results are blended.
+"""Windows of integer positions: where they start, how they are cut from an array, how their results are blended.
 
-No xarray and no torch in here. A window is what a model looks at; each axis of a record is tiled by windows of one
-size whose cores lie side by side and whose margins overlap. Starts are counted from the beginning of the record,
-whatever part of it is in memory, so the result does not depend on how the record is cut into slabs.
+No xarray and no torch in here. A window is the block of cells and days that a model reads at once. Each axis of a
+record is tiled by windows of one size whose cores lie side by side and whose margins overlap. Starts are counted from
+the beginning of the record, whatever part of it is in memory, so the result does not depend on the slabs of a record.
 """
 
 from __future__ import annotations
@@ -15,11 +15,15 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Axis:
-    """How one axis is tiled.
+    """Tiling of one axis.
 
-    length: cells on the axis. size: cells in a window. margin: cells on each side of a window that lie outside its
-    core. exact: the model's receptive field fits into the margin, so only cores are used; otherwise neighbouring
-    windows are blended with a taper. circular: the last cell touches the first.
+    Attributes:
+        length: Cells on the axis.
+        size: Cells in a window.
+        margin: Cells on each side of a window that lie outside its core.
+        exact: The receptive field of the model fits into the margin, so only cores are used; otherwise neighbouring
+            windows are blended with a taper.
+        circular: The last cell touches the first.
     """
 
     length: int
@@ -30,12 +34,14 @@ class Axis:
 
     @property
     def stride(self) -> int:
-        """Distance between the starts of neighbouring windows."""
+        """Distance between the starts of neighbouring windows, in cells."""
+        # exact tiles: cores side by side; blended tiles: neighbouring margins overlap
         core = self.size - 2 * self.margin
         return max(1, core if self.exact else core + self.margin)
 
     def starts(self) -> list[int]:
-        """Starts of all windows; windows may begin before 0 and end after the last cell."""
+        """Return the starts of all windows; windows may begin before 0 and end after the last cell."""
+        # the core of the first exact window begins at cell 0; what lies before is padding
         first = -self.margin if self.exact else 0
         if self.circular:
             count = -(-self.length // self.stride)
@@ -44,7 +50,12 @@ class Axis:
         return [first + k * self.stride for k in range(count)]
 
     def starts_for(self, begin: int, end: int) -> list[int]:
-        """Starts of the windows that contribute to the cells begin..end-1."""
+        """Return the starts of the windows that contribute to a range of cells.
+
+        Args:
+            begin: First cell.
+            end: Cell after the last one.
+        """
         if self.circular:
             return self.starts()
         weighted = np.flatnonzero(self.taper())
@@ -52,36 +63,55 @@ class Axis:
         return [s for s in self.starts() if s + low < end and s + high >= begin]
 
     def merged(self, starts: Sequence[int], most: int) -> tuple[Axis, list[int]]:
-        """Larger windows, of at most `most` cells, in place of those at `starts`: each holds the cores of some that lie
-        side by side. Only for an exact axis; the last one may hold more than they did."""
+        """Return larger windows in place of some that lie side by side; only for an exact axis.
+
+        Args:
+            starts: Starts of the windows to merge, side by side.
+            most: Largest size of a merged window, in cells.
+
+        Returns:
+            The tiling with larger windows, and their starts. The last window may reach further than those that it
+            replaces.
+        """
         together = max(1, (most - 2 * self.margin) // self.stride)
         together = -(-len(starts) // -(-len(starts) // together))
         return replace(self, size=together * self.stride + 2 * self.margin), list(starts[::together])
 
     def taper(self) -> np.ndarray:
-        """Weight of each cell of a window in the blend, (size,) float32."""
+        """Return the weight of each cell of a window in the blend, (size,) float32."""
         weights = np.ones(self.size, np.float32)
         if self.margin:
             if self.exact:
+                # values in the margin lack part of their receptive field
                 weights[: self.margin] = weights[-self.margin :] = 0
             else:
+                # tapers of two neighbours add up to about 1 where they overlap
                 ramp = (np.arange(self.margin, dtype=np.float32) + 1) / (self.margin + 1)
                 weights[: self.margin], weights[-self.margin :] = ramp, ramp[::-1]
         return weights
 
 
 def axis(length: int, size: int | None, halo: int | None, circular: bool = False, longest: int = 1) -> Axis:
-    """The tiling of an axis for a model.
+    """Return the tiling of an axis for a model.
 
-    size: the model's window, None for the whole axis. halo: its receptive field on each side (finite: tiles are
-    exact), None where it reaches across the whole window (tiles overlap by a quarter of a window and are blended).
-    longest: for blended tiles, how many windows' size they may have, if the model takes any; they are made equal, and
-    overlap by a sixth of a window.
+    Args:
+        length: Cells on the axis.
+        size: Window size of the model; None for the whole axis.
+        halo: Receptive field of the model on each side (tiles are then exact); None where it reaches across the whole
+            window, so that tiles overlap by a quarter of a window and are blended.
+        circular: The last cell touches the first.
+        longest: For blended tiles, how many window sizes long they may be, if the model takes any size. They are made
+            equal, and overlap by a sixth of a window.
+
+    Raises:
+        ValueError: The margins leave no core.
     """
     if size is not None and longest > 1 and halo is None and size < length:
+        # longer windows need relatively less overlap
         overlap = size // 6
         count = -(-(length - overlap) // (longest * size - overlap))
         return Axis(length, -(-(length + (count - 1) * overlap) // count), overlap * (count > 1), False, circular)
+    # one window holds the whole axis; on a circle it wraps round by its margin
     if size is None or size >= length:
         if not circular or halo == 0:
             return Axis(length, length, 0, halo is not None)
@@ -94,9 +124,13 @@ def axis(length: int, size: int | None, halo: int | None, circular: bool = False
 
 
 def cut(array: np.ndarray, starts: Sequence[int], sizes: Sequence[int], circular: bool = False) -> np.ndarray:
-    """A window of the last len(starts) axes of an array; cells outside it are 0 (False).
+    """Return a window of the last axes of an array; cells outside the array are 0 (False).
 
-    circular: the last axis is a circle, cells beyond its ends are taken from the other side.
+    Args:
+        array: Array of any shape.
+        starts: Start of the window on each of the last axes.
+        sizes: Size of the window on each of these axes.
+        circular: The last axis is a circle: cells beyond its ends are taken from the other side.
     """
     lead = array.ndim - len(starts)
     slices: list[slice] = [slice(None)] * lead
@@ -104,6 +138,7 @@ def cut(array: np.ndarray, starts: Sequence[int], sizes: Sequence[int], circular
     for k, (start, size) in enumerate(zip(starts, sizes, strict=True)):
         length = array.shape[lead + k]
         if circular and k == len(starts) - 1 and (start < 0 or start + size > length):
+            # wrapped first: then the window lies inside the array
             array = array.take(np.arange(start, start + size) % length, axis=-1)
             start, length = 0, size
         begin, end = min(max(start, 0), length), min(max(start + size, 0), length)
@@ -115,9 +150,12 @@ def cut(array: np.ndarray, starts: Sequence[int], sizes: Sequence[int], circular
 
 
 class Blend:
-    """Adds up overlapping windows of a box of cells, weighted by their tapers.
+    """Weighted mean of overlapping windows over a box of cells, with the tapers as weights.
 
-    axes: tiling of each axis; begin, shape: the box that is wanted, in cells of the record.
+    Args:
+        axes: Tiling of the three axes (T, H, W).
+        begin: First cell of the box on each axis, in cells of the record.
+        shape: Shape of the box.
     """
 
     def __init__(self, axes: Sequence[Axis], begin: Sequence[int], shape: Sequence[int]) -> None:
@@ -128,7 +166,12 @@ class Blend:
         self.taper = t[:, None, None] * y[None, :, None] * x[None, None, :]
 
     def add(self, values: np.ndarray, starts: Sequence[int]) -> None:
-        """Add one window (its values over the last axes) that starts at `starts`."""
+        """Add one window.
+
+        Args:
+            values: Values of the window over the three axes, (t, h, w).
+            starts: Start of the window on each axis, in cells of the record.
+        """
         last = self.axes[-1]
         if last.circular:
             # a window near the date line covers cells on both ends, a wide one some of them twice
@@ -142,6 +185,7 @@ class Blend:
         here, there = [], []
         for start, begin, size, length in zip(starts, self.begin, values.shape, self.sum.shape, strict=True):
             low, high = max(start, begin), min(start + size, begin + length)
+            # the window lies outside the box
             if low >= high:
                 return
             here.append(slice(low - begin, high - begin))
@@ -151,6 +195,6 @@ class Blend:
         self.weight[tuple(here)] += taper
 
     def mean(self) -> np.ndarray:
-        """The blended values; NaN where no window has contributed."""
+        """Return the blended values in the shape of the box; NaN where no window has contributed."""
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.where(self.weight > 0, self.sum / self.weight, np.float32(np.nan))

@@ -10,6 +10,7 @@ import xarray as xr
 from sgdsm.core.cube import (
     CubeError,
     by_role,
+    checked_cube,
     log,
     precipitation_of,
     target_of,
@@ -176,6 +177,7 @@ def usable(cube: xr.Dataset) -> xr.Dataset:
     Raises:
         CubeError: When the target is never observed on land.
     """
+    cube = checked_cube(cube)
     land, target = cube[by_role(cube, "land")[0]].values.astype(bool), target_of(cube)
     if not _any_value(target, land):
         problem = f"{file_of(target)}target '{target.name}' has no observed value on land"

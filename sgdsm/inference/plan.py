@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from sgdsm.core.cube import CubeError, by_role, target_of, uncertainty_of
-from sgdsm.core.matching import in_units_of, warn_ranges
+from sgdsm.core.cube import CubeError, by_role, checked_cube, target_of, uncertainty_of
+from sgdsm.core.matching import check_target, in_units_of, warn_ranges
 from sgdsm.core.region import Box
 from sgdsm.data.batch import check_cap
 from sgdsm.data.normalization import Inputs
@@ -115,6 +115,7 @@ def match(cube: xr.Dataset, inputs: Inputs) -> tuple[xr.Dataset, Names]:
     Raises:
         CubeError: When a variable is missing, its units do not convert, or the time steps differ.
     """
+    cube = checked_cube(cube)
     target = target_of(cube)
     for role, wanted in {"dynamic": inputs.dynamic, "static": inputs.static}.items():
         # other variables of the cube are ignored
@@ -131,5 +132,6 @@ def match(cube: xr.Dataset, inputs: Inputs) -> tuple[xr.Dataset, Names]:
     # the target may have another name than in training, so its units go by its role
     moisture = [*by_role(cube, "target"), *by_role(cube, "uncertainty")]
     cube = in_units_of(cube, {**dict.fromkeys(moisture, moisture_units), **known}, "training")
+    check_target(target_of(cube), moisture_units, inputs.lowest, inputs.highest)
     land, uncertainty = by_role(cube, "land")[0], uncertainty_of(cube)
     return cube, Names(str(target.name), inputs.dynamic, inputs.static, land, inputs.precipitation, uncertainty)

@@ -21,7 +21,7 @@ import xarray as xr
 
 from sgdsm.core.cube import ConfigError
 from sgdsm.core.io.hdf5 import NetcdfWriter, require_space, with_places
-from sgdsm.core.io.stores import check_url, chunks, is_remote, is_there, told, zarr_store
+from sgdsm.core.io.stores import check_url, chunks, is_remote, is_there, one_line_errors, zarr_store
 from sgdsm.inference.schema import Layout
 
 PLAN = "sgdsm_plan"
@@ -267,7 +267,7 @@ class ZarrOutput:
         digest = _digest(plan)
         count = len(plan["slabs"])
         self.complete = False
-        with told(self.path):
+        with one_line_errors(self.path):
             self.join(layout, plan)
             if is_there(self.path):
                 attrs = self._attrs()
@@ -295,7 +295,7 @@ class ZarrOutput:
         self.store = zarr_store(self.path, write=True)
 
     def write(self, slab: int, values: dict[str, np.ndarray]) -> None:
-        with told(self.path):
+        with one_line_errors(self.path):
             group = _open_group(self.store)
             for name, block in values.items():
                 group[name][tuple(_region(self.layout, name, *self.slabs[slab]).values())] = block
@@ -304,7 +304,7 @@ class ZarrOutput:
     def finish(self, land: np.ndarray) -> None:
         import zarr
 
-        with told(self.path), warnings.catch_warnings():
+        with one_line_errors(self.path), warnings.catch_warnings():
             # zarr warns that it is not in the specification yet; xarray opens such stores faster
             warnings.filterwarnings("ignore", message="Consolidated metadata")
             group = _open_group(self.store)

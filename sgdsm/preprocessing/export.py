@@ -19,7 +19,7 @@ from sgdsm.core.coordinates import check_axes, days_along
 from sgdsm.core.cube import ConfigError, CubeError, by_role, row_bands, target_of, time_chunks
 from sgdsm.core.filled import OBSERVED, SM_FILLED, SM_SOURCE, SM_STD
 from sgdsm.core.io.hdf5 import NetcdfWriter, require_space, with_places
-from sgdsm.core.io.stores import UNFINISHED, chunks, is_remote, told, zarr_store
+from sgdsm.core.io.stores import UNFINISHED, chunks, is_remote, one_line_errors, zarr_store
 from sgdsm.preprocessing.daily import DailyFiles
 from sgdsm.sources.readers.names import Reason
 
@@ -114,7 +114,7 @@ def write_zarr(dataset: xr.Dataset, path: str | Path) -> None:
         .chunk(dict.fromkeys({"time"} & {*dataset.dims}, days))
     )
     # one block of days after another: memory stays bounded
-    with told(path), warnings.catch_warnings(), dask.config.set(scheduler="synchronous"):
+    with one_line_errors(path), warnings.catch_warnings(), dask.config.set(scheduler="synchronous"):
         # zarr warns that it is not in the specification yet; xarray opens such stores faster
         warnings.filterwarnings("ignore", message="Consolidated metadata")
         lazy.to_zarr(store, mode="w", encoding=encoding, consolidated=False)
@@ -128,7 +128,7 @@ def is_begun(path: str) -> bool:
     """Return True if a store at a URL is one that `write_zarr` has not finished."""
     import zarr
 
-    with told(path):
+    with one_line_errors(path):
         try:
             group = zarr.open_group(zarr_store(path), mode="r", use_consolidated=False)
         except (FileNotFoundError, ValueError):

@@ -99,7 +99,7 @@ def test_a_single_map_takes_the_time_beside_it():
 
 def test_axes_that_nothing_tells_are_named():
     with pytest.raises(
-        CubeError, match=r"dims \('time', 'row', 'col'\), expected .* told by these names, or by the attr"
+        CubeError, match=r"dims \('time', 'row', 'col'\), expected .* called by these names, or known by the attr"
     ):
         as_cube(like(("time", "row", "col"), {"time": TIME, "row": LAT, "col": LON}), "sm")
 

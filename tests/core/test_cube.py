@@ -11,6 +11,7 @@ from sgdsm.core.cube import (
     as_cube,
     by_role,
     check_cube,
+    checked_cube,
     is_circular,
     open_cube,
     open_dataset,
@@ -20,7 +21,9 @@ from sgdsm.core.cube import (
     target_of,
     uncertainty_of,
 )
+from sgdsm.core.io.decoding import MASKED, only_valid
 from sgdsm.core.region import box_of
+from sgdsm.data.record import usable
 
 
 def test_naming_variables_makes_a_cube(plain):
@@ -255,3 +258,29 @@ def test_precipitation_needs_units(plain):
     del dataset["rain"].attrs["units"]
     with pytest.raises(CubeError, match="precipitation 'rain' is in '1': give it the attribute units, one of mm h-1"):
         as_cube(dataset, "sm", ["rain"], precipitation="rain")
+
+
+def test_a_cube_with_roles_keeps_what_it_declares(plain):
+    cube = as_cube(plain(), "sm", ["rain"], ["clay"])
+    sm = cube["sm"].fillna(0.99).assign_attrs(cube["sm"].attrs | {"valid_min": 0.0, "valid_max": 0.6})
+    early = cube.assign(sm=sm).assign_coords(time=cube["time"] - np.timedelta64(1, "ns"))
+    found = checked_cube(early)
+    np.testing.assert_array_equal(found["time"].values, cube["time"].values)
+    np.testing.assert_array_equal(found["sm"].values, cube["sm"].values)
+    # once is enough
+    part = found.isel(time=slice(3, 9))
+    assert only_valid(part["sm"]).encoding[MASKED] == (0.0, 0.6)
+    assert only_valid(found["sm"]).variable is found["sm"].variable
+    assert found["sm"].attrs["role"] == "target"
+    # as training does
+    np.testing.assert_array_equal(usable(early)["sm"].values, cube["sm"].values)
+
+
+@pytest.mark.parametrize("suffix", [".nc", ".zarr"])
+def test_a_masked_cube_is_written_as_it_is(plain, tmp_path, suffix):
+    dataset = plain()
+    dataset["sm"] = dataset["sm"].fillna(-1.0).assign_attrs(units="m3 m-3", valid_min=0.0)
+    cube = as_cube(dataset, "sm")
+    path = str(tmp_path / f"a{suffix}")
+    cube.to_netcdf(path) if suffix == ".nc" else cube.to_zarr(path, consolidated=False)
+    np.testing.assert_array_equal(checked_cube(open_dataset(path))["sm"].values, plain()["sm"].values)

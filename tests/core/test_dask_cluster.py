@@ -171,7 +171,7 @@ def test_work_that_ends_workers_ends_in_one_line():
 def test_a_scheduler_that_goes_ends_in_one_line():
     made = distributed.LocalCluster(n_workers=1, dashboard_address=None, silence_logs=logging.CRITICAL)
     setting = {"scheduler-address": made.scheduler_address, "distributed.comm.timeouts.connect": "1s"}
-    gone = pytest.raises(SgdsmError, match="the dask scheduler is gone, naps are left: the same words go on")
+    gone = pytest.raises(SgdsmError, match="scheduler is gone, naps are left: run the same command again")
     with dask.config.set(setting), gone, cluster("cluster=true") as client:
         for _ in results(client, time.sleep, [0, 8], "naps"):
             made.close()

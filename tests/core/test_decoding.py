@@ -10,6 +10,7 @@ import zarr
 
 from sgdsm.core.cube import CubeError, as_cube, open_cube
 from sgdsm.core.days import whole_days
+from sgdsm.core.io.decoding import only_within
 from sgdsm.core.io.stores import open_dataset
 from sgdsm.sources.readers.files import open_product
 from sgdsm.sources.readers.packed import unpacked
@@ -229,3 +230,59 @@ def test_variables_in_groups(tmp_path, words, suffix):
     np.testing.assert_array_equal(cube[name].values, values)
     with pytest.raises(CubeError, match=r"no group 'Data'; there are Analysis, Geophysical_Data"):
         open_cube(str(path), "sm", group="Data")
+
+
+def test_each_bound_has_its_own_rounding():
+    np.testing.assert_array_equal(only_within(np.array([-1, -0.5, 0, 5], np.float32), (0, 1e6)), [np.nan, np.nan, 0, 5])
+    np.testing.assert_array_equal(only_within(np.array([0.6, 0.6001]), (0.0, float(np.float32(0.6)))), [0.6, np.nan])
+    # what packing with an offset leaves of 0
+    assert only_within(np.array([-1e-6]), (0, 1e6), offset=-20.0) == -1e-6
+
+
+PACKED = {"scale_factor": 0.01, "missing_value": np.int16(-1), "valid_range": np.array([0, 60], np.int16)}
+
+
+@pytest.mark.parametrize("options", [{}, {"mask_and_scale": False}])
+def test_a_file_that_xarray_has_opened_is_decoded(tmp_path, options):
+    codes = np.tile(np.array([20, -1, 70, 30], np.int16), (4, 1))
+    write(tmp_path / "a.nc", grid(codes), PACKED)
+    with xr.open_dataset(tmp_path / "a.nc", **options) as dataset:
+        cube = as_cube(dataset, "sm")
+    np.testing.assert_allclose(cube["sm"].values[0, 0], [0.2, np.nan, np.nan, 0.3], rtol=1e-6)
+
+
+def test_text_that_xarray_leaves_is_applied_or_refused(tmp_path):
+    codes = np.tile(np.array([20, -1, 70, 30], np.int16), (4, 1))
+    write(tmp_path / "a.nc", grid(codes), {"scale_factor": 0.01, "missing_value": "-1"})
+    with xr.open_dataset(tmp_path / "a.nc", mask_and_scale=False) as dataset:
+        found = as_cube(dataset, "sm")["sm"].values
+    np.testing.assert_allclose(found[0, 0], [0.2, np.nan, 0.7, 0.3], rtol=1e-6)
+    with (
+        xr.open_dataset(tmp_path / "a.nc") as dataset,
+        pytest.raises(CubeError, match="'sm': missing_value='-1' is text, which xarray does not apply"),
+    ):
+        as_cube(dataset, "sm")
+
+
+def test_bounds_whose_packing_is_lost_are_named(tmp_path, caplog):
+    codes = np.tile(np.array([20, -1, 70, 30], np.int16), (4, 1))
+    write(tmp_path / "a.nc", grid(codes), PACKED)
+    with xr.open_dataset(tmp_path / "a.nc") as dataset, caplog.at_level("WARNING", "sgdsm"):
+        as_cube(dataset.map(lambda v: v * 1.0, keep_attrs=True), "sm")
+    assert "'sm': valid_range=[0, 60] is not applied: it counts in packed numbers" in caplog.text
+
+
+def test_values_that_may_be_unpacked_already_are_refused(plain):
+    dataset = plain()
+    dataset["sm"].attrs["scale_factor"] = 0.01
+    with pytest.raises(CubeError, match="'sm' holds float32 numbers and the attributes of packed ones"):
+        as_cube(dataset, "sm")
+
+
+def test_zeros_of_a_store_that_xarray_has_opened_are_told(plain, tmp_path, caplog):
+    plain()[["sm"]].to_zarr(
+        tmp_path / "a.zarr", zarr_format=2, encoding={"sm": {"_FillValue": 0.0}}, consolidated=False
+    )
+    with xr.open_zarr(tmp_path / "a.zarr", consolidated=False) as dataset, caplog.at_level("INFO", "sgdsm"):
+        as_cube(dataset, "sm")
+    assert caplog.text.count("zeros of sm are read as missing") == 1

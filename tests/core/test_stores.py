@@ -155,7 +155,12 @@ def test_scores_and_words_of_what_lies_there(bucket, s3_cube, folder, run_comman
 def test_killed_in_the_middle_it_goes_on(bucket, folder, run_command, tmp_path):
     words = [f"run={folder / 'there'}", "inference.memory_gib=0.00002", *ON_CPU]
     assert run_command("predict", *words, "output=whole.nc")[0] == 0
-    command = [sys.executable, str(ROOT / "tests" / "slow_predict.py"), *words, "output=s3://bucket/killed.zarr"]
+    command = [
+        sys.executable,
+        str(ROOT / "tests" / "training" / "slow_predict.py"),
+        *words,
+        "output=s3://bucket/killed.zarr",
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
     done, end = "bucket/killed.zarr/finished_slabs/c", time.monotonic() + 120

@@ -11,7 +11,7 @@ import yaml
 
 import sgdsm
 from sgdsm.core.cube import CubeError, as_cube, open_cube
-from sgdsm.core.validation import looks_like_fill
+from sgdsm.core.validation import looks_like_fill, read_values
 from sgdsm.data.record import read_record
 from sgdsm.sources.simulation.world import simulate
 from tests.conftest import TINY_TREES, run_folder
@@ -207,7 +207,7 @@ def test_an_undeclared_fill_value_of_a_covariate_is_refused(way, made, run, run_
 @pytest.mark.parametrize("fill", FILLS)
 def test_every_common_fill_value_is_found(plain, fill):
     for name in ("sm", "rain", "clay"):
-        dataset = plain()
+        dataset = plain(rows=9, columns=10)
         values = dataset[name].values.copy()
         values.ravel()[::20] = fill
         dataset[name] = dataset[name].copy(data=values)
@@ -223,6 +223,118 @@ def test_what_only_looks_like_a_fill_value_is_taken(plain):
     dataset = dataset.assign(rain=dataset["rain"].copy(data=rain), clay=dataset["clay"].copy(data=clay))
     read_record(as_cube(dataset, "sm", ["rain"], ["clay"], precipitation="rain"))
     assert [v for v in (0, 1, 9, 25, 90, 98, 100, 273.15, 500, 1013, 3000, 12345) if looks_like_fill(v)] == []
+
+
+RNG = np.random.default_rng(0)
+WHOLE = np.arange(400).reshape(1, 20, 20)
+RAIN = np.where(RNG.random((30, 10, 10)) < 0.2, RNG.gamma(0.5, 20, (30, 10, 10)), 0)
+EVENT = np.where(np.arange(20)[:, None, None] == 3, RNG.uniform(5, 9, (20, 8, 8)), 0)
+TAIL = np.minimum(RNG.gamma(0.3, 120, (30, 10, 10)), 255)
+
+
+def one(values, place, value):
+    """Values with a single other one."""
+    values = np.array(values, float)
+    values.ravel()[place] = value
+    return values
+
+
+def some(values, value, share=0.1):
+    """Values with a share of others."""
+    values = np.array(values, float)
+    values[np.random.default_rng(5).random(values.shape) < share] = value
+    return values
+
+
+def check(values, units="1", role="dynamic", **attributes):
+    dims = ("time", "lat", "lon")[-np.ndim(values) :]
+    attrs = {"units": units, "role": role, **attributes}
+    return read_values(xr.DataArray(np.asarray(values, np.float32), dims=dims, name="x", attrs=attrs))
+
+
+@pytest.mark.parametrize(
+    ("values", "units"),
+    {
+        "rain": (RAIN, "mm"),
+        "rain as a mass flux": (RAIN / 86400, "kg m-2 s-1"),
+        "one event over a small box": (EVENT, "mm d-1"),
+        "a storm of 99 mm in a small box": (one(WHOLE[:, :10, :10] % 4, 5, 99), "mm"),
+        "a hill of 255 m": (one(RNG.integers(0, 50, (8, 8)), 27, 255), "m"),
+        "a peak of 999 m": (one(RNG.integers(100, 250, (9, 9)), 27, 999), "m"),
+        "a deficit of -999 mm": (one(RNG.integers(-998, 0, (20, 20)), 3, -999), "mm"),
+        "saturated air": (some(RNG.uniform(20, 90, (30, 10, 10)), 100), "%"),
+        "nearly saturated air": (some(RNG.uniform(20, 90, (30, 10, 10)), 99.9), "%"),
+        "snow depth with a cap": (some(TAIL, 255, 0.02), "cm"),
+        "snow depth without its cap": (TAIL * 0.9, "cm"),
+        "visibility with a cap": (some(RNG.uniform(100, 9000, (30, 10, 10)), 9999, 0.2), "m"),
+        "distances with a cap": (some(RNG.uniform(0, 9e5, (20, 20)), 1e6, 0.02), "m"),
+        "classes of land": (RNG.choice([10, 20, 30, 60, 110, 210, 220], (20, 20)), "1"),
+        "classes, one far away": (some(RNG.integers(1, 17, (20, 20)), 200), "1"),
+        "a mask of 0 and 255": (np.where(RNG.random((20, 20)) < 0.5, 255, 0), "1"),
+        "a mask of 0 and 1": (np.where(RNG.random((20, 20)) < 0.03, 1, 0), "1"),
+        "pressure": (RNG.choice([1e5, 99990.0, 100010.0], (20, 20)), "Pa"),
+        "days of the year": (np.where(RNG.random((20, 20)) < 0.03, 366, 0), "1"),
+        "one temperature that is wrong": (one(RNG.uniform(270, 300, (30, 10, 10)), 5, 0), "K"),
+        "open water": (some(RNG.uniform(0, 0.3, (20, 20)), 1), "1"),
+        "forest": (some(RNG.uniform(0, 30, (20, 20)), 100), "percent"),
+        "a range of temperatures": (some(RNG.uniform(5, 9, (30, 10, 10)), 0, 0.6), "degC"),
+    }.values(),
+)  # fmt: skip
+def test_what_is_no_fill_value_is_taken(values, units):
+    check(values, units)
+
+
+@pytest.mark.parametrize("fill", [0, -1, -88, -777, -3000, -3276.8, 32766, 65534, 400, -99, 999, -60000])
+@pytest.mark.parametrize("shape", [(60, 8, 8), (6, 8, 8)])
+def test_a_frequent_number_far_from_all_others_is_refused(fill, shape):
+    with pytest.raises(CubeError, match=f"'x' holds {fill:g} [0-9]+ times"):
+        check(some(RNG.normal(285, 8, shape), fill), "K")
+    # beside another one
+    if fill < 0:
+        with pytest.raises(CubeError, match="'x' holds"):
+            check(some(some(RNG.normal(285, 8, shape), fill), 32766), "K")
+
+
+def test_a_single_fill_code_is_refused_where_it_is_far_from_the_others():
+    with pytest.raises(CubeError, match="holds -9999 1 times"):
+        check(one(RNG.normal(285, 8, (60, 8, 8)), 7, -9999), "K")
+    with pytest.raises(CubeError, match="holds -999 2 times"):
+        check(one(one(RNG.uniform(0, 8000, (60, 60)), 7, -999), 9, -999), "m")
+
+
+@pytest.mark.parametrize(
+    ("units", "value"),
+    [("percent", -1), ("%", -4), ("percent", 101), ("% vol", 104), ("m3 m-3", -0.01), ("m3 m-3", 1.04)]
+    + [("m³ m⁻³", -1), ("m^3m^-3", -1), ("percentage", -1), ("cm³ cm⁻³", -0.05)],
+)
+@pytest.mark.parametrize("share", [0.03, 0.3])
+def test_one_number_beyond_the_units_of_a_target_is_refused(units, value, share):
+    moisture = RNG.uniform(0.05, 0.4, (20, 20)) * (100 if "%" in units or "perc" in units else 1)
+    with pytest.raises(CubeError, match=f"'x' (holds {value:g} |is in )"):
+        check(some(moisture, value, share), units, "target")
+
+
+@pytest.mark.parametrize(
+    ("values", "units"),
+    [
+        (RNG.uniform(-2, 104, (20, 20)), "percent"),
+        (RNG.uniform(-0.04, 0.6, (20, 20)), "m3 m-3"),
+        (np.round(RNG.normal(2, 2, (40, 40)).clip(-4)), "percent"),
+        (some(RNG.uniform(0, 1, (20, 20)), 1 + 1e-6), "m3 m-3"),
+        (some(RNG.uniform(0, 1, (20, 20)), 0), "m3 m-3"),
+        (some(RNG.uniform(0, 1, (20, 20)), 1), "m3 m-3"),
+        (one(RNG.uniform(0, 1, (20, 20)), 3, -0.04), "m3 m-3"),
+    ],
+)
+def test_noise_beyond_the_units_of_a_target_is_taken(values, units):
+    check(values, units, "target")
+
+
+def test_the_cure_names_every_setting():
+    with pytest.raises(CubeError) as caught:
+        check(RNG.normal(0, 1, (9, 9)), "1", "target")
+    for words in ("mend or remove the attribute units", "data.valid_range=[0,1]", "describe: valid_range=[0,1]"):
+        assert words in str(caught.value)
 
 
 @pytest.mark.parametrize(("units", "factor"), [("m3 m-3", 100), ("1", 90), ("percent", 1000), ("m3/m3", 1.27 / 0.4)])
@@ -294,6 +406,10 @@ def test_a_correction_converts_its_covariates(made, run_command, tmp_path):
     assert "'air_temperature' is converted from 'degC' to 'K', the units of the fit of the correction" in err
     with xr.open_dataset(tmp_path / "good.nc") as good, xr.open_dataset(tmp_path / "other_units.nc") as other:
         assert float(abs(good["sm"] - other["sm"]).mean()) < 1e-5
+    # without units, 273 K too cold
+    code, _, err = run_command("correct", "apply", "correction=c.nc", f"source={made}/no_units.nc", "output=w.nc")
+    assert code == 0, err
+    assert "'air_temperature': 100 % of the values lie outside what the model has learned from" in err
     code, _, err = run_command("correct", "apply", "correction=c.nc", f"source={made}/no_match.nc", "output=z.nc")
     assert code == 1
     assert "'air_temperature' is in 'W m-2', expected 'K' as in the fit of the correction" in err

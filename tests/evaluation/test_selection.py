@@ -174,7 +174,9 @@ def test_only_training_values_count():
     observed = np.isfinite(dataset["sm"].values)
     training = observed & (np.arange(240) % 60 < 30)[:, None, None]
     before = judged(dataset, training)
-    dataset["sm"].values[observed & ~training] = 0.9
+    # values that differ: one number would be a fill value
+    held_out = observed & ~training
+    dataset["sm"].values[held_out] = np.random.default_rng(0).uniform(0.6, 0.9, held_out.sum())
     dataset["rain"].values[210:] = 7.0
     after = judged(dataset, training)
     np.testing.assert_array_equal(after.samples[0].p_block, before.samples[0].p_block)

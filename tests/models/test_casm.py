@@ -243,6 +243,7 @@ def test_a_start_that_does_not_fit_is_refused(trained, tmp_path):
     [
         (lambda i: (i, {"harmonics": 2}), "harmonics: found 1, expected 2"),
         (lambda i: (replace(i, units="%"), {}), "units: found m3 m-3, expected %"),
+        (lambda i: (replace(i, variable_units={"tb_a": "degC"}), {}), "units of tb_a: found K, expected degC"),
         (
             lambda i: (replace(i, scalers={"tb_a": replace(i.scalers["tb_a"], unit=2.0)}), {}),
             "the unit of the logarithm of tb_a: found 0.0, expected 2.0",

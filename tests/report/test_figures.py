@@ -84,7 +84,7 @@ def test_a_file_that_does_not_name_it(filled, tmp_path):
     np.testing.assert_array_equal(drawn(made.sgdsm.plot_day(DAY)), expected)
     less = made.drop_vars("sm_source")
     for draw in (lambda: less.sgdsm.plot_day(DAY), lambda: less.sgdsm.plot_series(lat=48, lon=7)):
-        with pytest.raises(CubeError, match=r"nothing tells which variable holds the observed values.*observed='NAME'"):
+        with pytest.raises(CubeError, match=r"nothing says which variable holds the observed values.*observed='NAME'"):
             draw()
     np.testing.assert_array_equal(drawn(less.sgdsm.plot_day(DAY, observed="swi")), expected)
     with pytest.raises(CubeError, match=r"observed='swii': expected .* \(did you mean 'swi'\?\); there are "):

@@ -166,6 +166,14 @@ def opened(path: str, variable: str, dynamic: list[str] | None = None, static: l
     dataset = open_dataset(path)
     flags, land = (by_role(dataset, role) for role in ("flag", "land"))
     try:
-        return as_cube(dataset, variable, dynamic or [], static or [], flags, land[0] if land else None, None, "insert")
+        return as_cube(
+            dataset,
+            variable,
+            dynamic or [],
+            static or [],
+            flags,
+            land[0] if land else None,
+            missing_days="insert",
+        )
     except CubeError as error:
         raise CubeError(f"{path}: {error}") from error

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sgdsm.core.cube import by_role, check_cube, open_cube, open_dataset
+from sgdsm.core.cube import by_role, checked_cube, open_cube, open_dataset
 from sgdsm.core.errors import ConfigError, CubeError
 from sgdsm.core.io.stores import is_remote
 from sgdsm.core.settings import setting
@@ -69,7 +69,7 @@ def _opened(settings: Settings) -> Any:
             )
     if target is None:
         try:
-            check_cube(cube)
+            cube = checked_cube(cube)
         except CubeError as error:
             raise CubeError(f"{path}: {error}") from error
     elif not cube["land"].values.any():

@@ -8,6 +8,7 @@ from typing import Any
 
 import xarray as xr
 
+from sgdsm.core.cube import checked_cube
 from sgdsm.core.errors import ConfigError
 from sgdsm.core.lock import exclusive, is_first
 from sgdsm.core.region import box_of, check_bbox, period_of
@@ -92,7 +93,7 @@ def run(settings: Settings) -> None:
         compile_blocks(filler)
     output = writer_for(settings.output)
     data = run_data(trained, settings.data)
-    cube: xr.Dataset = build(data, xr.Dataset)
+    cube = checked_cube(build(data, xr.Dataset))
     warn_unusual(cube)
     how: dict[str, Any] = {
         "source": f"{run.model_name()} fitted in {run.folder.name}",

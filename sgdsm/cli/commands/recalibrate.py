@@ -7,6 +7,7 @@ from typing import Any
 
 import xarray as xr
 
+from sgdsm.core.cube import checked_cube
 from sgdsm.core.errors import ConfigError
 from sgdsm.core.lock import exclusive
 from sgdsm.core.settings import setting
@@ -63,7 +64,7 @@ def run(settings: Settings) -> None:
             f"{run.folder / PROVENANCE}: does not say up to which day the run has learned: train it again"
         )
     data = run_data(trained, settings.data)
-    cube: xr.Dataset = build(data, xr.Dataset)
+    cube = checked_cube(build(data, xr.Dataset))
     gaps: Gaps = build(trained["gaps"], Gaps)
     change = refit(cube, filler, gaps, learned, settings.days, settings.half_life_days, settings.seed)
     with exclusive(output.folder):

@@ -1,4 +1,4 @@
-"""Opening and writing files and stores: NetCDF, HDF5, Zarr; packed values; what must not be opened.
+"""Opening and writing of NetCDF, HDF5 and Zarr; decoding of packed values; refusal of unsafe files.
 
 May import `core` only.
 """

@@ -1,7 +1,7 @@
 """HDF5 without the netCDF library: a lazy reader, and a writer of files that every netCDF-4 reader opens.
 
-netCDF-4 files are HDF5 files whose dimensions are dimension scales; this module needs h5py alone, so that filling
-runs on machines that have no netCDF4.
+netCDF-4 files are HDF5 files whose dimensions are dimension scales. This module needs h5py alone, so that filling runs
+on machines that have no netCDF4.
 """
 
 from __future__ import annotations
@@ -40,18 +40,32 @@ INTERNAL = {
 
 
 def open_hdf5(path: str | Path, group: str | None = None) -> xr.Dataset:
-    """A lazy Dataset, not yet decoded (`decoding.decode`), of all numeric arrays in an HDF5 file, those in groups
-    included; each has its whole path in the file in `encoding['inside']`.
-
-    group: take the arrays below it alone, and the coordinates of their dimensions wherever they are.
+    """Open all numeric arrays of an HDF5 file, those in groups included, as a lazy Dataset that is not decoded yet.
 
     Dimensions come from the dimension scales (as in netCDF-4) or, without them, from DIMENSION_LABELS, or from the
-    lengths of the coordinates called time, lat / y, lon / x. An array whose dimensions cannot be told is left out, and
-    the second of two arrays of one name goes by its whole path; the log says so.
+    lengths of the coordinates called time, lat / y, lon / x. An array of unknown dimensions is left out; the second of
+    two arrays of one name is called by its whole path; both are logged.
 
-    Raises OSError where it is not an HDF5 file.
+    Args:
+        path: The file.
+        group: Take only the arrays below it, and the coordinates of their dimensions wherever these are.
+
+    Returns:
+        Dataset for `decoding.decode`; each variable has its whole path in the file in `encoding['inside']`.
+
+    Raises:
+        OSError: It is no HDF5 file, or has no such group.
     """
     file = h5py.File(path, "r")
+    variables = _variables(_numeric_arrays(file, group))
+    attrs = {k: _plain(v) for k, v in file.attrs.items() if k not in INTERNAL}
+    dataset = xr.Dataset(variables, attrs=attrs)
+    dataset.set_close(file.close)
+    return dataset
+
+
+def _numeric_arrays(file: h5py.File, group: str | None) -> dict[str, h5py.Dataset]:
+    """Return the numeric arrays below a group, and all coordinates, by their short names."""
     arrays: dict[str, h5py.Dataset] = {}
     inside = f"{group.strip('/')}/" if group is not None and group.strip("/") else None
     if inside is not None and not isinstance(file.get(inside), h5py.Group):
@@ -70,9 +84,16 @@ def open_hdf5(path: str | Path, group: str | None = None) -> xr.Dataset:
             arrays[short] = node
 
     file.visititems(collect)
+    return arrays
+
+
+def _variables(arrays: Mapping[str, h5py.Dataset]) -> dict[str, xr.Variable]:
+    """Return lazy variables of arrays whose dimensions are known; others are logged."""
+    # arrays without dimension scales take their dims from the lengths of these coordinates
     lengths = {name: arrays[name].shape[0] for name in COORDINATES if name in arrays and arrays[name].ndim == 1}
     variables = {}
     for name, node in arrays.items():
+        # netCDF writes an array of zeros for a dimension without coordinate values
         if _is_bare_dimension(node):
             continue
         try:
@@ -83,35 +104,46 @@ def open_hdf5(path: str | Path, group: str | None = None) -> xr.Dataset:
         data = indexing.LazilyIndexedArray(_LazyArray(node))
         attrs = {k: _plain(v) for k, v in node.attrs.items() if k not in INTERNAL}
         variables[name] = xr.Variable(dims, data, attrs, {"inside": node.name.strip("/")})
-    attrs = {k: _plain(v) for k, v in file.attrs.items() if k not in INTERNAL}
-    dataset = xr.Dataset(variables, attrs=attrs)
-    dataset.set_close(file.close)
-    return dataset
+    return variables
 
 
 def with_places(
     variables: Mapping[str, tuple[tuple[str, ...], Any, Mapping[str, Any]]],
     fixed: Mapping[str, tuple[tuple[str, ...], np.ndarray, Mapping[str, Any]]],
 ) -> dict[str, tuple[tuple[str, ...], Any, Mapping[str, Any]]]:
-    """The variables of a `NetcdfWriter` with others that tell their places (dims, values, attributes), and pointing to
-    latitudes and longitudes that are no dimensions as CF has it."""
+    """Return the variables of a `NetcdfWriter` together with fixed ones that give places.
+
+    Latitudes and longitudes that are no dimensions are named in the attribute `coordinates`, as in CF.
+
+    Args:
+        variables: Name -> (dims, dtype, attributes).
+        fixed: Name -> (dims, values, attributes), like 'lat' and 'lon' of a projected grid.
+    """
     places = {name: (dims, values.dtype, attrs) for name, (dims, values, attrs) in fixed.items()}
-    told = " ".join(name for name in ("lat", "lon") if name in fixed)
-    if not told:
+    names = " ".join(name for name in ("lat", "lon") if name in fixed)
+    if not names:
         return {**variables, **places}
-    space = {dim for name in told.split() for dim in fixed[name][0]}
+    space = {dim for name in names.split() for dim in fixed[name][0]}
     pointing = {
-        name: (dims, dtype, {**attrs, "coordinates": told} if space <= set(dims) else attrs)
+        name: (dims, dtype, {**attrs, "coordinates": names} if space <= set(dims) else attrs)
         for name, (dims, dtype, attrs) in variables.items()
     }
     return {**pointing, **places}
 
 
 def require_space(path: str | Path, size: int) -> None:
-    """Raise OSError where the disk of `path` has not room for `size` bytes more and some MiB of HDF5's own.
+    """Raise an error if a disk has no room for a number of bytes and some MiB of HDF5's own.
 
-    HDF5 must not find out itself: where a write fails for want of space it brings the process down.
+    HDF5 must not find out itself: a write that fails for lack of space ends the process.
+
+    Args:
+        path: File on this disk.
+        size: Bytes to write.
+
+    Raises:
+        OSError: ENOSPC.
     """
+    # checked before every write: other programs use the disk too
     free = shutil.disk_usage(Path(path).absolute().parent).free
     if free < size + HDF5_OWN:
         message = f"{os.strerror(errno.ENOSPC)} ({free / 2**20:.0f} MiB free, {(size + HDF5_OWN) / 2**20:.0f} needed)"
@@ -119,11 +151,15 @@ def require_space(path: str | Path, size: int) -> None:
 
 
 class NetcdfWriter:
-    """Creates a netCDF-4 file of fixed dims and variables that is then written region by region.
+    """Writer of a netCDF-4 file of fixed dims and variables, region by region.
 
-    coords: name -> one-dimensional values and attributes; each is a dimension.
-    variables: name -> (dims, dtype, attributes). Arrays are chunked by map and compressed; a float array that is
-        never written reads as its `_FillValue`.
+    Arrays are chunked by map and compressed; a float array that is never written reads as its `_FillValue`.
+
+    Args:
+        path: File to create.
+        coords: Name -> one-dimensional values and attributes; each is a dimension.
+        variables: Name -> (dims, dtype, attributes).
+        attrs: Attributes of the file.
     """
 
     def __init__(
@@ -141,12 +177,14 @@ class NetcdfWriter:
         for number, (name, (values, coord_attrs)) in enumerate(coords.items()):
             scale = self.file.create_dataset(name, data=values)
             scale.make_scale(name)
+            # the netCDF library orders dimensions by this number
             scale.attrs["_Netcdf4Dimid"] = np.int32(number)
             _set_attrs(scale, coord_attrs)
         for name, (dims, dtype, variable_attrs) in variables.items():
             shape = tuple(len(coords[d][0]) for d in dims)
             packing: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if shape else {}
             if shape:
+                # one map a chunk: written day by day, read as maps
                 packing["chunks"] = tuple(1 if d in ("time", "member") else n for d, n in zip(dims, shape, strict=True))
             array = self.file.create_dataset(name, shape, dtype, fillvalue=variable_attrs.get("_FillValue"), **packing)
             for axis, dim in enumerate(dims):
@@ -154,13 +192,30 @@ class NetcdfWriter:
             _set_attrs(array, variable_attrs)
 
     def write(self, name: str, values: np.ndarray, region: tuple[slice, ...]) -> None:
-        """Write one block of a variable."""
+        """Write one block of a variable.
+
+        Args:
+            name: Name of the variable.
+            values: Values of the block.
+            region: Slice of each axis; empty for a scalar.
+
+        Raises:
+            OSError: The disk is full.
+        """
         require_space(self.path, values.nbytes)
         self.file[name][region if region else ()] = values
 
     def write_maps(self, name: str, maps: np.ndarray, first: int) -> None:
-        """Write whole maps of a variable, (T, ..., H, W), from day `first` on; threads pack them, where HDF5 would one
-        by one."""
+        """Write whole maps of a variable; threads compress them, where HDF5 would compress one after the other.
+
+        Args:
+            name: Name of the variable.
+            maps: Values, (T, ..., H, W).
+            first: First index on the time axis.
+
+        Raises:
+            OSError: The disk is full.
+        """
         require_space(self.path, maps.nbytes)
         array = self.file[name]
         maps = maps.astype(array.dtype, copy=False)
@@ -175,7 +230,8 @@ class NetcdfWriter:
 
 
 def _packed(values: np.ndarray) -> bytes:
-    """A chunk as the filters of `NetcdfWriter` leave it: bytes shuffled, then gzip."""
+    """Return a chunk as the filters of `NetcdfWriter` leave it: bytes shuffled, then gzip."""
+    # the shuffle filter of HDF5: first bytes of all values, then second bytes, ...
     by_value = np.ascontiguousarray(values).view(np.uint8).reshape(-1, values.itemsize)
     return zlib.compress(by_value.T.tobytes(), 1)
 
@@ -210,6 +266,7 @@ class _LazyArray(BackendArray):
                 turn.append(order[1])
             else:
                 forward.append(int(index))
+        # HDF5 is not thread-safe
         with self.lock:
             try:
                 values = self.node[tuple(forward)]
@@ -238,10 +295,11 @@ def _dims(node: h5py.Dataset, lengths: Mapping[str, int]) -> tuple[str, ...]:
         elif label:
             dims.append(label)
         else:
+            # the length does not identify one of two axes of the same length
             fitting = [n for n, length in lengths.items() if length == node.shape[axis] and n not in dims]
             if len(fitting) != 1:
-                found = f"dimension {axis} of length {node.shape[axis]}"
-                raise ValueError(f"array '{node.name}': {found} fits {fitting or 'no coordinate'}; expected scales")
+                which = f"dimension {axis} of length {node.shape[axis]}"
+                raise ValueError(f"array '{node.name}': {which} fits {fitting or 'no coordinate'}; expected scales")
             dims.append(fitting[0])
     return tuple(dims)
 
@@ -260,4 +318,5 @@ def _set_attrs(node: h5py.Dataset, attrs: Mapping[str, Any]) -> None:
     for name, value in attrs.items():
         if name == "_FillValue":
             value = np.asarray(value, node.dtype).reshape(1)
+        # netCDF expects an array of one value, of the type of the variable
         node.attrs[name] = value

@@ -12,7 +12,13 @@ from xarray.core import indexing
 
 
 class _Changed(BackendArray):
-    """The values of a variable after `change`, which takes and gives arrays of one shape."""
+    """The values of a variable after a change.
+
+    Args:
+        variable: Variable of any shape.
+        change: Takes an array that it may alter in place, and returns one of the same shape.
+        dtype: Floating-point type of the values.
+    """
 
     def __init__(self, variable: xr.Variable, change: Callable[[np.ndarray], np.ndarray], dtype: np.dtype) -> None:
         self.variable, self.change = variable, change
@@ -26,12 +32,26 @@ class _Changed(BackendArray):
 
 
 def changed(variable: xr.Variable, change: Callable[[np.ndarray], np.ndarray]) -> xr.Variable:
-    """A float variable with `change` applied to each part as it is read; nothing is read yet.
+    """Return a float variable with `change` applied to each part as it is read; nothing is read yet.
 
-    change: takes an array that it may alter in place. Integers become float32, or float64 where float32 cannot hold
-    them.
+    Args:
+        variable: Variable of any shape. Integers become float32, or float64 where float32 cannot hold them.
+        change: Takes an array that it may alter in place, and returns one of the same shape.
     """
     dtype = variable.dtype if variable.dtype.kind == "f" else np.result_type(variable.dtype, np.float32)
     data = indexing.LazilyIndexedArray(_Changed(variable, change, dtype))
+    # the packing was that of the values before
     encoding = {k: v for k, v in variable.encoding.items() if k == "source"}
     return xr.Variable(variable.dims, data, variable.attrs, encoding)
+
+
+def in_place_of(array: xr.DataArray, variable: xr.Variable) -> xr.DataArray:
+    """Return a variable under the name and with the coordinates of another.
+
+    Args:
+        array: The one to replace.
+        variable: Values, attributes and encoding of the new one, on the same dims.
+    """
+    new = xr.DataArray(variable, array.coords, name=array.name)
+    new.encoding = dict(variable.encoding)  # which DataArray does not take from a Variable
+    return new

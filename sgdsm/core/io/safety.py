@@ -1,5 +1,6 @@
-"""What is looked at before a file is opened: files come from strangers, and opening one must not run code, read other
-files, wait for ever or fill the memory.
+"""Checks before a file is opened.
+
+Files come from strangers: opening one must not run code, read other files, wait for ever or fill the memory.
 """
 
 from __future__ import annotations
@@ -34,11 +35,18 @@ CODECS |= {"scale_offset", "cast_value"}
 
 
 def refuse_unsafe(path: str | Path) -> None:
-    """Raise CubeError for a file or store that must not be opened; whoever opens files of others calls it first.
+    """Raise an error for a file or store that must not be opened; to be called before opening any file of others.
 
-    That is: a named pipe, socket or device; HDF5 (netCDF-4 is HDF5) whose values lie in other files; a Zarr store
-    with a codec that may run code; chunks, coordinates or whole files that unpack to more than the limits above.
-    What is missing, and what is of another kind, passes. Raises OSError where a file is damaged.
+    Refused are: a named pipe, socket or device; HDF5 (netCDF-4 is HDF5) whose values lie in other files; a Zarr store
+    with a codec that may run code; chunks, coordinates or whole files that unpack to more than the limits above. A
+    missing file, and a file of another kind, pass.
+
+    Args:
+        path: File or folder.
+
+    Raises:
+        CubeError: It must not be opened.
+        OSError: The file is damaged.
     """
     path = Path(path)
     refuse_irregular(path)
@@ -51,7 +59,15 @@ def refuse_unsafe(path: str | Path) -> None:
 
 
 def refuse_irregular(path: str | Path, error: type[SgdsmError] = CubeError) -> None:
-    """Raise `error` for what is there, but is no file and no folder: to open a named pipe waits for ever."""
+    """Raise an error for what exists, but is no file and no folder: opening a named pipe waits for ever.
+
+    Args:
+        path: Any path.
+        error: Class of the error.
+
+    Raises:
+        SgdsmError: Of the class `error`.
+    """
     try:
         mode = Path(path).stat().st_mode
     except (OSError, ValueError):
@@ -62,7 +78,15 @@ def refuse_irregular(path: str | Path, error: type[SgdsmError] = CubeError) -> N
 
 
 def check_codecs(where: str, described: Mapping[str, Any]) -> None:
-    """Raise CubeError where the metadata of a Zarr array (of version 2 or 3) name a codec that is not in `CODECS`."""
+    """Raise an error if the metadata of a Zarr array name a codec that is not in `CODECS`.
+
+    Args:
+        where: File and array, for messages.
+        described: Metadata of version 2 or 3.
+
+    Raises:
+        CubeError: Naming the codec.
+    """
     listed = [described.get("compressor"), described.get("filters"), described.get("codecs")]
     for codec in _codecs(listed):
         if codec.removeprefix("numcodecs.") not in CODECS:
@@ -71,10 +95,16 @@ def check_codecs(where: str, described: Mapping[str, Any]) -> None:
 
 
 def check_array(where: str, dims: Mapping[str, int], chunk: int, is_axis: bool) -> None:
-    """Raise CubeError for an array that cannot be read piece by piece.
+    """Raise an error for an array that cannot be read piece by piece.
 
-    where: file and array, for messages. dims: name -> length. chunk: bytes of one, unpacked. is_axis: whether it is a
-    coordinate.
+    Args:
+        where: File and array, for messages.
+        dims: Name -> length.
+        chunk: Bytes of a chunk, unpacked.
+        is_axis: The array is a coordinate.
+
+    Raises:
+        CubeError: The chunk or the coordinate is too large.
     """
     if chunk > LARGEST_CHUNK:
         raise CubeError(
@@ -87,7 +117,17 @@ def check_array(where: str, dims: Mapping[str, int], chunk: int, is_axis: bool) 
 
 
 def check_total(path: str | Path, unpacked: int, stored: int) -> None:
-    """Raise CubeError where a file or store unpacks to so much more (bytes) than it has that it must be empty."""
+    """Raise an error if a file or store unpacks to so many bytes that there can be nearly nothing in it.
+
+    Args:
+        path: File or store.
+        unpacked: Bytes of its arrays, unpacked.
+        stored: Bytes that it has.
+
+    Raises:
+        CubeError: It unpacks to more than BOMB_RATIO times its size.
+    """
+    # small files of zeros are common and harmless
     if unpacked > BOMB_BYTES and unpacked > BOMB_RATIO * stored:
         raise CubeError(
             f"{path}: unpacks to {size_of(unpacked)}, expected at most {BOMB_RATIO:,} times its {size_of(stored)}: "
@@ -96,7 +136,12 @@ def check_total(path: str | Path, unpacked: int, stored: int) -> None:
 
 
 def stored_bytes(folder: Path, enough: int) -> int:
-    """Bytes of the files of a store; it stops to count at `enough`, for there may be millions."""
+    """Return the bytes of the files of a store; counting stops at `enough`, for there may be millions of files.
+
+    Args:
+        folder: The store.
+        enough: Bytes at which the counting stops.
+    """
     total = 0
     for place, _, names in os.walk(folder):
         for name in names:
@@ -107,7 +152,11 @@ def stored_bytes(folder: Path, enough: int) -> int:
 
 
 def size_of(count: int) -> str:
-    """Bytes in words."""
+    """Return a number of bytes in words, like '1.5 GiB'.
+
+    Args:
+        count: Number of bytes.
+    """
     for power, unit in ((4, "TiB"), (3, "GiB"), (2, "MiB"), (1, "KiB")):
         if count >= 2 ** (10 * power):
             return f"{count / 2 ** (10 * power):,.1f} {unit}"
@@ -116,7 +165,13 @@ def size_of(count: int) -> str:
 
 @lru_cache(4096)
 def _check_file(path: Path, size: int, changed: int) -> None:
-    """The arguments besides `path` tell one state of the file from another: product files are opened many times."""
+    """Check one state of a file.
+
+    Args:
+        path: The file.
+        size: Size in bytes. With `changed` it identifies the state, for product files are opened many times.
+        changed: Time of the last change.
+    """
     with HDF5_LOCK:  # the netCDF library may be at work with the HDF5 library of ours
         if h5py.is_hdf5(path):
             _check_hdf5(path, size)
@@ -151,19 +206,26 @@ def _check_hdf5(path: Path, size: int) -> None:
 
 
 def _hdf5_arrays(path: Path, root: Any) -> Iterator[tuple[str, Any]]:
-    """Names and low-level identifiers of all arrays, each once. Raises CubeError for a link out of the file; one to a
-    name within it leads nowhere else."""
+    """Yield names and low-level identifiers of all arrays, each once.
+
+    A soft link is skipped, as it leads to a name within the file.
+
+    Raises:
+        CubeError: A link leads out of the file.
+    """
     waiting, seen = [("", root)], set()
     while waiting:
         above, group = waiting.pop()
         for short in group:
             name = f"{above}/{short.decode('utf-8', 'replace')}"
             kind = group.links.get_info(short).type
+            # its target, if inside, is met by its own name
             if kind == h5py.h5l.TYPE_SOFT:
                 continue
             if kind != h5py.h5l.TYPE_HARD:
                 raise CubeError(f"{path}: '{name}' {LEADS_OUT}")
             address = h5py.h5o.get_info(group, short).addr
+            # hard links may form a cycle
             if address in seen:
                 continue
             seen.add(address)
@@ -184,12 +246,12 @@ def _check_netcdf3(path: Path) -> None:
 
 
 def _zarr_arrays(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Names and metadata of the arrays of a Zarr store here, those of all groups; nothing is decoded."""
+    """Yield names and metadata of the arrays of all groups of a local Zarr store; nothing is decoded."""
     waiting = [(folder, "")]
     while waiting:
         here, name = waiting.pop()
-        found = [_json(here / file) for file in (".zarray", "zarr.json")]
-        arrays = [one for one in found if one is not None and one.get("node_type", "array") == "array"]
+        metadata = [_json(here / file) for file in (".zarray", "zarr.json")]
+        arrays = [one for one in metadata if one is not None and one.get("node_type", "array") == "array"]
         if arrays:
             yield from ((name, one) for one in arrays)
             continue  # its chunks may be many
@@ -201,14 +263,14 @@ def _zarr_arrays(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 def _json(path: Path) -> dict[str, Any] | None:
     refuse_irregular(path)
     try:
-        found = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return None  # not there, or damaged: whoever opens the store says so
-    return found if isinstance(found, dict) else None
+    return content if isinstance(content, dict) else None
 
 
 def _codecs(value: Any) -> Iterator[str]:
-    """Names of codecs, those inside others too."""
+    """Yield the names of codecs, those inside others too."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, (list, tuple)):

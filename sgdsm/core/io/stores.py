@@ -1,7 +1,7 @@
-"""Opening files, and Zarr stores here, on object stores (s3://, gs://) and on web servers (https://), by fsspec.
+"""Opening of files, and of Zarr stores on this machine, on object stores (s3://, gs://) and web servers (https://).
 
-Endpoint and credentials come from the environment, as the providers' own tools read them, and never from a
-configuration, which may be a stranger's.
+Remote stores are reached by fsspec. Endpoint and credentials come from the environment, as the providers' own tools
+read them, and never from a configuration, which may be a stranger's.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ from sgdsm.core.io.safety import refuse_unsafe
 
 log = logging.getLogger("sgdsm")
 
+OPENED_HERE = "sgdsm_opened"  # key of the encoding of a Dataset
 UNFINISHED = "sgdsm_unfinished"  # attribute of a store that is being made
 EXTRAS = {"s3": "s3", "gs": "gcs", "https": "https", "http": "https"}  # what `pip install` must add for each
 WRITABLE = ("s3", "gs")
-VERSIONS = ("size", "ETag", "etag", "Last-Modified", "LastModified", "updated")  # what tells versions of an object
+VERSIONS = ("size", "ETag", "etag", "Last-Modified", "LastModified", "updated")  # keys that identify a version
 COPY = "`python -m sgdsm export FILE output=s3://...` copies what is made there to an object store"
 ANONYMOUS = {"s3": "FSSPEC_S3_ANON=true", "gs": "FSSPEC_GS_TOKEN=anon"}
 CHUNK = 64  # days and rows of a chunk
@@ -38,11 +39,18 @@ LEAST_VALUES, MOST_VALUES = 2**20, 2**22  # in a chunk: 4 to 16 MiB of float32 b
 def open_dataset(path: str | Path, group: str | None = None, zero_is_value: bool = False) -> xr.Dataset:
     """Open a NetCDF (.nc, .nc4), Zarr (.zarr) or HDF5 (.h5, .hdf5) file, or a Zarr store at a URL, lazily.
 
-    group: of the file, whose variables are taken. zero_is_value: whether zeros are values where a Zarr v2 store has the
-    fill value 0, which xarray reads as missing.
+    Args:
+        path: File, store or URL.
+        group: Group of the file whose variables are taken.
+        zero_is_value: Keep zeros of a Zarr v2 store with the fill value 0, which xarray reads as missing.
 
-    Raises CubeError where the file is missing, not finished, truncated, of another kind or not safe to open (see
-    `sgdsm.core.io.safety`), ConfigError for a URL that cannot be read here.
+    Returns:
+        The decoded Dataset.
+
+    Raises:
+        CubeError: The file is missing, not finished, truncated, of another kind or not safe to open (see
+            `sgdsm.core.io.safety`).
+        ConfigError: The URL cannot be read here.
     """
     raw = _open_remote(str(path), group) if is_remote(path) else _open_local(Path(path), group)
     zeros = [] if zero_is_value or not str(path).rstrip("/").endswith(".zarr") else zero_filled(raw)
@@ -53,9 +61,11 @@ def open_dataset(path: str | Path, group: str | None = None, zero_is_value: bool
         )  # fmt: skip
     with _unreadable(path):
         dataset = decode(raw, zero_is_value)
+    # `as_cube` says the same of stores that xarray has opened
+    dataset.encoding[OPENED_HERE] = True
     if UNFINISHED in dataset.attrs:
         raise CubeError(
-            f"{path} is not finished: go on with `python -m sgdsm prepare` (or `export`) and the same words"
+            f"{path} is not finished: run `python -m sgdsm prepare` (or `export`) again with the same settings"
         )
     return dataset
 
@@ -69,20 +79,20 @@ def _open_local(path: Path, group: str | None) -> xr.Dataset:
     with _unreadable(path):
         refuse_unsafe(path)
         if suffix == ".zarr":
-            # here: a cube in another format needs no zarr
+            # a cube in another format needs no zarr
             from sgdsm.core.io.zarr_reading import open_store
 
             return open_store(path, group=group)
         if suffix in {".h5", ".hdf5"} or group is not None or find_spec("netCDF4") is None:
             return open_hdf5(path, group)
-        found = xr.open_dataset(path, decode_cf=False)
+        raw = xr.open_dataset(path, decode_cf=False)
         # with nothing at its root, a NetCDF file has groups
-        return found if found.data_vars or not h5py.is_hdf5(path) else open_hdf5(path)
+        return raw if raw.data_vars or not h5py.is_hdf5(path) else open_hdf5(path)
 
 
 @contextmanager
 def _unreadable(path: str | Path) -> Iterator[None]:
-    """What goes wrong in opening a file, as CubeError in one line."""
+    """Turn errors of opening a file into a CubeError of one line."""
     try:
         yield
     except CubeError as error:
@@ -99,7 +109,7 @@ def _open_remote(path: str, group: str | None) -> xr.Dataset:
     if lists and not is_there(path):
         raise CubeError(f"{path}: there is no such store")
     try:
-        with told(path), warnings.catch_warnings():
+        with one_line_errors(path), warnings.catch_warnings():
             # of stores without consolidated metadata, which are slower to open
             warnings.simplefilter("ignore", RuntimeWarning)
             # a web server cannot list what it has: there the metadata must be in one place
@@ -116,18 +126,39 @@ def _open_remote(path: str, group: str | None) -> xr.Dataset:
 
 
 def is_remote(path: str | Path) -> bool:
-    """Whether a path is a URL."""
+    """Return True if a path is a URL.
+
+    Args:
+        path: Path or URL.
+    """
     return "://" in str(path)
 
 
 def local_only(key: str, path: str | Path, why: str = COPY) -> None:
-    """Raise ConfigError for a URL where only files of this machine will do."""
+    """Raise an error for a URL where a file of this machine is needed.
+
+    Args:
+        key: Setting that holds the path, for messages.
+        path: Path or URL.
+        why: What the user can do instead.
+
+    Raises:
+        ConfigError: It is a URL.
+    """
     if is_remote(path):
         raise ConfigError(f"{key}={path}: expected a file on this machine: {why}")
 
 
 def check_url(path: str, write: bool = False) -> None:
-    """Raise ConfigError for a URL of another kind than is read, or written, here."""
+    """Raise an error for a URL of a kind that cannot be read, or written.
+
+    Args:
+        path: URL.
+        write: It is to be written.
+
+    Raises:
+        ConfigError: The scheme is not supported, or it is no Zarr store.
+    """
     scheme = scheme_of(path)
     known = WRITABLE if write else tuple(EXTRAS)
     # fsspec would follow a chain of URLs to files of this machine
@@ -139,33 +170,47 @@ def check_url(path: str, write: bool = False) -> None:
 
 
 def scheme_of(path: str | Path) -> str:
-    """What stands before :// in a URL."""
+    """Return the scheme of a URL: the part before ://.
+
+    Args:
+        path: URL.
+    """
     return str(path).partition("://")[0]
 
 
 def zarr_store(path: str | Path, write: bool = False) -> Any:
-    """What zarr and xarray open: a local path as it is, a URL as zarr's own FsspecStore.
+    """Return what zarr and xarray open: a local path as it is, for a URL zarr's own FsspecStore.
 
-    Raises ConfigError for other URLs and where a package is missing.
+    Args:
+        path: Path or URL.
+        write: It is to be written.
+
+    Raises:
+        ConfigError: The URL is not supported, or a package is missing.
     """
     if not is_remote(path):
         return path
     check_url(str(path), write)
     from zarr.storage import FsspecStore
 
-    with told(path):
+    with one_line_errors(path):
         # listings are not kept: other processes write there too
         return FsspecStore.from_url(str(path).rstrip("/"), {"use_listings_cache": False}, read_only=not write)
 
 
 def is_there(path: str | Path) -> bool:
-    """Whether something lies at a path; an empty folder is nothing.
+    """Return True if something exists at a path; an empty folder is nothing.
 
-    Raises CubeError where the store cannot be reached, ConfigError where it has no such bucket.
+    Args:
+        path: Path or URL.
+
+    Raises:
+        CubeError: The store cannot be reached.
+        ConfigError: There is no such bucket.
     """
     if not is_remote(path):
         return Path(path).is_file() or any(Path(path).glob("*"))
-    with told(path):
+    with one_line_errors(path):
         files, key = _filesystem(path)
         try:
             files.info(key)
@@ -183,20 +228,34 @@ def is_there(path: str | Path) -> bool:
 
 
 def stamp(path: str) -> str:
-    """Digest of the sizes and versions of all objects of a store; of its metadata where they cannot be listed."""
-    with told(path):
+    """Return a digest of the sizes and versions of all objects of a remote store.
+
+    Only its metadata count where objects cannot be listed (https://).
+
+    Args:
+        path: URL.
+    """
+    with one_line_errors(path):
         files, key = _filesystem(path)
         if scheme_of(path) in WRITABLE:
-            found = files.find(key, detail=True)
+            objects = files.find(key, detail=True)
         else:
-            found = {name: files.info(f"{key}/{name}") for name in _metadata_of(files, key)}
-    lines = [f"{name} {[str(found[name].get(k)) for k in VERSIONS]}" for name in sorted(found)]
-    return f"{len(found)} {hashlib.sha256(chr(10).join(lines).encode()).hexdigest()[:16]}"
+            objects = {name: files.info(f"{key}/{name}") for name in _metadata_of(files, key)}
+    lines = [f"{name} {[str(objects[name].get(k)) for k in VERSIONS]}" for name in sorted(objects)]
+    return f"{len(objects)} {hashlib.sha256(chr(10).join(lines).encode()).hexdigest()[:16]}"
 
 
 @contextmanager
-def told(path: str | Path) -> Iterator[None]:
-    """What a store at a URL answers, as CubeError in one line; ConfigError where a package is missing."""
+def one_line_errors(path: str | Path) -> Iterator[None]:
+    """Turn errors of a store at a URL into errors of one line.
+
+    Args:
+        path: Path or URL; errors of local paths are raised as they are.
+
+    Raises:
+        CubeError: The store cannot be read or written.
+        ConfigError: A package is missing.
+    """
     try:
         yield
     except SgdsmError:
@@ -211,13 +270,19 @@ def told(path: str | Path) -> Iterator[None]:
 
 
 def chunks(shape: tuple[int, int, int], days: int | None = None, rows: int | None = None) -> tuple[int, int, int]:
-    """Chunk of a variable (time, row, column) that makes objects of some MiB: about 64 rows and days, more days where
-    there are few cells.
+    """Return the chunk of a variable (time, row, column) that makes objects of some MiB.
 
-    days, rows: steps in which it is written (all columns at once), which are whole numbers of chunks; None: at once.
+    It has about 64 rows and days, and more days where there are few cells.
+
+    Args:
+        shape: Days, rows and columns of the variable.
+        days: Days that are written at once, which become a whole number of chunks; None for all.
+        rows: Rows that are written at once, which become a whole number of chunks; None for all. Columns are always
+            written all at once.
     """
     row = _along(shape[1], rows, CHUNK)
     time = _along(shape[0], days, max(CHUNK, LEAST_VALUES // (row * shape[2])))
+    # columns are cut last: reading a row band needs few objects
     parts = -(-shape[2] * time * row // MOST_VALUES)
     return time, row, -(-shape[2] // parts)
 
@@ -233,6 +298,7 @@ def _filesystem(path: str | Path) -> tuple[Any, str]:
     from fsspec.core import url_to_fs
 
     check_url(str(path))
+    # listings are not cached: other processes write to the store
     files, key = url_to_fs(str(path).rstrip("/"), use_listings_cache=False)
     return files, str(key)
 

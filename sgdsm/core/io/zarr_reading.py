@@ -1,4 +1,4 @@
-"""Zarr stores as lazy Datasets that keep within the store, and whose damaged chunks are named."""
+"""Lazy reading of Zarr stores: links that lead out of a store are refused, damaged chunks are named."""
 
 from __future__ import annotations
 
@@ -27,12 +27,17 @@ FAILURES = (RuntimeError, ValueError, EOFError, OSError, zlib.error, lzma.LZMAEr
 def open_store(
     path: str | Path, store: Any = None, group: str | None = None, consolidated: bool | None = False
 ) -> xr.Dataset:
-    """A Zarr store as a lazy Dataset, not yet decoded (`sgdsm.core.io.decoding.decode`).
+    """Open a Zarr store as a lazy Dataset that is not decoded yet (`sgdsm.core.io.decoding.decode`).
 
-    path: of a store here, or its URL, for messages. store: zarr's own, of a URL. group: whose arrays are taken.
+    Args:
+        path: Local store, or its URL for messages.
+        store: Store object of zarr, for a URL.
+        group: Group whose arrays are taken.
+        consolidated: Use consolidated metadata; None to try.
 
-    Raises CubeError for what `safety` refuses, before anything is decoded; afterwards, reading raises CubeError
-    that names array and chunk.
+    Raises:
+        CubeError: `safety` refuses the store, before anything is decoded. Later, reading raises a CubeError that names
+            array and chunk.
     """
     opened = _Store.open_group(
         _Within(path) if store is None else store, mode="r", consolidated=consolidated, group=group
@@ -42,6 +47,7 @@ def open_store(
     for array in arrays:
         name = array.path.rpartition("/")[2]
         where = f"{path}: array '{name}'"
+        # before any chunk is read: a codec may run code
         check_codecs(where, array.metadata.to_dict())
         is_axis = array.ndim == 1
         check_array(
@@ -54,7 +60,7 @@ def open_store(
 
 
 class _Within(LocalStore):
-    """A store here that reads regular files below its folder: a chunk may be a named pipe, or a link to anything."""
+    """A local store that reads only regular files below its folder: a chunk may be a pipe, or a link to anything."""
 
     async def get(self, key: str, *args: Any, **options: Any) -> Any:
         self._check(key)
@@ -65,6 +71,7 @@ class _Within(LocalStore):
         return super().get_sync(key, **options)
 
     def _check(self, key: str) -> None:
+        # links inside the store are allowed
         path = self.root / key
         refuse_irregular(path)
         if not path.resolve().is_relative_to(self.root.resolve()):
@@ -81,7 +88,7 @@ class _Store(ZarrStore):
 
 
 class _NamedArray(BackendArray):
-    """An array that tells which of its chunks cannot be read."""
+    """An array whose errors name the chunk that cannot be read."""
 
     def __init__(self, inner: Any, array: Any, store: str) -> None:
         self.inner, self.array, self.store = inner, array, store
@@ -91,9 +98,9 @@ class _NamedArray(BackendArray):
         try:
             return self.inner[key]
         except FAILURES as error:
-            raise CubeError(self._told(key.tuple, error)) from error
+            raise CubeError(self._message(key.tuple, error)) from error
 
-    def _told(self, key: tuple[Any, ...], error: Exception) -> str:
+    def _message(self, key: tuple[Any, ...], error: Exception) -> str:
         name = self.array.path.rpartition("/")[2]
         where, reason = "", str(error) or type(error).__name__
         # elsewhere, the chunks would have to be fetched once more
@@ -108,15 +115,15 @@ class _NamedArray(BackendArray):
         return f"{self.store}: array '{name}'{where}, cannot be read ({' '.join(reason.split())[:120]}): copy it anew"
 
     def _bounds(self, key: tuple[Any, ...]) -> tuple[slice, ...]:
-        """The box around what a key asks for."""
-        found = []
+        """Return the box around the cells that a key asks for."""
+        spans = []
         for index, length in zip(key, self.shape, strict=True):
             chosen = np.arange(length)[index] if isinstance(index, slice) else np.atleast_1d(index) % max(1, length)
-            found.append(slice(int(chosen.min()), int(chosen.max()) + 1) if chosen.size else slice(0, 0))
-        return tuple(found)
+            spans.append(slice(int(chosen.min()), int(chosen.max()) + 1) if chosen.size else slice(0, 0))
+        return tuple(spans)
 
     def _chunks(self, key: tuple[Any, ...]) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...]]]:
-        """Numbers and places of the chunks (of a sharded array: the shards, which are the files) that a key touches."""
+        """Yield numbers and places of the chunks that a key touches (of a sharded array: of the shards, its files)."""
         sizes = self.array.shards or self.array.chunks
         numbers = [range(b.start // n, -(-b.stop // n)) for b, n in zip(self._bounds(key), sizes, strict=True)]
         for block in itertools.product(*numbers):

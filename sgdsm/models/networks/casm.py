@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout, relu
 
 from sgdsm.core.cube import ConfigError
+from sgdsm.core.units import same_units
 from sgdsm.data.batch import Batch, Filled
 from sgdsm.data.normalization import Inputs
 from sgdsm.models.base import Window
@@ -186,11 +187,15 @@ class Casm(Network):
                 f"expected {list(ours.dynamic)} (with gaps: {list(ours.gappy)})"
             )
         scalers = [(ours.dynamic[c], ours.scalers[ours.dynamic[c]], theirs.scalers[ours.dynamic[c]]) for c in self.used]
-        same = {
+        same: dict[str, tuple[Any, Any]] = {
             "harmonics": (self.harmonics, other.harmonics),
             "units": (ours.units, theirs.units),
             **{f"the unit of the logarithm of {name}": (a.unit, b.unit) for name, a, b in scalers},
         }
+        for name in ours.dynamic:
+            pair = (ours.variable_units.get(name), theirs.variable_units.get(name))
+            if None not in pair and not same_units(*pair):
+                same[f"units of {name}"] = pair
         for what, (expected, found) in same.items():
             if found != expected:
                 raise ConfigError(f"model.start_from={folder}: {what}: found {found}, expected {expected}")

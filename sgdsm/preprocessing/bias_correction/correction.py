@@ -13,8 +13,8 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from sgdsm.core.axes import DAY
-from sgdsm.core.cube import CubeError, by_role, check_cube, open_dataset
-from sgdsm.core.matching import in_units_of
+from sgdsm.core.cube import CubeError, by_role, checked_cube, open_dataset
+from sgdsm.core.matching import in_units_of, warn_ranges
 from sgdsm.core.validation import read_values
 from sgdsm.preprocessing.bias_correction.maps import CellMaps
 from sgdsm.preprocessing.bias_correction.residual_trees import features_of
@@ -121,7 +121,7 @@ class Correction:
                 not convert.
         """
         name, about = self.about["source_variable"], self.about
-        check_cube(cube)
+        cube = checked_cube(cube)
         check_grid(cube, self.coords, "the correction")
         check_stage(name, correction_of(cube[name]), about["source_correction"])
         missing = [n for n in self.covariates if n not in cube]
@@ -130,6 +130,7 @@ class Correction:
         # older files hold the units of the target only
         known: dict[str, str | None] = {name: about["source_units"], **json.loads(about.get("variable_units", "{}"))}
         cube = in_units_of(cube, known, "the fit of the correction")
+        warn_ranges(cube, self._ranges())
         old = cube[name]
         # the valid range was that of the uncorrected values
         attrs = {k: v for k, v in old.attrs.items() if k not in ("valid_min", "valid_max", "valid_range")}
@@ -140,6 +141,17 @@ class Correction:
         # the product's uncertainty is that of the uncorrected values
         cube = cube.drop_vars(by_role(cube, "uncertainty"))
         return cube.assign({name: xr.Variable(old.dims, data, attrs)}).assign_attrs(provenance)
+
+    def _ranges(self) -> dict[str, tuple[float, float]]:
+        """Return the 1 % and 99 % quantiles of the values of the fit: of the target, and of the trees' covariates."""
+        # files of before these were kept have the target alone
+        kept = json.loads(self.about.get("variable_ranges", "{}"))
+        ranges = {name: (float(kept[name][0]), float(kept[name][1])) for name in self.covariates if name in kept}
+        knots = self.maps.source[np.isfinite(self.maps.source)]
+        if knots.size:
+            low, high = np.quantile(knots, (0.01, 0.99))
+            ranges[self.about["source_variable"]] = (float(low), float(high))
+        return ranges
 
 
 def check_grid(cube: xr.Dataset, coords: dict[str, np.ndarray], whose: str) -> None:

@@ -155,6 +155,7 @@ def fit_correction(
         "fitted_days": " ".join(str(np.datetime64(int(d), "D")) for d in common.days[fitted][[0, -1]]),
         "lower_bound": bounds[0],
         "upper_bound": bounds[1],
+        "variable_ranges": json.dumps(_ranges_of(covariates, rows.covariates)),
         "variable_units": json.dumps({name: units_of(source[name]) for name in (str(target.name), *covariates)}),
     }
     return Correction(maps, coords, count, covariates if with_trees else [], booster, about), scores
@@ -266,6 +267,12 @@ def format_table(scores: dict[str, dict[str, float]]) -> str:
         for name, s in scores.items()
     ]
     return "\n".join([head, *lines])
+
+
+def _ranges_of(names: list[str], values: np.ndarray) -> dict[str, list[float]]:
+    """Return the 1 % and 99 % quantiles of covariates, (N, C), by their names; nothing of one without a value."""
+    known = {name: values[np.isfinite(values[:, c]), c] for c, name in enumerate(names)}
+    return {name: np.quantile(one, (0.01, 0.99)).tolist() for name, one in known.items() if one.size}
 
 
 def _check_bounds(values: np.ndarray, bounds: tuple[float, float], name: str) -> None:

@@ -74,7 +74,7 @@ def unpacked(
     for code in missing:
         values[values == np.float32(code)] = np.nan
     if limits is not None:
-        values = only_within(values, limits)
+        values = only_within(values, limits, float(attributes.get("add_offset", 0.0)))
     # codes of classes are no measurements: 255 may be one of them
     codes = raw.dtype.kind in "iu" and any(key in attributes for key in FLAG_ATTRIBUTES)
     if check and not codes:
