@@ -27,7 +27,7 @@ from sgdsm.data.batch import Scene, ages, check_cap
 from sgdsm.data.normalization import Inputs
 from sgdsm.data.record import Names, Record, day_numbers, read_record
 from sgdsm.inference.blend import Tails, fill_scene
-from sgdsm.inference.schema import ErrorBars, Layout, layout, slab_values
+from sgdsm.inference.schema import Layout, layout, slab_values
 from sgdsm.inference.survey import Surveyor, land_of
 from sgdsm.models.base import GapFiller, interruptible, quiet_lightning
 
@@ -121,7 +121,7 @@ def plan_filling(
     whole = Box(*(slice(0, length) for length in target.shape))
     box = whole if box is None else box
     slabs = plan_slabs(axes, len(inputs.dynamic) + (names.uncertainty is not None), memory_gib, box)
-    shape = layout(cube, error_bars(filler), source, box, max_gap_days)
+    shape = layout(cube, filler.error_bars, source, box, max_gap_days)
     plan = {
         "identity": identity,
         "box": [[part.start, part.stop] for part in box],
@@ -135,16 +135,6 @@ def plan_filling(
     surveyor = Surveyor(cube, names, inputs, boxes, climatology_from)
     task = SlabTask(cube, names, inputs, axes, slabs, surveyor, days, max_gap_days)
     return SlabFiller(filler, task, shape, plan, writer, box, window_cells)
-
-
-def error_bars(filler: GapFiller) -> ErrorBars | None:
-    """What a filler tells of its errors; None for one without intervals."""
-    level = getattr(filler, "level", None)
-    if level is None:
-        return None
-    oldest = getattr(filler, "oldest_gap", None)
-    correlation = getattr(filler, "error_correlation", None)
-    return ErrorBars(level, filler.decomposes, correlation, None if oldest is None else float(oldest))
 
 
 def fill_whole(filler: GapFiller, scene: Scene, trainer: dict[str, Any] | None = None) -> dict[str, np.ndarray]:
@@ -375,9 +365,8 @@ class SlabFiller(pl.LightningModule):
         values, observed, age = (a[days, rows, columns] for a in (record.values, record.observed, scene.gap_age))
         land = record.land[rows, columns]
         uncertainty = None if record.uncertainty is None else record.uncertainty[days, rows, columns]
-        level = getattr(self.filler, "level", None)
         found = slab_values(
-            self.shape.variables, self.task.names.target, values, observed, land, age, filled, uncertainty, level
+            self.shape.variables, self.task.names.target, values, observed, land, age, filled, uncertainty, self.filler.level
         )
         # the one before is in its place, or its error is told
         self.last_write.result()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from statistics import NormalDist
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -15,7 +15,7 @@ from sgdsm.core.cube import CubeError, target_of, uncertainty_of
 from sgdsm.core.filled import OBSERVED, OBSERVED_NAME
 from sgdsm.core.region import Box
 from sgdsm.data.record import day_numbers
-from sgdsm.models.uncertainty.correlation import Correlation
+from sgdsm.models.uncertainty.error_bars import ErrorBars
 
 NONE, FILLED = 0, 2
 BOUNDS = ("sm_std", "sm_lower", "sm_upper")
@@ -28,20 +28,6 @@ DECOMPOSED = {
     "sm_std_epistemic": "part of the standard deviation that more knowledge would take away,",
     "sm_std_aleatoric": "part of the standard deviation that no knowledge would take away,",
 }
-
-
-class ErrorBars(NamedTuple):
-    """What a filler tells of its errors.
-
-    level: of the interval. decomposes: whether it tells epistemic from aleatoric uncertainty. correlation: of the
-    errors in space and time. oldest_gap: the oldest that intervals were fitted on, days; None where it does not tell
-    on what it should be believed.
-    """
-
-    level: float
-    decomposes: bool = False
-    correlation: Correlation | None = None
-    oldest_gap: float | None = None
 
 
 @dataclass(frozen=True)

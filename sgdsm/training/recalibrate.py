@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from sgdsm.data.gaps import Gaps
-    from sgdsm.models.uncertainty.conformal import CalibrationBatch, Conformal
+    from sgdsm.models.uncertainty.calibrated import Calibrated, CalibrationBatch
 
 RECALIBRATION = 18  # first word of the seed
 HIDDEN, FEWEST = 0.2, 300
@@ -26,7 +26,7 @@ def recalibrate(config: dict[str, Any]) -> None:
     from sgdsm.core.specification import build
     from sgdsm.data.gaps import Gaps
     from sgdsm.models.checkpoint import load_filler, save_filler
-    from sgdsm.models.uncertainty.conformal import Conformal
+    from sgdsm.models.uncertainty.calibrated import Calibrated
     from sgdsm.training.config import check_config
     from sgdsm.training.run import CONFIG, METRICS, MODEL, PROVENANCE, Run, fingerprint, run_data
 
@@ -43,7 +43,7 @@ def recalibrate(config: dict[str, Any]) -> None:
     if metrics["protocol"].get("learned_from"):
         raise ConfigError(f"run={run.folder} took over what another run has learned, nobody knows up to which day")
     filler = load_filler(run.model)
-    if not isinstance(filler, Conformal):
+    if not isinstance(filler, Calibrated):
         raise ConfigError(
             f"run={run.folder}: {type(filler).__name__} has no intervals; expected a run with uncertainty=conformal"
         )
@@ -71,13 +71,13 @@ def recalibrate(config: dict[str, Any]) -> None:
 
 
 def refit(
-    cube: xr.Dataset, filler: Conformal, gaps: Gaps, learned: str, days: int, half_life_days: float, seed: int = 0
+    cube: xr.Dataset, filler: Calibrated, gaps: Gaps, learned: str, days: int, half_life_days: float, seed: int = 0
 ) -> dict[str, Any]:
     """Fit a filler's intervals, in place, to the last days of a cube, a value `half_life_days` older counting half.
 
     Split conformal prediction with weights for values that are not exchangeable (Barber et al., Ann. Stat. 51, 816,
     2023). Of the values of the last `days` days, and after the day `learned`, a fresh gap-like draw is hidden, a share
-    HIDDEN, and filled by what is left as a product would be. See `Conformal.adapt` for what is fitted.
+    HIDDEN, and filled by what is left as a product would be. See `Calibrated.recalibrate` for what is fitted.
 
     Returns what was hidden, and by how much the interval changed.
 
@@ -116,11 +116,13 @@ def refit(
     scene = Scene.of(record, filler.inputs, seen, hidden, climatology)
     age = (last - record.days)[:, None, None] / half_life_days
     weight = np.broadcast_to(0.5**age, hidden.shape).astype(np.float32)
-    judged = predict_held_out(filler.filler, scene, positions(target_of(cube)), {"enable_progress_bar": False}, weight)
+    calibration = predict_held_out(
+        filler.filler, scene, positions(target_of(cube)), {"enable_progress_bar": False}, weight
+    )
     with torch.no_grad():
-        covered, before = _cover(filler, judged)
-        filler.adapt(judged)
-        _, after = _cover(filler, judged)
+        covered, before = _cover(filler, calibration)
+        filler.recalibrate(calibration)
+        _, after = _cover(filler, calibration)
     return {
         "first_day": str(np.datetime64(first, "D")),
         "last_day": str(np.datetime64(last, "D")),
@@ -132,13 +134,13 @@ def refit(
     }
 
 
-def _cover(filler: Conformal, judged: list[CalibrationBatch]) -> tuple[float, float]:
+def _cover(filler: Calibrated, calibration: list[CalibrationBatch]) -> tuple[float, float]:
     """How often the interval holds the values, by their weights, and its mean width."""
     import torch
 
-    widths = torch.cat([filler.widths(one.batch, one.std)[0] for one in judged])
-    weights = torch.cat([one.weights() for one in judged])
-    inside = torch.cat([one.errors for one in judged]).abs() <= widths
+    widths = torch.cat([filler.widths(one.batch, one.std)[0] for one in calibration])
+    weights = torch.cat([one.weights() for one in calibration])
+    inside = torch.cat([one.errors for one in calibration]).abs() <= widths
     return float((inside * weights).sum() / weights.sum()), float((widths * weights).sum() / weights.sum())
 
 
