@@ -1,4 +1,4 @@
-"""Classes of values for which the coverage of an interval is fitted: gap age, rain, season, mean and spread of the cell."""
+"""Classes of values in which an interval has its coverage: gap age, rain, season, mean and spread of the cell."""
 
 from __future__ import annotations
 
