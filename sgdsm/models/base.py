@@ -187,7 +187,7 @@ _register = _SignalConnector.register_signal_handlers
 def _keep_sigterm_handler(connector: _SignalConnector) -> None:
     """Register Lightning's signal handlers, but leave SIGTERM to the handler that is there already.
 
-    Lightning's handler would first notify the other processes, which wait in a collective operation: a deadlock.
+    Lightning's own handler first notifies the other processes, which wait for something else at that time.
     """
     handler = signal.getsignal(signal.SIGTERM)
     _register(connector)

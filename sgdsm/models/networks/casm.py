@@ -1,4 +1,4 @@
-"""CASM: the seasonal cycle of each cell plus what a dense network makes of the covariates' departures from theirs."""
+"""CASM: the seasonal cycle of each cell plus a dense network on the covariates' departures from their own cycles."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sgdsm.models.networks.base import Estimate, Network, at_least, weighted_mea
 from sgdsm.models.networks.seasonal import seasonal_cycle
 from sgdsm.models.uncertainty.wrappers import innermost
 
-# a unit vector changes by 0.02 a degree: in a region it would hardly show
+# scale of the place: a unit vector changes by 0.02 a degree, too little for a regional network to learn from
 PLACE = 4.0
 
 
@@ -28,19 +28,29 @@ class Casm(Network):
     """Residual network on brightness temperatures, cell by cell and day by day.
 
     Follows CASM (Skulovich and Gentine, Sci. Data 10, 154, 2023). Inputs: the place, and for each covariate its
-    departure from the cell's seasonal cycle, 0 where it is missing, with a mask channel for gappy ones. Covariates are
-    the brightness temperatures, told by a name that begins with 'tb_' or holds 'brightness_temperature'; all dynamic
-    ones where none is called so. Output: the departure of the target from its own cycle, which is added. Ours: dropout,
-    splits and scalers without leaks, and the target's cycle, which is the climatology of the Batch (two harmonics drawn
-    to the domain's where values are few) because that knows the training days of a blocked split too.
+    departure from the cell's seasonal cycle, 0 where it is missing, with a mask channel for covariates with gaps. The
+    covariates are the brightness temperatures, recognised by a name that begins with 'tb_' or contains
+    'brightness_temperature'; all dynamic ones if there is none. Output: the departure of the target from its own cycle,
+    which is added. Differences from the paper: dropout; splits and scalers without leaks; and the target's cycle, which
+    is the climatology of the Batch (two harmonics, drawn towards those of the domain where values are few) because it
+    is also fitted to the training days of a split into blocks.
 
-    window_cells: side of a window, which holds the whole record; with `batch_size` windows of 2 x 2 cells a step has
-    some 1000 rows in a record of five years every three days. layers, width: hidden ones. harmonics: of the covariates'
-    cycles. dropout: share of the units dropped. samples: thinned networks whose mean is the estimate (Gal and
-    Ghahramani, ICML 2016), each with one mask for all cells and days; 1, or no dropout: the whole network. The standard
-    deviation joins their spread and the errors in validation. start_from: folder of a run whose weights training starts
-    from; frozen: how many of the first layers then keep them. epochs, learning_rate (of Adam, with the course of
-    `Network`, where CASM's is constant), batch_size and seed are those of `Network`.
+    Args:
+        window_cells: Rows and columns of a window, which has all days of the record; with `batch_size` windows of 2 x 2
+            cells a step has about 1000 rows in a record of five years every three days.
+        layers: Number of hidden layers.
+        width: Units of a hidden layer.
+        harmonics: Of the covariates' cycles, 1 to 3.
+        dropout: Share of the units dropped.
+        samples: Number of thinned networks whose mean is the estimate (Gal and Ghahramani, ICML 2016), each with one
+            mask for all cells and days; 1, or no dropout: the whole network. The standard deviation combines their
+            spread and the RMSE in validation.
+        start_from: Folder of a run whose weights training starts from.
+        frozen: Number of first layers that keep those weights.
+        epochs: See `Network`.
+        learning_rate: Of Adam, with the schedule of `Network`; it is constant in the paper.
+        batch_size: Windows in a step.
+        seed: See `Network`.
     """
 
     def __init__(
@@ -48,6 +58,7 @@ class Casm(Network):
         window_cells: int = 2,
         layers: int = 7,
         width: int = 1050,
+        *,
         harmonics: int = 1,
         dropout: float = 0.05,
         samples: int = 20,
@@ -58,7 +69,7 @@ class Casm(Network):
         batch_size: int = 4,
         seed: int = 0,
     ) -> None:
-        super().__init__(epochs, learning_rate, 0.0, batch_size, seed)
+        super().__init__(epochs, learning_rate=learning_rate, weight_decay=0.0, batch_size=batch_size, seed=seed)
         at_least(1, window_cells=window_cells, layers=layers, width=width, samples=samples)
         if harmonics not in (1, 2, 3):
             raise ConfigError(f"model.harmonics={harmonics}: expected 1, 2 or 3")
@@ -70,9 +81,10 @@ class Casm(Network):
         self.depth, self.width, self.harmonics, self.dropout, self.samples = layers, width, harmonics, dropout, samples
         self.start_from, self.frozen = start_from, frozen
         self.thinned = self.decomposes = dropout > 0 and samples > 1
+        # RMSE in validation, in the target's units; NaN: not validated
         self.noise: Tensor
         self.register_buffer("noise", torch.tensor(float("nan")))
-        # whether it learned with latitude and longitude; NaN = nothing learned yet
+        # 1 if trained with latitude and longitude, else 0; NaN: not trained
         self.placed: Tensor
         self.register_buffer("placed", torch.tensor(float("nan")))
 
@@ -88,7 +100,7 @@ class Casm(Network):
         hidden = [nn.Linear(a, b) for a, b in pairwise(sizes)]
         self.output = nn.Linear(self.width, 1)
         for layer in hidden:
-            # PyTorch's own start lets the signal of ReLU layers fade
+            # PyTorch's default initialisation lets the activations of ReLU layers fade from layer to layer
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             nn.init.zeros_(layer.bias)
         nn.init.zeros_(self.output.weight)
@@ -98,7 +110,7 @@ class Casm(Network):
         self.hidden = nn.ModuleList(hidden)
 
     def setup(self, stage: str) -> None:
-        # before Lightning restores an interrupted training, and never in filling: the run may be gone by then
+        # before Lightning restores an interrupted training, and not in filling: the other run may be deleted by then
         if stage == "fit" and self.start_from is not None:
             self._take_over(self.start_from)
 
@@ -106,7 +118,12 @@ class Casm(Network):
         return torch.optim.Adam([p for p in self.parameters() if p.requires_grad], self.learning_rate)
 
     def loss(self, estimate: Estimate, batch: Batch) -> Tensor:
-        """Mean squared error at the hidden values of a batch."""
+        """Return the mean squared error at the hidden values of a batch.
+
+        Args:
+            estimate: See `Network.estimate`.
+            batch: Windows with the truth.
+        """
         errors = (estimate[0] - batch.truth)[batch.wanted]
         return weighted_mean(errors.float().square(), batch)
 
@@ -116,16 +133,16 @@ class Casm(Network):
     def fill(self, batch: Batch, trunk: Any = None) -> Filled:
         rows = self._rows(batch)
         masks = [self._mask(number) for number in range(self.samples)] if self.thinned else [None]
-        found = torch.stack([self._forward(rows, mask).float() for mask in masks])
-        spread = self.inputs.anomaly_scale * found.std(0, unbiased=False)
+        samples = torch.stack([self._forward(rows, mask).float() for mask in masks])
+        spread = self.inputs.anomaly_scale * samples.std(0, unbiased=False)
         std = torch.sqrt(spread**2 + self.noise**2) if self.noise.isfinite() else None
-        mean = self.in_units(self._place_back(found.mean(0), batch), batch)
+        mean = self.in_units(self._place_back(samples.mean(0), batch), batch)
         epistemic = self._place_back(spread, batch) if self.decomposes else None
         return Filled(mean, None if std is None else self._place_back(std, batch), epistemic=epistemic)
 
     def on_validation_epoch_start(self) -> None:
         super().on_validation_epoch_start()
-        # every pass is judged by the whole network: samples would cost more than the training
+        # validated with the whole network: sampling in every epoch would cost more than the training
         self._sampling, self.thinned = self.thinned, False
 
     def on_validation_epoch_end(self) -> None:
@@ -134,7 +151,7 @@ class Casm(Network):
         self.noise.fill_(self.trainer.callback_metrics["validation_rmse"].item())
 
     def _rows(self, batch: Batch) -> Tensor:
-        """Inputs at the wanted values, (N, channels)."""
+        """Return the inputs of the network at the wanted values, (N, channels)."""
         self._check_place(batch)
         values, present = batch.dynamic[:, self.used], batch.present[:, self.used]
         cycle = seasonal_cycle(values, present, batch.season, self.harmonics)
@@ -144,7 +161,8 @@ class Casm(Network):
         return torch.cat([place, residual, gappy], 1).movedim(1, -1)[batch.wanted[:, 0]]
 
     def _check_place(self, batch: Batch) -> None:
-        # a place of zeros is none on the globe: what the network makes of it means nothing
+        """Raise ConfigError if training had a place and this batch has none, or the other way round."""
+        # a place of zeros is no unit vector: the network would extrapolate
         placed = bool(batch.place.any())
         if self.training and self.placed.isnan():
             self.placed.fill_(placed)
@@ -153,15 +171,21 @@ class Casm(Network):
             raise ConfigError(f"model=casm learned on a grid of {kinds[not placed]}, and this cube has {kinds[placed]}")
 
     def _forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """Scaled departures, (N,). mask: (layers, width) of a thinned network, None for the whole one."""
+        """Return the scaled departures of the target, (N,).
+
+        Args:
+            x: Inputs, (N, channels).
+            mask: Of a thinned network, (layers, width); None: the whole one.
+        """
         for number, layer in enumerate(self.hidden):
             x = relu(layer(x))
             x = dropout(x, self.dropout, self.training) if mask is None else x * mask[number]
-        found: Tensor = self.output(x)[:, 0]
-        return found
+        departures: Tensor = self.output(x)[:, 0]
+        return departures
 
     def _mask(self, number: int) -> Tensor:
-        # seeded by the sample alone: tiles, batches and slabs do not show
+        """Return the dropout mask of a sample, (layers, width)."""
+        # seeded by the number of the sample alone, so that the result does not depend on tiles and batches
         rng = np.random.default_rng([self.seed, number])
         kept = rng.random((self.depth, self.width), np.float32) >= self.dropout
         return torch.from_numpy(kept / np.float32(1 - self.dropout)).to(self.device)
@@ -204,6 +228,6 @@ class Casm(Network):
 
 
 def _brightness(names: tuple[str, ...]) -> list[int]:
-    """Channels of the brightness temperatures; all where there are none."""
-    found = [c for c, n in enumerate(names) if n.lower().startswith("tb_") or "brightness_temperature" in n.lower()]
-    return found or list(range(len(names)))
+    """Return the channels of the brightness temperatures; all channels if there is none."""
+    channels = [c for c, n in enumerate(names) if n.lower().startswith("tb_") or "brightness_temperature" in n.lower()]
+    return channels or list(range(len(names)))

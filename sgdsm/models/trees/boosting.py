@@ -114,7 +114,7 @@ class Fitting:
 
         workers = list(client.ncores())
         pieces: list[list[Any]] = [[], []]
-        # every worker gets a piece of every batch: XGBoost hangs if one has no rows
+        # every worker gets a piece of every batch, so that none is without rows
         for batch in rows.batches(PAGE_ROWS):
             for worker, *arrays in zip(workers, *(np.array_split(array, len(workers)) for array in batch), strict=True):
                 for array, into in zip(arrays, pieces, strict=True):

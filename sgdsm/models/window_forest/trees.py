@@ -1,8 +1,8 @@
-"""Many small random forests at once, grown level by level over all of them.
+"""Many small random forests grown together, level by level.
 
-They are Breiman's forests (Machine Learning 45, 5, 2001) but for two things that let them share their work: a bootstrap
-counts each sample Poisson(1) times, and splits lie between `BINS` quantiles of each covariate in the forest's own
-samples. As in scikit-learn, covariates that cannot split a node are passed over until one can.
+They are Breiman's forests (Machine Learning 45, 5, 2001) with two changes that allow batched operations: a bootstrap
+draws each sample Poisson(1) times, and splits lie between `BINS` quantiles of each covariate in the forest's own
+samples. As in scikit-learn, covariates that cannot split a node are skipped until one can.
 """
 
 from __future__ import annotations
@@ -14,17 +14,20 @@ from torch import Tensor
 
 from sgdsm.models.window_forest.presets import ForestShape
 
-BINS = 16
-LEAF = 255
-PATHS = 64  # nodes of a level that draw their covariates independently
+BINS = 16  # a bin fits in uint8, which keeps the tables small
+LEAF = 255  # cut of a leaf: no bin is above it
+PATHS = 64  # nodes of a level that draw their covariates independently; further ones repeat the draws
 
 
 class Trees(NamedTuple):
     """Nodes of all trees of all forests; the root of tree k of forest g is node g * K + k.
 
-    feature, cut: a row goes right where its bin of that covariate is above cut; a leaf has cut LEAF. child: the left
-    child, the right one comes next; a leaf is its own child. value: mean of the node's samples. All (nodes,).
-    depth: of the deepest tree.
+    Attributes:
+        feature: Covariate of the split, (nodes,) int64.
+        cut: A row goes right if its bin is above this one; LEAF in a leaf, (nodes,) uint8.
+        child: Left child, the right one is the next node; a leaf is its own child, (nodes,) int64.
+        value: Mean of the node's samples, (nodes,).
+        depth: Of the deepest tree.
     """
 
     feature: Tensor
@@ -35,9 +38,14 @@ class Trees(NamedTuple):
 
 
 def quantile_edges(x: Tensor, mask: Tensor) -> Tensor:
-    """The BINS - 1 values that cut the samples of each forest into parts of about equal number.
+    """Return the BINS - 1 values that divide the samples of each forest into parts of about equal number.
 
-    x: (G, n, F). mask: (G, n) bool, what is a sample. Returns (G, F, BINS - 1).
+    Args:
+        x: Covariates, (G, n, F).
+        mask: False for padding, (G, n) bool.
+
+    Returns:
+        Edges, (G, F, BINS - 1).
     """
     values = torch.where(mask[..., None], x, torch.inf).sort(1).values.transpose(1, 2).contiguous()
     count = mask.sum(1)[:, None]
@@ -48,21 +56,35 @@ def quantile_edges(x: Tensor, mask: Tensor) -> Tensor:
 
 
 def binned(x: Tensor, edges: Tensor) -> Tensor:
-    """How many edges lie below each value, (G, n, F) uint8."""
+    """Return the bins of values, (G, n, F) uint8: the number of edges below each.
+
+    Args:
+        x: Covariates, (G, n, F).
+        edges: See `quantile_edges`, (G, F, BINS - 1).
+    """
     return torch.searchsorted(edges, x.transpose(1, 2).contiguous()).transpose(1, 2).to(torch.uint8).contiguous()
 
 
 def poisson_counts(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """How often a bootstrap takes a sample, float32."""
+    """Return how often a bootstrap draws each sample, float32.
+
+    Args:
+        shape: Of the result.
+        generator: Of the random numbers.
+    """
     return torch.poisson(torch.ones(shape), generator=generator)
 
 
 def grow(bins: Tensor, y: Tensor, counts: Tensor, shape: ForestShape, generator: torch.Generator) -> Trees:
     """Grow K trees for each of G forests.
 
-    bins: (G, n, F) uint8. y: (G, n), about 0 (sums are float32). counts: (G, K, n), how often a tree takes a sample.
-    generator: of the covariates that nodes try; all forests draw the same ones, so that what a forest gives does not
-    depend on the others.
+    Args:
+        bins: Of the covariates, (G, n, F) uint8.
+        y: Values with a mean near 0 (sums are float32), (G, n).
+        counts: How often a tree draws a sample, (G, K, n).
+        shape: Settings of the forests.
+        generator: Of the covariates that nodes try. All forests use the same draws, so that a forest does not depend
+            on the others.
     """
     groups, trees, samples = counts.shape
     features = bins.shape[2]
@@ -72,20 +94,21 @@ def grow(bins: Tensor, y: Tensor, counts: Tensor, shape: ForestShape, generator:
     weight = counts[group, tree, index]
     entries = (row, node, weight, weight * y[group, index])
     flat = bins.reshape(-1)
-    own_tree = torch.arange(trees, device=bins.device).repeat(groups)
-    path = torch.ones_like(own_tree)
+    tree_of_node = torch.arange(trees, device=bins.device).repeat(groups)
+    # number of a node by its way from the root, as in a binary heap: it decides which covariates the node tries
+    path = torch.ones_like(tree_of_node)
     levels, first = [], 0
     for depth in range(shape.max_depth + 1):
         row, node, weight, product = entries
-        size = len(own_tree)
+        size = len(tree_of_node)
         number = torch.bincount(node, minlength=size)
         total, moment = (torch.bincount(node, w, minlength=size) for w in (weight, product))
-        wide = (number >= shape.min_samples_split) & (depth < shape.max_depth)
-        order = table[own_tree, path % PATHS]
-        feature, cut, split = _best_splits(flat, entries, (total, moment), order, wide, shape.tried(features))
+        splittable = (number >= shape.min_samples_split) & (depth < shape.max_depth)
+        order = table[tree_of_node, path % PATHS]
+        feature, cut, split = _best_splits(flat, entries, (total, moment), order, splittable, shape.tried(features))
         rank = split.cumsum(0) - 1
-        here = torch.arange(first, first + size, device=bins.device)
-        child = torch.where(split, first + size + 2 * rank, here)
+        itself = torch.arange(first, first + size, device=bins.device)
+        child = torch.where(split, first + size + 2 * rank, itself)
         levels.append((feature, cut, child, moment / total.clamp(min=1e-12)))
         kept = split.index_select(0, node).nonzero()[:, 0]
         if not len(kept):
@@ -93,7 +116,7 @@ def grow(bins: Tensor, y: Tensor, counts: Tensor, shape: ForestShape, generator:
         row, node, weight, product = (part.index_select(0, kept) for part in entries)
         right = _right(flat, row, node, feature, cut)
         entries = (row, (2 * rank).index_select(0, node) + right, weight, product)
-        own_tree = own_tree[split].repeat_interleave(2)
+        tree_of_node = tree_of_node[split].repeat_interleave(2)
         path = (2 * path[split]).repeat_interleave(2)
         path[1::2] += 1
         first += size
@@ -106,20 +129,31 @@ def _best_splits(
     entries: tuple[Tensor, Tensor, Tensor, Tensor],
     sums: tuple[Tensor, Tensor],
     order: Tensor,
-    wide: Tensor,
+    splittable: Tensor,
     tried: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The best split of each node among the first `tried` covariates of its order; where none of them can split it,
-    among the next ones until one can. Returns covariate, cut, and whether there is a split."""
+    """Return the best split of each node among the first covariates of its order, or the next ones until one can split.
+
+    Args:
+        flat: Bins of all rows and covariates, flattened.
+        entries: Row (its place in `flat`), node, weight, and weight times value of the samples of trees, (E,) each.
+        sums: Weights and weighted values of the nodes, (nodes,) each.
+        order: Covariates in the order in which a node tries them, (nodes, F).
+        splittable: Nodes that may be split, (nodes,) bool.
+        tried: Number of covariates to choose from.
+
+    Returns:
+        Covariate, cut, and True if there is a split, (nodes,) each.
+    """
     size, features = order.shape
     row, node, weight, product = entries
     best = torch.full((size,), -torch.inf, device=flat.device)
     feature = torch.zeros(size, dtype=torch.int64, device=flat.device)
     cut = torch.full((size,), LEAF, dtype=torch.uint8, device=flat.device)
-    open_ = wide
+    open_ = splittable
     for k in range(features):
         if k == 0 or k >= tried:
-            # the nodes that are still open, side by side
+            # only the entries of nodes that are still open
             kept = open_.index_select(0, node).nonzero()[:, 0]
             if not len(kept):
                 break
@@ -135,18 +169,26 @@ def _best_splits(
         )
         right, right_sum = total - left, moment - left_sum
         valid = (left > 0.5) & (right > 0.5)  # counts are whole numbers
+        # the reduction of squared errors, up to a constant of the node
         gain = torch.where(valid, left_sum.square() / left + right_sum.square() / right, -torch.inf)
-        found, where = gain.max(1)
-        better = found > best[number]
+        highest, where = gain.max(1)
+        better = highest > best[number]
         target = number[better]
-        best[target], feature[target], cut[target] = found[better], chosen[target], where[better].to(torch.uint8)
+        best[target], feature[target], cut[target] = highest[better], chosen[target], where[better].to(torch.uint8)
         if k + 1 >= tried:
-            open_ = wide & (cut == LEAF)
+            open_ = splittable & (cut == LEAF)
     return feature, cut, cut != LEAF
 
 
 def predict(trees: Trees, bins: Tensor, row: Tensor, root: Tensor) -> Tensor:
-    """What trees give for rows, (entries,). bins: (rows, F) uint8. row, root: (entries,), root as in `Trees`."""
+    """Return the estimates of trees for rows, (entries,).
+
+    Args:
+        trees: Nodes.
+        bins: Of the covariates, (rows, F) uint8.
+        row: Row of each entry, (entries,) int64.
+        root: Root of the tree of each entry, see `Trees`, (entries,) int64.
+    """
     features = bins.shape[1]
     flat, row, node = bins.reshape(-1), row * features, root
     for _ in range(trees.depth):
@@ -155,16 +197,23 @@ def predict(trees: Trees, bins: Tensor, row: Tensor, root: Tensor) -> Tensor:
 
 
 def _right(flat: Tensor, row: Tensor, node: Tensor, feature: Tensor, cut: Tensor) -> Tensor:
-    """Whether entries go to the right of their nodes."""
+    """Return True for the entries that go to the right of their nodes."""
     return flat.index_select(0, row + feature.index_select(0, node)) > cut.index_select(0, node)
 
 
 def forest_means(trees: Trees, bins: Tensor, counts: Tensor, mask: Tensor) -> Tensor:
-    """Mean over the trees that count a row 0 times: the out-of-bag estimate of a sample, and the estimate of a row
-    that no tree has met.
+    """Return the mean over the trees that did not draw a row.
 
-    bins: (G, n, F). counts: (G, K, n). mask: (G, n) bool, the rows that are wanted. Returns (G, n), NaN elsewhere and
-    for a sample that every tree has met.
+    This is the out-of-bag estimate of a sample, and the estimate of a row that no tree has drawn.
+
+    Args:
+        trees: Nodes.
+        bins: Of the covariates, (G, n, F) uint8.
+        counts: How often a tree draws a row, (G, K, n).
+        mask: Rows that are wanted, (G, n) bool.
+
+    Returns:
+        Estimates, (G, n); NaN for other rows and for a sample that every tree has drawn.
     """
     groups, number, rows = counts.shape
     group, tree, index = ((counts == 0) & mask[:, None]).nonzero(as_tuple=True)
