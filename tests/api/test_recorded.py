@@ -180,7 +180,7 @@ class Mine(Climatology):
         (lambda: Climatology(5), r"Climatology: \(5,\): expected no argument"),
         (lambda: Climatology(depth=5), "Climatology: {'depth': 5}: expected no argument"),
         (lambda: XGBoost(monotone={"rain": "up"}), r"monotone={'rain': 'up'}: expected dict\[str, int\] \| None"),
-        (lambda: Ensemble([1, 2]), r"Ensemble: filler=.*: expected GapFiller | list\[GapFiller\]"),
+        (lambda: Ensemble([1, 2]), r"Ensemble: filler=.*: expected GapFiller \| list\[GapFiller\]"),
         (lambda: Ensemble([Seamless(), Seamless()]), "model.filler: number 1 is the same as another"),
         (lambda: Stack([Climatology(), Climatology()]), r"Stack: members=.*: expected dict\[str, GapFiller\]"),
         (lambda: Conformal(None), "Conformal: filler=None: expected GapFiller"),

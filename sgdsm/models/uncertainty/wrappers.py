@@ -150,7 +150,7 @@ class InputNoise(Wrapper):
         return whole._replace(std=std)
 
     def _noise(self, like: Tensor, number: int, kind: int) -> Tensor:
-        """Return the noise of a sample, with the shape of `like` without its first axis; kind: 0 covariates, 1 target."""
+        """Return the noise of a sample for one window shaped like `like`; kind: 0 for covariates, 1 for the target."""
         rng = np.random.default_rng([NOISE, self.seed, number, kind])
         return self.fraction * torch.from_numpy(rng.standard_normal(like.shape[1:], np.float32)).to(like)
 
