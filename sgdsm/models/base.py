@@ -34,7 +34,7 @@ class Window:
         cells: Rows and columns of a window; None: the whole grid.
         halo_days: Reach of the receptive field before and after an output, in steps; None: the whole window.
         halo_cells: The same in rows and columns; None: the whole window.
-        longest: Windows in filling may be so many times as long as in training.
+        longest: In filling windows may be so many times as long as in training; only without a halo in time.
     """
 
     days: int | None
@@ -101,6 +101,11 @@ class GapFiller(Recorded, pl.LightningModule, ABC):
         """Description of the intervals that `fill` gives; None: it gives none."""
         return None if self.level is None else ErrorBars(self.level, self.decomposes)
 
+    @property
+    def configured(self) -> bool:
+        """True once the variables are known."""
+        return hasattr(self, "inputs")
+
     def configure(self, inputs: Inputs) -> None:
         """Fix the variables; call once, before fitting or loading.
 
@@ -147,6 +152,7 @@ class GapFiller(Recorded, pl.LightningModule, ABC):
             batch: Windows whose wanted values are hidden ones.
             index: Number of the batch, given by Lightning.
         """
+        # scores are computed in float32, whatever the precision of the training
         filled = self.fill(batch).mean[batch.wanted].float().cpu().numpy()
         truth = self.in_units(batch.truth, batch)[batch.wanted].float().cpu().numpy()
         values = error_statistics(filled, truth)
@@ -160,13 +166,18 @@ class GapFiller(Recorded, pl.LightningModule, ABC):
     def _of_all_processes(self, state: State) -> State:
         if self.trainer.world_size == 1:
             return state
+        # each process validates a share of the windows; statistics are additive
         sums, weights = (self.trainer.strategy.all_gather(torch.from_numpy(f)).sum(0).cpu().numpy() for f in state)
         return State(sums, weights)
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Pass Ctrl-C on as KeyboardInterrupt; Lightning would end the process with an exit status of its own."""
+    """Pass Ctrl-C on as KeyboardInterrupt; Lightning would end the process with an exit status of its own.
+
+    Raises:
+        KeyboardInterrupt: If Lightning asks for the end of the process.
+    """
     try:
         yield
     except SystemExit as stop:

@@ -27,7 +27,7 @@ def save_filler(filler: GapFiller, path: str | Path) -> None:
         ConfigError: If the filler is not configured, or could not be built again from its specification.
     """
     check_spec(filler.spec, GapFiller, type(filler).__name__)
-    if not hasattr(filler, "inputs"):
+    if not filler.configured:
         raise ConfigError(f"{path}: {type(filler).__name__} knows no variables yet: call configure(inputs) before")
     content = {
         "format": FORMAT,
@@ -47,6 +47,7 @@ def save_whole(content: dict[str, Any], path: Path) -> None:
     """
     partial = Path(f"{path}.partial")
     torch.save(content, partial)
+    # renaming is atomic: an interrupted run leaves the old file or the new one
     partial.replace(path)
 
 
@@ -63,6 +64,7 @@ def load_filler(path: str | Path) -> GapFiller:
     if not path.is_file():
         raise ConfigError(f"{path}: no such checkpoint")
     try:
+        # weights_only: a checkpoint is data, no code from it is run
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, OSError, EOFError, ValueError, KeyError, UnpicklingError) as error:
         raise ConfigError(
@@ -81,6 +83,7 @@ def load_filler(path: str | Path) -> GapFiller:
         inputs = Inputs.from_dict(content["inputs"])
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
+    # the modules that the weights belong to depend on the variables
     filler.configure(inputs)
     try:
         filler.load_state_dict(content["state"])

@@ -35,8 +35,10 @@ class Stack(GapFiller):
             raise ConfigError(f"model.members: {len(members)} given, expected 2 to {MOST}")
         self.members = nn.ModuleDict(members)
         self.weights: Tensor
+        # equal weights until the validation pass fits them
         self.register_buffer("weights", torch.full((len(members),), 1 / len(members)))
         self.uses_repeat_cycle = any(member.uses_repeat_cycle for member in members.values())
+        # each member needs its own window at least; None stands for the whole axis
         windows = [member.window for member in members.values()]
         days, cells, halo_days, halo_cells = (
             _largest([getattr(w, size) for w in windows]) for size in ("days", "cells", "halo_days", "halo_cells")
@@ -110,6 +112,7 @@ class Ensemble(Stack):
         filled = [member.fill(batch) for member in self.fillers]
         means = torch.stack([one.mean for one in filled])
         stds = [one.std for one in filled if one.std is not None]
+        # a member that does not know its epistemic part contributes only to the spread
         epistemic = [torch.zeros_like(means[0]) if one.epistemic is None else one.epistemic for one in filled]
         spread = means.var(0, unbiased=False)
         # variances add up: the mean of those of the members, and the variance between the members

@@ -48,7 +48,9 @@ class Exportable(nn.Module):
         land: Tensor,
     ) -> tuple[Tensor, ...]:
         # one argument for each input: their names become those of the exported program
+        # networks of blocks do not use the place
         place = static.new_zeros(len(static), 3, *static.shape[2:])
+        # truth and weights are for training only
         none = torch.zeros_like(sm)
         batch = Batch(sm, seen, gap_age, dynamic, present, static, place, season, climatology, land, land, none, none)
         filled = self.network.fill(batch)
@@ -75,6 +77,7 @@ def export_network(filler: GapFiller, output: Path) -> None:
         raise ConfigError(f"output={output}: ONNX needs packages of its own: pip install sgdsm[onnx]")
     module, example = Exportable(network).eval(), example_of(network)
     with torch.no_grad(), warnings.catch_warnings():
+        # the exporters warn of their own internals
         warnings.simplefilter("ignore")
         if output.suffix == ".pt2":
             torch.export.save(torch.export.export(module, example), output)

@@ -126,6 +126,7 @@ def _by_fft(x: Tensor) -> Tensor:
     Even samples in order, then odd ones in reverse (Makhoul, IEEE Trans. ASSP 28, 27, 1980).
     """
     n = x.shape[-1]
+    # the reordered samples make the series periodic without doubling it
     spectrum = torch.fft.fft(torch.cat([x[..., ::2], x[..., 1::2].flip(-1)], -1))
     coefficients = (spectrum * _phase(n, x)).real * math.sqrt(2 / n)
     coefficients[..., 0] *= math.sqrt(0.5)

@@ -58,6 +58,7 @@ class Dineof(Tuned):
         anomaly = torch.zeros_like(batch.sm, dtype=torch.float32)
         with torch.autocast(batch.sm.device.type, enabled=False):
             for window, (values, seen) in enumerate(zip(batch.sm[:, 0].float(), batch.seen[:, 0], strict=True)):
+                # cells that are never seen have no information on the modes and stay at the climatology
                 known = seen.any(0)
                 anomaly[window, 0, :, known] = reconstruct(
                     values[:, known], seen[:, known], int(candidate["modes"]), length, self.tolerance, self.iterations
@@ -86,6 +87,7 @@ def reconstruct(
     """
     days = len(values)
     waves = basis(days, values)
+    # smoothing the covariance by a Gaussian damps its cosine coefficients
     damping = torch.exp(-(filter_length**2) / 2 * frequencies(days, values))[:, None]
 
     def filtered(columns: Tensor) -> Tensor:
@@ -96,8 +98,10 @@ def reconstruct(
     vectors = waves[: min(modes, *values.shape)].T
     reconstruction = torch.zeros_like(matrix)
     for _ in range(iterations):
+        # the filtered covariance of days is never formed: it is applied factor by factor
         vectors = torch.linalg.qr(filtered(matrix @ (matrix.T @ filtered(vectors)))).Q
         reconstruction = vectors @ (vectors.T @ matrix)
+        # seen values never change
         change = torch.where(seen, 0, reconstruction - matrix)
         matrix = matrix + change
         if change.norm() <= tolerance * matrix.norm():

@@ -74,6 +74,7 @@ class Kriging(Network):
         self.halo, self.neighbours, self.samples = (halo_days, halo_cells), neighbours, samples
         self.ordinary, self.regression = ordinary, regression
         days = max(halo_days, max(MEMORIES) - 1) if regression else halo_days
+        # tiles with cores of 120 days and 32 x 32 cells
         self.window = Window(2 * days + 120, 2 * halo_cells + 32, days, halo_cells)
         # logarithms, of lengths in days and in cells of the grid that it was fitted on
         self.log_variances = nn.Parameter(torch.tensor([0.4, 0.4]).log())
@@ -108,6 +109,7 @@ class Kriging(Network):
         if self.placed.isnan():
             self.placed.fill_(bool(batch.place.any()))
             self.cell_size.fill_(_cell_size(batch))
+        # a sample of the values is enough for a handful of parameters
         rng = np.random.default_rng([VALUES_CHOSEN, self.seed, self.current_epoch, index])
         places = batch.wanted.flatten().nonzero()[:, 0]
         kept = places[torch.from_numpy(rng.permutation(len(places))[: self.samples]).to(places.device)]
@@ -120,6 +122,7 @@ class Kriging(Network):
             spread = batch.cell_log_spread[:, None, None].exp().expand_as(batch.sm)
             trend = self._trend(batch) if self.regression else torch.zeros_like(batch.sm)
             residual, variance = self._krige(batch.sm / spread - trend, batch)
+            # rounding can make a tiny variance negative
             log_variance = (variance.clamp(min=1e-6) * spread**2).log()
             return spread * (residual + trend), log_variance
 
@@ -141,6 +144,7 @@ class Kriging(Network):
         mean, variance = torch.zeros_like(values), torch.ones_like(values)
         nugget = LEAST_NUGGET + self.log_nugget.exp()
         for wanted in batch.wanted[:, 0].nonzero().split(CHUNK):
+            # the choice of neighbours is discrete: no gradient passes through it
             with torch.no_grad():
                 near = nearest(self.covariance, days, place, wanted, self.halo, self.neighbours)
             window, day, row, column = wanted.T
@@ -166,6 +170,7 @@ class Kriging(Network):
 
     def _trend(self, batch: Batch) -> Tensor:
         """Return the regression on the covariates, (B, 1, T, H, W)."""
+        # means over past days by differences of cumulative sums
         total = batch.dynamic.cumsum(2)
         length = batch.sm.shape[2]
         columns = [(total - pad(total, (0, 0, 0, 0, days, 0))[:, :, :length]) / days for days in MEMORIES]

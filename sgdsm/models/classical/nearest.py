@@ -46,6 +46,7 @@ def seen_days(seen: Tensor, steps: int) -> Tensor:
     """
     before = _last_seen(seen, steps)
     after = _last_seen(seen.flip(1), steps).flip(1)
+    # indices of the reversed record, counted from its end
     after = torch.where(after >= 0, seen.shape[1] - 1 - after, -1)
     none = torch.full_like(after[:, :1], -1)
     return torch.cat([before, torch.cat([after[:, 1:], none], 1)], -1)
@@ -140,6 +141,7 @@ def local_weights(
     variance = covariance(zero, zero) + nugget - (weights * towards).sum(1)
     if ordinary:
         total = share.sum(1).clamp(min=1e-9)
+        # Lagrange multiplier of the condition that weights add up to 1
         lack = torch.where(present.sum(1) >= FEWEST, 1 - weights.sum(1), 0)
         weights = weights + share * (lack / total)[:, None]
         variance = variance + lack.square() / total

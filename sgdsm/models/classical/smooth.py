@@ -53,8 +53,10 @@ def smooth(
     rank, (low, high) = sum(n > 1 for n in values.shape[1:]), bounds(values.shape[1:])
     exponent = z.new_full((len(z), 1, 1, 1), high if s is None else math.log10(s))
     gamma = 1 / (1 + 10**exponent * penalty)
+    # buffers are reused: the fields of a globe are large
     mask, current, scratch = seen.to(values), weight, torch.empty_like(values)
     for number in range(ROUNDS if robust else 1):
+        # 1 for windows that have not converged, 0 for the others
         running = torch.ones_like(z[:, :1, :1, :1])
         for step in range(iterations):
             coefficients = transform.forward(torch.lerp(z, values, current, out=scratch))
@@ -64,6 +66,7 @@ def smooth(
                 gamma = 1 / (1 + 10**exponent * penalty)
             change = transform.inverse(coefficients.mul_(gamma)).sub_(z).mul_(RELAXATION * running)
             z.add_(change)
+            # relative change of the values with data
             small = _norm(change.mul_(mask)) <= tolerance * _norm(torch.mul(z, mask, out=scratch))
             running = running * ~small
             if not running.any():
@@ -106,6 +109,7 @@ def nearest(values: Tensor, seen: Tensor) -> Tensor:
     """
     length = seen.shape[1]
     days = torch.arange(length, dtype=torch.int32, device=seen.device)[:, None, None]
+    # beyond the ends: so far away that it is never the nearest
     last = torch.where(seen, days, -length).cummax(1).values
     following = torch.where(seen, days, 2 * length).flip(1).cummin(1).values.flip(1)
     day = torch.where(days - last <= following - days, last, following)
@@ -116,6 +120,7 @@ def nearest(values: Tensor, seen: Tensor) -> Tensor:
         length = values.shape[axis]
         candidates, before = result.clone(), square.clone()
         for shift in range(1, length):
+            # no cell can be improved by a farther one
             if shift * shift >= square.max():
                 break
             for to, of in ((0, shift), (shift, 0)):

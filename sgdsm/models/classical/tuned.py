@@ -31,6 +31,7 @@ class Tuned(GapFiller):
         self.candidates = [dict(candidate) for candidate in candidates]
         self.chooses = len(candidates) > 1
         self.choice: Tensor
+        # a buffer, so that checkpoints contain the choice
         self.register_buffer("choice", torch.tensor(0))
 
     @abstractmethod
@@ -59,6 +60,7 @@ class Tuned(GapFiller):
             index: Number of the batch, given by Lightning.
         """
         truth = self.in_units(batch.truth, batch)[batch.wanted].float().cpu().numpy()
+        # all candidates in one pass, so that windows are cut once
         for number, candidate in enumerate(self.candidates):
             filled = self.fill_with(batch, candidate).mean[batch.wanted].float().cpu().numpy()
             values = error_statistics(filled, truth)

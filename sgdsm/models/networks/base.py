@@ -117,11 +117,13 @@ class Network(GapFiller):
             return weighted_mean(smooth_l1_loss(errors, torch.zeros_like(errors), reduction="none"), batch)
         log_variance = log_variance[batch.wanted].float()
         loss = 0.5 * (errors.square() * torch.exp(-log_variance) + log_variance)
+        # beta-NLL: the factor is a weight of each value, no gradient passes through it
         return weighted_mean(loss * torch.exp(self.beta * log_variance.detach()), batch)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         optimizer = self.make_optimizer()
         for group in optimizer.param_groups:
+            # the schedule scales these
             group["initial_lr"] = group["lr"]
         return optimizer
 
@@ -136,6 +138,7 @@ class Network(GapFiller):
         accumulated = self.trainer.accumulate_grad_batches
         steps = -(-int(self.trainer.num_training_batches) // accumulated)
         done = (self.current_epoch + index // accumulated / max(1, steps)) / epochs
+        # linear warm-up, then a cosine down to 1 % of the largest rate
         factor = min(1.0, (done + 1e-3) / 0.03) * (0.5 + 0.5 * math.cos(math.pi * min(1.0, done)))
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = group["initial_lr"] * max(factor, 1e-2)

@@ -103,6 +103,7 @@ class Casm(Network):
             # PyTorch's default initialisation lets the activations of ReLU layers fade from layer to layer
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             nn.init.zeros_(layer.bias)
+        # training starts at the seasonal cycle itself
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output.bias)
         for layer in hidden[: self.frozen]:
@@ -156,6 +157,7 @@ class Casm(Network):
         values, present = batch.dynamic[:, self.used], batch.present[:, self.used]
         cycle = seasonal_cycle(values, present, batch.season, self.harmonics)
         residual = torch.where(present, values - cycle, 0)
+        # a covariate without gaps needs no mask channel
         gappy = batch.present[:, self.gappy].to(values.dtype)
         place = PLACE * batch.place[:, :, None].expand(-1, -1, values.shape[2], -1, -1)
         return torch.cat([place, residual, gappy], 1).movedim(1, -1)[batch.wanted[:, 0]]
@@ -218,7 +220,10 @@ class Casm(Network):
         for what, (expected, found) in same.items():
             if found != expected:
                 raise ConfigError(f"model.start_from={folder}: {what}: found {found}, expected {expected}")
+        # the RMSE in validation is that of this run, not of the other
         self.load_state_dict({**other.state_dict(), "noise": self.noise})
+        # same function of unscaled values: weights of the inputs take up the ratio of the scales,
+        # those of the output that of the anomaly scales
         ratio = [a.scale / b.scale for _, a, b in scalers]
         with torch.no_grad():
             first = self.get_parameter("hidden.0.weight")

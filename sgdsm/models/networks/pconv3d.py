@@ -111,6 +111,7 @@ class PartialConvNetwork(Network):
         the result does not depend on the tiling.
         """
         _, kernel, layers, levels, _ = self.trunk_settings
+        # a block at a level reaches 2 ** level times as far as on the finest one
         coarsest = 2**levels
         blocks = (2 * (coarsest - 1) + layers * coarsest) * (max(kernel[1:]) // 2)
         return -(-(inputs + blocks + coarsest - 1) // coarsest) * coarsest
@@ -156,6 +157,7 @@ class PartialConvNetwork(Network):
 
     def estimate(self, batch: Batch, trunk: Any = None) -> Estimate:
         features, line = self.trunk_of(batch) if trunk is None else trunk
+        # dropout sits before the last layer of the head
         correction = self.head[3](self.head_dropout(self.head[:3](features)))
         if self.first_guess and line is not None:
             correction = correction + torch.nan_to_num(line)

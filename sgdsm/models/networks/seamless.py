@@ -86,6 +86,7 @@ class Seamless(Network):
             raise ConfigError(
                 f"model.window_cells={window_cells}: expected more than twice the reach of {halo_cells} cells"
             )
+        # recurrences take series of any length: filling uses longer windows, with fewer overlaps
         self.window = Window(window_days, window_cells, None, halo_cells, longest=3)
         self.width, self.depth, self.dropout, self.head_share = width, blocks, dropout, head_dropout
         self.gap_features = self.uses_repeat_cycle = gap_features
@@ -110,6 +111,7 @@ class Seamless(Network):
         self.hidden = nn.Linear(self.width, self.width)
         self.head_dropout = ChannelDropout(self.head_share, 2, (0,), in_head=True)
         self.output = nn.Linear(self.width, 2)
+        # training starts at the climatology, or at the line between seen values
         nn.init.zeros_(self.output.weight)
 
     def make_optimizer(self) -> torch.optim.Optimizer:
@@ -158,6 +160,7 @@ class Seamless(Network):
         anomaly, log_variance = whole.permute(4, 1, 0, 2, 3)[:, :, None]
         if line is not None:
             anomaly = anomaly + torch.nan_to_num(line)
+        # a finite variance, also where the network extrapolates
         return anomaly, log_variance.clamp(-8, 4)
 
     def _channels(self, batch: Batch, line: Tensor | None) -> list[Tensor]:
@@ -178,11 +181,13 @@ class Seamless(Network):
     def _observed(self, batch: Batch) -> list[Tensor]:
         """Return the inputs that come from soil moisture: values, masks, their means around the cell, and gap age."""
         seen = batch.seen.to(batch.sm.dtype)
+        # in the order of 1, as all inputs are
         age = torch.log1p(batch.gap_age) / 3
         if not self.neighbours:
             return [batch.sm, seen, age]
         around = torch.cat([_neighbours(batch.sm), _neighbours(seen)], 1)
         share = around[:, 9:].mean(1, keepdim=True)
+        # the mean over the seen ones of the 3 x 3 cells
         return [around, share, around[:, :9].mean(1, keepdim=True) / share.clamp(min=0.1), age]
 
 

@@ -34,6 +34,7 @@ def seasonal_cycle(values: Tensor, present: Tensor, season: Tensor, harmonics: i
     for k in range(1, harmonics + 1):
         terms += [torch.cos(k * angle), torch.sin(k * angle)]
     basis = torch.stack(terms, -1)
+    # float64: normal equations square the condition number
     series = values.movedim(2, -1).double()
     mask = present.movedim(2, -1)
     gram = torch.einsum("bchwt,btk,btl->bchwkl", mask.double(), basis, basis)

@@ -28,6 +28,7 @@ class RowBatches(xgboost.DataIter):
     """
 
     def __init__(self, rows: RowReservoir, names: list[str]) -> None:
+        # XGBoost writes its cache into the folder of the rows, which is deleted with them
         super().__init__(cache_prefix=None if rows.folder is None else str(rows.folder / "cache"))
         self.rows, self.names = rows, names
         self.least = 1 if rows.folder is None else PAGE_ROWS
@@ -76,6 +77,7 @@ class Fitting:
         """
         threads = objectives[0]["nthread"] or None
         data = self._matrix(rows, threads)
+        # validation rows use the bins of the training rows
         evals = [] if self.patience is None else [(self._matrix(checked, threads, data), "validation")]
         train = xgboost.train
         return [self._best(train(p, data, self.rounds, **self._stopping(evals))) for p in objectives]
@@ -132,6 +134,7 @@ class Fitting:
             return booster
         best = booster.best_iteration
         log.info("round %d of %d is best on the validation split", best + 1, self.rounds)
+        # rounds after the best one are cut off
         return booster[: best + 1]
 
 

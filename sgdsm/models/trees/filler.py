@@ -79,6 +79,7 @@ class TreeFiller(GapFiller):
         for name, sign in (monotone or {}).items():
             if sign not in (-1, 1):
                 raise ConfigError(f"model.monotone.{name}={sign}: expected 1 (never falls with it) or -1 (never rises)")
+        # Lightning must not expect a loss
         self.automatic_optimization = False
         self.epochs, self.max_rows, self.rounds, self.seed = gap_draws, max_rows, rounds, seed
         self.spill, self.cluster, self.monotone = spill, cluster, dict(monotone or {})
@@ -125,6 +126,7 @@ class TreeFiller(GapFiller):
         features, _, self.names = to_rows(batch, chosen, self.inputs)
         self.rows.add(features.cpu().numpy(), batch.truth[chosen].cpu().numpy(), (self.current_epoch, index))
         trainer = self.trainer
+        # here and not in a hook after the epoch: the validation of this epoch needs the trees
         if self.current_epoch + 1 == trainer.max_epochs and index + 1 == trainer.num_training_batches:
             self._fit()
 
@@ -143,6 +145,7 @@ class TreeFiller(GapFiller):
         # quantiles of separate trees may cross one another or the mean
         values = np.column_stack([mean, self.bounds.inplace_predict(features)])
         lower, upper = (self._in_units(side, batch) for side in (values.min(1), values.max(1)))
+        # standard deviation of the normal distribution with these quantiles
         low, high = (NormalDist().inv_cdf(q) for q in self.quantiles)
         return Filled(filled, (upper - lower) / (high - low), lower, upper)
 
@@ -193,6 +196,7 @@ class TreeFiller(GapFiller):
             checked.close()
         for booster in boosters:
             booster.feature_names = None  # in filling rows are plain arrays without names
+            # also after training on a GPU
             booster.set_param({"device": "cpu"})
         self.booster, self.bounds = boosters[0], (boosters[1] if self.quantiles is not None else None)
         self.log("rows", float(count))
@@ -327,12 +331,15 @@ class RandomForest(TreeFiller):
         seed: int = 0,
     ) -> None:
         parameters = {
+            # a single round without shrinkage: the mean of the trees
             "eta": 1.0,
             "num_parallel_tree": trees,
             "max_depth": max_depth,
             "min_child_weight": min_child_weight,
+            # share of different rows in a bootstrap sample, 1 - 1 / e
             "subsample": 0.632,
             "colsample_bynode": column_share,
+            # leaves are plain means
             "lambda": 0.0,
         }
         super().__init__(

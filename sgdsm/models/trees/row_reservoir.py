@@ -128,9 +128,10 @@ class RowReservoir:
         with part[0].open("rb") as file:
             return np.load(file), np.load(file)
 
-    def _full(self, found: str) -> SgdsmError:
+    def _full(self, cause: str) -> SgdsmError:
+        """Return the error of a disk without room."""
         return SgdsmError(
-            f"model.spill=true: {self.folder} cannot take the rows ({found}): "
+            f"model.spill=true: {self.folder} cannot take the rows ({cause}): "
             "set TMPDIR to a folder with room, or lower model.max_rows"
         )
 

@@ -45,10 +45,12 @@ class Applicability(nn.Module):
         rows = torch.cat([_rows(batch) for batch in training])
         generator = torch.Generator().manual_seed(0)
         if len(rows) < POINTS:
+            # few rows are repeated, so that the buffer has one size in all checkpoints
             chosen = torch.arange(POINTS) % len(rows)
         else:
             chosen = torch.randperm(len(rows), generator=generator)[:POINTS]
         self.points.copy_(rows[chosen])
+        # without the distances of points to themselves, which are 0
         mean = torch.cdist(self.points, self.points).sum() / (POINTS * (POINTS - 1))
         self.unit.fill_(max(float(mean), 1e-6))
         index = torch.cat([self(batch)[batch.wanted] for batch in calibration])
@@ -57,7 +59,14 @@ class Applicability(nn.Module):
         self.unit.mul_(max(high + 1.5 * (high - low), 1e-6))
 
     def forward(self, batch: Batch) -> Tensor:
-        """Return the index over its threshold, (B, 1, T, H, W); 0 where no value is wanted."""
+        """Return the index over its threshold.
+
+        Args:
+            batch: Windows.
+
+        Returns:
+            Above 1 outside the area of applicability, 0 where no value is wanted, (B, 1, T, H, W).
+        """
         nearest = [torch.cdist(part, self.points).amin(1) for part in _rows(batch).split(AT_ONCE)]
         index = torch.zeros_like(batch.sm)
         index[batch.wanted] = (torch.cat(nearest) / self.unit).to(index.dtype)

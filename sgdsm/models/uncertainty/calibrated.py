@@ -80,10 +80,18 @@ class Calibrated(Wrapper):
 
 
 def joined_errors(batches: Sequence[CalibrationBatch]) -> Tensor:
-    """Return the errors of all batches, (N,), in the target's units."""
+    """Return the errors of all batches, (N,), in the target's units.
+
+    Args:
+        batches: Errors at held-out values.
+    """
     return torch.cat([one.errors for one in batches])
 
 
 def largest_gap_age(batches: Sequence[CalibrationBatch]) -> float:
-    """Return the largest gap age among the wanted values, days."""
+    """Return the largest gap age among the wanted values, days.
+
+    Args:
+        batches: Errors at held-out values.
+    """
     return max(float(one.batch.gap_age[one.batch.wanted].max()) for one in batches)

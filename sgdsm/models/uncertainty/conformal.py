@@ -63,6 +63,7 @@ class Conformal(Calibrated):
         self.quantiles = ErrorQuantiles(self.classes.columns, self.level)
         self.drift = DriftAdjustment()
         self.applicability = Applicability(len(names) + len(self.inputs.static) + 2)
+        # NaN: not fitted
         self.register_buffer("oldest_gap", torch.tensor(math.nan))
         self.register_buffer("correlation", torch.full((3, COMPONENTS), math.nan))
 
@@ -131,6 +132,7 @@ class Conformal(Calibrated):
             validation: Those of the validation split.
         """
         with torch.no_grad():
+            # the effective sample size is that of scaled errors: their sizes are to be compared
             log_scales = [self.scale(one.batch, one.std) for one in calibration]
             days_of_errors = np.concatenate([one.days for one in calibration])
             days = effective_days(_scaled(calibration, log_scales).numpy(), days_of_errors)
@@ -162,6 +164,7 @@ class Conformal(Calibrated):
             log_half, log_std = (torch.cat(part).double().log() for part in zip(*pairs, strict=True))
             log_errors = joined_errors(calibration).double().abs().clamp(min=1e-9).log()
             weights = torch.cat([one.weights() for one in calibration]).double()
+        # relative to the intervals without an earlier adjustment
         self.drift.fit(log_half, log_std, log_errors, weights, self.level)
         self.oldest_gap.clamp_(min=largest_gap_age(calibration))
 

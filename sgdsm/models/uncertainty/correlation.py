@@ -71,6 +71,7 @@ class Correlation:
         # roots of the numbers: otherwise the many distant pairs would outweigh those of a cell with itself
         weight = torch.from_numpy(np.sqrt(count) / np.sqrt(count).sum())
         far = max(float(d.max()), 1e-3)
+        # start: ranges of a 30th, an 8th and half of the domain; 2, 8 and 60 days
         start = np.stack([[0.2] * COMPONENTS, np.log([far / 30, far / 8, far / 2]), np.log([2.0, 8.0, 60.0])])
         raw = torch.from_numpy(start).requires_grad_(True)
 
@@ -150,8 +151,10 @@ class Correlation:
             )
             time = rng.standard_cauchy(FREQUENCIES) / max(span, NO_DAYS)
             phase = rng.uniform(0, 2 * np.pi, FREQUENCIES)
+            # cos(a + b) by products of matrices of days and of places
             a, b = np.outer(days, time), places @ space + phase
             waves = _cos(a) @ _cos(b).T - _sin(a) @ _sin(b).T
+            # each wave has variance 1 / 2
             total += np.float32(np.sqrt(2 * w / FREQUENCIES)) * waves
         return total
 
@@ -198,8 +201,10 @@ def pair_products(values: np.ndarray, places: np.ndarray, days: np.ndarray) -> P
     unique_days, begin = np.unique(days, return_index=True)
     parts = dict(zip(unique_days.tolist(), np.split(np.arange(len(days)), begin[1:]), strict=True))
     box = np.ptp(places, 0) if len(places) else np.zeros(3)
+    # the first bin has distance 0 (a cell with itself on other days); beyond 0.7 of the diagonal pairs are few
     edges = np.linalg.norm(box) * np.concatenate([[0, 1e-6], np.geomspace(0.01, 0.7, BINS)])
     sums = np.zeros((3, len(LAGS), len(edges)))
+    # a sample of days and values: all pairs would be too many
     drawn = rng.choice(unique_days, min(DAYS_DRAWN, len(unique_days)), replace=False)
     for lag, day in ((lag, day) for lag in range(len(LAGS)) for day in drawn.tolist()):
         other = parts.get(day + LAGS[lag])

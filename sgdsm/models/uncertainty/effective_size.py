@@ -24,6 +24,7 @@ def effective_days(errors: np.ndarray, days: np.ndarray) -> float:
     if not len(errors):
         return 1.0
     days = days - days.min()
+    # Kish's number of days
     counts = np.bincount(days).astype(np.float64)
     kish = float(counts.sum() ** 2 / np.square(counts).sum())
     sizes = np.abs(errors)
@@ -37,7 +38,9 @@ def effective_days(errors: np.ndarray, days: np.ndarray) -> float:
     sums = np.bincount(days, large)
     clustered = float(sums @ sums)
     for lag in range(1, min(MEMORY, len(sums) - 1) + 1):
+        # Bartlett weights keep the variance non-negative
         clustered += 2 * (1 - lag / (MEMORY + 1)) * float(sums[lag:] @ sums[:-lag])
+    # design effect, with the correction for a small number of clusters
     effect = max(1.0, clustered / independent * days_with_errors / (days_with_errors - 1))
     return max(1.0, min(kish, len(errors) / effect))
 

@@ -57,7 +57,11 @@ class ScaleModel(nn.Module):
         return torch.log(base[batch.wanted].float().clamp(min=floor)) + correction
 
     def features(self, batch: Batch) -> Tensor:
-        """Return the inputs of the network at the wanted values, (N, features)."""
+        """Return the inputs of the network at the wanted values, (N, features).
+
+        Args:
+            batch: Windows with N wanted values.
+        """
         wanted = batch.wanted[:, 0]
         size = batch.sm.shape
         maps = torch.stack([batch.cell_mean, batch.cell_log_spread], 1)[:, :, None].expand(-1, -1, *size[2:])

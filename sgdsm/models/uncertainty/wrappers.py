@@ -103,6 +103,7 @@ class McDropout(Wrapper):
                 step = value - mean
                 mean += step / (number + 1)
                 squares += step * (value - mean)
+        # also after an error: a later fill must not use dropout
         finally:
             for layer in self.layers:
                 layer.sample = None
@@ -139,6 +140,7 @@ class InputNoise(Wrapper):
         sm_spread = torch.exp(batch.cell_log_spread[:, None, None])
         mean, squares = torch.zeros_like(whole.mean), torch.zeros_like(whole.mean)
         for number in range(self.samples):
+            # missing values stay 0
             dynamic = batch.dynamic + self._noise(batch.dynamic, number, 0) * spread * batch.present
             sm = batch.sm + self._noise(batch.sm, number, 1) * sm_spread * batch.seen
             value = self.filler.fill(batch._replace(dynamic=dynamic, sm=sm)).mean
@@ -188,7 +190,7 @@ def wrap(spec: Mapping[str, Any], filler: GapFiller) -> Wrapper:
     """
     inside = wrap(spec["filler"], filler) if "filler" in spec else filler
     wrapper: Wrapper = build({k: v for k, v in spec.items() if k != "filler"}, Wrapper, filler=inside)
-    if hasattr(inside, "inputs"):
+    if inside.configured:
         wrapper.adopt()
     return wrapper
 

@@ -82,6 +82,7 @@ class Blocks:
         self.offsets = self._places(*(a + r for a, r in zip(at, self.reach, strict=True)))
         where = torch.cartesian_prod(*at)
         # distance of a slot from the block, per axis
+        # outside on either side of the block; 0 inside
         out = torch.maximum(-where, where - torch.tensor(block) + 1).clamp(min=0)
         self.within = torch.stack([(out[:, 0] <= days) & (out[:, 1:] <= side).all(1) for side, days in grown])
         self.inside = (out == 0).all(1).nonzero()[:, 0]
@@ -131,6 +132,7 @@ class Blocks:
             return
         held = torch.cat(parts).round().long()
         last = within.shape[0] - 1
+        # the first size with enough samples, else the largest one
         stage = torch.where((held >= enough).any(1), (held >= enough).float().argmax(1), last)
         number = held.gather(1, stage[:, None])[:, 0]
         number, order = number.sort(stable=True, dim=0)

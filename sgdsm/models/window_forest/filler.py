@@ -207,6 +207,7 @@ class WindowForest(GapFiller):
         enough = self.samples_per_covariate * max(1, self.covariates.count)
         for name, inside in self._regions(batch):
             regress = self._regressor(name, blocks)
+            # limits the memory of trees, and of the normal equations
             most = AT_ONCE // max(self.shapes[name].trees, 2 * table.shape[1])
             for chunk in blocks.chunks(seen, blocks.padded(wanted & inside[0]), enough, self.fewest, most):
                 samples = self._samples(chunk, table, y)
@@ -243,6 +244,7 @@ class WindowForest(GapFiller):
             torch.cat([values[..., :covariates], at[..., 1:]], 2)
             for values, at in ((samples.x, chunk.sample_at), (samples.target, chunk.target_at))
         )
+        # covariates are standardised again: residuals use row and column, but no days
         z, zt = standardised(samples._replace(x=x, target=target))
         known = samples.mask & residual.isfinite()
         distance = torch.cdist(chunk.target_at[..., 1:].double(), chunk.sample_at[..., 1:].double())
@@ -284,8 +286,10 @@ class WindowForest(GapFiller):
         if self.zone is None:
             return [(self.preset, torch.ones(shape, dtype=torch.bool, device=batch.static.device))]
         scaler = self.inputs.scalers[self.zone]
+        # back from scaled values to whole numbers
         codes = batch.static[:, self.inputs.static.index(self.zone)][:, None] * scaler.scale + scaler.offset
         codes = codes.round().long()
+        # codes without a preset use the default one
         index = torch.full_like(codes, list(self.shapes).index(self.preset))
         for code, name in self.zones.items():
             index[codes == code] = list(self.shapes).index(name)

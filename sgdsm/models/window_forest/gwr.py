@@ -34,6 +34,7 @@ def coefficients(x: Tensor, y: Tensor, weights: Tensor, ridge: float) -> Tensor:
         Coefficients, (G, m, p); 0 for a point without samples.
     """
     groups, samples, terms = x.shape
+    # normal equations of all points by one matrix product per block
     products = (x[..., :, None] * x[..., None, :]).reshape(groups, samples, -1)
     gram = (weights @ products).reshape(groups, -1, terms, terms)
     moment = weights @ (x * y[..., None])
@@ -41,6 +42,7 @@ def coefficients(x: Tensor, y: Tensor, weights: Tensor, ridge: float) -> Tensor:
     shrink[0] = 0
     empty = weights.sum(-1) < EMPTY
     gram = gram + torch.diag(shrink)
+    # an identity in place of a singular matrix, which would fail the whole batch
     gram = torch.where(empty[..., None, None], torch.eye(terms, dtype=x.dtype, device=x.device), gram)
     return torch.where(empty[..., None], 0.0, torch.linalg.solve(gram, moment))
 

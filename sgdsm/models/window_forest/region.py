@@ -49,6 +49,7 @@ class RegionForest(nn.Module):
         parts = []
         for rows in x.split(ROWS_TOGETHER):
             bins = binned(rows[None], self.edges.to(x.device))
+            # no tree has drawn these rows: all trees are averaged
             counts = torch.zeros((1, self.number, len(rows)), device=x.device)
             parts.append(forest_means(trees, bins, counts, counts[:, 0] == 0)[0])
         return torch.cat(parts).float() + self.mean if parts else x.new_zeros(0)

@@ -69,6 +69,7 @@ def shared_forest(samples: Samples, shape: ForestShape, slots: int, seed: int) -
     counts = torch.where(samples.mask[:, None], table[:, samples.slot].transpose(0, 1), 0.0)
     number = samples.x.shape[1]
     trees = grow(bins[:, :number].contiguous(), samples.y - mean, counts, shape, generator)
+    # targets are in no bootstrap: all trees estimate them
     none = torch.zeros(len(counts), shape.trees, samples.target.shape[1], device=counts.device)
     mask = torch.cat([samples.mask, samples.target_mask], 1)
     estimates = forest_means(trees, bins, torch.cat([counts, none], 2), mask) + mean
@@ -153,10 +154,10 @@ def one_by_one(samples: Samples, make: Callable[[], Any]) -> Estimates:
 
     def cross_fitted(x: np.ndarray, y: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         mean, spread = y.mean(), max(float(y.std()), 1e-6)
-        z, fold, own = (y - mean) / spread, np.arange(len(y)) % FOLDS, np.empty(len(y))
+        z, fold, held_out = (y - mean) / spread, np.arange(len(y)) % FOLDS, np.empty(len(y))
         for part in range(FOLDS):
-            own[fold == part] = make().fit(x[fold != part], z[fold != part]).predict(x[fold == part])
-        return make().fit(x, z).predict(target) * spread + mean, own * spread + mean
+            held_out[fold == part] = make().fit(x[fold != part], z[fold != part]).predict(x[fold == part])
+        return make().fit(x, z).predict(target) * spread + mean, held_out * spread + mean
 
     return _one_by_one(standard, cross_fitted)
 
@@ -202,7 +203,12 @@ class _Quiet:
         self.model = model
 
     def fit(self, x: np.ndarray, y: np.ndarray) -> Any:
-        """Fit the model to covariates (n, F) and values (n,) and return it."""
+        """Fit the model and return it.
+
+        Args:
+            x: Covariates, (n, F).
+            y: Values, (n,).
+        """
         import warnings
 
         with warnings.catch_warnings():

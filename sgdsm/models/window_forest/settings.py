@@ -32,6 +32,7 @@ def window_of(largest: tuple[int, int], block: tuple[int, int, int], calibrate: 
     around = multiple(KERNEL // 2, share) if calibrate else 0
     halo_cells, halo_days = multiple(around + side, share), multiple(days, share_days)
     cells = multiple(CORE_CELLS, share) + 2 * halo_cells
+    # the rescaling to the satellite needs the statistics of all days
     if whole_record:
         return Window(None, cells, None, halo_cells)
     return Window(multiple(CORE_DAYS, share_days) + 2 * halo_days, cells, halo_days, halo_cells)

@@ -52,6 +52,7 @@ def quantile_edges(x: Tensor, mask: Tensor) -> Tensor:
     position = (torch.arange(1, BINS, device=x.device) * count) // BINS
     right = position.clamp(max=x.shape[1] - 1)[:, None].expand(-1, x.shape[2], -1)
     left = (position - 1).clamp(min=0)[:, None].expand(-1, x.shape[2], -1)
+    # between neighbouring samples, as in scikit-learn
     return (values.gather(2, left) + values.gather(2, right)) / 2
 
 
@@ -88,6 +89,7 @@ def grow(bins: Tensor, y: Tensor, counts: Tensor, shape: ForestShape, generator:
     """
     groups, trees, samples = counts.shape
     features = bins.shape[2]
+    # random orders of covariates, drawn on the CPU so that all devices use the same
     table = torch.rand((trees, PATHS, features), generator=generator).argsort(2).to(bins.device)
     group, tree, index = counts.nonzero(as_tuple=True)
     row, node = (group * samples + index) * features, group * trees + tree
@@ -106,6 +108,7 @@ def grow(bins: Tensor, y: Tensor, counts: Tensor, shape: ForestShape, generator:
         splittable = (number >= shape.min_samples_split) & (depth < shape.max_depth)
         order = table[tree_of_node, path % PATHS]
         feature, cut, split = _best_splits(flat, entries, (total, moment), order, splittable, shape.tried(features))
+        # children of a level are numbered one after the other
         rank = split.cumsum(0) - 1
         itself = torch.arange(first, first + size, device=bins.device)
         child = torch.where(split, first + size + 2 * rank, itself)
@@ -163,6 +166,7 @@ def _best_splits(
             total, moment = (part.index_select(0, number)[:, None] for part in sums)
         chosen = order[:, k].contiguous()
         key = bin_of_place + flat.index_select(0, row + chosen.index_select(0, node))
+        # sums left of each cut, by histograms over bins
         left, left_sum = (
             torch.bincount(key, w, minlength=len(number) * BINS).reshape(-1, BINS).cumsum(1)[:, :-1]
             for w in (weight, product)

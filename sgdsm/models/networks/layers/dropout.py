@@ -37,5 +37,6 @@ class ChannelDropout(nn.Module):
             return x * (torch.empty(shape, device=x.device, dtype=x.dtype).bernoulli_(keep) / keep)
         shape = [1] * x.ndim
         shape[self.channel] = x.shape[self.channel]
+        # numpy's stream is the same on every device
         kept = np.random.default_rng([SAMPLES, *self.sample]).random(shape, np.float32) < keep
         return x * (torch.from_numpy(kept).to(x) / keep)

@@ -16,6 +16,7 @@ COLUMNS = 128  # channels of series in a program
 
 @triton.jit
 def _forward(keep, value, h, days, width, columns, size: tl.constexpr):  # type: ignore[no-untyped-def]
+    # 64-bit indices: a large batch has more than 2 ** 31 values
     column = tl.program_id(0).to(tl.int64) * size + tl.arange(0, size)
     inside = column < columns
     in_reverse = column % width >= width // 2
@@ -32,6 +33,7 @@ def _backward(grad, keep, value, h, to_keep, to_value, days, width, columns, siz
     column = tl.program_id(0).to(tl.int64) * size + tl.arange(0, size)
     inside = column < columns
     in_reverse = column % width >= width // 2
+    # gradient that comes from later days (earlier ones in the reversed half)
     coming = tl.zeros([size], tl.float32)
     for back in range(days):
         step = days - 1 - back

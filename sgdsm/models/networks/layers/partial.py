@@ -243,6 +243,7 @@ def halved(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """
     share = avg_pool3d(mask, HALVES)
     coarse = (share > 0).to(x.dtype)
+    # where no cell is present the divisor is 1 instead of 0
     return avg_pool3d(x * mask, HALVES) / (share + (1 - coarse)), coarse
 
 

@@ -60,6 +60,7 @@ class _GatedScan(torch.autograd.Function):
         if ctx.fused is not None:
             gradients_of_inputs: tuple[Tensor, Tensor] = ctx.fused.backward(grad.contiguous(), keep, value, h)
             return gradients_of_inputs
+        # the adjoint of a scan is a scan in the opposite direction; total: gradient with respect to h
         total, towards_keep = torch.empty_like(grad), torch.empty_like(grad)
         for half, days in _directions(value):
             first, last = days[0], days[-1]
@@ -70,9 +71,11 @@ class _GatedScan(torch.autograd.Function):
             step = days.step
             later = slice(1, None) if step > 0 else slice(None, -1)
             earlier = slice(None, -1) if step > 0 else slice(1, None)
+            # dh_t / dkeep_t = h_(t-1) - value_t; the first day has no day before
             torch.sub(h[earlier, :, half], value[later, :, half], out=towards_keep[later, :, half])
             torch.neg(value[first, :, half], out=towards_keep[first, :, half])
         towards_keep *= total
+        # dh_t / dvalue_t = 1 - keep_t
         total -= total * keep
         return towards_keep, total
 
