@@ -365,8 +365,9 @@ class SlabFiller(pl.LightningModule):
         values, observed, age = (a[days, rows, columns] for a in (record.values, record.observed, scene.gap_age))
         land = record.land[rows, columns]
         uncertainty = None if record.uncertainty is None else record.uncertainty[days, rows, columns]
+        level = self.filler.level
         found = slab_values(
-            self.shape.variables, self.task.names.target, values, observed, land, age, filled, uncertainty, self.filler.level
+            self.shape.variables, self.task.names.target, values, observed, land, age, filled, uncertainty, level
         )
         # the one before is in its place, or its error is told
         self.last_write.result()

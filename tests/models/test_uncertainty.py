@@ -124,7 +124,7 @@ def test_effective_days_of_independent_days_are_their_number():
     # a day's errors share their size, days do not
     sizes = np.exp(rng.normal(size=60))[days]
     assert 45 < effective_days(sizes * rng.normal(size=len(days)), days) <= 60
-    # independent values are worth no more than their days
+    # the effective sample size of independent values is the number of their days
     assert effective_days(rng.normal(size=len(days)), days) == pytest.approx(60)
     # a day that holds most of the values counts for little more than itself
     uneven = np.concatenate([np.zeros(5000, int), days])
@@ -173,7 +173,7 @@ def test_with_days_enough_the_validation_draw_changes_nothing(task, caplog):
 def test_few_days_are_said_and_widen(task, caplog, monkeypatch):
     few = [only_days(one, 12) for one in batches_of(task, "calibration", by_age_and_season)]
     more = [only_days(one, 12) for one in batches_of(task, "validation", by_age_and_season)]
-    # the days of the calibration draw happen to be better than those to come
+    # the days of the calibration split happen to be better than those to come
     few = [one._replace(errors=one.errors * 0.8) for one in few]
     wrapper, before = conformal(task), conformal(task)
     with caplog.at_level("INFO"):

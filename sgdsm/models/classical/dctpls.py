@@ -86,7 +86,7 @@ def several(value: Sequence[float] | float, name: str) -> list[float]:
     Raises:
         ConfigError: If there is none, or one is not above 0.
     """
-    values = [float(v) for v in (value if isinstance(value, (list, tuple)) else [value])]
+    values = [float(v) for v in (value if isinstance(value, Sequence) else [value])]
     if not values or min(values) <= 0:
         raise ConfigError(f"model.{name}={value}: expected a number above 0, or several to choose from")
     return values

@@ -41,8 +41,8 @@ class Dineof(Tuned):
         tolerance: float = 1e-3,
         iterations: int = 30,
     ) -> None:
-        kept = list(modes) if isinstance(modes, (list, tuple)) else [modes]
-        lengths = list(filter_days) if isinstance(filter_days, (list, tuple)) else [filter_days]
+        kept = list(modes) if isinstance(modes, Sequence) else [modes]
+        lengths = list(filter_days) if isinstance(filter_days, Sequence) else [filter_days]
         if not kept or not lengths:
             raise ConfigError(f"model.modes={modes}, filter_days={filter_days}: expected at least one of each")
         super().__init__([{"modes": k, "filter_days": length} for k, length in product(kept, lengths)])
