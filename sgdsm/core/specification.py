@@ -19,6 +19,7 @@ from sgdsm.core.arguments import VARIADIC, check_value, hints_of, shown
 from sgdsm.core.arguments import describe as describe
 from sgdsm.core.arguments import fits as fits
 from sgdsm.core.cube import ConfigError, suggest
+from sgdsm.core.public import resolve
 
 
 def build(spec: Mapping[str, Any], kind: Any, **more: Any) -> Any:
@@ -46,7 +47,8 @@ def locate(path: Any) -> Any:
     if name not in known:
         near = suggest(name, known) if known else ""
         raise ConfigError(f"{TARGET}: {path!r}{near}: expected a public name of sgdsm, like 'sgdsm.models.Climatology'")
-    target = getattr(importlib.import_module(package), name)
+    # not getattr: a module of the same name (sources.pseudo_labelled) hides the function once it is imported
+    target = resolve(package, importlib.import_module(package).PUBLIC, name)
     if not callable(target):
         raise ConfigError(f"{TARGET}: {path} is not a class or a function")
     return target
