@@ -25,6 +25,9 @@ class Stack(GapFiller):
 
     Args:
         members: Fillers by name, 2 to 10; each is trained by itself before the weights are fitted.
+
+    Raises:
+        ConfigError: If there are too few or too many members.
     """
 
     chooses = True
@@ -97,6 +100,9 @@ class Ensemble(Stack):
         filler: A filler with a seed, of which copies with consecutive seeds are made; or a list of 2 to 10 different
             fillers, which are taken as they are.
         members: Number of copies; not used with a list.
+
+    Raises:
+        ConfigError: If the filler has no seed, or if members of the list are the same, too few or too many.
     """
 
     chooses = False  # all weights are equal

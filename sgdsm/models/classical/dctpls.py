@@ -35,6 +35,9 @@ class DctPls(Tuned):
         iterations: Largest number of steps.
         window_cells: Rows and columns of spatial windows, which are blended; None: the whole grid.
         batch_size: Windows processed together.
+
+    Raises:
+        ConfigError: If a setting is out of range.
     """
 
     def __init__(

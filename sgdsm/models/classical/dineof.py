@@ -30,6 +30,9 @@ class Dineof(Tuned):
             which with gaps on most days is hardly better than the climatology; several to choose from.
         tolerance: The iteration stops when the matrix changes by a smaller share.
         iterations: Largest number of steps; fewer leave long gaps closer to the climatology.
+
+    Raises:
+        ConfigError: If a setting is out of range.
     """
 
     window = Window(None)

@@ -49,6 +49,9 @@ class Kriging(Network):
         epochs: See `Network`.
         learning_rate: See `Network`.
         seed: See `Network`.
+
+    Raises:
+        ConfigError: If a setting is out of range.
     """
 
     trains_on_cores = True

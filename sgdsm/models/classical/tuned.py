@@ -22,6 +22,9 @@ class Tuned(GapFiller):
 
     Args:
         candidates: Settings by name, plain numbers; a single candidate is used without a comparison.
+
+    Raises:
+        ConfigError: If there is no candidate.
     """
 
     def __init__(self, candidates: Sequence[Mapping[str, float]]) -> None:

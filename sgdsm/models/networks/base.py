@@ -33,6 +33,9 @@ class Network(GapFiller):
         batch_size: Windows in a step.
         seed: Of all random numbers in training.
 
+    Raises:
+        ConfigError: If a setting is out of range.
+
     Attributes:
         beta: Exponent of the beta-NLL; 0: likelihood, 1: squared errors.
     """

@@ -13,7 +13,7 @@ from torch.nn.functional import dropout, relu
 
 from sgdsm.core.cube import ConfigError
 from sgdsm.data.batch import Batch, Filled
-from sgdsm.data.normalization import Inputs
+from sgdsm.data.normalization import Inputs, Scaler
 from sgdsm.models.base import Window
 from sgdsm.models.checkpoint import load_filler
 from sgdsm.models.networks.base import Estimate, Network, at_least, weighted_mean
@@ -51,6 +51,9 @@ class Casm(Network):
         learning_rate: Of Adam, with the schedule of `Network`; it is constant in the paper.
         batch_size: Windows in a step.
         seed: See `Network`.
+
+    Raises:
+        ConfigError: If a setting is out of range.
     """
 
     def __init__(
@@ -193,14 +196,28 @@ class Casm(Network):
         return torch.from_numpy(kept / np.float32(1 - self.dropout)).to(self.device)
 
     def _place_back(self, rows: Tensor, batch: Batch) -> Tensor:
+        """Return values of the wanted places, (N,), as a field, (B, 1, T, H, W)."""
         whole = rows.new_zeros(batch.wanted.shape)
         whole[batch.wanted] = rows
         return whole
 
     def _take_over(self, folder: str) -> None:
-        """The weights of another run, made to mean the same under these scalers."""
-        other = load_filler(Path(folder) / "model.ckpt")
-        other = innermost(other)  # without its uncertainty
+        """Start from the weights of another run, rescaled so that they are the same function of unscaled values."""
+        other = innermost(load_filler(Path(folder) / "model.ckpt"))
+        scalers = self._check_source(other, folder)
+        # the RMSE in validation is that of this run, not of the other
+        self.load_state_dict({**other.state_dict(), "noise": self.noise})
+        # weights of the inputs take up the ratio of the scales, those of the output that of the anomaly scales
+        ratio = [ours.scale / theirs.scale for ours, theirs in scalers]
+        with torch.no_grad():
+            first = self.get_parameter("hidden.0.weight")
+            # the first three inputs are the place
+            first[:, 3 : 3 + len(ratio)] *= torch.tensor(ratio, device=first.device)
+            for parameter in self.output.parameters():
+                parameter.mul_(other.inputs.anomaly_scale / self.inputs.anomaly_scale)
+
+    def _check_source(self, other: Any, folder: str) -> list[tuple[Scaler, Scaler]]:
+        """Raise ConfigError if the weights of another run do not fit; return the scalers, ours and theirs."""
         if not isinstance(other, Casm) or (other.depth, other.width) != (self.depth, self.width):
             raise ConfigError(
                 f"model.start_from={folder}: expected a run of model=casm of {self.depth} layers of {self.width}"
@@ -211,25 +228,17 @@ class Casm(Network):
                 f"model.start_from={folder}: it learned from {list(theirs.dynamic)} (with gaps: {list(theirs.gappy)}), "
                 f"expected {list(ours.dynamic)} (with gaps: {list(ours.gappy)})"
             )
-        scalers = [(ours.dynamic[c], ours.scalers[ours.dynamic[c]], theirs.scalers[ours.dynamic[c]]) for c in self.used]
-        same = {
-            "harmonics": (self.harmonics, other.harmonics),
-            "units": (ours.units, theirs.units),
-            **{f"the unit of the logarithm of {name}": (a.unit, b.unit) for name, a, b in scalers},
+        names = [ours.dynamic[c] for c in self.used]
+        scalers = [(ours.scalers[name], theirs.scalers[name]) for name in names]
+        units = {
+            f"the unit of the logarithm of {name}": (a.unit, b.unit)
+            for name, (a, b) in zip(names, scalers, strict=True)
         }
-        for what, (expected, found) in same.items():
-            if found != expected:
-                raise ConfigError(f"model.start_from={folder}: {what}: found {found}, expected {expected}")
-        # the RMSE in validation is that of this run, not of the other
-        self.load_state_dict({**other.state_dict(), "noise": self.noise})
-        # same function of unscaled values: weights of the inputs take up the ratio of the scales,
-        # those of the output that of the anomaly scales
-        ratio = [a.scale / b.scale for _, a, b in scalers]
-        with torch.no_grad():
-            first = self.get_parameter("hidden.0.weight")
-            first[:, 3 : 3 + len(ratio)] *= torch.tensor(ratio, device=first.device)
-            for parameter in self.output.parameters():
-                parameter.mul_(theirs.anomaly_scale / ours.anomaly_scale)
+        same = {"harmonics": (self.harmonics, other.harmonics), "units": (ours.units, theirs.units), **units}
+        for what, (expected, theirs_is) in same.items():
+            if theirs_is != expected:
+                raise ConfigError(f"model.start_from={folder}: {what}: found {theirs_is}, expected {expected}")
+        return scalers
 
 
 def _brightness(names: tuple[str, ...]) -> list[int]:

@@ -51,6 +51,9 @@ class PartialConvNetwork(Network):
         weight_decay: See `Network`.
         batch_size: Windows in a step.
         seed: See `Network`.
+
+    Raises:
+        ConfigError: If a setting is out of range.
     """
 
     wide_cells = 128

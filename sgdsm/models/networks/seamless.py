@@ -49,6 +49,9 @@ class Seamless(Network):
         observations: False to ignore the soil moisture of the window (but not the cell's climatology), for ablations.
         neighbours: False to ignore the soil moisture of neighbouring cells, for ablations.
         recompute_blocks: True for less memory in training, see `Block`.
+
+    Raises:
+        ConfigError: If a setting is out of range.
     """
 
     trains_on_cores = True

@@ -46,6 +46,9 @@ class TreeFiller(GapFiller):
         quantiles: Lower and upper quantile, fitted by separate boosters, for an interval. It is too narrow (use
             `uncertainty` for a calibrated one); the standard deviation is that of a normal distribution with this
             interval.
+
+    Raises:
+        ConfigError: If a setting is out of range.
     """
 
     trains_on_cores = True
@@ -251,6 +254,9 @@ class XGBoost(TreeFiller):
         cluster: See `TreeFiller`.
         threads: 0: all cores.
         seed: Of rows and trees.
+
+    Raises:
+        ConfigError: If a setting is out of range.
     """
 
     def __init__(

@@ -44,6 +44,9 @@ class Conformal(Calibrated):
     Args:
         filler: Already fitted.
         level: Coverage of the interval, a share of 1.
+
+    Raises:
+        ConfigError: If a setting is out of range.
     """
 
     correlation: Tensor

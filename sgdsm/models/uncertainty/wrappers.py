@@ -70,6 +70,9 @@ class McDropout(Wrapper):
         filler: A network with dropout.
         samples: Number of thinned networks.
         seed: Of the masks.
+
+    Raises:
+        ConfigError: If a setting is out of range.
     """
 
     def __init__(self, filler: GapFiller, samples: int = 20, seed: int = 0) -> None:
@@ -122,6 +125,9 @@ class InputNoise(Wrapper):
         fraction: Standard deviation of the noise over that of the departures.
         samples: Number of noisy inputs.
         seed: Of the noise.
+
+    Raises:
+        ConfigError: If a setting is out of range.
     """
 
     def __init__(self, filler: GapFiller, fraction: float = 0.1, samples: int = 10, seed: int = 0) -> None:

@@ -73,6 +73,9 @@ class WindowForest(GapFiller):
         ridge: Of the GWR, in samples: strength of the shrinkage of slopes towards 0.
         max_rows: Largest number of values that a region's forest is fitted to.
         seed: Of all random numbers.
+
+    Raises:
+        ConfigError: If a setting is out of range.
     """
 
     epochs = 1
