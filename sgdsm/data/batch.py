@@ -24,6 +24,8 @@ from sgdsm.data.normalization import CellStatistics, Climatology, Inputs, season
 from sgdsm.data.record import Record
 
 LONGEST_AGE = 365
+SEASON_CHANNELS = 4  # cosine and sine of the year and of its half
+CELL_MAPS = 2  # mean and log spread of the cell, the last channels of `Batch.static`
 
 
 class Batch(NamedTuple):

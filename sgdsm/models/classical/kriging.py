@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from sgdsm.core.cube import ConfigError
-from sgdsm.data.batch import Batch
+from sgdsm.data.batch import CELL_MAPS, SEASON_CHANNELS, Batch
 from sgdsm.data.normalization import Inputs
 from sgdsm.models.base import Window
 from sgdsm.models.classical.nearest import local_weights, nearest, seen_days
@@ -98,7 +98,8 @@ class Kriging(Network):
                 "name them in data.dynamic"
             )
         if self.regression:
-            self.trend = nn.Linear(len(MEMORIES) * len(inputs.dynamic) + len(inputs.static) + 2 + 4, 1)
+            maps = len(inputs.static) + CELL_MAPS
+            self.trend = nn.Linear(len(MEMORIES) * len(inputs.dynamic) + maps + SEASON_CHANNELS, 1)
             nn.init.zeros_(self.trend.weight)
             nn.init.zeros_(self.trend.bias)
 

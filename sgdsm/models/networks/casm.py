@@ -22,6 +22,7 @@ from sgdsm.models.uncertainty.wrappers import innermost
 
 # scale of the place: a unit vector changes by 0.02 a degree, too little for a regional network to learn from
 PLACE = 4.0
+PLACE_CHANNELS = 3
 
 
 class Casm(Network):
@@ -99,7 +100,7 @@ class Casm(Network):
             )
         self.gappy = [c for c in self.used if inputs.dynamic[c] in inputs.gappy]
         torch.manual_seed(self.seed)
-        sizes = [3 + len(self.used) + len(self.gappy), *[self.width] * self.depth]
+        sizes = [PLACE_CHANNELS + len(self.used) + len(self.gappy), *[self.width] * self.depth]
         hidden = [nn.Linear(a, b) for a, b in pairwise(sizes)]
         self.output = nn.Linear(self.width, 1)
         for layer in hidden:
@@ -211,8 +212,8 @@ class Casm(Network):
         ratio = [ours.scale / theirs.scale for ours, theirs in scalers]
         with torch.no_grad():
             first = self.get_parameter("hidden.0.weight")
-            # the first three inputs are the place
-            first[:, 3 : 3 + len(ratio)] *= torch.tensor(ratio, device=first.device)
+            # the first inputs are the place
+            first[:, PLACE_CHANNELS : PLACE_CHANNELS + len(ratio)] *= torch.tensor(ratio, device=first.device)
             for parameter in self.output.parameters():
                 parameter.mul_(other.inputs.anomaly_scale / self.inputs.anomaly_scale)
 

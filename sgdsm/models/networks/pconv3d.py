@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss, smooth_l1_loss
 
 from sgdsm.core.cube import ConfigError
-from sgdsm.data.batch import Batch
+from sgdsm.data.batch import SEASON_CHANNELS, Batch
 from sgdsm.data.features import HALO_CELLS, gap_channel_count, gap_channels, own_line
 from sgdsm.data.normalization import Inputs
 from sgdsm.models.base import Window
@@ -124,7 +124,8 @@ class PartialConvNetwork(Network):
         dynamic, gappy, static = inputs.channels
         torch.manual_seed(self.seed)
         self.gappy = [inputs.dynamic.index(name) for name in inputs.gappy]
-        known = dynamic + gappy + static + 4 + 1 + 2 * self.first_guess
+        # the last two: gap age; the line and the mask of its gaps
+        known = dynamic + gappy + static + SEASON_CHANNELS + 1 + 2 * self.first_guess
         if self.gap_features:
             known += gap_channel_count(inputs)
         self.covariates = nn.Sequential(

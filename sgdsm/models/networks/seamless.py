@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, pad
 
 from sgdsm.core.cube import ConfigError
-from sgdsm.data.batch import Batch
+from sgdsm.data.batch import SEASON_CHANNELS, Batch
 from sgdsm.data.features import HALO_CELLS, gap_channel_count, gap_channels, own_line
 from sgdsm.data.normalization import Inputs
 from sgdsm.models.base import Window
@@ -19,6 +19,7 @@ from sgdsm.models.networks.layers.dropout import ChannelDropout
 from sgdsm.models.networks.layers.recurrent import RecurrentBlock
 from sgdsm.models.networks.optimizer import MuonAdamW
 
+AROUND = 9  # cells in a square of 3 x 3
 GROUP = 32  # series that matrix kernels process together
 IN_CACHE = 24_000  # days of series whose features fit in a processor's cache
 
@@ -101,9 +102,10 @@ class Seamless(Network):
         dynamic, gappy, static = inputs.channels
         torch.manual_seed(self.seed)
         self.gappy = [inputs.dynamic.index(name) for name in inputs.gappy]
-        known = dynamic + gappy + static + 4
+        known = dynamic + gappy + static + SEASON_CHANNELS
         if self.observations:
-            known += 2 * 9 + 3 if self.neighbours else 3
+            # values and masks of the cells around; then their share and mean, and the gap age (see `_observed`)
+            known += 2 * AROUND + 3 if self.neighbours else 3
         if self.gap_features:
             known += gap_channel_count(inputs)
         self.encoder = nn.Sequential(nn.Linear(known, 2 * self.width), nn.GELU(), nn.Linear(2 * self.width, self.width))
@@ -189,9 +191,10 @@ class Seamless(Network):
         if not self.neighbours:
             return [batch.sm, seen, age]
         around = torch.cat([_neighbours(batch.sm), _neighbours(seen)], 1)
-        share = around[:, 9:].mean(1, keepdim=True)
+        values, masks = around[:, :AROUND], around[:, AROUND:]
+        share = masks.mean(1, keepdim=True)
         # the mean over the seen ones of the 3 x 3 cells
-        return [around, share, around[:, :9].mean(1, keepdim=True) / share.clamp(min=0.1), age]
+        return [around, share, values.mean(1, keepdim=True) / share.clamp(min=0.1), age]
 
 
 def _series(x: Tensor, cells: Tensor | None) -> Tensor:

@@ -29,7 +29,8 @@ def seasonal_cycle(values: Tensor, present: Tensor, season: Tensor, harmonics: i
     Returns:
         The cycle, (B, C, T, H, W); 0 for a series without values.
     """
-    angle = torch.atan2(season[:, 1], season[:, 0]).double()
+    cosine, sine = season[:, 0], season[:, 1]
+    angle = torch.atan2(sine, cosine).double()
     terms = [torch.ones_like(angle)]
     for k in range(1, harmonics + 1):
         terms += [torch.cos(k * angle), torch.sin(k * angle)]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sgdsm.core.cube import ConfigError, log
-from sgdsm.data.batch import Batch, Filled
+from sgdsm.data.batch import CELL_MAPS, Batch, Filled
 from sgdsm.models.base import GapFiller
 from sgdsm.models.uncertainty.applicability import Applicability
 from sgdsm.models.uncertainty.calibrated import Calibrated, CalibrationBatch, joined_errors, largest_gap_age
@@ -65,7 +65,7 @@ class Conformal(Calibrated):
         self.classes = ErrorClasses(rain)
         self.quantiles = ErrorQuantiles(self.classes.columns, self.level)
         self.drift = DriftAdjustment()
-        self.applicability = Applicability(len(names) + len(self.inputs.static) + 2)
+        self.applicability = Applicability(len(names) + len(self.inputs.static) + CELL_MAPS)
         # NaN: not fitted
         self.register_buffer("oldest_gap", torch.tensor(math.nan))
         self.register_buffer("correlation", torch.full((3, COMPONENTS), math.nan))

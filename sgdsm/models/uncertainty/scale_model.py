@@ -8,14 +8,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from sgdsm.data.batch import Batch
+from sgdsm.data.batch import CELL_MAPS, SEASON_CHANNELS, Batch
 from sgdsm.models.uncertainty.calibrated import CalibrationBatch, joined_errors
 
 UNITS, STEPS, RATE, DECAY = 16, 100, 0.02, 0.3
 FARTHEST = 4.0  # scaled features are clipped here: the network must not extrapolate
 FEWEST = 100  # errors
 FLOOR = 1e-4  # smallest standard deviation, as a share of the anomalies' spread
-SEASONAL_FEATURES, CELL_FEATURES = 4, 2
 
 
 class ScaleModel(nn.Module):
@@ -34,7 +33,7 @@ class ScaleModel(nn.Module):
         # the seed is fixed and the caller's random numbers stay as they are: calibration must not change a training
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            count = 1 + dynamic + CELL_FEATURES + SEASONAL_FEATURES
+            count = 1 + dynamic + CELL_MAPS + SEASON_CHANNELS
             self.network = nn.Sequential(nn.Linear(count, UNITS), nn.Tanh(), nn.Linear(UNITS, 1))
         last = self.network[2]
         assert isinstance(last, nn.Linear)
