@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -30,6 +30,20 @@ from sgdsm.models.window_forest.settings import check_sizes, shapes_of, window_o
 
 AT_ONCE = 400_000  # samples or matrix elements in memory together
 ROWS_DRAWN = 11  # first word of the seed
+
+
+class RegionRows(NamedTuple):
+    """Random sample of the training rows of a region.
+
+    Attributes:
+        columns: Covariates, (N, F).
+        values: In the regressed units, (N,).
+        number: Random number of each row, by which the sample is chosen, (N,).
+    """
+
+    columns: Tensor
+    values: Tensor
+    number: Tensor
 
 
 class WindowForest(GapFiller):
@@ -139,7 +153,7 @@ class WindowForest(GapFiller):
         return None
 
     def on_train_start(self) -> None:
-        self._rows: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
+        self._rows: dict[str, RegionRows] = {}
 
     def training_step(self, batch: Batch, index: int) -> None:
         """Keep a random sample of the values of each region; fit the forests after the last batch.
@@ -156,23 +170,23 @@ class WindowForest(GapFiller):
             number = torch.from_numpy(rng.random(len(place[0]))).to(truth.device) / batch.weight[:, 0][place]
             taken = number < 1
             place, number = tuple(part[taken] for part in place), number[taken]
-            new = (columns.movedim(1, -1)[place], truth[place], number)
-            old = self._rows.get(name, tuple(part[:0] for part in new))
-            parts = [torch.cat(pair) for pair in zip(old, new, strict=True)]
+            new = RegionRows(columns.movedim(1, -1)[place], truth[place], number)
+            old = self._rows.get(name, RegionRows(*(part[:0] for part in new)))
+            rows = RegionRows(*(torch.cat(pair) for pair in zip(old, new, strict=True)))
             # reservoir sampling: the rows with the smallest random numbers
-            first = parts[2].argsort()[: self.max_rows]
-            self._rows[name] = (parts[0][first], parts[1][first], parts[2][first])
+            first = rows.number.argsort()[: self.max_rows]
+            self._rows[name] = RegionRows(*(part[first] for part in rows))
         if index + 1 == self.trainer.num_training_batches:
             self._fit()
 
     def _fit(self) -> None:
         """Fit the forest of each region with enough values."""
-        for name, (x, y, _) in self._rows.items():
-            if len(y) >= self.fewest:
-                log.info("fitting the forest of region '%s' to %d rows of %d columns", name, *x.shape)
+        for name, rows in self._rows.items():
+            if len(rows.values) >= self.fewest:
+                log.info("fitting the forest of region '%s' to %d rows of %d columns", name, *rows.columns.shape)
                 forest = self.forests[name]
                 assert isinstance(forest, RegionForest)
-                forest.fit(x, y, self.shapes[name], self.seed)
+                forest.fit(rows.columns, rows.values, self.shapes[name], self.seed)
         self._rows = {}
 
     def fill(self, batch: Batch) -> Filled:

@@ -37,6 +37,30 @@ class Trees(NamedTuple):
     depth: int
 
 
+class Entries(NamedTuple):
+    """The samples of all trees, E of them; each is in one node of the level that is grown.
+
+    Attributes:
+        row: Index of the sample's first covariate in the flattened bins, (E,) int64.
+        node: Number of its node in the level, (E,) int64.
+        weight: How often the tree draws the sample, (E,).
+        product: Weight times value, (E,).
+    """
+
+    row: Tensor
+    node: Tensor
+    weight: Tensor
+    product: Tensor
+
+    def only(self, index: Tensor) -> Entries:
+        """Return some of the entries.
+
+        Args:
+            index: Their numbers, (K,) int64.
+        """
+        return Entries(*(part.index_select(0, index) for part in self))
+
+
 def quantile_edges(x: Tensor, mask: Tensor) -> Tensor:
     """Return the BINS - 1 values that divide the samples of each forest into parts of about equal number.
 
@@ -92,19 +116,18 @@ def grow(bins: Tensor, y: Tensor, counts: Tensor, shape: ForestShape, generator:
     # random orders of covariates, drawn on the CPU so that all devices use the same
     table = torch.rand((trees, PATHS, features), generator=generator).argsort(2).to(bins.device)
     group, tree, index = counts.nonzero(as_tuple=True)
-    row, node = (group * samples + index) * features, group * trees + tree
     weight = counts[group, tree, index]
-    entries = (row, node, weight, weight * y[group, index])
+    row, node = (group * samples + index) * features, group * trees + tree
+    entries = Entries(row, node, weight, weight * y[group, index])
     flat = bins.reshape(-1)
     tree_of_node = torch.arange(trees, device=bins.device).repeat(groups)
     # number of a node by its way from the root, as in a binary heap: it decides which covariates the node tries
     path = torch.ones_like(tree_of_node)
     levels, first = [], 0
     for depth in range(shape.max_depth + 1):
-        row, node, weight, product = entries
         size = len(tree_of_node)
-        number = torch.bincount(node, minlength=size)
-        total, moment = (torch.bincount(node, w, minlength=size) for w in (weight, product))
+        number = torch.bincount(entries.node, minlength=size)
+        total, moment = (torch.bincount(entries.node, w, minlength=size) for w in (entries.weight, entries.product))
         splittable = (number >= shape.min_samples_split) & (depth < shape.max_depth)
         order = table[tree_of_node, path % PATHS]
         feature, cut, split = _best_splits(flat, entries, (total, moment), order, splittable, shape.tried(features))
@@ -113,12 +136,12 @@ def grow(bins: Tensor, y: Tensor, counts: Tensor, shape: ForestShape, generator:
         itself = torch.arange(first, first + size, device=bins.device)
         child = torch.where(split, first + size + 2 * rank, itself)
         levels.append((feature, cut, child, moment / total.clamp(min=1e-12)))
-        kept = split.index_select(0, node).nonzero()[:, 0]
+        kept = split.index_select(0, entries.node).nonzero()[:, 0]
         if not len(kept):
             break
-        row, node, weight, product = (part.index_select(0, kept) for part in entries)
-        right = _right(flat, row, node, feature, cut)
-        entries = (row, (2 * rank).index_select(0, node) + right, weight, product)
+        entries = entries.only(kept)
+        right = _right(flat, entries.row, entries.node, feature, cut)
+        entries = entries._replace(node=(2 * rank).index_select(0, entries.node) + right)
         tree_of_node = tree_of_node[split].repeat_interleave(2)
         path = (2 * path[split]).repeat_interleave(2)
         path[1::2] += 1
@@ -129,7 +152,7 @@ def grow(bins: Tensor, y: Tensor, counts: Tensor, shape: ForestShape, generator:
 
 def _best_splits(
     flat: Tensor,
-    entries: tuple[Tensor, Tensor, Tensor, Tensor],
+    entries: Entries,
     sums: tuple[Tensor, Tensor],
     order: Tensor,
     splittable: Tensor,
@@ -139,7 +162,7 @@ def _best_splits(
 
     Args:
         flat: Bins of all rows and covariates, flattened.
-        entries: Row (its place in `flat`), node, weight, and weight times value of the samples of trees, (E,) each.
+        entries: Samples of the trees.
         sums: Weights and weighted values of the nodes, (nodes,) each.
         order: Covariates in the order in which a node tries them, (nodes, F).
         splittable: Nodes that may be split, (nodes,) bool.
@@ -149,7 +172,6 @@ def _best_splits(
         Covariate, cut, and True if there is a split, (nodes,) each.
     """
     size, features = order.shape
-    row, node, weight, product = entries
     best = torch.full((size,), -torch.inf, device=flat.device)
     feature = torch.zeros(size, dtype=torch.int64, device=flat.device)
     cut = torch.full((size,), LEAF, dtype=torch.uint8, device=flat.device)
@@ -157,19 +179,19 @@ def _best_splits(
     for k in range(features):
         if k == 0 or k >= tried:
             # only the entries of nodes that are still open
-            kept = open_.index_select(0, node).nonzero()[:, 0]
+            kept = open_.index_select(0, entries.node).nonzero()[:, 0]
             if not len(kept):
                 break
-            row, node, weight, product = (part.index_select(0, kept) for part in (row, node, weight, product))
+            entries = entries.only(kept)
             number = open_.nonzero()[:, 0]
-            bin_of_place = (BINS * (open_.cumsum(0) - 1)).index_select(0, node)
+            bin_of_place = (BINS * (open_.cumsum(0) - 1)).index_select(0, entries.node)
             total, moment = (part.index_select(0, number)[:, None] for part in sums)
         chosen = order[:, k].contiguous()
-        key = bin_of_place + flat.index_select(0, row + chosen.index_select(0, node))
+        key = bin_of_place + flat.index_select(0, entries.row + chosen.index_select(0, entries.node))
         # sums left of each cut, by histograms over bins
         left, left_sum = (
             torch.bincount(key, w, minlength=len(number) * BINS).reshape(-1, BINS).cumsum(1)[:, :-1]
-            for w in (weight, product)
+            for w in (entries.weight, entries.product)
         )
         right, right_sum = total - left, moment - left_sum
         valid = (left > 0.5) & (right > 0.5)  # counts are whole numbers
