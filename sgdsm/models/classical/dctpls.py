@@ -52,6 +52,7 @@ class DctPls(Tuned):
         batch_size: int = 1,
     ) -> None:
         weights = several(time_weight, "time_weight")
+        # each window finds its own s: only the weights in time are candidates
         if s == "gcv":
             super().__init__([{"time_weight": w} for w in weights])
         else:

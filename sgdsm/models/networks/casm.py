@@ -153,6 +153,7 @@ class Casm(Network):
     def on_validation_epoch_end(self) -> None:
         super().on_validation_epoch_end()
         self.thinned = self._sampling
+        # `fill` adds it to the spread of the samples, which does not include the noise of the data
         self.noise.fill_(self.trainer.callback_metrics["validation_rmse"].item())
 
     def _rows(self, batch: Batch) -> Tensor:

@@ -101,6 +101,7 @@ class PartialConvNetwork(Network):
             raise ConfigError(f"model.window_cells={window_cells}: expected a multiple of {2**levels} (2 ** levels)")
         # the first guess has no finite reach in time: without a halo windows are blended in time
         self.window = Window(window_days, window_cells, window_days // 2 if middle_day else None, halo_cells)
+        # the core of a window is then its middle day
         self.trains_on_cores = middle_day
         self.memory_days, self.first_guess, self.head_share = memory_days, first_guess, head_dropout
         self.gap_features = self.uses_repeat_cycle = gap_features
@@ -197,6 +198,7 @@ class PartialConvNetwork(Network):
         anomaly, truth = estimate[0].float(), batch.truth.float()
         loss = weighted_mean(self.penalty(anomaly[batch.wanted], truth[batch.wanted], reduction="none"), batch)
         if self.global_weight:
+            # days with a hidden value in the window
             targets = batch.wanted.any(4, keepdim=True).any(3, keepdim=True)
             observed = batch.wanted | (batch.seen & targets)
             values = torch.where(batch.wanted, truth, batch.sm.float())

@@ -72,6 +72,7 @@ class RowReservoir:
         waiting: list[Part] = []
         for part in self._parts:
             waiting.append(self._get(part))
+            # parts shrink when they are halved: small ones are joined
             if sum(len(truth) for _, truth in waiting) >= least:
                 yield _joined(waiting)
                 waiting = []
@@ -106,6 +107,7 @@ class RowReservoir:
             features, truth = self._get(part)
             self._parts.append(self._put((features[half], truth[half])))
             self.count += int(half.sum())
+        # the half that was kept is in a new file
         if isinstance(part[0], Path):
             part[0].unlink()
 

@@ -196,6 +196,7 @@ def pair_products(values: np.ndarray, places: np.ndarray, days: np.ndarray) -> P
     """
     values, places = values.astype(np.float64), places.astype(np.float64)
     rng = np.random.default_rng(PAIRS)
+    # sorted by day, so that the values of a day are one slice
     order = np.argsort(days, kind="stable")
     values, places, days = values[order], places[order], days[order]
     unique_days, begin = np.unique(days, return_index=True)

@@ -141,6 +141,7 @@ class Blocks:
         begin = 0
         while begin < len(order):
             end = begin + 1
+            # the last block is the largest: its size is that of the padding
             while end < len(order) and sizes[end] * (end + 1 - begin) <= most:
                 end += 1
             chosen = order[begin:end]

@@ -39,6 +39,7 @@ def coefficients(x: Tensor, y: Tensor, weights: Tensor, ridge: float) -> Tensor:
     gram = (weights @ products).reshape(groups, -1, terms, terms)
     moment = weights @ (x * y[..., None])
     shrink = torch.full((terms,), ridge, dtype=x.dtype, device=x.device)
+    # the intercept is not shrunk: it is the local mean of the residuals
     shrink[0] = 0
     empty = weights.sum(-1) < EMPTY
     gram = gram + torch.diag(shrink)
