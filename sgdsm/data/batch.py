@@ -24,8 +24,6 @@ from sgdsm.data.normalization import CellStatistics, Climatology, Inputs, season
 from sgdsm.data.record import Record
 
 LONGEST_AGE = 365
-SEASON_CHANNELS = 4  # cosine and sine of the year and of its half
-CELL_MAPS = 2  # mean and log spread of the cell, the last channels of `Batch.static`
 
 
 class Batch(NamedTuple):
@@ -79,6 +77,10 @@ class Batch(NamedTuple):
     def sin_year(self) -> Tensor:
         """Sine of the season's angle, (B, T)."""
         return self.season[:, 1]
+
+
+SEASON_CHANNELS = 4  # cosine and sine of the year and of its half, in `Batch.season`
+CELL_MAPS = 2  # mean and log spread of the cell, the last channels of `Batch.static`
 
 
 class Filled(NamedTuple):
