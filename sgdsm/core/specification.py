@@ -5,8 +5,10 @@ A specification comes from a configuration or a checkpoint, which are data: only
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
+import operator
 import sys
 import types
 import typing
@@ -19,7 +21,7 @@ from sgdsm.core.arguments import VARIADIC, check_value, hints_of, shown
 from sgdsm.core.arguments import describe as describe
 from sgdsm.core.arguments import fits as fits
 from sgdsm.core.cube import ConfigError, suggest
-from sgdsm.core.public import public_name
+from sgdsm.core.public import public_name, resolve
 
 TRUST = "trust"  # the word of a command line that names packages
 _TRUSTED: set[str] = set()
@@ -85,7 +87,8 @@ def locate(path: Any) -> Any:
             f"{TARGET}: {path!r}{near}: expected a public name of sgdsm, like "
             f"'sgdsm.models.Climatology', or {TRUST}=PACKAGE on the command line for a class of your own"
         )
-    target = getattr(importlib.import_module(package), name)
+    # not getattr: a module of the same name (sources.pseudo_labelled) hides the function once it is imported
+    target = resolve(package, importlib.import_module(package).PUBLIC, name)
     if not callable(target):
         raise ConfigError(f"{TARGET}: {path} is not a class or a function")
     return target
@@ -149,9 +152,9 @@ def check_spec(spec: Mapping[str, Any], kind: Any, where: str = "", supplied: Se
                 f"{place}: unknown key '{name}'{suggest(str(name), known)}; known are {', '.join(known) or 'none'}"
             )
         if _is_spec(value):
-            check_spec(value, hints.get(name, types.NoneType), f"{place}.{name}")
+            check_spec(value, _kind_alone(hints.get(name, types.NoneType)), f"{place}.{name}")
         elif _holds_specs(value):
-            for key, inner in value.items():
+            for key, inner in value.items() if isinstance(value, Mapping) else enumerate(value):
                 if not _is_spec(inner):
                     raise ConfigError(f"{place}.{name}.{key}={inner!r}: expected settings with {TARGET}")
                 check_spec(inner, _kind_inside(hints.get(name)), f"{place}.{name}.{key}")
@@ -163,21 +166,41 @@ def check_spec(spec: Mapping[str, Any], kind: Any, where: str = "", supplied: Se
 
 
 def _built(value: Any, hint: Any) -> Any:
+    """Return a value with the specifications in it built."""
     if _is_spec(value):
-        return build(value, hint)
-    if _holds_specs(value):
-        return {key: build(inner, _kind_inside(hint)) for key, inner in value.items()}
-    return value
+        return build(value, _kind_alone(hint))
+    if not _holds_specs(value):
+        return value
+    kind = _kind_inside(hint)
+    if isinstance(value, Mapping):
+        return {key: build(inner, kind) for key, inner in value.items()}
+    return [build(inner, kind) for inner in value]
 
 
 def _holds_specs(value: Any) -> bool:
-    return isinstance(value, Mapping) and any(_is_spec(inner) for inner in value.values())
+    """Return True for a dict or a list with specifications in it."""
+    if isinstance(value, Mapping):
+        return any(_is_spec(inner) for inner in value.values())
+    return isinstance(value, (list, tuple)) and any(_is_spec(inner) for inner in value)
+
+
+def _kind_alone(hint: Any) -> Any:
+    """Return what a single specification may make under a type hint: a union without its dicts and lists."""
+    if typing.get_origin(hint) not in (typing.Union, types.UnionType):
+        return hint
+    kinds = [part for part in typing.get_args(hint) if not typing.get_args(part)]
+    return functools.reduce(operator.or_, kinds) if kinds else types.NoneType
 
 
 def _kind_inside(hint: Any) -> Any:
-    """Return the type of the values of a dict by its type hint; NoneType for another hint, as no spec makes that."""
-    arguments = typing.get_args(hint)
-    return arguments[1] if typing.get_origin(hint) is dict else types.NoneType
+    """Return what the specifications in a dict or a list may make under a type hint; NoneType where none is allowed."""
+    for part in typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,):
+        origin, arguments = typing.get_origin(part), typing.get_args(part)
+        if origin is dict:
+            return arguments[1]
+        if origin in (list, Sequence):
+            return arguments[0]
+    return types.NoneType
 
 
 def _is_spec(value: Any) -> bool:

@@ -60,6 +60,30 @@ class Batch(NamedTuple):
     truth: Tensor
     weight: Tensor
 
+    @property
+    def cell_mean(self) -> Tensor:
+        """Scaled mean of the cell's seen values, (B, H, W)."""
+        return self.static[:, -2]
+
+    @property
+    def cell_log_spread(self) -> Tensor:
+        """Log of the spread of the cell's anomalies over `Inputs.anomaly_scale`, (B, H, W)."""
+        return self.static[:, -1]
+
+    @property
+    def cos_year(self) -> Tensor:
+        """Cosine of the season's angle, (B, T)."""
+        return self.season[:, 0]
+
+    @property
+    def sin_year(self) -> Tensor:
+        """Sine of the season's angle, (B, T)."""
+        return self.season[:, 1]
+
+
+SEASON_CHANNELS = 4  # cosine and sine of the year and of its half, in `Batch.season`
+CELL_MAPS = 2  # mean and log spread of the cell, the last channels of `Batch.static`
+
 
 class Filled(NamedTuple):
     """What `GapFiller.fill` returns for each value of a window, (B, 1, T, H, W), in the target's units.

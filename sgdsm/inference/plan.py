@@ -12,7 +12,7 @@ from sgdsm.data.batch import check_cap
 from sgdsm.data.normalization import Inputs
 from sgdsm.data.record import Names, day_numbers
 from sgdsm.inference.reader import SlabReader
-from sgdsm.inference.schema import ErrorBars, layout
+from sgdsm.inference.schema import layout
 from sgdsm.inference.slab_filler import SlabFiller
 from sgdsm.inference.slabs import cells_to_read, plan_slabs, preceding_days
 from sgdsm.inference.survey import Surveyor
@@ -73,7 +73,7 @@ def plan_filling(
         "slabs": [[[e - part.start for e in edges] for edges, part in zip(s[1:], box, strict=False)] for s in slabs],
         **({} if max_gap_days is None else {"max_gap_days": max_gap_days}),
     }
-    file_layout = layout(cube, error_bars(filler), source, box, max_gap_days)
+    file_layout = layout(cube, filler.error_bars, source, box, max_gap_days)
     # boxes of days that will be read; a slab reads fewer where it continues the one before
     boxes = [
         cells_to_read(axes[0], slab.days, before) for slab in slabs for before in (None, preceding_days(slab, slabs))
@@ -90,16 +90,6 @@ def plan_filling(
         max_gap_days=max_gap_days,
     )
     return SlabFiller(filler, reader, layout=file_layout, plan=plan, writer=writer, box=box, window_cells=window_cells)
-
-
-def error_bars(filler: GapFiller) -> ErrorBars | None:
-    """Return which uncertainties a filler gives; None for a filler without intervals."""
-    level = getattr(filler, "level", None)
-    if level is None:
-        return None
-    oldest = getattr(filler, "oldest_gap", None)
-    correlation = getattr(filler, "error_correlation", None)
-    return ErrorBars(level, filler.decomposes, correlation, None if oldest is None else float(oldest))
 
 
 def match(cube: xr.Dataset, inputs: Inputs) -> tuple[xr.Dataset, Names]:

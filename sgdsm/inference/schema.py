@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from statistics import NormalDist
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -31,7 +31,7 @@ from sgdsm.core.filled import (
 )
 from sgdsm.core.region import Box
 from sgdsm.data.record import day_numbers
-from sgdsm.models.uncertainty.correlation import Correlation
+from sgdsm.models.uncertainty.error_bars import ErrorBars
 
 BOUNDS = (SM_STD, SM_LOWER, SM_UPPER)
 PARTS = (SM_STD_EPISTEMIC, SM_STD_ALEATORIC)
@@ -46,23 +46,6 @@ DECOMPOSED = {
 }
 
 Variable = tuple[tuple[str, ...], Any, dict[str, Any]]  # dims, dtype, attributes
-
-
-class ErrorBars(NamedTuple):
-    """Which uncertainties a filler gives.
-
-    Attributes:
-        level: Nominal coverage of the interval, "1".
-        decomposes: True if the filler separates epistemic from aleatoric uncertainty.
-        correlation: Of the errors in space and time; None if it is not known.
-        oldest_gap: Age of the oldest gap that intervals were calibrated on, days; None if the filler gives no
-            dissimilarity of its inputs from the training values.
-    """
-
-    level: float
-    decomposes: bool = False
-    correlation: Correlation | None = None
-    oldest_gap: float | None = None
 
 
 @dataclass(frozen=True)

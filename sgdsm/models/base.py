@@ -1,4 +1,4 @@
-"""`GapFiller`: what a network, a tree model, a classical method and an uncertainty wrapper share."""
+"""`GapFiller`: common base of networks, tree models, classical methods and uncertainty wrappers."""
 
 from __future__ import annotations
 
@@ -22,15 +22,19 @@ from sgdsm.core.tiling import Axis, axis
 from sgdsm.data.batch import Batch, Filled
 from sgdsm.data.normalization import Inputs
 from sgdsm.evaluation.metrics import State, bin_statistics, error_statistics, metrics
+from sgdsm.models.uncertainty.error_bars import ErrorBars
 
 
 @dataclass(frozen=True)
 class Window:
-    """What a filler looks at.
+    """Tile size and receptive field of a model.
 
-    days, cells: size of a window in days (steps of the cube) and in rows and columns; None = the whole record, the
-    whole grid. halo_days, halo_cells: how far an output depends on its surroundings on each side; None = all over the
-    window.
+    Attributes:
+        days: Length of a window, in steps of the cube; None: the whole record.
+        cells: Rows and columns of a window; None: the whole grid.
+        halo_days: Reach of the receptive field before and after an output, in steps; None: the whole window.
+        halo_cells: The same in rows and columns; None: the whole window.
+        longest: In filling windows may be so many times as long as in training; only without a halo in time.
     """
 
     days: int | None
@@ -40,10 +44,16 @@ class Window:
     longest: int = 1
 
     def tile(self, shape: Sequence[int], circular: bool, filling: bool = False) -> tuple[Axis, Axis, Axis]:
-        """Tiling of a cube of `shape` (T, H, W), for learning or for filling."""
+        """Return the tiling of a cube: axes of days, rows and columns.
+
+        Args:
+            shape: Of the cube, (T, H, W).
+            circular: True if the columns go round the globe.
+            filling: True for filling, where windows may be longer than in training.
+        """
         days = axis(shape[0], self.days, self.halo_days, longest=self.longest if filling else 1)
         if self.days is not None and self.halo_days is not None and self.days == 2 * self.halo_days + 1:
-            # the day that is estimated stays in the middle, however short the record
+            # a model of the middle day: that day stays in the middle, however short the record
             days = Axis(shape[0], self.days, self.halo_days, True)
         return (
             days,
@@ -53,18 +63,26 @@ class Window:
 
 
 class GapFiller(Recorded, pl.LightningModule, ABC):
-    """Fills the gaps of windows; a LightningModule whose validation is common to all.
+    """Fills the gaps of windows; a LightningModule whose validation is common to all models.
 
     A subclass declares its `window` and `batch_size`, implements `fill`, and builds what depends on the variables in
-    `setup_inputs`. One that learns sets `epochs`, over the record, and implements Lightning's `training_step`; with
-    `trains_on_cores` it learns from values in the cores of windows only, where their surroundings are complete. One
-    that `chooses` settings does so in the validation pass that follows when what it learns is learned; like every other
-    it logs `validation_rmse` at its end, that of what was chosen.
+    `setup_inputs`. One that is trained sets `epochs` and implements Lightning's `training_step`. One that `chooses`
+    settings does so in the validation pass after training. All log `validation_rmse` at the end of that pass, for the
+    chosen settings.
 
-    decomposes: whether it tells its epistemic from its aleatoric uncertainty.
-    wide_cells: side of the windows in which it fills on a GPU, where it has a finite reach and wider windows give the
-    same; None: those of `window`.
-    inputs: the variables and scalers it was fitted for, set by `configure`.
+    Attributes:
+        uses_repeat_cycle: True if the model needs the repeat cycle of the orbit.
+        decomposes: True if the model separates epistemic from aleatoric uncertainty.
+        epochs: Passes over the record in training; 0: the model is not trained.
+        trains_on_cores: True if training uses values in the cores of windows only, where the receptive field is
+            complete.
+        chooses: True if settings are chosen on the validation split.
+        batch_size: Windows in a batch.
+        wide_cells: Rows and columns of the windows in filling on a GPU, for models with a finite receptive field whose
+            result does not depend on it; None: those of `window`.
+        window: Tile size and receptive field.
+        level: Coverage of the interval, a share of 1; None: the model gives no interval.
+        inputs: Variables and scalers that the model was fitted with, set by `configure`.
     """
 
     uses_repeat_cycle = False
@@ -75,32 +93,66 @@ class GapFiller(Recorded, pl.LightningModule, ABC):
     batch_size = 1
     wide_cells: int | None = None
     window = Window(days=None)
+    level: float | None = None
     inputs: Inputs
 
+    @property
+    def error_bars(self) -> ErrorBars | None:
+        """Description of the intervals that `fill` gives; None: it gives none."""
+        return None if self.level is None else ErrorBars(self.level, self.decomposes)
+
+    @property
+    def configured(self) -> bool:
+        """True once the variables are known."""
+        return hasattr(self, "inputs")
+
     def configure(self, inputs: Inputs) -> None:
-        """Fix the variables; call once, before fitting or loading."""
+        """Fix the variables; call once, before fitting or loading.
+
+        Args:
+            inputs: Names and scalers of the variables.
+        """
         self.inputs = inputs
         self.setup_inputs(inputs)
 
     def setup_inputs(self, inputs: Inputs) -> None:
-        """Build what depends on the variables."""
+        """Build what depends on the variables.
+
+        Args:
+            inputs: Names and scalers of the variables.
+        """
 
     @abstractmethod
     def fill(self, batch: Batch) -> Filled:
-        """Estimate the wanted values of the windows in the target's units, (B, 1, T, H, W); elsewhere any number.
+        """Estimate the wanted values of windows.
 
-        It must not look at `batch.truth`.
+        Args:
+            batch: Windows. `batch.truth` must not be used.
+
+        Returns:
+            Fields (B, 1, T, H, W) in the target's units; values that are not wanted may be any number.
         """
 
     def in_units(self, anomaly: Tensor, batch: Batch) -> Tensor:
-        """From anomalies (B, 1, T, H, W) to the target's units."""
+        """Return values in the target's units, (B, 1, T, H, W).
+
+        Args:
+            anomaly: Anomalies from the climatology over `Inputs.anomaly_scale`, (B, 1, T, H, W).
+            batch: The windows that they belong to.
+        """
         return batch.climatology + self.inputs.anomaly_scale * anomaly
 
     def on_validation_epoch_start(self) -> None:
         self._state = State.zeros((1,))
 
     def validation_step(self, batch: Batch, index: int) -> None:
-        """Add the errors at the hidden values of a batch to the epoch's State."""
+        """Add the errors at the hidden values of a batch to the statistics of the epoch.
+
+        Args:
+            batch: Windows whose wanted values are hidden ones.
+            index: Number of the batch, given by Lightning.
+        """
+        # scores are computed in float32, whatever the precision of the training
         filled = self.fill(batch).mean[batch.wanted].float().cpu().numpy()
         truth = self.in_units(batch.truth, batch)[batch.wanted].float().cpu().numpy()
         values = error_statistics(filled, truth)
@@ -114,13 +166,18 @@ class GapFiller(Recorded, pl.LightningModule, ABC):
     def _of_all_processes(self, state: State) -> State:
         if self.trainer.world_size == 1:
             return state
+        # each process validates a share of the windows; statistics are additive
         sums, weights = (self.trainer.strategy.all_gather(torch.from_numpy(f)).sum(0).cpu().numpy() for f in state)
         return State(sums, weights)
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Ctrl-C reaches the caller: Lightning would end the process itself, with a code of its own."""
+    """Pass Ctrl-C on as KeyboardInterrupt; Lightning would end the process with an exit status of its own.
+
+    Raises:
+        KeyboardInterrupt: If Lightning asks for the end of the process.
+    """
     try:
         yield
     except SystemExit as stop:
@@ -128,20 +185,22 @@ def interruptible() -> Iterator[None]:
 
 
 def quiet_lightning() -> None:
-    """Keep Lightning's own remarks off the screen: what a user must know, we say."""
+    """Silence Lightning's own messages; sgdsm logs what a user must know."""
     for name in ("pytorch_lightning", "lightning", "lightning_fabric", "pytorch_lightning.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
-    _SignalConnector.register_signal_handlers = _leave_signals  # type: ignore[method-assign, assignment]
+    _SignalConnector.register_signal_handlers = _keep_sigterm_handler  # type: ignore[method-assign, assignment]
 
 
 _register = _SignalConnector.register_signal_handlers
 
 
-def _leave_signals(connector: _SignalConnector) -> None:
-    """SIGTERM stays with who listens to it already: on it, Lightning would first tell the other processes, which wait
-    for something else."""
-    ours = signal.getsignal(signal.SIGTERM)
+def _keep_sigterm_handler(connector: _SignalConnector) -> None:
+    """Register Lightning's signal handlers, but leave SIGTERM to the handler that is there already.
+
+    Lightning's own handler first notifies the other processes, which wait for something else at that time.
+    """
+    handler = signal.getsignal(signal.SIGTERM)
     _register(connector)
-    if callable(ours) and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, ours)
+    if callable(handler) and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)

@@ -1,9 +1,9 @@
-"""A fitted filler in a file, and back: tensors and plain built-ins only, loaded with `weights_only=True`."""
+"""Saving and loading of fitted fillers: tensors and plain built-ins only, loaded with `weights_only=True`."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from pickle import UnpicklingError  # what torch raises for a file that would run code
+from pickle import UnpicklingError  # torch raises it for a file that would run code
 from typing import Any
 
 import torch
@@ -17,12 +17,17 @@ FORMAT = "sgdsm filler 1"
 
 
 def save_filler(filler: GapFiller, path: str | Path) -> None:
-    """Write a filler, whole or not at all.
+    """Write a filler atomically: the file is complete or does not exist.
 
-    Raises ConfigError for one that knows no variables yet, and for one that `load_filler` would not make again.
+    Args:
+        filler: Configured, usually fitted.
+        path: Of the file.
+
+    Raises:
+        ConfigError: If the filler is not configured, or could not be built again from its specification.
     """
     check_spec(filler.spec, GapFiller, type(filler).__name__)
-    if not hasattr(filler, "inputs"):
+    if not filler.configured:
         raise ConfigError(f"{path}: {type(filler).__name__} knows no variables yet: call configure(inputs) before")
     content = {
         "format": FORMAT,
@@ -34,29 +39,40 @@ def save_filler(filler: GapFiller, path: str | Path) -> None:
 
 
 def save_whole(content: dict[str, Any], path: Path) -> None:
-    """Write what `torch.load` reads, whole or not at all."""
+    """Write a file for `torch.load` atomically: it is complete or does not exist.
+
+    Args:
+        content: Tensors and plain built-ins.
+        path: Of the file.
+    """
     partial = Path(f"{path}.partial")
     torch.save(content, partial)
+    # renaming is atomic: an interrupted run leaves the old file or the new one
     partial.replace(path)
 
 
 def load_filler(path: str | Path) -> GapFiller:
-    """Read a filler written by `save_filler`; ready to fill.
+    """Read a filler written by `save_filler`, ready to fill.
 
-    Raises ConfigError where the file is missing, damaged, or something else.
+    Args:
+        path: Of the file.
+
+    Raises:
+        ConfigError: If the file is missing, damaged, or no checkpoint of a filler.
     """
     path = Path(path)
     if not path.is_file():
         raise ConfigError(f"{path}: no such checkpoint")
     try:
+        # weights_only: a checkpoint is data, no code from it is run
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, OSError, EOFError, ValueError, KeyError, UnpicklingError) as error:
         raise ConfigError(
             f"{path}: not a checkpoint of a filler (damaged, or something else): {first_line(error)}"
         ) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        found = content.get("format", "no format") if isinstance(content, dict) else type(content).__name__
-        raise ConfigError(f"{path}: expected a checkpoint of the format '{FORMAT}', found {found}")
+        kind = content.get("format", "no format") if isinstance(content, dict) else type(content).__name__
+        raise ConfigError(f"{path}: expected a checkpoint of the format '{FORMAT}', found {kind}")
     lacking = [key for key in ("spec", "inputs", "state") if not isinstance(content.get(key), dict)]
     if lacking:
         raise ConfigError(
@@ -67,6 +83,7 @@ def load_filler(path: str | Path) -> GapFiller:
         inputs = Inputs.from_dict(content["inputs"])
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
+    # the modules that the weights belong to depend on the variables
     filler.configure(inputs)
     try:
         filler.load_state_dict(content["state"])
@@ -76,5 +93,9 @@ def load_filler(path: str | Path) -> GapFiller:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error's text, short."""
+    """Return the first line of an error's text, at most 200 characters.
+
+    Args:
+        error: Any.
+    """
     return next(iter(str(error).strip().splitlines()), "it ends too early")[:200]

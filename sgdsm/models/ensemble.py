@@ -1,7 +1,8 @@
-"""Unlike fillers combined: their errors differ, so their mean is better than the best of them."""
+"""Combinations of fillers: their errors differ, so a weighted mean is better than the best of them."""
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import combinations
 
 import numpy as np
@@ -17,10 +18,16 @@ MOST = 10
 
 
 class Stack(GapFiller):
-    """A convex combination of fillers, its weights fitted by least squares to the validation draw (Breiman, Machine
-    Learning 24, 49, 1996: stacked regressions with non-negative weights; here they also add up to 1).
+    """A convex combination of fillers with weights fitted by least squares on the validation split.
 
-    members: name -> filler, each trained by itself before; every one sees windows large enough for all.
+    Stacked regressions with non-negative weights (Breiman, Machine Learning 24, 49, 1996); here the weights also add
+    up to 1. The window is large enough for every member.
+
+    Args:
+        members: Fillers by name, 2 to 10; each is trained by itself before the weights are fitted.
+
+    Raises:
+        ConfigError: If there are too few or too many members.
     """
 
     chooses = True
@@ -31,8 +38,10 @@ class Stack(GapFiller):
             raise ConfigError(f"model.members: {len(members)} given, expected 2 to {MOST}")
         self.members = nn.ModuleDict(members)
         self.weights: Tensor
+        # equal weights until the validation pass fits them
         self.register_buffer("weights", torch.full((len(members),), 1 / len(members)))
         self.uses_repeat_cycle = any(member.uses_repeat_cycle for member in members.values())
+        # each member needs its own window at least; None stands for the whole axis
         windows = [member.window for member in members.values()]
         days, cells, halo_days, halo_cells = (
             _largest([getattr(w, size) for w in windows]) for size in ("days", "cells", "halo_days", "halo_cells")
@@ -49,7 +58,7 @@ class Stack(GapFiller):
         return list(self.members.values())  # type: ignore[arg-type]
 
     def fill(self, batch: Batch) -> Filled:
-        # a member without weight costs nothing
+        # a member without weight is not run
         means = [w * m.fill(batch).mean for w, m in zip(self.weights, self.fillers, strict=True) if w > 0]
         return Filled(torch.stack(means).sum(0))
 
@@ -59,10 +68,15 @@ class Stack(GapFiller):
         self._values = 0
 
     def validation_step(self, batch: Batch, index: int) -> None:
-        """Gather the products of the members' estimates with one another and with the truth."""
+        """Add the products of the members' errors with one another.
+
+        Args:
+            batch: Windows whose wanted values are hidden ones.
+            index: Number of the batch, given by Lightning.
+        """
         estimates = [member.fill(batch).mean[batch.wanted].double().cpu().numpy() for member in self.fillers]
         truth = self.in_units(batch.truth, batch)[batch.wanted].double().cpu().numpy()
-        # from the truth: with weights that add up to 1 only the members' errors count
+        # errors are enough: with weights that add up to 1 the error of the mean is the mean of the errors
         errors = np.stack(estimates) - truth
         self._gram += errors @ errors.T
         self._values += len(truth)
@@ -77,45 +91,74 @@ class Stack(GapFiller):
 
 
 class Ensemble(Stack):
-    """The mean of networks that differ in their seeds; its standard deviation joins their spread (CASM's structural
-    uncertainty) and what each says of its own.
+    """The mean of fillers that differ in their seeds or settings.
 
-    filler: the first of them, with a seed. members: how many.
+    The standard deviation combines the spread of the members (CASM's structural uncertainty, the epistemic part) and
+    their own standard deviations.
+
+    Args:
+        filler: A filler with a seed, of which copies with consecutive seeds are made; or a list of 2 to 10 different
+            fillers, which are taken as they are.
+        members: Number of copies; not used with a list.
+
+    Raises:
+        ConfigError: If the filler has no seed, or if members of the list are the same, too few or too many.
     """
 
-    chooses = False  # their weights are equal
+    chooses = False  # all weights are equal
     decomposes = True
     on_validation_epoch_start = GapFiller.on_validation_epoch_start
     validation_step = GapFiller.validation_step
     on_validation_epoch_end = GapFiller.on_validation_epoch_end
 
-    def __init__(self, filler: GapFiller, members: int = 7) -> None:
-        seed = filler.spec.get("seed")
-        if not isinstance(seed, int):
-            raise ConfigError(f"model.filler: {type(filler).__name__} has no seed, its copies would be the same")
-        specs = {f"seed_{seed + k}": {**filler.spec, "seed": seed + k} for k in range(members)}
-        super().__init__({name: build(spec, GapFiller) for name, spec in specs.items()})
+    def __init__(self, filler: GapFiller | list[GapFiller], members: int = 5) -> None:
+        super().__init__(_copies(filler, members) if isinstance(filler, GapFiller) else _different(filler))
 
     def fill(self, batch: Batch) -> Filled:
-        found = [member.fill(batch) for member in self.fillers]
-        means = torch.stack([one.mean for one in found])
-        stds = [one.std for one in found if one.std is not None]
-        own = [torch.zeros_like(means[0]) if one.epistemic is None else one.epistemic for one in found]
+        filled = [member.fill(batch) for member in self.fillers]
+        means = torch.stack([one.mean for one in filled])
+        stds = [one.std for one in filled if one.std is not None]
+        # a member that does not know its epistemic part contributes only to the spread
+        epistemic = [torch.zeros_like(means[0]) if one.epistemic is None else one.epistemic for one in filled]
         spread = means.var(0, unbiased=False)
-        epistemic = torch.sqrt(torch.stack(own).square().mean(0) + spread)
-        std = torch.sqrt(torch.stack(stds).square().mean(0) + spread) if len(stds) == len(found) else None
-        return Filled(means.mean(0), std, epistemic=epistemic)
+        # variances add up: the mean of those of the members, and the variance between the members
+        std = torch.sqrt(torch.stack(stds).square().mean(0) + spread) if len(stds) == len(filled) else None
+        return Filled(means.mean(0), std, epistemic=torch.sqrt(torch.stack(epistemic).square().mean(0) + spread))
+
+
+def _copies(filler: GapFiller, members: int) -> dict[str, GapFiller]:
+    """Return copies of a filler with consecutive seeds."""
+    seed = filler.spec.get("seed")
+    if not isinstance(seed, int):
+        raise ConfigError(f"model.filler: {type(filler).__name__} has no seed, its copies would be the same")
+    specs = {f"seed_{seed + k}": {**filler.spec, "seed": seed + k} for k in range(members)}
+    return {name: build(spec, GapFiller) for name, spec in specs.items()}
+
+
+def _different(fillers: list[GapFiller]) -> dict[str, GapFiller]:
+    """Return fillers by name; raise ConfigError if two are the same."""
+    for number, filler in enumerate(fillers):
+        if any(filler.spec == other.spec for other in fillers[:number]):
+            raise ConfigError(f"model.filler: number {number} is the same as another; expected different seeds")
+    names = [f"seed_{filler.spec['seed']}" if "seed" in filler.spec else "member" for filler in fillers]
+    count = Counter(names)
+    # a seed names a member if it is unique: then the files of a list and of copies have the same names
+    return {
+        name if count[name] == 1 else f"{name}_{number}": filler
+        for number, (name, filler) in enumerate(zip(names, fillers, strict=True))
+    }
 
 
 def convex_weights(gram: np.ndarray) -> np.ndarray:
-    """The non-negative weights that add up to 1 and give the smallest w' gram w, (M,).
+    """Return the non-negative weights w that add up to 1 and minimise w' gram w, (M,).
 
-    gram: sums of products of the members' errors, (M, M).
+    Args:
+        gram: Sums of products of the members' errors, (M, M).
     """
-    # a little ridge: two copies of one member share their weight
+    # a small ridge: two copies of one member share their weight
     gram = gram + 1e-9 * max(np.trace(gram), 1e-300) / len(gram) * np.eye(len(gram))
     best, lowest = np.full(len(gram), 1 / len(gram)), np.inf
-    # a handful of members: every subset is tried, so there is no doubt about the optimum
+    # with at most 10 members all subsets can be tried, and the optimum is exact
     for size in range(1, len(gram) + 1):
         for chosen in map(list, combinations(range(len(gram)), size)):
             inside = np.linalg.solve(gram[np.ix_(chosen, chosen)], np.ones(size))
@@ -128,5 +171,6 @@ def convex_weights(gram: np.ndarray) -> np.ndarray:
 
 
 def _largest(sizes: list[int | None]) -> int | None:
-    known = [size for size in sizes if size is not None]
-    return max(known) if len(known) == len(sizes) else None
+    """Return the largest size; None (no limit) if any is None."""
+    limited = [size for size in sizes if size is not None]
+    return max(limited) if len(limited) == len(sizes) else None

@@ -17,7 +17,7 @@ from sgdsm.data.batch import Batch, Scene
 from sgdsm.data.datamodule import windows_with
 from sgdsm.inference.fill import fill_whole
 from sgdsm.models.base import GapFiller, Window
-from sgdsm.models.uncertainty.conformal import CalibrationBatch, Conformal
+from sgdsm.models.uncertainty.calibrated import Calibrated, CalibrationBatch
 from sgdsm.models.uncertainty.correlation import positions
 from sgdsm.models.uncertainty.wrappers import wrap
 from sgdsm.training.task import Part, TrainingTask
@@ -41,8 +41,8 @@ def add_uncertainty(task: TrainingTask, spec: dict[str, Any]) -> GapFiller:
     if spec.get(TARGET) is None:
         return task.filler
     wrapper = wrap(spec, task.filler)
-    if isinstance(wrapper, Conformal):
-        validated, judged = (
+    if isinstance(wrapper, Calibrated):
+        validation, calibration = (
             [
                 one
                 for part in task.parts
@@ -50,13 +50,8 @@ def add_uncertainty(task: TrainingTask, spec: dict[str, Any]) -> GapFiller:
             ]
             for split in ("validation", "calibration")
         )
-        wrapper.learn_scale(validated)
-        wrapper.calibrate(judged, validated)
-        with torch.no_grad():
-            wrapper.correlate(validated, judged)
         known = [replace(part.data.scene, wanted=_some(part.split.base)) for part in task.parts]
-        batches = [batch for scene in known for _, batch in _pieces(scene)]
-        wrapper.applicability.learn(batches, [one.batch for one in judged])
+        wrapper.fit_to_errors(validation, calibration, (batch for scene in known for _, batch in _pieces(scene)))
     return wrapper.eval()
 
 

@@ -17,7 +17,7 @@ from sgdsm.data.gaps import SPREAD, Gaps
 from sgdsm.data.normalization import CellStatistics
 from sgdsm.data.record import read_record
 from sgdsm.inference.plan import match
-from sgdsm.models.uncertainty.conformal import CalibrationBatch, Conformal
+from sgdsm.models.uncertainty.calibrated import Calibrated, CalibrationBatch
 from sgdsm.models.uncertainty.correlation import positions
 from sgdsm.training.calibrate import predict_held_out
 
@@ -26,13 +26,13 @@ HIDDEN, FEWEST = 0.2, 300
 
 
 def refit(
-    cube: xr.Dataset, filler: Conformal, gaps: Gaps, learned: str, days: int, half_life_days: float, seed: int = 0
+    cube: xr.Dataset, filler: Calibrated, gaps: Gaps, learned: str, days: int, half_life_days: float, seed: int = 0
 ) -> dict[str, Any]:
     """Fit a filler's intervals, in place, to the last days of a cube.
 
     Split conformal prediction with weights for values that are not exchangeable (Barber et al., Ann. Stat. 51, 816,
     2023). A fresh gap-like mask sample hides a share HIDDEN of the recent values, which are filled from the others as
-    a product would be. See `Conformal.adapt` for what is fitted.
+    a product would be. See `Calibrated.recalibrate` for what is fitted.
 
     Args:
         cube: With recent values.
@@ -69,11 +69,13 @@ def refit(
     scene = Scene.of(record, filler.inputs, seen, hidden, climatology)
     age = (last - record.days)[:, None, None] / half_life_days
     weight = np.broadcast_to(0.5**age, hidden.shape).astype(np.float32)
-    judged = predict_held_out(filler.filler, scene, positions(target_of(cube)), {"enable_progress_bar": False}, weight)
+    calibration = predict_held_out(
+        filler.filler, scene, positions(target_of(cube)), {"enable_progress_bar": False}, weight
+    )
     with torch.no_grad():
-        covered, before = _cover(filler, judged)
-        filler.adapt(judged)
-        _, after = _cover(filler, judged)
+        covered, before = _cover(filler, calibration)
+        filler.recalibrate(calibration)
+        _, after = _cover(filler, calibration)
     return {
         "first_day": str(np.datetime64(first, "D")),
         "last_day": str(np.datetime64(last, "D")),
@@ -85,7 +87,7 @@ def refit(
     }
 
 
-def _cover(filler: Conformal, judged: list[CalibrationBatch]) -> tuple[float, float]:
+def _cover(filler: Calibrated, judged: list[CalibrationBatch]) -> tuple[float, float]:
     """Return the weighted share of values inside the interval, and its mean width in the target's units."""
     widths = torch.cat([filler.widths(one.batch, one.std)[0] for one in judged])
     weights = torch.cat([one.weights() for one in judged])

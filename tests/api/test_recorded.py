@@ -61,7 +61,9 @@ def made_of(spec: Any, by_position: bool = False) -> Any:
     kind = locate(spec[TARGET])
     if not by_position:
         return kind(**arguments)
-    return kind(*[arguments[name] for name in inspect.signature(kind).parameters if name in arguments])
+    parameters = inspect.signature(kind).parameters
+    first = [name for name, one in parameters.items() if one.kind is one.POSITIONAL_OR_KEYWORD and name in arguments]
+    return kind(*[arguments.pop(name) for name in first], **arguments)
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +178,8 @@ class Mine(Climatology):
         (lambda: Climatology(5), r"Climatology: \(5,\): expected no argument"),
         (lambda: Climatology(depth=5), "Climatology: {'depth': 5}: expected no argument"),
         (lambda: XGBoost(monotone={"rain": "up"}), r"monotone={'rain': 'up'}: expected dict\[str, int\] \| None"),
-        (lambda: Ensemble([Seamless(), Seamless()]), r"Ensemble: filler=.*: expected GapFiller"),
+        (lambda: Ensemble([1, 2]), r"Ensemble: filler=.*: expected GapFiller \| list\[GapFiller\]"),
+        (lambda: Ensemble([Seamless(), Seamless()]), "model.filler: number 1 is the same as another"),
         (lambda: Stack([Climatology(), Climatology()]), r"Stack: members=.*: expected dict\[str, GapFiller\]"),
         (lambda: Conformal(None), "Conformal: filler=None: expected GapFiller"),
         (

@@ -13,7 +13,8 @@ from sgdsm.inference.fill import fill_cube
 from sgdsm.inference.writers import MemoryOutput
 from sgdsm.models.base import GapFiller
 from sgdsm.models.checkpoint import load_filler, save_filler
-from sgdsm.models.uncertainty.conformal import ENOUGH_DAYS, CalibrationBatch, Conformal
+from sgdsm.models.uncertainty.calibrated import CalibrationBatch
+from sgdsm.models.uncertainty.conformal import ENOUGH_DAYS, Conformal
 from sgdsm.models.uncertainty.effective_size import effective_days, student
 from sgdsm.models.uncertainty.wrappers import wrap
 from sgdsm.training.calibrate import add_uncertainty
@@ -42,7 +43,7 @@ def conformal(task: TrainingTask, level: float = 0.9) -> Conformal:
     return made
 
 
-def judged(batch, errors) -> CalibrationBatch:
+def calibration_batch(batch, errors) -> CalibrationBatch:
     _, _, days, rows, columns = np.nonzero(batch.wanted.numpy())
     return CalibrationBatch(batch, errors, None, days, np.stack([rows, columns, 0 * rows], 1))
 
@@ -57,7 +58,7 @@ def batches_of(task: TrainingTask, split: str, size) -> list:
     # gaps too, for there is no truth to know: more values than the draw hides
     batch = batch._replace(wanted=batch.land & ~batch.seen & (torch.rand(batch.sm.shape, generator=rng) < 0.3))
     errors = torch.randn(int(batch.wanted.sum()), generator=rng) * size(batch)
-    found.append(judged(batch, errors))
+    found.append(calibration_batch(batch, errors))
     return found
 
 
@@ -69,7 +70,7 @@ def by_age_and_season(batch) -> torch.Tensor:
 
 def test_intervals_cover_in_every_class(task):
     wrapper = conformal(task)
-    wrapper.learn_scale(batches_of(task, "validation", by_age_and_season))
+    wrapper.fit_scale(batches_of(task, "validation", by_age_and_season))
     wrapper.calibrate(batches_of(task, "calibration", by_age_and_season))
     batch = batches_of(task, "calibration", by_age_and_season)[0].batch
     filled = wrapper.fill(batch)
@@ -95,9 +96,9 @@ def test_calibration_uses_the_calibration_draw_alone(task):
     batch, errors, *_ = batches_of(task, "calibration", by_age_and_season)[0]
     one, other = conformal(task), conformal(task)
     for wrapper in (one, other):
-        wrapper.learn_scale(batches_of(task, "validation", by_age_and_season))
-    one.calibrate([judged(batch, errors)])
-    other.calibrate([judged(batch, 2 * errors)])
+        wrapper.fit_scale(batches_of(task, "validation", by_age_and_season))
+    one.calibrate([calibration_batch(batch, errors)])
+    other.calibrate([calibration_batch(batch, 2 * errors)])
     widths = [(w.fill(batch).upper - w.fill(batch).mean)[batch.wanted] for w in (one, other)]
     torch.testing.assert_close(widths[1], 2 * widths[0], rtol=2e-2, atol=1e-4)
 
@@ -107,8 +108,8 @@ def test_a_handful_of_values_gives_the_largest_error(task):
     few = batch.wanted & (torch.cumsum(batch.wanted.flatten(), 0).reshape(batch.wanted.shape) <= 5)
     small = batch._replace(wanted=few)
     wrapper = conformal(task)
-    wrapper.learn_scale([judged(small, errors[:5])])
-    wrapper.calibrate([judged(small, errors[:5])])
+    wrapper.fit_scale([calibration_batch(small, errors[:5])])
+    wrapper.calibrate([calibration_batch(small, errors[:5])])
     half = (wrapper.fill(batch).upper - wrapper.fill(batch).mean)[batch.wanted]
     # all five are of one day or two: as wide as with the fewest degrees of freedom
     largest = float(errors[:5].abs().max()) * student(0.9, 3)
@@ -121,7 +122,7 @@ def test_effective_days_of_independent_days_are_their_number():
     # a day's errors share their size, days do not
     sizes = np.exp(rng.normal(size=60))[days]
     assert 45 < effective_days(sizes * rng.normal(size=len(days)), days) <= 60
-    # independent values are worth no more than their days
+    # the effective sample size of independent values is the number of their days
     assert effective_days(rng.normal(size=len(days)), days) == pytest.approx(60)
     # a day that holds most of the values counts for little more than itself
     uneven = np.concatenate([np.zeros(5000, int), days])
@@ -147,7 +148,7 @@ def test_the_widening_is_that_of_students_t(freedom):
 
 
 def only_days(one: CalibrationBatch, count: int) -> CalibrationBatch:
-    """What is judged on the first days."""
+    """The values of the first days."""
     kept = one.batch.wanted & (torch.arange(one.batch.sm.shape[2]) < count)[:, None, None]
     inside = kept[one.batch.wanted]
     return CalibrationBatch(
@@ -163,19 +164,19 @@ def test_with_days_enough_the_validation_draw_changes_nothing(task, caplog):
         one.calibrate(calibration)
         other.calibrate(calibration, validation)
     assert not caplog.records
-    assert torch.equal(one.quantile, other.quantile)
-    assert torch.equal(one.log_variance, other.log_variance)
+    assert torch.equal(one.quantiles.half_width, other.quantiles.half_width)
+    assert torch.equal(one.quantiles.variance, other.quantiles.variance)
 
 
 def test_few_days_are_said_and_widen(task, caplog, monkeypatch):
     few = [only_days(one, 12) for one in batches_of(task, "calibration", by_age_and_season)]
     more = [only_days(one, 12) for one in batches_of(task, "validation", by_age_and_season)]
-    # the days of the calibration draw happen to be better than those to come
+    # the days of the calibration split happen to be better than those to come
     few = [one._replace(errors=one.errors * 0.8) for one in few]
     wrapper, before = conformal(task), conformal(task)
     with caplog.at_level("INFO"):
         wrapper.calibrate(few, more)
-    assert "hides values on 12 days, worth 1" in caplog.text
+    assert "hides values on 12 days, effective sample size 1" in caplog.text
     monkeypatch.setattr("sgdsm.models.uncertainty.conformal.ENOUGH_DAYS", 0.0)
     before.calibrate(few, more)
     new = only_days(batches_of(task, "test", by_age_and_season)[0], 12)
@@ -192,7 +193,7 @@ def test_a_wrapper_that_wraps_a_wrapper_is_built_from_its_settings(task):
     made = build({"_target_": kind, "level": 0.8, "filler": inner}, GapFiller)
     made.configure(task.filler.inputs)
     assert made.level == 0.8
-    assert np.isinf(made.get_buffer("mean_edges").numpy()).all()
+    assert np.isinf(made.classes.mean_edges.numpy()).all()
 
 
 NETWORKS = {

@@ -14,7 +14,7 @@ from sgdsm.core.settings import setting
 from sgdsm.core.specification import build
 from sgdsm.data.gaps import Gaps
 from sgdsm.models.checkpoint import load_filler, save_filler
-from sgdsm.models.uncertainty.conformal import Conformal
+from sgdsm.models.uncertainty.calibrated import Calibrated
 from sgdsm.training.config import check_training
 from sgdsm.training.recalibrate import refit
 from sgdsm.training.run import CONFIG, METRICS, MODEL, PROVENANCE, Run, check_data_given, fingerprint, run_data
@@ -53,7 +53,7 @@ def run(settings: Settings) -> None:
     if metrics["protocol"].get("learned_from"):
         raise ConfigError(f"run={run.folder} started from another run: the last day it learned from is unknown")
     filler = load_filler(run.model)
-    if not isinstance(filler, Conformal):
+    if not isinstance(filler, Calibrated):
         raise ConfigError(
             f"run={run.folder}: {type(filler).__name__} has no intervals; expected a run with uncertainty=conformal"
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Literal
 
@@ -17,24 +17,34 @@ from sgdsm.models.networks.base import at_least
 
 
 class DctPls(Tuned):
-    """The smooth field in time and space that comes closest to the seen anomalies.
+    """The smooth field in time and space that is closest to the seen anomalies.
 
-    Garcia (Comput. Stat. Data Anal. 54, 1167, 2010), as applied by Preimesberger et al. (ESSD 17, 4305, 2025). Ours:
-    it works on anomalies from the cell's climatology, s is chosen on the validation draw, and changes in time can count
-    otherwise than those between neighbouring cells. Cells off land and gaps have no weight. In frozen periods that
-    product has lines in time instead: see the layout cci_gapfilled of `export`.
+    Garcia (Comput. Stat. Data Anal. 54, 1167, 2010), as applied by Preimesberger et al. (ESSD 17, 4305, 2025).
+    Differences from that product: it works on anomalies from the cell's climatology, s is chosen on the validation
+    split, and differences in time can have another weight than those between neighbouring cells. Cells off land and
+    gaps have no weight. In frozen periods that product interpolates linearly in time instead: see the layout
+    cci_gapfilled of `export`.
 
-    s: strength of the smoothing; a list to choose from; gcv: generalised cross-validation in each window, which looks
-    at single values and so trusts them too much. time_weight: of differences from day to day against those from cell to
-    cell (1: as published); a list to choose from. robust: outliers lose weight (bisquare). tolerance, iterations: it
-    stops when the seen values change by a smaller share, or after so many steps. window_cells: side of spatial windows,
-    which are blended; null: the whole grid. batch_size: windows at once.
+    Args:
+        s: Strength of the smoothing; several to choose from; or 'gcv': generalised cross-validation in each window,
+            which scores single values and so smooths too little for large gaps.
+        time_weight: Weight of differences from day to day against those from cell to cell (1: as published); several
+            to choose from.
+        robust: True to lower the weights of outliers (bisquare).
+        tolerance: The iteration stops when the seen values change by a smaller share.
+        iterations: Largest number of steps.
+        window_cells: Rows and columns of spatial windows, which are blended; None: the whole grid.
+        batch_size: Windows processed together.
+
+    Raises:
+        ConfigError: If a setting is out of range.
     """
 
     def __init__(
         self,
-        s: list[float] | float | Literal["gcv"] = "gcv",
-        time_weight: list[float] | float = 1.0,
+        s: Sequence[float] | float | Literal["gcv"] = (0.03, 0.1, 0.3),
+        time_weight: Sequence[float] | float = (0.25, 1.0, 2.0),
+        *,
         robust: bool = False,
         tolerance: float = 1e-3,
         iterations: int = 100,
@@ -42,6 +52,7 @@ class DctPls(Tuned):
         batch_size: int = 1,
     ) -> None:
         weights = several(time_weight, "time_weight")
+        # each window finds its own s: only the weights in time are candidates
         if s == "gcv":
             super().__init__([{"time_weight": w} for w in weights])
         else:
@@ -56,8 +67,8 @@ class DctPls(Tuned):
         self.batch_size, self.robust, self.tolerance, self.iterations = batch_size, robust, tolerance, iterations
 
     def fill_with(self, batch: Batch, candidate: Mapping[str, float]) -> Filled:
-        with torch.autocast(batch.sm.device.type, enabled=False):  # half the digits do not converge
-            found = smooth(
+        with torch.autocast(batch.sm.device.type, enabled=False):  # the iteration does not converge in half precision
+            anomaly = smooth(
                 batch.sm[:, 0].float(),
                 batch.seen[:, 0].float(),
                 candidate.get("s"),
@@ -66,12 +77,20 @@ class DctPls(Tuned):
                 tolerance=self.tolerance,
                 iterations=self.iterations,
             )
-        return Filled(self.in_units(found[:, None], batch))
+        return Filled(self.in_units(anomaly[:, None], batch))
 
 
-def several(value: list[float] | float, name: str) -> list[float]:
-    """A setting's candidates; ConfigError unless they are more than 0."""
-    values = [float(v) for v in (value if isinstance(value, (list, tuple)) else [value])]
+def several(value: Sequence[float] | float, name: str) -> list[float]:
+    """Return the candidates of a setting.
+
+    Args:
+        value: One number or several.
+        name: Of the setting, for messages.
+
+    Raises:
+        ConfigError: If there is none, or one is not above 0.
+    """
+    values = [float(v) for v in (value if isinstance(value, Sequence) else [value])]
     if not values or min(values) <= 0:
         raise ConfigError(f"model.{name}={value}: expected a number above 0, or several to choose from")
     return values

@@ -1,8 +1,8 @@
-"""DINEOF: gaps from the leading empirical orthogonal functions of the record, found together with them."""
+"""DINEOF: gaps are estimated from the leading empirical orthogonal functions of the record, iteratively."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import product
 
 import torch
@@ -17,30 +17,35 @@ from sgdsm.models.networks.base import at_least
 
 
 class Dineof(Tuned):
-    """Data interpolating empirical orthogonal functions of the anomalies (Beckers and Rixen, J. Atmos. Ocean. Technol.
-    20, 1839, 2003).
+    """Data interpolating empirical orthogonal functions of the anomalies.
 
-    The whole record and grid are one matrix, days by cells. Gaps start at the climatology; in each step they take the
-    values of the leading modes, and the modes are found anew. The number of modes is chosen on the validation draw.
+    Beckers and Rixen (J. Atmos. Ocean. Technol. 20, 1839, 2003). The whole record and grid are one matrix, days by
+    cells. Gaps start at the climatology; in each step they take the values of the leading modes, and the modes are
+    computed again. The number of modes is chosen on the validation split.
 
-    modes: how many are kept; a list to choose from. filter_days: length over which the covariance of days is smoothed
-    (after Alvera-Azcarate et al., Ocean Sci. 5, 475, 2009; theirs by steps of diffusion, ours by its Gaussian limit);
-    0: not at all, as published first, which with gaps on most days hardly beats the climatology; a list to choose from.
-    tolerance, iterations: it stops when the matrix changes by a smaller share, or after so many steps; fewer steps
-    leave long gaps closer to the climatology.
+    Args:
+        modes: Number of modes kept; several to choose from.
+        filter_days: Length over which the covariance of days is smoothed, days (after Alvera-Azcarate et al., Ocean
+            Sci. 5, 475, 2009; by the Gaussian limit of their steps of diffusion); 0: no filter, as published first,
+            which with gaps on most days is hardly better than the climatology; several to choose from.
+        tolerance: The iteration stops when the matrix changes by a smaller share.
+        iterations: Largest number of steps; fewer leave long gaps closer to the climatology.
+
+    Raises:
+        ConfigError: If a setting is out of range.
     """
 
     window = Window(None)
 
     def __init__(
         self,
-        modes: list[int] | int = 20,
-        filter_days: list[float] | float = 1.0,
+        modes: Sequence[int] | int = (5, 10, 20, 40),
+        filter_days: Sequence[float] | float = (0.0, 1.0, 2.0),
         tolerance: float = 1e-3,
         iterations: int = 30,
     ) -> None:
-        kept = list(modes) if isinstance(modes, (list, tuple)) else [modes]
-        lengths = list(filter_days) if isinstance(filter_days, (list, tuple)) else [filter_days]
+        kept = list(modes) if isinstance(modes, Sequence) else [modes]
+        lengths = list(filter_days) if isinstance(filter_days, Sequence) else [filter_days]
         if not kept or not lengths:
             raise ConfigError(f"model.modes={modes}, filter_days={filter_days}: expected at least one of each")
         super().__init__([{"modes": k, "filter_days": length} for k, length in product(kept, lengths)])
@@ -53,42 +58,55 @@ class Dineof(Tuned):
 
     def fill_with(self, batch: Batch, candidate: Mapping[str, float]) -> Filled:
         length = candidate["filter_days"] / self.inputs.step_days
-        found = torch.zeros_like(batch.sm, dtype=torch.float32)
+        anomaly = torch.zeros_like(batch.sm, dtype=torch.float32)
         with torch.autocast(batch.sm.device.type, enabled=False):
             for window, (values, seen) in enumerate(zip(batch.sm[:, 0].float(), batch.seen[:, 0], strict=True)):
+                # cells that are never seen have no information on the modes and stay at the climatology
                 known = seen.any(0)
-                found[window, 0, :, known] = reconstruct(
+                anomaly[window, 0, :, known] = reconstruct(
                     values[:, known], seen[:, known], int(candidate["modes"]), length, self.tolerance, self.iterations
                 )
-        return Filled(self.in_units(found, batch))
+        return Filled(self.in_units(anomaly, batch))
 
 
 def reconstruct(
     values: Tensor, seen: Tensor, modes: int, filter_length: float, tolerance: float, iterations: int
 ) -> Tensor:
-    """What the leading modes say of a matrix with gaps, (T, N).
+    """Return a matrix with gaps as reconstructed from its leading modes.
 
-    values: (T, N), any number in gaps. seen: the same shape. filter_length: in rows.
+    The modes are found by subspace iteration that starts from those of the step before: a step costs a few products
+    with `modes` columns and no decomposition of a whole covariance.
 
-    The modes are found by subspace iteration that goes on from those of the step before: a step costs a few products
-    with `modes` columns, no decomposition of a whole covariance.
+    Args:
+        values: Days by cells, (T, N), any number in gaps.
+        seen: False in gaps, (T, N) bool.
+        modes: Number of modes.
+        filter_length: Length over which the covariance is smoothed, in rows.
+        tolerance: Relative change of the matrix at which the iteration stops.
+        iterations: Largest number of steps.
+
+    Returns:
+        The reconstruction, (T, N).
     """
     days = len(values)
     waves = basis(days, values)
+    # smoothing the covariance by a Gaussian damps its cosine coefficients
     damping = torch.exp(-(filter_length**2) / 2 * frequencies(days, values))[:, None]
 
     def filtered(columns: Tensor) -> Tensor:
         return columns if filter_length == 0 else waves.T @ (damping * (waves @ columns))
 
     matrix = torch.where(seen, values, 0)
-    # slow waves are near the modes of most records; another start would do
+    # any start converges; slow waves are near the modes of most records
     vectors = waves[: min(modes, *values.shape)].T
-    found = torch.zeros_like(matrix)
+    reconstruction = torch.zeros_like(matrix)
     for _ in range(iterations):
+        # the filtered covariance of days is never formed: it is applied factor by factor
         vectors = torch.linalg.qr(filtered(matrix @ (matrix.T @ filtered(vectors)))).Q
-        found = vectors @ (vectors.T @ matrix)
-        change = torch.where(seen, 0, found - matrix)
+        reconstruction = vectors @ (vectors.T @ matrix)
+        # seen values never change
+        change = torch.where(seen, 0, reconstruction - matrix)
         matrix = matrix + change
         if change.norm() <= tolerance * matrix.norm():
             break
-    return found
+    return reconstruction

@@ -1,4 +1,4 @@
-"""Local kriging of anomalies: in space and time (a Gaussian process), per day, and of a regression's residuals."""
+"""Local kriging of anomalies: of each day, in space and time (a Gaussian process), and of regression residuals."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from torch.nn.functional import pad
 
 from sgdsm.core.cube import ConfigError
 from sgdsm.core.grids import MEAN_EARTH_RADIUS_KM
-from sgdsm.data.batch import Batch
+from sgdsm.data.batch import CELL_MAPS, SEASON_CHANNELS, Batch
 from sgdsm.data.normalization import Inputs
 from sgdsm.models.base import Window
 from sgdsm.models.classical.nearest import local_weights, nearest, seen_days
 from sgdsm.models.networks.base import Estimate, Network, at_least
 
-SEEN_STEPS = 2  # of each cell around, in each direction of time: what lies behind them tells little more
+SEEN_STEPS = 2  # seen days of each neighbouring cell, before and after: earlier and later ones are screened by them
 MEMORIES = (1, 3, 10, 30)  # days over which the regression's covariates are averaged
-CHUNK = 512  # values solved at once: their matrices stay in the processor's cache
+CHUNK = 512  # values solved together: their matrices fit in the processor's cache
 LEAST_NUGGET = 1e-3  # of the cell's variance: without noise the matrices would be singular in float32
-VALUES_CHOSEN = 12
+VALUES_CHOSEN = 12  # first word of the seed
 
 
 class Kriging(Network):
@@ -29,35 +29,47 @@ class Kriging(Network):
 
     Anomalies over the spread of their cell have the covariance of a sum of two exponentials, each in days and in
     distance (a slow and a fast part: together not separable), and of noise, the nugget. Lengths, variances and nugget
-    are fitted to values that are hidden as gaps occur, given what is seen around them (the predictive approach of
-    Rasmussen and Williams, MIT Press 2006, section 5.4.2, with gaps in place of single values), by the loss of
-    `Network`: a likelihood in which values of small variance do not outweigh the others. Distances are chords of the
+    are fitted to values that are hidden as gaps occur, given the values seen around them (the predictive approach of
+    Rasmussen and Williams, MIT Press 2006, section 5.4.2, with gaps in place of single values). The loss is that of
+    `Network`, a likelihood in which values of small variance do not outweigh the others. Distances are chords of the
     Earth in km, or cells where the cube has no latitude and longitude.
 
-    With `halo_days` the mean of a Gaussian process in space and time; with halo_days=0 kriging of each day by itself.
-    Where nothing is seen in reach: the climatology and the spread of the cell.
+    With `halo_days` above 0 the estimate is the mean of a Gaussian process in space and time, with 0 each day is
+    kriged by itself. Without seen values in reach the estimate is the climatology, with the spread of the cell.
 
-    halo_days, halo_cells: reach. neighbours: most seen values used. ordinary: ordinary kriging, with an unknown mean
-    anomaly where five seen values or more tell it; otherwise simple kriging, with mean 0. regression: krige what a
-    linear regression on the covariates leaves (means over 1, 3, 10 and 30 days, maps, season), fitted together with the
-    covariance. samples: hidden values in a step of the fit. epochs, learning_rate and seed are those of `Network`.
+    Args:
+        halo_days: Reach in time, days; 0: values of the same day only.
+        halo_cells: Reach in space, cells.
+        neighbours: Largest number of seen values used.
+        ordinary: True for ordinary kriging, with an unknown mean anomaly where five seen values or more are in reach;
+            otherwise simple kriging, with mean 0.
+        regression: True to krige the residuals of a linear regression on the covariates (means over 1, 3, 10 and 30
+            days, maps, season), which is fitted together with the covariance.
+        samples: Hidden values in a step of the fit.
+        epochs: See `Network`.
+        learning_rate: See `Network`.
+        seed: See `Network`.
+
+    Raises:
+        ConfigError: If a setting is out of range.
     """
 
     trains_on_cores = True
 
     def __init__(
         self,
-        halo_days: int = 20,
-        halo_cells: int = 5,
+        halo_days: int = 0,
+        halo_cells: int = 10,
+        *,
         neighbours: int = 32,
-        ordinary: bool = False,
+        ordinary: bool = True,
         regression: bool = False,
         samples: int = 2000,
         epochs: int = 10,
         learning_rate: float = 0.1,
         seed: int = 0,
     ) -> None:
-        super().__init__(epochs, learning_rate, 0.0, 1, seed)
+        super().__init__(epochs, learning_rate=learning_rate, weight_decay=0.0, batch_size=1, seed=seed)
         at_least(0, halo_days=halo_days, halo_cells=halo_cells)
         at_least(1, neighbours=neighbours, samples=samples)
         if not halo_days and not halo_cells:
@@ -65,15 +77,17 @@ class Kriging(Network):
         self.halo, self.neighbours, self.samples = (halo_days, halo_cells), neighbours, samples
         self.ordinary, self.regression = ordinary, regression
         days = max(halo_days, max(MEMORIES) - 1) if regression else halo_days
+        # tiles with cores of 120 days and 32 x 32 cells
         self.window = Window(2 * days + 120, 2 * halo_cells + 32, days, halo_cells)
         # logarithms, of lengths in days and in cells of the grid that it was fitted on
         self.log_variances = nn.Parameter(torch.tensor([0.4, 0.4]).log())
         self.log_days = nn.Parameter(torch.tensor([15.0, 3.0]).log())
         self.log_cells = nn.Parameter(torch.tensor([3.0, 5.0]).log())
         self.log_nugget = nn.Parameter(torch.tensor(0.15).log())
-        # distance between cells there, in km, or 1 without latitude and longitude; NaN = nothing learned yet
+        # distance between neighbouring cells in the fit, in km, or 1 without latitude and longitude; NaN: not fitted
         self.cell_size: Tensor
         self.register_buffer("cell_size", torch.tensor(float("nan")))
+        # 1 if fitted on a grid with latitude and longitude, else 0; NaN: not fitted
         self.placed: Tensor
         self.register_buffer("placed", torch.tensor(float("nan")))
 
@@ -84,15 +98,22 @@ class Kriging(Network):
                 "name them in data.dynamic"
             )
         if self.regression:
-            self.trend = nn.Linear(len(MEMORIES) * len(inputs.dynamic) + len(inputs.static) + 2 + 4, 1)
+            maps = len(inputs.static) + CELL_MAPS
+            self.trend = nn.Linear(len(MEMORIES) * len(inputs.dynamic) + maps + SEASON_CHANNELS, 1)
             nn.init.zeros_(self.trend.weight)
             nn.init.zeros_(self.trend.bias)
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
-        """Loss of a random part of the hidden values of a batch."""
+        """Return the loss at a random sample of the hidden values of a batch.
+
+        Args:
+            batch: Windows.
+            index: Number of the batch, given by Lightning.
+        """
         if self.placed.isnan():
             self.placed.fill_(bool(batch.place.any()))
             self.cell_size.fill_(_cell_size(batch))
+        # a sample of the values is enough for a handful of parameters
         rng = np.random.default_rng([VALUES_CHOSEN, self.seed, self.current_epoch, index])
         places = batch.wanted.flatten().nonzero()[:, 0]
         kept = places[torch.from_numpy(rng.permutation(len(places))[: self.samples]).to(places.device)]
@@ -102,38 +123,47 @@ class Kriging(Network):
 
     def estimate(self, batch: Batch, trunk: Any = None) -> Estimate:
         with torch.autocast(batch.sm.device.type, enabled=False):
-            spread = batch.static[:, -1:, None].exp().expand_as(batch.sm)
+            spread = batch.cell_log_spread[:, None, None].exp().expand_as(batch.sm)
             trend = self._trend(batch) if self.regression else torch.zeros_like(batch.sm)
-            found, variance = self._krige(batch.sm / spread - trend, batch)
+            residual, variance = self._krige(batch.sm / spread - trend, batch)
+            # rounding can make a tiny variance negative
             log_variance = (variance.clamp(min=1e-6) * spread**2).log()
-            return spread * (found + trend), log_variance
+            return spread * (residual + trend), log_variance
 
     def covariance(self, days: Tensor, distance: Tensor) -> Tensor:
-        """Of values so many days and so far apart, in cells; their noise left out."""
+        """Return the covariance of scaled anomalies, without their noise.
+
+        Args:
+            days: Distance in time, days.
+            distance: Distance in space, cells of the fit; broadcastable with `days`.
+        """
         parts = zip(self.log_variances.exp(), self.log_days.exp(), self.log_cells.exp(), strict=True)
         slow, fast = (v * torch.exp(-days / length - distance / reach) for v, length, reach in parts)
         return slow + fast
 
     def _krige(self, values: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Estimates at the wanted values and the variance of their errors, (B, 1, T, H, W)."""
+        """Return estimates at the wanted values and the variance of their errors, (B, 1, T, H, W) each."""
         place = self._place(batch)
         days = seen_days(batch.seen[:, 0], SEEN_STEPS if self.halo[0] else 1)
         mean, variance = torch.zeros_like(values), torch.ones_like(values)
         nugget = LEAST_NUGGET + self.log_nugget.exp()
         for wanted in batch.wanted[:, 0].nonzero().split(CHUNK):
+            # the choice of neighbours is discrete: no gradient passes through it
             with torch.no_grad():
                 near = nearest(self.covariance, days, place, wanted, self.halo, self.neighbours)
             window, day, row, column = wanted.T
             both_days = torch.cat([day[:, None], near.day], 1).to(values.dtype)
             both = torch.cat([place[window, row, column][:, None], place[near.window, near.row, near.column]], 1)
-            weights, left = local_weights(self.covariance, nugget, both_days, both, near.present, self.ordinary)
-            shown = values[near.window, 0, near.day, near.row, near.column]
-            mean[window, 0, day, row, column] = (weights * shown).sum(1)
-            variance[window, 0, day, row, column] = left
+            weights, error_variance = local_weights(
+                self.covariance, nugget, both_days, both, near.present, self.ordinary
+            )
+            neighbours = values[near.window, 0, near.day, near.row, near.column]
+            mean[window, 0, day, row, column] = (weights * neighbours).sum(1)
+            variance[window, 0, day, row, column] = error_variance
         return mean, variance
 
     def _place(self, batch: Batch) -> Tensor:
-        """Where cells lie, in units of the cell size, (B, H, W, 3)."""
+        """Return the positions of the cells in units of the cell size, (B, H, W, 3)."""
         placed = bool(batch.place.any())
         if self.placed.isfinite() and bool(self.placed) != placed:
             kinds = {True: "latitude and longitude", False: "no latitude and longitude"}
@@ -143,18 +173,19 @@ class Kriging(Network):
         return _places(batch) / self.cell_size
 
     def _trend(self, batch: Batch) -> Tensor:
-        """The regression, (B, 1, T, H, W)."""
+        """Return the regression on the covariates, (B, 1, T, H, W)."""
+        # means over past days by differences of cumulative sums
         total = batch.dynamic.cumsum(2)
         length = batch.sm.shape[2]
         columns = [(total - pad(total, (0, 0, 0, 0, days, 0))[:, :, :length]) / days for days in MEMORIES]
         columns.append(batch.static[:, :, None].expand(-1, -1, length, -1, -1))
         columns.append(batch.season[..., None, None].expand(-1, -1, -1, *batch.sm.shape[3:]))
-        found: Tensor = self.trend(torch.cat(columns, 1).movedim(1, -1)).movedim(-1, 1)
-        return found
+        trend: Tensor = self.trend(torch.cat(columns, 1).movedim(1, -1)).movedim(-1, 1)
+        return trend
 
 
 def _places(batch: Batch) -> Tensor:
-    """Where cells lie, in km or in cells, (B, H, W, 3)."""
+    """Return the positions of the cells, in km or in cells, (B, H, W, 3)."""
     if batch.place.any():
         return MEAN_EARTH_RADIUS_KM * batch.place.movedim(1, -1)
     count, _, height, width = batch.place.shape
@@ -163,7 +194,7 @@ def _places(batch: Batch) -> Tensor:
 
 
 def _cell_size(batch: Batch) -> float:
-    """Median distance of neighbouring cells of land."""
+    """Return the median distance of neighbouring land cells, in km or in cells; 1 if no two are neighbours."""
     place, land = _places(batch), batch.land.any(2)[:, 0]
     steps = [
         (a - b).norm(dim=-1)[c & d]
@@ -172,5 +203,5 @@ def _cell_size(batch: Batch) -> float:
             (place[:, :, 1:], place[:, :, :-1], land[:, :, 1:], land[:, :, :-1]),
         )
     ]
-    found = torch.cat(steps)
-    return float(found.median()) if len(found) else 1.0
+    distances = torch.cat(steps)
+    return float(distances.median()) if len(distances) else 1.0

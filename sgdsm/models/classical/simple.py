@@ -1,4 +1,4 @@
-"""Fillers that learn nothing: what every other must beat."""
+"""Baselines without training, which every other filler must be better than."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sgdsm.models.base import GapFiller, Window
 
 
 class Climatology(GapFiller):
-    """Mean and two annual harmonics of the cell's seen values."""
+    """Climatology: mean and two annual harmonics of the cell's seen values."""
 
     window = Window(days=64, halo_days=0, halo_cells=0)
 
@@ -19,15 +19,16 @@ class Climatology(GapFiller):
 
 
 class Persistence(GapFiller):
-    """The last seen value of the cell; before its first one, that one; the climatology where it has none."""
+    """Last seen value of the cell; before the first one, the first; the climatology where nothing is seen."""
 
     window = Window(days=None, cells=32, halo_cells=0)
 
     def fill(self, batch: Batch) -> Filled:
-        last, following = _nearest(batch.seen)
+        last, following = _nearest_days(batch.seen)
         return Filled(self._take(torch.where(last >= 0, last, following), batch))
 
     def _take(self, index: Tensor, batch: Batch) -> Tensor:
+        """Return the values of the days `index` (B, 1, T, H, W); the climatology where it is outside the window."""
         values = self.in_units(batch.sm, batch)
         length = values.shape[2]
         known = (index >= 0) & (index < length)
@@ -35,10 +36,10 @@ class Persistence(GapFiller):
 
 
 class LinearTime(Persistence):
-    """The line between the seen values before and after; the nearest one where there is none on one side."""
+    """Linear interpolation in time; the nearest seen value where there is none on one side."""
 
     def fill(self, batch: Batch) -> Filled:
-        last, following = _nearest(batch.seen)
+        last, following = _nearest_days(batch.seen)
         length = batch.seen.shape[2]
         days = torch.arange(length, device=batch.seen.device)[:, None, None]
         before, after = self._take(last, batch), self._take(following, batch)
@@ -48,8 +49,8 @@ class LinearTime(Persistence):
         return Filled(torch.where(both, line, torch.where(last >= 0, before, after)))
 
 
-def _nearest(seen: Tensor) -> tuple[Tensor, Tensor]:
-    """Index of the nearest seen day up to and from each day (-1 and T where there is none)."""
+def _nearest_days(seen: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the indices of the last seen day up to each day, -1 if none, and of the next one from it, T if none."""
     length = seen.shape[2]
     days = torch.arange(length, device=seen.device)[:, None, None]
     last = torch.where(seen, days, -1).cummax(2).values

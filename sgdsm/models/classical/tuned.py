@@ -1,4 +1,4 @@
-"""Methods that learn nothing but choose one of a few settings by what they do in gaps like the real ones."""
+"""Methods without training whose settings are tuned on gaps like the real ones."""
 
 from __future__ import annotations
 
@@ -16,9 +16,15 @@ from sgdsm.models.base import GapFiller
 
 
 class Tuned(GapFiller):
-    """Tries every candidate on the validation draw, in one pass over it, and keeps the one with the smallest RMSE.
+    """Tries every candidate on the validation split, in one pass, and keeps the one with the smallest RMSE.
 
-    candidates: settings by name, plain numbers; a single one is taken as it is. A checkpoint holds which was chosen.
+    A checkpoint contains the number of the chosen candidate.
+
+    Args:
+        candidates: Settings by name, plain numbers; a single candidate is used without a comparison.
+
+    Raises:
+        ConfigError: If there is no candidate.
     """
 
     def __init__(self, candidates: Sequence[Mapping[str, float]]) -> None:
@@ -28,11 +34,20 @@ class Tuned(GapFiller):
         self.candidates = [dict(candidate) for candidate in candidates]
         self.chooses = len(candidates) > 1
         self.choice: Tensor
+        # a buffer, so that checkpoints contain the choice
         self.register_buffer("choice", torch.tensor(0))
 
     @abstractmethod
     def fill_with(self, batch: Batch, candidate: Mapping[str, float]) -> Filled:
-        """`fill` under one setting."""
+        """Fill as `fill` does, with one candidate.
+
+        Args:
+            batch: Windows.
+            candidate: Settings by name.
+
+        Returns:
+            Fields (B, 1, T, H, W) in the target's units.
+        """
 
     def fill(self, batch: Batch) -> Filled:
         return self.fill_with(batch, self.candidates[int(self.choice)])
@@ -41,8 +56,14 @@ class Tuned(GapFiller):
         self._states = State.zeros((len(self.candidates),))
 
     def validation_step(self, batch: Batch, index: int) -> None:
-        """Add the errors of every candidate at the hidden values of a batch."""
+        """Add the errors of every candidate at the hidden values of a batch.
+
+        Args:
+            batch: Windows whose wanted values are hidden ones.
+            index: Number of the batch, given by Lightning.
+        """
         truth = self.in_units(batch.truth, batch)[batch.wanted].float().cpu().numpy()
+        # all candidates in one pass, so that windows are cut once
         for number, candidate in enumerate(self.candidates):
             filled = self.fill_with(batch, candidate).mean[batch.wanted].float().cpu().numpy()
             values = error_statistics(filled, truth)
@@ -54,5 +75,5 @@ class Tuned(GapFiller):
         self.log("validation_rmse", torch.tensor(np.nanmin(rmse), dtype=torch.float32))
         for candidate, score in zip(self.candidates, rmse, strict=True):
             chosen = candidate is self.candidates[int(self.choice)]
-            said = ", ".join(f"{name} {value:g}" for name, value in candidate.items())
-            log.info("validation RMSE %.5f with %s%s", score, said, " (chosen)" if chosen else "")
+            settings = ", ".join(f"{name} {value:g}" for name, value in candidate.items())
+            log.info("validation RMSE %.5f with %s%s", score, settings, " (chosen)" if chosen else "")

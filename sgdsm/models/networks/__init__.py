@@ -1,4 +1,5 @@
-"""Neural networks; `base.Network` holds what they share.
+"""Neural networks: Seamless (recurrent), pconv3d (partial convolutions) and CASM (dense), and their layers.
 
-Add a network as one file that subclasses `base.Network`.
+May import what `models` may. Add a network as one file that subclasses `base.Network`, which has the loss, the
+optimizer and the learning-rate schedule.
 """

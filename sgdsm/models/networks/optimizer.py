@@ -1,4 +1,4 @@
-"""Muon for hidden matrices beside AdamW for the rest, as one optimizer, which is what Lightning automates."""
+"""Muon for hidden matrices and AdamW for the other parameters, as one optimizer: Lightning automates only one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ from torch import Tensor
 
 
 class MuonAdamW(torch.optim.Optimizer):
-    """Orthogonalised momentum (Muon, Jordan et al. 2024) for `matrices`, AdamW for `rest`."""
+    """Orthogonalised momentum (Muon, Jordan et al. 2024) for matrices, AdamW for the rest.
+
+    Args:
+        matrices: Two-dimensional parameters.
+        rest: All other parameters.
+        muon_rate: Learning rate of Muon.
+        learning_rate: Learning rate of AdamW.
+        weight_decay: Of both.
+    """
 
     def __init__(
         self,
@@ -26,7 +34,7 @@ class MuonAdamW(torch.optim.Optimizer):
         ]
         groups = [group for part in self.parts for group in part.param_groups]
         super().__init__(groups, {})
-        # the very groups of the parts, so that a change of their rates counts
+        # the same objects as in the parts, so that a schedule that sets their learning rates has an effect
         self.param_groups = groups
 
     @torch.no_grad()

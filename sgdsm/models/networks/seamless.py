@@ -1,4 +1,4 @@
-"""The flagship: long recurrences in both directions over everything that is known of a cell and its neighbourhood."""
+"""Seamless, the default network: bidirectional recurrences over a year of a cell's and its neighbours' data."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, pad
 
 from sgdsm.core.cube import ConfigError
-from sgdsm.data.batch import Batch
+from sgdsm.data.batch import SEASON_CHANNELS, Batch
 from sgdsm.data.features import HALO_CELLS, gap_channel_count, gap_channels, own_line
 from sgdsm.data.normalization import Inputs
 from sgdsm.models.base import Window
@@ -19,25 +19,40 @@ from sgdsm.models.networks.layers.dropout import ChannelDropout
 from sgdsm.models.networks.layers.recurrent import RecurrentBlock
 from sgdsm.models.networks.optimizer import MuonAdamW
 
-GROUP = 32  # series
-IN_CACHE = 24_000  # days of series
+AROUND = 9  # cells in a square of 3 x 3
+GROUP = 32  # series that matrix kernels process together
+IN_CACHE = 24_000  # days of series whose features fit in a processor's cache
 
 
 class Seamless(Network):
     """Minimal gated recurrences over a year of the cell's and its neighbours' observations, masks and covariates.
 
-    Each day of each land cell becomes a vector: what the 3 x 3 cells around it show, covariates, maps and season.
-    Blocks of bidirectional recurrences carry it through time. The head gives an anomaly and its log variance.
+    Each day of each land cell is encoded as a vector: seen values of the 3 x 3 cells around it, covariates, maps and
+    season. Blocks of bidirectional recurrences process the series. The head gives an anomaly and its log variance.
 
-    window_days, window_cells: size of a window; a step takes `batch_size` windows, from distant places and dates.
-    width: channels. blocks: recurrent blocks. gap_features: whether to feed the multi-scale features of the trees
-    too (values and ages around a gap, departures of the neighbourhood), which reach 7 cells, and to start from the
-    line between the nearest seen values instead of the climatology; pays on dense grids without meteorology.
-    dropout: of whole channels of a series, in the blocks; head_dropout: in the head, where samples of MC dropout
-    cost little. beta: of the loss (Seitzer et al., ICLR 2022). Hidden matrices learn by Muon with `muon_rate`
-    (null: by AdamW as the rest). observations, neighbours: whether the days' soil moisture is looked at (the
-    climatology of its cell always is), and that of the cells around; for ablations. recompute_blocks: less memory
-    in training, see `Block`. The other arguments are those of `Network`.
+    Args:
+        window_days: Length of a window, steps of the cube.
+        window_cells: Rows and columns of a window; a step has `batch_size` windows, from distant places and dates.
+        width: Channels.
+        blocks: Number of recurrent blocks.
+        gap_features: True to use the multi-scale features of the tree models too (values and ages around a gap,
+            departures of the neighbourhood), which reach 7 cells, and to start from the line between the nearest seen
+            values instead of the climatology; better on dense grids without meteorology.
+        dropout: Share of the channels of a series dropped in the blocks.
+        head_dropout: The same in the head, where samples of MC dropout cost little.
+        beta: Of the loss (Seitzer et al., ICLR 2022).
+        epochs: See `Network`.
+        learning_rate: See `Network`.
+        muon_rate: Learning rate of Muon, which trains the hidden matrices; None: AdamW trains them like the rest.
+        weight_decay: See `Network`.
+        batch_size: Windows in a step.
+        seed: See `Network`.
+        observations: False to ignore the soil moisture of the window (but not the cell's climatology), for ablations.
+        neighbours: False to ignore the soil moisture of neighbouring cells, for ablations.
+        recompute_blocks: True for less memory in training, see `Block`.
+
+    Raises:
+        ConfigError: If a setting is out of range.
     """
 
     trains_on_cores = True
@@ -49,6 +64,7 @@ class Seamless(Network):
         window_cells: int = 8,
         width: int = 64,
         blocks: int = 3,
+        *,
         gap_features: bool = False,
         dropout: float = 0.2,
         head_dropout: float = 0.0,
@@ -63,7 +79,9 @@ class Seamless(Network):
         neighbours: bool = True,
         recompute_blocks: bool = False,
     ) -> None:
-        super().__init__(epochs, learning_rate, weight_decay, batch_size, seed)
+        super().__init__(
+            epochs, learning_rate=learning_rate, weight_decay=weight_decay, batch_size=batch_size, seed=seed
+        )
         at_least(1, window_days=window_days, width=width, blocks=blocks)
         if gap_features and not (observations and neighbours):
             raise ConfigError("model.gap_features=true needs model.observations=true and model.neighbours=true")
@@ -72,6 +90,7 @@ class Seamless(Network):
             raise ConfigError(
                 f"model.window_cells={window_cells}: expected more than twice the reach of {halo_cells} cells"
             )
+        # recurrences take series of any length: filling uses longer windows, with fewer overlaps
         self.window = Window(window_days, window_cells, None, halo_cells, longest=3)
         self.width, self.depth, self.dropout, self.head_share = width, blocks, dropout, head_dropout
         self.gap_features = self.uses_repeat_cycle = gap_features
@@ -83,9 +102,10 @@ class Seamless(Network):
         dynamic, gappy, static = inputs.channels
         torch.manual_seed(self.seed)
         self.gappy = [inputs.dynamic.index(name) for name in inputs.gappy]
-        known = dynamic + gappy + static + 4
+        known = dynamic + gappy + static + SEASON_CHANNELS
         if self.observations:
-            known += 2 * 9 + 3 if self.neighbours else 3
+            # values and masks of the cells around; then their share and mean, and the gap age (see `_observed`)
+            known += 2 * AROUND + 3 if self.neighbours else 3
         if self.gap_features:
             known += gap_channel_count(inputs)
         self.encoder = nn.Sequential(nn.Linear(known, 2 * self.width), nn.GELU(), nn.Linear(2 * self.width, self.width))
@@ -96,30 +116,39 @@ class Seamless(Network):
         self.hidden = nn.Linear(self.width, self.width)
         self.head_dropout = ChannelDropout(self.head_share, 2, (0,), in_head=True)
         self.output = nn.Linear(self.width, 2)
+        # training starts at the climatology, or at the line between seen values
         nn.init.zeros_(self.output.weight)
 
     def make_optimizer(self) -> torch.optim.Optimizer:
         if self.muon_rate is None:
             return super().make_optimizer()
+        # Muon orthogonalises matrices; filters of three days (3 x C) are none
         matrices = [p for p in self.blocks.parameters() if p.ndim == 2 and min(p.shape) > 3]
         chosen = set(map(id, matrices))
         rest = [p for p in self.parameters() if id(p) not in chosen]
         return MuonAdamW(matrices, rest, self.muon_rate, self.learning_rate, self.weight_decay)
 
     def trunk_of(self, batch: Batch) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Features (T, N, C), the N cells they are of, (B, H, W) bool, or None where they are of all, and the line
-        between the seen values."""
-        # the recurrences run in the cells that have something to estimate; their neighbours are only looked at. What an
-        # exported program does cannot hang on the data so: it runs in all
+        """Return the features before the head.
+
+        Args:
+            batch: Windows.
+
+        Returns:
+            Features (T, N, C); the N cells that they belong to, (B, H, W) bool, or None for all cells; and the line
+            between the seen values, (B, 1, T, H, W), or None without gap features.
+        """
+        # the recurrences run only in cells with wanted values. An exported program cannot depend on the data like
+        # this: it runs in all cells
         cells = None if torch.compiler.is_exporting() else _in_whole_groups(batch.wanted.any(2)[:, 0])
         line = own_line(batch) if self.gap_features else None
         x = torch.cat([_series(c, cells) for c in self._channels(batch, line)], -1)
-        together = x.shape[1] if torch.is_grad_enabled() or x.is_cuda else _fitting(len(x))
-        return torch.cat([self._carried(part) for part in x.split(together, 1)], 1), cells, line
+        at_once = x.shape[1] if torch.is_grad_enabled() or x.is_cuda else _series_in_cache(len(x))
+        return torch.cat([self._recur(part) for part in x.split(at_once, 1)], 1), cells, line
 
-    def _carried(self, x: Tensor) -> Tensor:
-        """Features of some series, (T, N, C), from their inputs."""
-        # in bf16 the products, not the sum that the blocks add to
+    def _recur(self, x: Tensor) -> Tensor:
+        """Return the features of series, (T, N, C), from their inputs, (T, N, channels)."""
+        # under autocast the products are in bf16, but not the residual stream that the blocks add to
         x = self.encoder(x).float()
         for block in self.blocks:
             x = run(block, x)
@@ -127,18 +156,20 @@ class Seamless(Network):
 
     def estimate(self, batch: Batch, trunk: Any = None) -> Estimate:
         x, cells, line = self.trunk_of(batch) if trunk is None else trunk
-        found = self.output(self.head_dropout(gelu(self.hidden(x)))).float()
+        output = self.output(self.head_dropout(gelu(self.hidden(x)))).float()
         if cells is None:
-            whole = found.unflatten(1, (len(batch.sm), *batch.sm.shape[3:]))
+            whole = output.unflatten(1, (len(batch.sm), *batch.sm.shape[3:]))
         else:
-            whole = found.new_zeros(len(found), *cells.shape, 2)
-            whole[:, cells] = found
+            whole = output.new_zeros(len(output), *cells.shape, 2)
+            whole[:, cells] = output
         anomaly, log_variance = whole.permute(4, 1, 0, 2, 3)[:, :, None]
         if line is not None:
             anomaly = anomaly + torch.nan_to_num(line)
+        # a finite variance, also where the network extrapolates
         return anomaly, log_variance.clamp(-8, 4)
 
     def _channels(self, batch: Batch, line: Tensor | None) -> list[Tensor]:
+        """Return the inputs, (B, C, T, H, W) each."""
         size = batch.sm.shape
         channels = [
             batch.dynamic,
@@ -153,37 +184,43 @@ class Seamless(Network):
         return channels
 
     def _observed(self, batch: Batch) -> list[Tensor]:
+        """Return the inputs that come from soil moisture: values, masks, their means around the cell, and gap age."""
         seen = batch.seen.to(batch.sm.dtype)
+        # in the order of 1, as all inputs are
         age = torch.log1p(batch.gap_age) / 3
         if not self.neighbours:
             return [batch.sm, seen, age]
         around = torch.cat([_neighbours(batch.sm), _neighbours(seen)], 1)
-        share = around[:, 9:].mean(1, keepdim=True)
-        return [around, share, around[:, :9].mean(1, keepdim=True) / share.clamp(min=0.1), age]
+        values, masks = around[:, :AROUND], around[:, AROUND:]
+        share = masks.mean(1, keepdim=True)
+        # the mean over the seen ones of the 3 x 3 cells
+        return [around, share, values.mean(1, keepdim=True) / share.clamp(min=0.1), age]
 
 
 def _series(x: Tensor, cells: Tensor | None) -> Tensor:
-    """(B, C, T, H, W) to (T, N, C), of these cells, None: all."""
+    """Return a field (B, C, T, H, W) as series (T, N, C) of the given cells, (B, H, W) bool; None: of all."""
     x = x.movedim(2, 0).movedim(2, -1)
     return x.flatten(1, 3) if cells is None else x[:, cells]
 
 
 def _neighbours(x: Tensor) -> Tensor:
-    """Values of the 3 x 3 cells around each, (B, 1, T, H, W) to (B, 9, T, H, W), 0 outside the window."""
+    """Return the values of the 3 x 3 cells around each, (B, 1, T, H, W) to (B, 9, T, H, W), 0 outside the window."""
     rows, columns = x.shape[3:]
     wide = pad(x, (1, 1, 1, 1))
     return torch.cat([wide[..., i : i + rows, j : j + columns] for i in range(3) for j in range(3)], 1)
 
 
-def _fitting(days: int) -> int:
-    """So many series at once that what is worked out of them stays in a processor's cache: whole groups."""
+def _series_in_cache(days: int) -> int:
+    """Return the number of series whose features fit in a processor's cache, a multiple of GROUP."""
     return max(1, IN_CACHE // (days * GROUP)) * GROUP
 
 
 def _in_whole_groups(cells: Tensor, size: int = GROUP) -> Tensor:
-    """The cells (B, H, W) and as many more as fill up a multiple of `size`: matrix kernels are made for each new shape,
-    and kept."""
-    more = (~cells).flatten().nonzero()[: -int(cells.sum()) % size]
+    """Return the cells (B, H, W) and further ones up to a multiple of `size`.
+
+    Libraries compile and cache matrix kernels for each shape: without the rounding every window would have a new one.
+    """
+    added = (~cells).flatten().nonzero()[: -int(cells.sum()) % size]
     cells = cells.clone()
-    cells.view(-1)[more] = True
+    cells.view(-1)[added] = True
     return cells

@@ -1,4 +1,4 @@
-"""XGBoost fitted to rows that come in batches: in memory, from disk, or on a dask cluster."""
+"""XGBoost fitted to rows in batches: from memory, from disk, or on a dask cluster."""
 
 from __future__ import annotations
 
@@ -13,28 +13,40 @@ from sgdsm.core.cube import ConfigError, log
 from sgdsm.core.dask_cluster import cluster
 from sgdsm.models.trees.row_reservoir import RowReservoir
 
-PAGE_ROWS = 50_000  # read from disk at once
-CACHE = 1.5  # XGBoost's own copy on disk, in sizes of the rows
+PAGE_ROWS = 50_000  # rows read from disk together
+CACHE = 1.5  # size of XGBoost's own copy on disk, in multiples of that of the rows
 
 
 class RowBatches(xgboost.DataIter):
-    """Hands kept rows to XGBoost batch by batch: they are never joined into one table.
+    """Passes rows to XGBoost batch by batch, so that they are never joined into one table.
 
-    The trees are the same to the bit as those of one table (`tests/test_trees.py`).
+    The trees are identical to those of one table (tests/models/test_trees.py).
+
+    Args:
+        rows: The sample.
+        names: Of the features.
     """
 
     def __init__(self, rows: RowReservoir, names: list[str]) -> None:
+        # XGBoost writes its cache into the folder of the rows, which is deleted with them
         super().__init__(cache_prefix=None if rows.folder is None else str(rows.folder / "cache"))
         self.rows, self.names = rows, names
         self.least = 1 if rows.folder is None else PAGE_ROWS
         self.reset()
 
     def reset(self) -> None:
-        self._left = self.rows.batches(self.least)
+        self._batches = self.rows.batches(self.least)
 
     def next(self, input_data: Callable[..., Any]) -> bool:
-        """Give the next batch to XGBoost; False where there is none."""
-        batch = next(self._left, None)
+        """Pass the next batch to XGBoost.
+
+        Args:
+            input_data: Function of XGBoost that takes a batch.
+
+        Returns:
+            False if there is no further batch.
+        """
+        batch = next(self._batches, None)
         if batch is None:
             return False
         input_data(data=batch[0], label=batch[1], feature_names=self.names)
@@ -43,10 +55,12 @@ class RowBatches(xgboost.DataIter):
 
 @dataclass(frozen=True)
 class Fitting:
-    """What is common to the boosters of a filler.
+    """Settings common to the boosters of a filler.
 
-    names: of the features. rounds: of boosting. patience: rounds without a better score on the validation rows after
-    which it stops; None: never.
+    Attributes:
+        names: Of the features.
+        rounds: Of boosting.
+        patience: Rounds without a better score on the validation rows after which boosting stops; None: never.
     """
 
     names: list[str]
@@ -54,9 +68,16 @@ class Fitting:
     patience: int | None = None
 
     def fit(self, objectives: list[dict[str, Any]], rows: RowReservoir, checked: RowReservoir) -> list[xgboost.Booster]:
-        """A booster for each set of parameters. checked: validation rows. Rows are let go of when XGBoost has them."""
+        """Fit a booster for each set of parameters.
+
+        Args:
+            objectives: Parameters of XGBoost, one dict for each booster.
+            rows: Training rows; in memory they are deleted once XGBoost has its copy.
+            checked: Validation rows, for early stopping.
+        """
         threads = objectives[0]["nthread"] or None
         data = self._matrix(rows, threads)
+        # validation rows use the bins of the training rows
         evals = [] if self.patience is None else [(self._matrix(checked, threads, data), "validation")]
         train = xgboost.train
         return [self._best(train(p, data, self.rounds, **self._stopping(evals))) for p in objectives]
@@ -64,16 +85,22 @@ class Fitting:
     def fit_on_cluster(
         self, objectives: list[dict[str, Any]], rows: RowReservoir, checked: RowReservoir
     ) -> list[xgboost.Booster]:
-        """As `fit`, on the workers of a dask cluster, each with its share of the rows.
+        """Fit as `fit` does, on the workers of a dask cluster, each with a share of the rows.
 
-        Raises ConfigError where no scheduler answers.
+        Args:
+            objectives: Parameters of XGBoost, one dict for each booster.
+            rows: Training rows.
+            checked: Validation rows, for early stopping.
+
+        Raises:
+            ConfigError: If no scheduler answers.
         """
         from_dask = xgboost_dask()
         with cluster("model.cluster=true") as client:
-            data = self._split_cube(client, rows)
-            evals = [] if self.patience is None else [(self._split_cube(client, checked, data), "validation")]
-            found = [from_dask.train(client, p, data, self.rounds, **self._stopping(evals)) for p in objectives]
-            return [self._best(one["booster"]) for one in found]
+            data = self._distribute(client, rows)
+            evals = [] if self.patience is None else [(self._distribute(client, checked, data), "validation")]
+            fitted = [from_dask.train(client, p, data, self.rounds, **self._stopping(evals)) for p in objectives]
+            return [self._best(one["booster"]) for one in fitted]
 
     def _matrix(self, rows: RowReservoir, threads: int | None, ref: xgboost.DMatrix | None = None) -> xgboost.DMatrix:
         rows.check_room(CACHE)
@@ -83,12 +110,13 @@ class Fitting:
             rows.close()
         return matrix
 
-    def _split_cube(self, client: Any, rows: RowReservoir, ref: Any = None) -> Any:
+    def _distribute(self, client: Any, rows: RowReservoir, ref: Any = None) -> Any:
+        """Return the rows as a matrix of XGBoost on the workers of a cluster."""
         import dask.array as da
 
         workers = list(client.ncores())
         pieces: list[list[Any]] = [[], []]
-        # every worker gets a piece of every batch, so none is without rows
+        # every worker gets a piece of every batch, so that none is without rows
         for batch in rows.batches(PAGE_ROWS):
             for worker, *arrays in zip(workers, *(np.array_split(array, len(workers)) for array in batch), strict=True):
                 for array, into in zip(arrays, pieces, strict=True):
@@ -106,11 +134,16 @@ class Fitting:
             return booster
         best = booster.best_iteration
         log.info("round %d of %d is best on the validation split", best + 1, self.rounds)
+        # rounds after the best one are cut off
         return booster[: best + 1]
 
 
 def xgboost_dask() -> Any:
-    """XGBoost's module for dask; ConfigError without the packages that it needs, distributed and pyarrow."""
+    """Return XGBoost's module for dask.
+
+    Raises:
+        ConfigError: If distributed or pyarrow, which it needs, is not installed.
+    """
     try:
         from xgboost import dask
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""Tree models behind the same trainer: the same windows, gaps, splits and scaling, turned into rows."""
+"""Tree models in the common trainer: the same windows, gaps, splits and scaling as networks, turned into rows."""
 
 from __future__ import annotations
 
@@ -20,24 +20,35 @@ from sgdsm.models.base import GapFiller, Window
 from sgdsm.models.trees.boosting import Fitting, xgboost_dask
 from sgdsm.models.trees.row_reservoir import RowReservoir
 
-ROWS_CHOSEN = 9
+ROWS_CHOSEN = 9  # first word of the seed
 
 
 class TreeFiller(GapFiller):
-    """XGBoost on the rows of hidden values (features: `sgdsm.data.features`), fitted at the end of the last pass.
+    """XGBoost on the rows of hidden values, fitted at the end of the last epoch.
 
-    The target is the anomaly from the cell's climatology. Lightning's loop only brings the batches: manual
-    optimisation, no optimiser, no gradient. Where Lightning trains on a GPU, XGBoost does; it always fills on the CPU.
+    The features are those of `sgdsm.data.features`, the target is the anomaly from the cell's climatology. Lightning's
+    loop only supplies the batches: manual optimisation, no optimizer, no gradient. XGBoost trains on the device that
+    Lightning uses; it always fills on the CPU.
 
-    gap_draws: gap draws over the record to take rows from. max_rows: most rows kept, a random subset of all; with
-    `features x 4 bytes` each it bounds the memory. spill: keep rows, and XGBoost's copy of them, on disk (TMPDIR), so
-    that max_rows may exceed the memory. cluster: fit on the dask cluster of DASK_SCHEDULER_ADDRESS, or on one made on
-    this machine. monotone: covariate -> 1 or -1: the estimate never falls (rises) with its value, today's or before.
-    early_stopping_rounds: stop after so many rounds that do not improve the score on the validation draw, and keep the
-    best one; None: fit them all. quantiles: lower and upper one, fitted by boosters of their own for an interval (too
-    narrow as it comes: `uncertainty` calibrates one, around the mean); the standard deviation is that of a normal
-    distribution with this interval. threads: 0 = all cores. seed: of rows and trees. The other arguments are XGBoost's
-    own.
+    Args:
+        gap_draws: Number of mask samples (passes over the record with other gaps) to take rows from.
+        max_rows: Largest number of rows kept, a random sample of all; with `features x 4 bytes` each it limits the
+            memory.
+        rounds: Of boosting.
+        parameters: XGBoost's own.
+        threads: 0: all cores.
+        seed: Of rows and trees.
+        spill: True to store rows, and XGBoost's copy of them, on disk (TMPDIR), so that max_rows may exceed the memory.
+        cluster: True to fit on the dask cluster of DASK_SCHEDULER_ADDRESS, or on one started on this machine.
+        monotone: Covariate -> 1 or -1: the estimate never falls (rises) with its value on the day or before.
+        early_stopping_rounds: Stop after so many rounds that do not improve the score on the validation split, and
+            keep the best one; None: fit all rounds.
+        quantiles: Lower and upper quantile, fitted by separate boosters, for an interval. It is too narrow (use
+            `uncertainty` for a calibrated one); the standard deviation is that of a normal distribution with this
+            interval.
+
+    Raises:
+        ConfigError: If a setting is out of range.
     """
 
     trains_on_cores = True
@@ -46,6 +57,7 @@ class TreeFiller(GapFiller):
 
     def __init__(
         self,
+        *,
         gap_draws: int,
         max_rows: int,
         rounds: int,
@@ -70,12 +82,13 @@ class TreeFiller(GapFiller):
         for name, sign in (monotone or {}).items():
             if sign not in (-1, 1):
                 raise ConfigError(f"model.monotone.{name}={sign}: expected 1 (never falls with it) or -1 (never rises)")
+        # Lightning must not expect a loss
         self.automatic_optimization = False
         self.epochs, self.max_rows, self.rounds, self.seed = gap_draws, max_rows, rounds, seed
         self.spill, self.cluster, self.monotone = spill, cluster, dict(monotone or {})
         self.early_stopping_rounds, self.quantiles = early_stopping_rounds, quantiles
         self.level = None if quantiles is None else round(quantiles[1] - quantiles[0], 6)
-        self.parameters_of_trees = {
+        self.tree_parameters = {
             "objective": "reg:squarederror", "tree_method": "hist", "seed": seed, "nthread": threads, **parameters
         }  # fmt: skip
         self.booster: xgboost.Booster | None = None
@@ -86,24 +99,29 @@ class TreeFiller(GapFiller):
         known = (*inputs.dynamic, *inputs.static)
         for name in self.monotone:
             if name not in known:
-                there = ", ".join(known) or "none"
-                raise ConfigError(f"model.monotone: no covariate '{name}'{suggest(name, known)}; there are {there}")
+                listed = ", ".join(known) or "none"
+                raise ConfigError(f"model.monotone: no covariate '{name}'{suggest(name, known)}; there are {listed}")
 
     def configure_optimizers(self) -> None:
         return None
 
     def configure_callbacks(self) -> list[pl.Callback]:
-        return [_LetsGo()]
+        return [_DeleteRows()]
 
     def on_train_start(self) -> None:
         if self.spill and self.device.type == "cuda":
             raise ConfigError("model.spill=true keeps rows on disk for a fit on the CPU: add trainer.accelerator=cpu")
         if self.cluster:
-            xgboost_dask()  # what is missing shows before the passes over the record
+            xgboost_dask()  # a missing package is reported before the passes over the record
         self.rows = RowReservoir(self.max_rows, self.seed, self.spill)
 
     def training_step(self, batch: Batch, index: int) -> None:
-        """Keep the rows of a batch, those with less weight more seldom; fit once the last batch has come."""
+        """Add the rows of a batch to the reservoir, with a probability equal to their weight; fit after the last batch.
+
+        Args:
+            batch: Windows whose wanted values are hidden ones.
+            index: Number of the batch, given by Lightning.
+        """
         rng = np.random.default_rng([ROWS_CHOSEN, self.seed, self.current_epoch, index])
         weights = batch.weight[batch.wanted]
         chosen = batch.wanted.clone()
@@ -111,6 +129,7 @@ class TreeFiller(GapFiller):
         features, _, self.names = to_rows(batch, chosen, self.inputs)
         self.rows.add(features.cpu().numpy(), batch.truth[chosen].cpu().numpy(), (self.current_epoch, index))
         trainer = self.trainer
+        # here and not in a hook after the epoch: the validation of this epoch needs the trees
         if self.current_epoch + 1 == trainer.max_epochs and index + 1 == trainer.num_training_batches:
             self._fit()
 
@@ -126,14 +145,15 @@ class TreeFiller(GapFiller):
         if self.bounds is None:
             return Filled(filled)
         assert self.quantiles is not None
-        # quantiles of separate trees may cross, one another or the mean
-        found = np.column_stack([mean, self.bounds.inplace_predict(features)])
-        lower, upper = (self._in_units(side, batch) for side in (found.min(1), found.max(1)))
+        # quantiles of separate trees may cross one another or the mean
+        values = np.column_stack([mean, self.bounds.inplace_predict(features)])
+        lower, upper = (self._in_units(side, batch) for side in (values.min(1), values.max(1)))
+        # standard deviation of the normal distribution with these quantiles
         low, high = (NormalDist().inv_cdf(q) for q in self.quantiles)
         return Filled(filled, (upper - lower) / (high - low), lower, upper)
 
     def get_extra_state(self) -> dict[str, Tensor]:
-        """The boosters as UBJSON bytes: checkpoints hold tensors only."""
+        """Return the boosters as UBJSON bytes in tensors: checkpoints contain nothing else."""
         boosters = {"mean": self.booster, "bounds": self.bounds}
         return {
             name: torch.frombuffer(booster.save_raw("ubj"), dtype=torch.uint8).clone()
@@ -142,16 +162,21 @@ class TreeFiller(GapFiller):
         }
 
     def set_extra_state(self, state: dict[str, Tensor]) -> None:
-        """The inverse of `get_extra_state`."""
-        found = {name: self._loaded(raw) for name, raw in state.items()}
-        self.booster, self.bounds = found.get("mean"), found.get("bounds")
+        """Read boosters as `get_extra_state` returns them.
+
+        Args:
+            state: UBJSON bytes by name, 'mean' and 'bounds'.
+        """
+        boosters = {name: self._loaded(raw) for name, raw in state.items()}
+        self.booster, self.bounds = boosters.get("mean"), boosters.get("bounds")
 
     def _loaded(self, raw: Tensor) -> xgboost.Booster:
-        booster = xgboost.Booster({"nthread": self.parameters_of_trees["nthread"]})
+        booster = xgboost.Booster({"nthread": self.tree_parameters["nthread"]})
         booster.load_model(bytearray(raw.cpu().numpy().tobytes()))
         return booster
 
     def _in_units(self, rows: np.ndarray, batch: Batch) -> Tensor:
+        """Return anomalies of the wanted values, (N,), as fields in the target's units, (B, 1, T, H, W)."""
         anomaly = torch.zeros_like(batch.sm)
         anomaly[batch.wanted] = torch.from_numpy(np.asarray(rows, np.float32)).to(anomaly.device)
         return self.in_units(anomaly, batch)
@@ -161,7 +186,28 @@ class TreeFiller(GapFiller):
         if not count:
             raise SgdsmError("no hidden value to learn from")
         log.info("fitting trees to %d rows of %d features", count, len(self.names))
-        common = dict(self.parameters_of_trees)
+        objectives = self._objectives()
+        checked = RowReservoir(self.max_rows, self.seed, self.spill)
+        fitting = Fitting(self.names, self.rounds, self.early_stopping_rounds)
+        fit = fitting.fit_on_cluster if self.cluster else fitting.fit
+        try:
+            if self.early_stopping_rounds is not None:
+                self._keep_validation(checked)
+            boosters = fit(objectives, self.rows, checked)
+        finally:
+            self.rows.close()
+            checked.close()
+        for booster in boosters:
+            booster.feature_names = None  # in filling rows are plain arrays without names
+            # also after training on a GPU
+            booster.set_param({"device": "cpu"})
+        self.booster, self.bounds = boosters[0], (boosters[1] if self.quantiles is not None else None)
+        self.log("rows", float(count))
+        self.log("rounds", float(self.booster.num_boosted_rounds()))
+
+    def _objectives(self) -> list[dict[str, Any]]:
+        """Return the parameters of the booster of the mean and, if asked for, of that of the quantiles."""
+        common = dict(self.tree_parameters)
         if self.device.type == "cuda" and not self.cluster:
             common["device"] = str(self.device)
         signs = {
@@ -169,34 +215,19 @@ class TreeFiller(GapFiller):
         }
         objectives = [common | ({"monotone_constraints": signs} if signs else {})]
         if self.quantiles is not None:
-            # XGBoost sets leaves to quantiles when a tree is grown, constraint or not
+            # without constraints: XGBoost replaces the leaves by quantiles after growing, which breaks monotonicity
             objectives.append(common | {"objective": "reg:quantileerror", "quantile_alpha": list(self.quantiles)})
-        checked = RowReservoir(self.max_rows, self.seed, self.spill)
-        fitting = Fitting(self.names, self.rounds, self.early_stopping_rounds)
-        fit = fitting.fit_on_cluster if self.cluster else fitting.fit
-        try:
-            if self.early_stopping_rounds is not None:
-                self._keep_validation(checked)
-            found = fit(objectives, self.rows, checked)
-        finally:
-            self.rows.close()
-            checked.close()
-        for booster in found:
-            booster.feature_names = None  # rows come as plain arrays
-            booster.set_param({"device": "cpu"})
-        self.booster, self.bounds = found[0], (found[1] if self.quantiles is not None else None)
-        self.log("rows", float(count))
-        self.log("rounds", float(self.booster.num_boosted_rounds()))
+        return objectives
 
     def _keep_validation(self, rows: RowReservoir) -> None:
-        """The rows of the validation draw."""
+        """Add the rows of the validation split to a reservoir."""
         for index, batch in enumerate(self.trainer.datamodule.val_dataloader()):  # type: ignore[attr-defined]
             features, _, _ = to_rows(batch, batch.wanted, self.inputs)
             rows.add(features.numpy(), batch.truth[batch.wanted].numpy(), (self.epochs, index))
 
 
-class _LetsGo(pl.Callback):
-    """Lets go of the rows, and of their folder, where the training is broken off."""
+class _DeleteRows(pl.Callback):
+    """Deletes the rows, also those on disk, when training raises."""
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         rows = getattr(pl_module, "rows", None)
@@ -205,13 +236,35 @@ class _LetsGo(pl.Callback):
 
 
 class XGBoost(TreeFiller):
-    """Gradient-boosted trees (Chen and Guestrin, KDD 2016)."""
+    """Gradient-boosted trees (Chen and Guestrin, KDD 2016).
+
+    Args:
+        gap_draws: See `TreeFiller`, as all arguments without a description.
+        max_rows: See `TreeFiller`.
+        rounds: Of boosting.
+        learning_rate: XGBoost's eta.
+        max_depth: Of a tree.
+        min_child_weight: Smallest number of rows in a leaf.
+        subsample: Share of the rows for each tree.
+        column_share: Share of the features for each tree.
+        early_stopping_rounds: See `TreeFiller`.
+        quantiles: See `TreeFiller`.
+        monotone: See `TreeFiller`.
+        spill: See `TreeFiller`.
+        cluster: See `TreeFiller`.
+        threads: 0: all cores.
+        seed: Of rows and trees.
+
+    Raises:
+        ConfigError: If a setting is out of range.
+    """
 
     def __init__(
         self,
         gap_draws: int = 10,
         max_rows: int = 400_000,
         rounds: int = 800,
+        *,
         learning_rate: float = 0.04,
         max_depth: int = 8,
         min_child_weight: float = 20.0,
@@ -232,16 +285,40 @@ class XGBoost(TreeFiller):
             "subsample": subsample,
             "colsample_bytree": column_share,
         }
-        common = (gap_draws, max_rows, rounds, parameters, threads, seed, spill, cluster, monotone)
-        super().__init__(*common, early_stopping_rounds, quantiles)
+        super().__init__(
+            gap_draws=gap_draws,
+            max_rows=max_rows,
+            rounds=rounds,
+            parameters=parameters,
+            threads=threads,
+            seed=seed,
+            spill=spill,
+            cluster=cluster,
+            monotone=monotone,
+            early_stopping_rounds=early_stopping_rounds,
+            quantiles=quantiles,
+        )
 
 
 class RandomForest(TreeFiller):
     """A random forest as one round of `trees` parallel XGBoost trees.
 
     It differs from Breiman's forest (Machine Learning 45, 5, 2001): rows are drawn without replacement (63.2 % of
-    them, the share that a bootstrap holds), splits are found on 256 quantiles of each feature, missing values have a
-    branch of their own, and leaves may be shrunk.
+    them, the share of different rows in a bootstrap sample), splits are found on 256 quantiles of each feature,
+    missing values have a branch of their own, and leaves may be shrunk.
+
+    Args:
+        gap_draws: See `TreeFiller`, as all arguments without a description.
+        max_rows: See `TreeFiller`.
+        trees: Number of trees.
+        max_depth: Of a tree.
+        min_child_weight: Smallest number of rows in a leaf.
+        column_share: Share of the features tried at each split.
+        monotone: See `TreeFiller`.
+        spill: See `TreeFiller`.
+        cluster: See `TreeFiller`.
+        threads: 0: all cores.
+        seed: Of rows and trees.
     """
 
     def __init__(
@@ -249,6 +326,7 @@ class RandomForest(TreeFiller):
         gap_draws: int = 6,
         max_rows: int = 200_000,
         trees: int = 60,
+        *,
         max_depth: int = 16,
         min_child_weight: float = 5.0,
         column_share: float = 0.33,
@@ -259,12 +337,25 @@ class RandomForest(TreeFiller):
         seed: int = 0,
     ) -> None:
         parameters = {
+            # a single round without shrinkage: the mean of the trees
             "eta": 1.0,
             "num_parallel_tree": trees,
             "max_depth": max_depth,
             "min_child_weight": min_child_weight,
+            # share of different rows in a bootstrap sample, 1 - 1 / e
             "subsample": 0.632,
             "colsample_bynode": column_share,
+            # leaves are plain means
             "lambda": 0.0,
         }
-        super().__init__(gap_draws, max_rows, 1, parameters, threads, seed, spill, cluster, monotone)
+        super().__init__(
+            gap_draws=gap_draws,
+            max_rows=max_rows,
+            rounds=1,
+            parameters=parameters,
+            threads=threads,
+            seed=seed,
+            spill=spill,
+            cluster=cluster,
+            monotone=monotone,
+        )

@@ -1,4 +1,4 @@
-"""A bounded random part of the rows that training brings, in memory or on disk."""
+"""A bounded random sample of the training rows, in memory or on disk."""
 
 from __future__ import annotations
 
@@ -11,52 +11,68 @@ import numpy as np
 
 from sgdsm.core.cube import SgdsmError
 
-ROWS_KEPT = 5
+ROWS_KEPT = 5  # first word of the seed
 Part = tuple[np.ndarray, np.ndarray]
 
 
 class RowReservoir:
-    """At most `most` rows, a random subset of all that were added; the same one wherever they are kept.
+    """A random sample of all rows that were added; the same one in memory and on disk.
 
-    seed: of the choice. spill: keep them in a temporary folder (of TMPDIR) that goes with `forget`, at the latest with
-    the process. count: rows kept.
+    Args:
+        most: Largest number of rows.
+        seed: Of the choice.
+        spill: True to store the rows in a temporary folder (in TMPDIR), which `close`, or at the latest the end of the
+            process, deletes.
+
+    Attributes:
+        count: Number of rows in the sample.
     """
 
     def __init__(self, most: int, seed: int, spill: bool) -> None:
         self.most, self.seed = most, seed
-        self.count = self._met = self._written = 0
+        self.count = self._halvings = self._written = 0
         self._folder = tempfile.TemporaryDirectory(prefix="sgdsm_rows_") if spill else None
         self._parts: list[Part | tuple[Path, int]] = []
 
     @property
     def folder(self) -> Path | None:
-        """Where the rows are on disk; None in memory."""
+        """Folder of the rows on disk; None in memory."""
         return None if self._folder is None else Path(self._folder.name)
 
     def add(self, features: np.ndarray, truth: np.ndarray, place: tuple[int, int]) -> None:
-        """Take rows, features (N, F) and truth (N,), in; place: pass and batch they come from, for the choice.
+        """Add rows, each with the same probability as those before.
 
-        Raises SgdsmError where the disk is full.
+        Args:
+            features: (N, F).
+            truth: (N,).
+            place: Numbers of the epoch and the batch that they come from: the seed of the choice.
+
+        Raises:
+            SgdsmError: If the disk is full.
         """
-        # each row is kept with the same probability, which falls as rows come: when the store overflows, a random
-        # half of it goes
+        # when the reservoir overflows a random half of it is dropped, and from then on half as many rows are taken in
         rng = np.random.default_rng([ROWS_KEPT, self.seed, *place])
-        chosen = rng.random(len(truth)) < 0.5**self._met
+        chosen = rng.random(len(truth)) < 0.5**self._halvings
         if not chosen.any():
             return
         self._parts.append(self._put((features[chosen], truth[chosen])))
         self.count += int(chosen.sum())
         while self.count > self.most:
-            self._met += 1
+            self._halvings += 1
             parts, self._parts, self.count = self._parts[::-1], [], 0
-            while parts:  # one by one: at no time are there two copies of the whole
+            while parts:  # one by one, so that the memory never holds two copies of all rows
                 self._halve(parts.pop(), rng)
 
     def batches(self, least: int) -> Iterator[Part]:
-        """Features and truth of the rows in their order, at least so many at a time (but in the last batch)."""
+        """Yield features (N, F) and truth (N,) of the rows in their order.
+
+        Args:
+            least: Smallest number of rows in a batch but the last.
+        """
         waiting: list[Part] = []
         for part in self._parts:
             waiting.append(self._get(part))
+            # parts shrink when they are halved: small ones are joined
             if sum(len(truth) for _, truth in waiting) >= least:
                 yield _joined(waiting)
                 waiting = []
@@ -64,7 +80,14 @@ class RowReservoir:
             yield _joined(waiting)
 
     def check_room(self, share: float) -> None:
-        """Raise SgdsmError where the disk has no room for another `share` of the rows."""
+        """Check the free space on the disk.
+
+        Args:
+            share: Space that is needed, in multiples of the size of the rows.
+
+        Raises:
+            SgdsmError: If there is less.
+        """
         if self.folder is not None:
             size = sum(path.stat().st_size for path in self.folder.iterdir())
             free = shutil.disk_usage(self.folder).free
@@ -72,17 +95,19 @@ class RowReservoir:
                 raise self._full(f"{free / 2**30:.2f} GiB are free, expected {share * size / 2**30:.2f}")
 
     def close(self) -> None:
-        """Let go of the rows, and of their folder."""
+        """Delete the rows and their folder."""
         self._parts, self.count = [], 0
         if self._folder is not None:
             self._folder.cleanup()
 
     def _halve(self, part: Part | tuple[Path, int], rng: np.random.Generator) -> None:
+        """Put a random half of a part back into the reservoir."""
         half = rng.random(len(part[1]) if isinstance(part[1], np.ndarray) else part[1]) < 0.5
         if half.any():
             features, truth = self._get(part)
             self._parts.append(self._put((features[half], truth[half])))
             self.count += int(half.sum())
+        # the half that was kept is in a new file
         if isinstance(part[0], Path):
             part[0].unlink()
 
@@ -105,9 +130,10 @@ class RowReservoir:
         with part[0].open("rb") as file:
             return np.load(file), np.load(file)
 
-    def _full(self, found: str) -> SgdsmError:
+    def _full(self, cause: str) -> SgdsmError:
+        """Return the error of a disk without room."""
         return SgdsmError(
-            f"model.spill=true: {self.folder} cannot take the rows ({found}): "
+            f"model.spill=true: {self.folder} cannot take the rows ({cause}): "
             "set TMPDIR to a folder with room, or lower model.max_rows"
         )
 

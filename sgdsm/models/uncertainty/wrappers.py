@@ -1,4 +1,4 @@
-"""Wrappers that give any filler an uncertainty; they nest."""
+"""Wrappers that add an uncertainty to any filler; they can be nested."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from sgdsm.models.networks.base import Network
 from sgdsm.models.networks.layers.dropout import ChannelDropout
 from sgdsm.models.networks.seasonal import seasonal_cycle
 
-NOISE = 13  # first word of the seeds
+NOISE = 13  # first word of the seed
 
 
 class Wrapper(GapFiller):
-    """A filler around another, with the windows of that one.
+    """A filler around another one, with the same window.
 
-    filler: what is wrapped, itself a wrapper perhaps.
+    Args:
+        filler: The inner filler, perhaps a wrapper itself.
     """
 
     def __init__(self, filler: GapFiller) -> None:
@@ -39,26 +40,39 @@ class Wrapper(GapFiller):
         self.setup_own()
 
     def adopt(self) -> None:
-        """Take the variables over from a filler that is fitted already."""
+        """Use the variables of the inner filler, which is fitted already."""
         self.inputs = self.filler.inputs
         self.setup_own()
 
     def setup_own(self) -> None:
-        """Build what the wrapper itself needs of the variables."""
+        """Build the wrapper's own parts that depend on the variables."""
 
     @abstractmethod
     def fill(self, batch: Batch) -> Filled:
-        """As the filler does, with an uncertainty."""
+        """Fill as the inner filler does, with an uncertainty.
+
+        Args:
+            batch: Windows.
+
+        Returns:
+            Fields (B, 1, T, H, W) in the target's units.
+        """
 
 
 class McDropout(Wrapper):
-    """Adds the spread of thinned networks as epistemic uncertainty (Gal and Ghahramani, ICML 2016).
+    """Adds the spread of thinned networks as epistemic uncertainty (MC dropout; Gal and Ghahramani, ICML 2016).
 
-    The estimate stays that of the whole network. Only dropout is switched on, and a mask holds for all windows, days
-    and cells, so that neither tiles nor their order show. What lies before the first dropout is worked out once where
-    that sits in the head (`model.head_dropout`).
+    The estimate remains that of the whole network. A dropout mask is the same for all windows, days and cells, so that
+    the result does not depend on the tiling. With dropout in the head only (`model.head_dropout`) the layers before it
+    are computed once for all samples.
 
-    filler: a network with dropout. samples: how many. seed: of the masks.
+    Args:
+        filler: A network with dropout.
+        samples: Number of thinned networks.
+        seed: Of the masks.
+
+    Raises:
+        ConfigError: If a setting is out of range.
     """
 
     def __init__(self, filler: GapFiller, samples: int = 20, seed: int = 0) -> None:
@@ -78,20 +92,21 @@ class McDropout(Wrapper):
         self.layers = modules
 
     def fill(self, batch: Batch) -> Filled:
-        more: dict[str, Any] = {}
+        shared: dict[str, Any] = {}
         if isinstance(self.filler, Network) and all(layer.in_head for layer in self.layers):
-            more["trunk"] = self.filler.trunk_of(batch)
-        whole = self.filler.fill(batch, **more)
-        # by Welford: memory does not grow with the samples
+            shared["trunk"] = self.filler.trunk_of(batch)
+        whole = self.filler.fill(batch, **shared)
+        # Welford's algorithm: the memory does not grow with the number of samples
         mean, squares = torch.zeros_like(whole.mean), torch.zeros_like(whole.mean)
         try:
             for number in range(self.samples):
                 for place, layer in enumerate(self.layers):
                     layer.sample = (self.seed, number, place)
-                value = self.filler.fill(batch, **more).mean
+                value = self.filler.fill(batch, **shared).mean
                 step = value - mean
                 mean += step / (number + 1)
                 squares += step * (value - mean)
+        # also after an error: a later fill must not use dropout
         finally:
             for layer in self.layers:
                 layer.sample = None
@@ -101,11 +116,18 @@ class McDropout(Wrapper):
 class InputNoise(Wrapper):
     """Adds the spread of estimates from noisy inputs as data uncertainty, after CASM (Sci. Data 10, 154, 2023).
 
-    Gaussian noise goes on the seen soil moisture and on the covariates where they are present, its standard deviation
-    a fraction of that of the cell's departures from its seasonal cycle; scalers stay as they are. It is the same for
-    all windows, so that their overlaps agree. The variance counts as aleatoric.
+    Gaussian noise is added to the seen soil moisture and to the covariates where they are present; its standard
+    deviation is a fraction of that of the cell's departures from its seasonal cycle. Scalers are not changed. The noise
+    is the same for all windows. Its variance counts as aleatoric.
 
-    fraction: of the standard deviation. samples: how many. seed: of the noise.
+    Args:
+        filler: Any.
+        fraction: Standard deviation of the noise over that of the departures.
+        samples: Number of noisy inputs.
+        seed: Of the noise.
+
+    Raises:
+        ConfigError: If a setting is out of range.
     """
 
     def __init__(self, filler: GapFiller, fraction: float = 0.1, samples: int = 10, seed: int = 0) -> None:
@@ -115,18 +137,18 @@ class InputNoise(Wrapper):
                 f"uncertainty.fraction={fraction}, samples={samples}: expected more than 0, and at least 2"
             )
         self.fraction, self.samples, self.seed = fraction, samples, seed
-        # the noise is drawn for windows of one size
+        # the noise is drawn for windows of one size: wider ones would get other noise
         self.wide_cells = None
 
     def fill(self, batch: Batch) -> Filled:
         whole = self.filler.fill(batch)
         spread = _departures(batch)
-        # log spread of the seen anomalies, over their scale
-        own = torch.exp(batch.static[:, -1:, None])
+        sm_spread = torch.exp(batch.cell_log_spread[:, None, None])
         mean, squares = torch.zeros_like(whole.mean), torch.zeros_like(whole.mean)
         for number in range(self.samples):
+            # missing values stay 0
             dynamic = batch.dynamic + self._noise(batch.dynamic, number, 0) * spread * batch.present
-            sm = batch.sm + self._noise(batch.sm, number, 1) * own * batch.seen
+            sm = batch.sm + self._noise(batch.sm, number, 1) * sm_spread * batch.seen
             value = self.filler.fill(batch._replace(dynamic=dynamic, sm=sm)).mean
             step = value - mean
             mean += step / (number + 1)
@@ -136,12 +158,13 @@ class InputNoise(Wrapper):
         return whole._replace(std=std)
 
     def _noise(self, like: Tensor, number: int, kind: int) -> Tensor:
+        """Return the noise of a sample for one window shaped like `like`; kind: 0 for covariates, 1 for the target."""
         rng = np.random.default_rng([NOISE, self.seed, number, kind])
         return self.fraction * torch.from_numpy(rng.standard_normal(like.shape[1:], np.float32)).to(like)
 
 
 def _departures(batch: Batch) -> Tensor:
-    """Standard deviation of each covariate's departures from its seasonal cycle, (B, C, 1, H, W); 0 without values."""
+    """Return the standard deviation of each covariate's departures from its seasonal cycle, (B, C, 1, H, W)."""
     if not batch.dynamic.shape[1]:
         return batch.dynamic[:, :, :1]
     residual = batch.dynamic - seasonal_cycle(batch.dynamic, batch.present, batch.season)
@@ -150,26 +173,44 @@ def _departures(batch: Batch) -> Tensor:
 
 
 def with_epistemic(whole: Filled, variance: Tensor) -> Filled:
-    """What a filler gives with an epistemic variance, (B, 1, T, H, W), added to what it knows."""
-    own = torch.zeros_like(variance) if whole.epistemic is None else whole.epistemic**2
+    """Return the result of a filler with a further epistemic variance.
+
+    Args:
+        whole: Result of the filler.
+        variance: (B, 1, T, H, W), in the squared units of the target.
+    """
+    before = torch.zeros_like(variance) if whole.epistemic is None else whole.epistemic**2
     std = None if whole.std is None else torch.sqrt(whole.std**2 + variance)
-    return whole._replace(std=std, epistemic=torch.sqrt(own + variance))
+    return whole._replace(std=std, epistemic=torch.sqrt(before + variance))
 
 
 def wrap(spec: Mapping[str, Any], filler: GapFiller) -> Wrapper:
-    """The wrappers of a specification around a filler; what it nests under 'filler' goes inside.
+    """Return a filler in the wrappers of a specification.
 
-    Raises ConfigError where it makes no wrapper.
+    Args:
+        spec: Of the outermost wrapper; its entry 'filler', if any, is the specification of the next one inside.
+        filler: The innermost filler.
+
+    Raises:
+        ConfigError: If the specification is not one of wrappers.
     """
     inside = wrap(spec["filler"], filler) if "filler" in spec else filler
-    made: Wrapper = build({k: v for k, v in spec.items() if k != "filler"}, Wrapper, filler=inside)
-    if hasattr(inside, "inputs"):
-        made.adopt()
-    return made
+    wrapper: Wrapper = build({k: v for k, v in spec.items() if k != "filler"}, Wrapper, filler=inside)
+    if inside.configured:
+        wrapper.adopt()
+    return wrapper
 
 
 def check_wrappers(spec: Mapping[str, Any], where: str = "uncertainty") -> None:
-    """Raise ConfigError where a specification makes no wrappers, see `wrap`."""
+    """Check the specification of wrappers, see `wrap`.
+
+    Args:
+        spec: Of the outermost wrapper.
+        where: Name of the setting, for messages.
+
+    Raises:
+        ConfigError: If it is not one of wrappers.
+    """
     check_spec({k: v for k, v in spec.items() if k != "filler"}, Wrapper, where, ("filler",))
     if "filler" in spec:
         inner = spec["filler"]
@@ -179,7 +220,11 @@ def check_wrappers(spec: Mapping[str, Any], where: str = "uncertainty") -> None:
 
 
 def innermost(filler: GapFiller) -> Any:
-    """The filler inside all wrappers."""
+    """Return the filler inside all wrappers.
+
+    Args:
+        filler: Perhaps a wrapper.
+    """
     while isinstance(filler, Wrapper):
         filler = filler.filler
     return filler

@@ -1,4 +1,4 @@
-"""Local regressions and forests in moving windows (LIU et al.).
+"""Local regressions and forests in moving windows (Liu et al., HESS 27, 577, 2023: LIU in comments).
 
-Needs scikit-learn, the extra `classical`.
+The literal and the comparison models need scikit-learn, the extra `classical`. May import what `models` may.
 """

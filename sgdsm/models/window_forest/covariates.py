@@ -1,4 +1,4 @@
-"""The table of covariates that the windows regress on."""
+"""Table of covariates for the regressions in windows."""
 
 from __future__ import annotations
 
@@ -15,34 +15,46 @@ FEWEST_DAYS = 10
 
 
 class Covariates:
-    """Which variables of a batch are regressed on.
+    """Selection of the variables of a batch that are regressed on.
 
-    chosen: names of dynamic and static variables; None: all. corrected: those that are soil moisture of a model and
-    are brought to the satellite's (`corrected`). A dynamic variable with gaps of its own is 0 (its mean) where it is
-    missing, and its mask is a column too.
+    A dynamic variable with gaps of its own is 0 (its mean) where it is missing, and its mask is a further column.
 
-    Raises ConfigError where the cube has no such variable.
+    Args:
+        inputs: Variables of the cube.
+        chosen: Names of dynamic and static variables; None: all.
+        corrected: Names of those that are a model's soil moisture and are rescaled to the satellite's (see the
+            function `corrected`).
+
+    Raises:
+        ConfigError: If the cube has no such variable.
     """
 
     def __init__(self, inputs: Inputs, chosen: Sequence[str] | None, corrected: Sequence[str]) -> None:
         known = (*inputs.dynamic, *inputs.static)
         names = known if chosen is None else tuple(chosen)
-        for key, wanted, there in (("covariates", names, known), ("corrected", corrected, inputs.dynamic)):
-            lacking = [name for name in wanted if name not in there]
+        for key, wanted, available in (("covariates", names, known), ("corrected", corrected, inputs.dynamic)):
+            lacking = [name for name in wanted if name not in available]
             if lacking:
-                raise ConfigError(f"model.{key}: {lacking} not among {', '.join(there) or 'no variable'} of the cube")
+                raise ConfigError(
+                    f"model.{key}: {lacking} not among {', '.join(available) or 'no variable'} of the cube"
+                )
         if inputs.precipitation in corrected:
             raise ConfigError(f"model.corrected: '{inputs.precipitation}' is precipitation, expected soil moisture")
         self.dynamic = [c for c, name in enumerate(inputs.dynamic) if name in names]
         self.static = [c for c, name in enumerate(inputs.static) if name in names]
-        # one that is corrected is missing where a cell was hardly observed
+        # a corrected variable is missing in cells that were hardly observed
         masked = {*inputs.gappy, *corrected}
         self.masks = [c for c in self.dynamic if inputs.dynamic[c] in masked]
         self.corrected = [c for c in self.dynamic if inputs.dynamic[c] in corrected]
         self.count = len(self.dynamic) + len(self.static)
 
     def of(self, batch: Batch, observed: Tensor) -> Tensor:
-        """Columns (B, F, T, H, W); observed: the target's seen values in the units of `corrected`, (B, T, H, W)."""
+        """Return the columns of the table, (B, F, T, H, W).
+
+        Args:
+            batch: Windows.
+            observed: The target's seen values, standardised, (B, T, H, W).
+        """
         dynamic, present = batch.dynamic, batch.present
         if self.corrected:
             dynamic, present = dynamic.clone(), present.clone()
@@ -54,21 +66,30 @@ class Covariates:
 
 
 def corrected(model: Tensor, present: Tensor, satellite: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
-    """Model soil moisture with the satellite's mean and standard deviation in each cell, taken over the days on which
-    both are there (LIU, Eq. 4, in which mu(SM_p1) is a misprint for mu(SM_c1)).
+    """Return model soil moisture rescaled to the satellite's mean and standard deviation in each cell.
 
-    All (B, T, H, W), in units of any offset and scale; days must be the whole record. Returns values and mask: a cell
-    with fewer than 10 such days has none.
+    The statistics are those of the days on which both are present (LIU, Eq. 4, in which mu(SM_p1) is a misprint for
+    mu(SM_c1)).
+
+    Args:
+        model: Of the whole record, (B, T, H, W), in units of any offset and scale.
+        present: (B, T, H, W) bool.
+        satellite: (B, T, H, W), in units of any offset and scale.
+        seen: (B, T, H, W) bool.
+
+    Returns:
+        Values and mask, (B, T, H, W) each; a cell with fewer than 10 common days is masked.
     """
     both = present & seen
     days = both.sum(1, keepdim=True)
 
     def moments(values: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and standard deviation over the common days, (B, 1, H, W) each."""
         mean = torch.where(both, values, 0.0).sum(1, keepdim=True) / days.clamp(min=1)
         square = torch.where(both, (values - mean).square(), 0.0).sum(1, keepdim=True) / days.clamp(min=1)
         return mean, square.sqrt()
 
-    (mean, spread), (own_mean, own_spread) = moments(satellite), moments(model)
+    (mean, spread), (model_mean, model_spread) = moments(satellite), moments(model)
     known = present & (days >= FEWEST_DAYS)
-    ratio = torch.where(own_spread > 0, spread / own_spread.clamp(min=1e-12), 0.0)
-    return torch.where(known, mean + (model - own_mean) * ratio, 0.0), known
+    ratio = torch.where(model_spread > 0, spread / model_spread.clamp(min=1e-12), 0.0)
+    return torch.where(known, mean + (model - model_mean) * ratio, 0.0), known

@@ -1,4 +1,4 @@
-"""Settings of a forest, and those that were best in the climate regions of China (LIU, Table 3)."""
+"""Settings of a random forest, and the best ones for the climate regions of China (LIU, Table 3)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ForestShape:
-    """As in scikit-learn's RandomForestRegressor. max_features: share of the covariates tried at each split."""
+    """Settings as in scikit-learn's RandomForestRegressor.
+
+    Attributes:
+        trees: Number of trees.
+        max_depth: Of a tree.
+        min_samples_split: Smallest number of samples of a node that is split.
+        max_features: Share of the covariates tried at each split.
+    """
 
     trees: int
     max_depth: int
@@ -15,7 +22,11 @@ class ForestShape:
     max_features: float
 
     def tried(self, covariates: int) -> int:
-        """How many of so many covariates are tried at each split, at least one."""
+        """Return the number of covariates tried at each split, at least one.
+
+        Args:
+            covariates: Number of all covariates.
+        """
         return max(1, int(self.max_features * covariates))
 
 

@@ -1,9 +1,9 @@
-"""Regressions of the samples of many blocks: the forest of LIU and the models it is compared with.
+"""Regressions on the samples of many blocks: the forest of LIU and the models that it is compared with.
 
-Each gives the estimates of the targets and, for the residual calibration, out-of-sample estimates of the samples
-themselves: those of the forest are out-of-bag, those of the linear regression leave one out, those of the others come
-from cross-fitting in three parts. LIU says neither how its comparison models were set (its supplement does) nor what
-residuals they had: their settings are ours.
+Each returns estimates of the targets and, for the calibration of residuals, out-of-sample estimates of the samples:
+out-of-bag for the forest, leave-one-out for the linear regression, and cross-fitted in three parts for the others. The
+article states neither the settings of its comparison models (its supplement does) nor their residuals; ours are our
+choice.
 """
 
 from __future__ import annotations
@@ -20,12 +20,20 @@ from sgdsm.models.window_forest.presets import ForestShape
 from sgdsm.models.window_forest.trees import binned, forest_means, grow, poisson_counts, quantile_edges
 
 FOLDS = 3
-MLR_RIDGE = 1.0  # in samples: without, columns that hardly vary in a window spoil it
+MLR_RIDGE = 1.0  # in samples: without it columns that hardly vary in a window get huge slopes
 
 
 class Samples(NamedTuple):
-    """Samples and targets of G blocks, padded to the largest: x (G, n, F), y (G, n), mask (G, n), x of the targets
-    (G, m, F), mask (G, m). slot: where in its block's window a sample lies, (G, n)."""
+    """Samples and targets of G blocks, padded to the largest.
+
+    Attributes:
+        x: Covariates of the samples, (G, n, F).
+        y: Values of the samples, (G, n).
+        mask: False for padding, (G, n) bool.
+        target: Covariates of the targets, (G, m, F).
+        target_mask: False for padding, (G, m) bool.
+        slot: Index of a sample in the window of its block, (G, n) int64.
+    """
 
     x: Tensor
     y: Tensor
@@ -41,8 +49,18 @@ Regressor = Callable[[Samples], Estimates]
 
 
 def shared_forest(samples: Samples, shape: ForestShape, slots: int, seed: int) -> Estimates:
-    """Forests of all blocks at once. slots: of a window; a sample's place in it decides which trees take it, so that
-    the result does not depend on which blocks come together."""
+    """Fit the forests of all blocks at once.
+
+    Args:
+        samples: Samples and targets of the blocks.
+        shape: Settings of the forests.
+        slots: Size of a window. The slot of a sample decides which trees draw it, so that the result does not depend on
+            the other blocks of the chunk.
+        seed: Of bootstrap and splits.
+
+    Returns:
+        Estimates of targets and samples.
+    """
     generator = torch.Generator().manual_seed(seed)
     table = poisson_counts((shape.trees, slots), generator).to(samples.x.device)
     mean = _mean(samples)
@@ -51,14 +69,23 @@ def shared_forest(samples: Samples, shape: ForestShape, slots: int, seed: int) -
     counts = torch.where(samples.mask[:, None], table[:, samples.slot].transpose(0, 1), 0.0)
     number = samples.x.shape[1]
     trees = grow(bins[:, :number].contiguous(), samples.y - mean, counts, shape, generator)
+    # targets are in no bootstrap: all trees estimate them
     none = torch.zeros(len(counts), shape.trees, samples.target.shape[1], device=counts.device)
     mask = torch.cat([samples.mask, samples.target_mask], 1)
-    found = forest_means(trees, bins, torch.cat([counts, none], 2), mask) + mean
-    return found[:, number:], found[:, :number]
+    estimates = forest_means(trees, bins, torch.cat([counts, none], 2), mask) + mean
+    return estimates[:, number:], estimates[:, :number]
 
 
 def linear(samples: Samples, ridge: float = MLR_RIDGE) -> Estimates:
-    """Multiple linear regression, all blocks in one solve. ridge: how strongly slopes are drawn to 0, in samples."""
+    """Fit a multiple linear regression in each block, all blocks in one solve.
+
+    Args:
+        samples: Samples and targets of the blocks.
+        ridge: Strength of the shrinkage of slopes towards 0, in samples.
+
+    Returns:
+        Estimates of targets and samples.
+    """
     x, target = standardised(samples)
     weight = samples.mask.double()[..., None]
     design = torch.cat([torch.ones_like(x[..., :1]), x], 2) * weight
@@ -71,13 +98,23 @@ def linear(samples: Samples, ridge: float = MLR_RIDGE) -> Estimates:
     slope = (inverse @ (design.transpose(1, 2) @ y[..., None]))[..., 0]
     leverage = ((design @ inverse) * design).sum(2)
     fitted = (design @ slope[..., None])[..., 0]
+    # leave-one-out residuals follow from the leverages, without refitting
     out_of_sample = y - (y - fitted) / (1 - leverage).clamp(min=1e-3)
     estimate = slope[:, :1] + (target @ slope[:, 1:, None])[..., 0]
     return (estimate + mean).float(), (out_of_sample + mean).float()
 
 
 def literal_forest(samples: Samples, shape: ForestShape, seed: int) -> Estimates:
-    """scikit-learn's forest in each block, one after the other."""
+    """Fit scikit-learn's forest in each block, one after the other.
+
+    Args:
+        samples: Samples and targets of the blocks.
+        shape: Settings of the forests.
+        seed: Of bootstrap and splits.
+
+    Returns:
+        Estimates of targets and samples.
+    """
     from sklearn.ensemble import RandomForestRegressor
 
     def forest(x: np.ndarray, y: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -95,57 +132,83 @@ def literal_forest(samples: Samples, shape: ForestShape, seed: int) -> Estimates
 
 
 def _out_of_bag(forest: Any, x: np.ndarray) -> np.ndarray:
-    """Mean over the trees that did not meet a sample, NaN where there is none (oob_score would warn, and give 0)."""
-    met = np.stack([np.bincount(drawn, minlength=len(x)) > 0 for drawn in forest.estimators_samples_])
+    """Return the mean over the trees that did not draw a sample, NaN if all did (oob_score would warn and return 0)."""
+    drawn_by = np.stack([np.bincount(rows, minlength=len(x)) > 0 for rows in forest.estimators_samples_])
     each = np.stack([tree.predict(x) for tree in forest.estimators_])
-    number = (~met).sum(0)
-    return np.where(number, (each * ~met).sum(0) / np.maximum(number, 1), np.nan)
+    number = (~drawn_by).sum(0)
+    return np.where(number, (each * ~drawn_by).sum(0) / np.maximum(number, 1), np.nan)
 
 
 def one_by_one(samples: Samples, make: Callable[[], Any]) -> Estimates:
-    """A model with `fit` and `predict` in each block, on standardised samples and values."""
+    """Fit a model with `fit` and `predict` in each block, on standardised samples and values.
+
+    Args:
+        samples: Samples and targets of the blocks.
+        make: Returns a new model.
+
+    Returns:
+        Estimates of targets and samples.
+    """
     x, target = standardised(samples)
     standard = samples._replace(x=x, target=target)
 
     def cross_fitted(x: np.ndarray, y: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         mean, spread = y.mean(), max(float(y.std()), 1e-6)
-        z, fold, own = (y - mean) / spread, np.arange(len(y)) % FOLDS, np.empty(len(y))
+        z, fold, held_out = (y - mean) / spread, np.arange(len(y)) % FOLDS, np.empty(len(y))
         for part in range(FOLDS):
-            own[fold == part] = make().fit(x[fold != part], z[fold != part]).predict(x[fold == part])
-        return make().fit(x, z).predict(target) * spread + mean, own * spread + mean
+            held_out[fold == part] = make().fit(x[fold != part], z[fold != part]).predict(x[fold == part])
+        return make().fit(x, z).predict(target) * spread + mean, held_out * spread + mean
 
     return _one_by_one(standard, cross_fitted)
 
 
 def support_vectors() -> Any:
-    """Support vector regression with Gaussian kernels."""
+    """Return a support vector regression with Gaussian kernels."""
     from sklearn.svm import SVR
 
     return SVR(C=1.0, epsilon=0.1)
 
 
 def neural_network(seed: int) -> Any:
-    """One hidden layer of 8 units."""
+    """Return a network with one hidden layer of 8 units.
+
+    Args:
+        seed: Of its weights.
+    """
     from sklearn.neural_network import MLPRegressor
 
-    # a fixed, small number of steps: what a window of a hundred samples bears
+    # few steps: a window of a hundred samples is overfitted soon
     return _Quiet(MLPRegressor(hidden_layer_sizes=(8,), solver="lbfgs", alpha=1.0, max_iter=60, random_state=seed))
 
 
 def boosted_trees(seed: int) -> Any:
-    """Gradient-boosted trees."""
+    """Return gradient-boosted trees.
+
+    Args:
+        seed: Of the rows of each tree.
+    """
     from xgboost import XGBRegressor
 
     return XGBRegressor(n_estimators=40, max_depth=3, learning_rate=0.1, subsample=0.8, n_jobs=1, random_state=seed)
 
 
 class _Quiet:
-    """A model that says nothing when its steps end before it has converged."""
+    """A model without the warning that its steps ended before it converged.
+
+    Args:
+        model: With a method `fit`.
+    """
 
     def __init__(self, model: Any) -> None:
         self.model = model
 
     def fit(self, x: np.ndarray, y: np.ndarray) -> Any:
+        """Fit the model and return it.
+
+        Args:
+            x: Covariates, (n, F).
+            y: Values, (n,).
+        """
         import warnings
 
         with warnings.catch_warnings():
@@ -154,7 +217,12 @@ class _Quiet:
 
 
 def comparison_model(name: str, seed: int) -> Regressor:
-    """The regression of a name other than 'forest'."""
+    """Return the regression of a name.
+
+    Args:
+        name: mlr, svm, ann or xgboost.
+        seed: Of its random numbers.
+    """
     if name == "mlr":
         return linear
     makers: dict[str, Callable[[], Any]] = {
@@ -166,18 +234,26 @@ def comparison_model(name: str, seed: int) -> Regressor:
 
 
 def standardised(samples: Samples) -> tuple[Tensor, Tensor]:
-    """Covariates of samples and targets with mean 0 and standard deviation 1 over the block's samples; float64."""
+    """Return covariates with mean 0 and standard deviation 1 over the samples of each block.
+
+    Args:
+        samples: Samples and targets of the blocks.
+
+    Returns:
+        Of samples, (G, n, F), and targets, (G, m, F), float64.
+    """
     weight = samples.mask.double()[..., None]
     number = weight.sum(1, keepdim=True)
     x, target = samples.x.double(), samples.target.double()
     mean = (x * weight).sum(1, keepdim=True) / number
     spread = (((x - mean).square() * weight).sum(1, keepdim=True) / number).sqrt()
-    # of a column that does not vary among the samples nothing is known
+    # a column that does not vary among the samples becomes 0
     scale = torch.where(spread > 1e-6, 1 / spread.clamp(min=1e-6), 0.0)
     return (x - mean) * scale * weight, (target - mean) * scale
 
 
 def _mean(samples: Samples) -> Tensor:
+    """Return the mean of the samples of each block, (G, 1)."""
     number = samples.mask.sum(1, keepdim=True)
     return torch.where(samples.mask, samples.y, 0.0).sum(1, keepdim=True) / number
 
@@ -185,9 +261,10 @@ def _mean(samples: Samples) -> Tensor:
 def _one_by_one(
     samples: Samples, estimate: Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 ) -> Estimates:
+    """Call a function with the samples of each block, without padding, and return its estimates as tensors."""
     x, y, mask, target, target_mask, _ = (part.cpu().numpy() for part in samples)
-    targets, own = np.full(target_mask.shape, np.nan, np.float32), np.full(mask.shape, np.nan, np.float32)
+    of_targets, of_samples = np.full(target_mask.shape, np.nan, np.float32), np.full(mask.shape, np.nan, np.float32)
     for g in range(len(x)):
-        kept, asked = mask[g], target_mask[g]
-        targets[g, asked], own[g, kept] = estimate(x[g, kept], y[g, kept], target[g, asked])
-    return torch.from_numpy(targets).to(samples.x.device), torch.from_numpy(own).to(samples.x.device)
+        kept, wanted = mask[g], target_mask[g]
+        of_targets[g, wanted], of_samples[g, kept] = estimate(x[g, kept], y[g, kept], target[g, wanted])
+    return torch.from_numpy(of_targets).to(samples.x.device), torch.from_numpy(of_samples).to(samples.x.device)

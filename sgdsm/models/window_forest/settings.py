@@ -1,4 +1,4 @@
-"""What the settings of `sgdsm.models.window_forest.filler` mean, and which cannot work."""
+"""Checks of the settings of `sgdsm.models.window_forest.filler`, and what follows from them."""
 
 from __future__ import annotations
 
@@ -10,30 +10,46 @@ from sgdsm.models.base import Window
 from sgdsm.models.window_forest.gwr import KERNEL
 from sgdsm.models.window_forest.presets import PRESETS, ForestShape
 
-CORE_DAYS, CORE_CELLS = 48, 48
+CORE_DAYS, CORE_CELLS = 48, 48  # size of a tile without its halo
 
 
 def window_of(largest: tuple[int, int], block: tuple[int, int, int], calibrate: bool, whole_record: bool) -> Window:
-    """Window and reach: multiples of the block, so that blocks lie the same in all tiles."""
+    """Return tile size and receptive field: multiples of the block, so that blocks are aligned in all tiles.
+
+    Args:
+        largest: Cells and days on each side of the largest window.
+        block: Days, rows and columns that share a regression.
+        calibrate: True if residuals are smoothed over neighbouring cells.
+        whole_record: True if a tile must contain all days.
+    """
 
     def multiple(reach: int, size: int) -> int:
         return math.ceil(reach / size) * size
 
     side, days = largest
     share_days, share = block[:2]
-    # estimates around the core are smoothed into it; their blocks reach to the next multiple
+    # the smoothing filter uses estimates around the core; their blocks extend to the next multiple
     around = multiple(KERNEL // 2, share) if calibrate else 0
     halo_cells, halo_days = multiple(around + side, share), multiple(days, share_days)
     cells = multiple(CORE_CELLS, share) + 2 * halo_cells
+    # the rescaling to the satellite needs the statistics of all days
     if whole_record:
         return Window(None, cells, None, halo_cells)
     return Window(multiple(CORE_DAYS, share_days) + 2 * halo_days, cells, halo_days, halo_cells)
 
 
-def shapes_of(preset: str, zones: Mapping[int, str], own: Mapping[str, int | float | None]) -> dict[str, ForestShape]:
-    """Forests by the name of their preset, that of places without a zone first; `own` settings in place of a preset's.
+def shapes_of(
+    preset: str, zones: Mapping[int, str], overrides: Mapping[str, int | float | None]
+) -> dict[str, ForestShape]:
+    """Return settings of forests by the name of their preset, the default preset first.
 
-    Raises ConfigError for an unknown name, a code that is no number, a setting out of range.
+    Args:
+        preset: For places without a stratum.
+        zones: Preset of each code of a stratum.
+        overrides: Settings that replace those of the presets; None: the preset's.
+
+    Raises:
+        ConfigError: If a name is unknown, a code is no whole number, or a setting is out of range.
     """
     for key, name in {"preset": preset, **{f"zones.{code}": name for code, name in zones.items()}}.items():
         if name not in PRESETS:
@@ -41,12 +57,12 @@ def shapes_of(preset: str, zones: Mapping[int, str], own: Mapping[str, int | flo
     for code in zones:
         if not isinstance(code, int):
             raise ConfigError(f"model.zones: found the code '{code}', expected whole numbers")
-    for key, value in own.items():
+    for key, value in overrides.items():
         least = {"min_samples_split": 2, "max_features": 0}.get(key, 1)
         if value is not None and (value < least or (key == "max_features" and not 0 < value <= 1)):
             expected = "a share above 0 and up to 1" if key == "max_features" else f"at least {least}"
             raise ConfigError(f"model.{key}={value}: expected {expected}")
-    given = {key: value for key, value in own.items() if value is not None}
+    given = {key: value for key, value in overrides.items() if value is not None}
     names = dict.fromkeys([preset, *zones.values()])
     return {name: ForestShape(**{**vars(PRESETS[name]), **given}) for name in names}
 
@@ -60,7 +76,20 @@ def check_sizes(
     max_rows: int,
     ridge: float,
 ) -> None:
-    """Raise ConfigError for a size that cannot work."""
+    """Check the sizes of a `WindowForest`.
+
+    Args:
+        cells: Smallest and largest number of cells across a window.
+        days: Smallest and largest number of days on each side.
+        per_covariate: Samples for each covariate at which a window stops growing.
+        fewest: Smallest number of samples of a window.
+        share: Cells and days of a block.
+        max_rows: Largest number of rows of a region's forest.
+        ridge: Of the GWR, in samples.
+
+    Raises:
+        ConfigError: If one cannot work.
+    """
     if len(cells) != 2 or not 1 <= cells[0] <= cells[1] or any(c % 2 == 0 for c in cells):
         raise ConfigError(f"model.cells={list(cells)}: expected [smallest, largest], both odd")
     if len(days) != 2 or not 0 <= days[0] <= days[1]:

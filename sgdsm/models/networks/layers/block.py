@@ -1,4 +1,4 @@
-"""What the blocks of networks have in common."""
+"""Common base of the blocks of networks."""
 
 from __future__ import annotations
 
@@ -10,17 +10,23 @@ from torch.utils.checkpoint import checkpoint
 
 
 class Block(nn.Module):
-    """Layers that a network repeats: compiled one by one (`trainer.compile`), and perhaps worked out twice.
+    """Layers that a network repeats; blocks are compiled one by one (`trainer.compile`).
 
-    recompute: in training, keep only the block's inputs, and work out again in the backward pass what it needs of the
-    rest: memory for a third more time.
+    Attributes:
+        recompute: True to store only the block's inputs in training and to compute the rest again in the backward
+            pass: less memory for a third more time.
     """
 
     recompute = False
 
 
 def run(block: nn.Module, *inputs: Any) -> Any:
-    """What a block gives."""
+    """Return the output of a block, with activation checkpointing if the block asks for it.
+
+    Args:
+        block: A `Block` or another module.
+        *inputs: Of the block.
+    """
     if isinstance(block, Block) and block.recompute and torch.is_grad_enabled():
         return checkpoint(block, *inputs, use_reentrant=False)
     return block(*inputs)

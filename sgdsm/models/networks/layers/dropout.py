@@ -1,4 +1,4 @@
-"""Dropout of whole channels whose masks can be drawn again."""
+"""Dropout of whole channels with reproducible masks."""
 
 from __future__ import annotations
 
@@ -6,16 +6,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-SAMPLES = 14  # first word of the seeds
+SAMPLES = 14  # first word of the seed
 
 
 class ChannelDropout(nn.Module):
-    """Drops whole channels: in training at random, otherwise only where a sample is asked for.
+    """Drops whole channels: at random in training, otherwise only for a sample of MC dropout.
 
-    share: of the channels. channel: their dimension. alike: dimensions along which a training mask stays the same.
-    in_head: whether only the last layers follow, so that what comes before is the same for all samples.
-    sample: (seed, number, place of this layer) of a mask that then holds for all windows, days and cells, so that
-    tiles and batches do not show; None outside of MC dropout.
+    Args:
+        share: Share of the channels that is dropped.
+        channel: Dimension of the channels.
+        alike: Dimensions along which a training mask is constant.
+        in_head: True if only the last layers follow, so that all earlier layers give the same for all samples.
+
+    Attributes:
+        sample: (seed, number of the sample, number of this layer) of a mask that is the same for all windows, days and
+            cells, so that the result does not depend on tiles and batches; None outside MC dropout.
     """
 
     def __init__(self, share: float, channel: int, alike: tuple[int, ...], in_head: bool = False) -> None:
@@ -32,5 +37,6 @@ class ChannelDropout(nn.Module):
             return x * (torch.empty(shape, device=x.device, dtype=x.dtype).bernoulli_(keep) / keep)
         shape = [1] * x.ndim
         shape[self.channel] = x.shape[self.channel]
+        # numpy's stream is the same on every device
         kept = np.random.default_rng([SAMPLES, *self.sample]).random(shape, np.float32) < keep
         return x * (torch.from_numpy(kept).to(x) / keep)

@@ -1,6 +1,7 @@
-"""The gated scan as one CUDA kernel (Triton, which comes with torch for CUDA): each value is read and written once.
+"""The gated scan as one CUDA kernel, in which each value is read and written once.
 
-Imported only where there is a GPU. A thread carries one channel of one series through all days.
+Triton comes with torch for CUDA; this module is imported only with a GPU. A thread processes one channel of one series
+through all days.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-COLUMNS = 128  # of a program
+COLUMNS = 128  # channels of series in a program
 
 
 @triton.jit
 def _forward(keep, value, h, days, width, columns, size: tl.constexpr):  # type: ignore[no-untyped-def]
+    # 64-bit indices: a large batch has more than 2 ** 31 values
     column = tl.program_id(0).to(tl.int64) * size + tl.arange(0, size)
     inside = column < columns
     in_reverse = column % width >= width // 2
@@ -31,6 +33,7 @@ def _backward(grad, keep, value, h, to_keep, to_value, days, width, columns, siz
     column = tl.program_id(0).to(tl.int64) * size + tl.arange(0, size)
     inside = column < columns
     in_reverse = column % width >= width // 2
+    # gradient that comes from later days (earlier ones in the reversed half)
     coming = tl.zeros([size], tl.float32)
     for back in range(days):
         step = days - 1 - back
@@ -46,7 +49,12 @@ def _backward(grad, keep, value, h, to_keep, to_value, days, width, columns, siz
 
 
 def forward(keep: Tensor, value: Tensor) -> Tensor:
-    """h of `gated_scan`; keep, value: (T, N, 2 C) float32, contiguous."""
+    """Return h of `gated_scan`, (T, N, 2 C).
+
+    Args:
+        keep: Gates, (T, N, 2 C) float32, contiguous.
+        value: Inputs, (T, N, 2 C) float32, contiguous.
+    """
     h = torch.empty_like(value)
     columns = value[0].numel()
     _forward[(triton.cdiv(columns, COLUMNS),)](keep, value, h, len(value), value.shape[2], columns, COLUMNS)
@@ -54,7 +62,14 @@ def forward(keep: Tensor, value: Tensor) -> Tensor:
 
 
 def backward(grad: Tensor, keep: Tensor, value: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradients with respect to keep and value; all contiguous."""
+    """Return the gradients with respect to keep and value, (T, N, 2 C) each.
+
+    Args:
+        grad: With respect to h, (T, N, 2 C), contiguous.
+        keep: See `forward`.
+        value: See `forward`.
+        h: Result of `forward`.
+    """
     to_keep, to_value = torch.empty_like(keep), torch.empty_like(value)
     columns = value[0].numel()
     _backward[(triton.cdiv(columns, COLUMNS),)](

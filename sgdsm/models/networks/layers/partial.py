@@ -1,4 +1,4 @@
-"""Partial convolutions: they know which of their inputs are there. A layer, a residual block, and a trunk of blocks.
+"""Partial convolutions, normalised by the number of present inputs: a layer, a residual block and a trunk of blocks.
 
 Liu et al., "Image inpainting for irregular holes using partial convolutions", ECCV 2018, Eqs. 1-2, in three dimensions
 as in SGD-SM (Zhang et al., ESSD 13, 1385, 2021).
@@ -19,10 +19,13 @@ from sgdsm.models.networks.layers.dropout import ChannelDropout
 class PartialConv3d(nn.Module):
     """x' = W * (x m) n / sum(m) + b where sum(m) > 0, else 0; m' = [sum(m) > 0].
 
-    n is the number of kernel elements; cells outside the window count as missing. The mask has one channel, whatever
-    the number of feature channels, so updating it costs a box sum.
+    n is the number of kernel elements; cells outside the window count as missing. The mask has one channel whatever
+    the number of feature channels, so that its update costs a box sum. The output has the size of the input.
 
-    kernel: odd sizes (days, rows, columns). The output has the size of the input.
+    Args:
+        channels_in: Channels of the input.
+        channels_out: Channels of the output.
+        kernel: Odd sizes (days, rows, columns).
     """
 
     def __init__(self, channels_in: int, channels_out: int, kernel: tuple[int, int, int]) -> None:
@@ -33,42 +36,58 @@ class PartialConv3d(nn.Module):
         self.padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
         kind = OneConv3d if channels_in == 1 else nn.Conv3d
         self.conv = kind(channels_in, channels_out, kernel, padding=self.padding, bias=False)
-        # then its input is made so too: on the CPU the faster way
+        # torch then converts the input to this memory format too, the fastest on a CPU
         self.conv.weight.data = self.conv.weight.data.contiguous(memory_format=torch.channels_last_3d)
         self.bias = nn.Parameter(self.conv.weight.new_zeros(channels_out, 1, 1, 1))
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """x: (B, C, T, H, W); mask: (B, 1, T, H, W), 1 where x is there. Returns both, one layer on."""
+        """Return features and mask after the layer.
+
+        Args:
+            x: (B, C, T, H, W).
+            mask: 1 where x is present, else 0, (B, 1, T, H, W).
+        """
         present = box_sum(mask, self.kernel)
-        found = (present > 0).to(mask.dtype)
+        new_mask = (present > 0).to(mask.dtype)
         elements = self.conv.weight[0, 0].numel()
         y = self.conv(x * mask)
-        # in the type of the product
-        ratio, there = ((found * elements / present.clamp(min=1)).to(y.dtype), found.to(y.dtype))
-        return _Renormalised.apply(y, self.bias.to(y.dtype), ratio, there), found
+        # the mask stays in full precision; under autocast the product may be in half
+        ratio, known = ((new_mask * elements / present.clamp(min=1)).to(y.dtype), new_mask.to(y.dtype))
+        return _Renormalised.apply(y, self.bias.to(y.dtype), ratio, known), new_mask
 
 
 class _Renormalised(torch.autograd.Function):
-    """y ratio + bias there in place, both ways: each pass over the features costs a tenth of the product; ratio is 0
-    where `there` is."""
+    """y ratio + bias known, in place in both directions: each pass over the features costs a tenth of the product.
+
+    `ratio` is 0 where `known` is 0.
+    """
 
     @staticmethod
-    def forward(ctx: Any, y: Tensor, bias: Tensor, ratio: Tensor, there: Tensor) -> Tensor:
-        ctx.save_for_backward(ratio, there)
+    def forward(ctx: Any, y: Tensor, bias: Tensor, ratio: Tensor, known: Tensor) -> Tensor:
+        ctx.save_for_backward(ratio, known)
         ctx.mark_dirty(y)
-        y.mul_(ratio).addcmul_(bias, there)
+        y.mul_(ratio).addcmul_(bias, known)
         return y
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        ratio, there = ctx.saved_tensors
-        grad = gradients[0] * there
+        ratio, known = ctx.saved_tensors
+        grad = gradients[0] * known
         towards_bias = grad.sum((0, 2, 3, 4))[:, None, None, None]
         return grad.mul_(ratio), towards_bias, None, None
 
 
 def box_sum(field: Tensor, kernel: tuple[int, int, int]) -> Tensor:
-    """Sums over boxes of odd sizes around each element of (B, 1, T, H, W), 0 beyond its ends; one axis at a time."""
+    """Return sums over boxes around each element, with zeros beyond the ends.
+
+    Args:
+        field: (B, 1, T, H, W).
+        kernel: Odd sizes of the box (days, rows, columns).
+
+    Returns:
+        Sums, (B, 1, T, H, W).
+    """
+    # separable: one axis after the other
     for axis, size in zip((2, 3, 4), kernel, strict=True):
         if size > 1:
             around = [0] * 6
@@ -81,7 +100,13 @@ def box_sum(field: Tensor, kernel: tuple[int, int, int]) -> Tensor:
 
 
 class Mix(nn.Conv3d):
-    """A convolution of 1 x 1 x 1 as a product of matrices."""
+    """A convolution of 1 x 1 x 1 as a matrix product, which is faster.
+
+    Args:
+        channels_in: Channels of the input.
+        channels_out: Channels of the output.
+        bias: True to add a bias.
+    """
 
     def __init__(self, channels_in: int, channels_out: int, bias: bool = True) -> None:
         super().__init__(channels_in, channels_out, 1, bias=bias)
@@ -91,7 +116,12 @@ class Mix(nn.Conv3d):
 
 
 class DaysConv(nn.Conv3d):
-    """A convolution over an odd number of days, in two dimensions: days, and cells."""
+    """A convolution over days as one in two dimensions (days and cells), which is faster.
+
+    Args:
+        channels: Of input and output.
+        days: Odd number of days.
+    """
 
     def __init__(self, channels: int, days: int) -> None:
         super().__init__(channels, channels, (days, 1, 1))
@@ -102,7 +132,7 @@ class DaysConv(nn.Conv3d):
 
 
 class OneConv3d(nn.Conv3d):
-    """A convolution of a single channel, in two dimensions: the days that it looks at are the channels."""
+    """A convolution of a single channel as one in two dimensions with the days of the kernel as channels."""
 
     def forward(self, x: Tensor) -> Tensor:
         days, *around = self.kernel_size
@@ -113,10 +143,14 @@ class OneConv3d(nn.Conv3d):
 
 
 class PartialBlock(Block):
-    """x + mix(gelu(partial convolution(gelu(norm(x))))): what a cell itself knows passes its gaps unmasked.
+    """x + mix(gelu(partial convolution(gelu(norm(x))))); the skip connection is not masked.
 
-    The norm is over the channels of each value, so that an output depends on its surroundings only through the
-    filters.
+    The norm is over the channels of each value, so that the receptive field is that of the filters.
+
+    Args:
+        channels: Of input and output.
+        kernel: Odd sizes (days, rows, columns).
+        dropout: Share of the channels that is dropped.
     """
 
     def __init__(self, channels: int, kernel: tuple[int, int, int], dropout: float) -> None:
@@ -126,7 +160,12 @@ class PartialBlock(Block):
         self.dropout = ChannelDropout(dropout, 1, (2, 3, 4))
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """x: (B, C, T, H, W); mask: (B, 1, T, H, W)."""
+        """Return features and mask after the block.
+
+        Args:
+            x: (B, C, T, H, W).
+            mask: 1 where x is present, else 0, (B, 1, T, H, W).
+        """
         normed = layer_norm(x.movedim(1, -1), x.shape[1:2]).movedim(-1, 1)
         y, mask = self.partial(gelu(normed), mask)
         return x + self.dropout(self.mix(gelu(y))), mask
@@ -135,9 +174,16 @@ class PartialBlock(Block):
 class PartialTrunk(nn.Module):
     """Residual blocks in a stack (levels 0), or as an encoder-decoder whose levels halve rows and columns, not days.
 
-    Each level has a block on the way down and one on the way up, where what comes from the coarser level is added to
-    what it had; at the coarsest are `layers` blocks. A coarse cell is present where any of its cells is, its features
-    are the mean of the present ones.
+    Each level has a block on the way down and one on the way up, where the features of the coarser level are added to
+    its own; the coarsest level has `layers` blocks. A coarse cell is present if any of its cells is; its features are
+    the mean of the present ones.
+
+    Args:
+        channels: Of all features.
+        kernel: Odd sizes (days, rows, columns).
+        layers: Blocks at the coarsest level.
+        levels: Number of times that rows and columns are halved.
+        dropout: Share of the channels that a block drops.
     """
 
     def __init__(
@@ -153,25 +199,31 @@ class PartialTrunk(nn.Module):
         self.mixes = nn.ModuleList(Mix(channels, channels) for _ in range(levels))
 
     def forward(self, x: Tensor, mask: Tensor, land: Tensor) -> Tensor:
-        """x: (B, C, T, H, W); mask, land: (B, 1, T, H, W), 1 where x is there, and where it may come to be."""
+        """Return the features of the last block, (B, C, T, H, W).
+
+        Args:
+            x: (B, C, T, H, W).
+            mask: 1 where x is present, else 0, (B, 1, T, H, W).
+            land: 1 where the mask may grow to, else 0, (B, 1, T, H, W).
+        """
         rows, columns = x.shape[3:]
         beyond = (0, -columns % self.coarsest, 0, -rows % self.coarsest)
         if any(beyond):
             x, mask, land = (pad(field, beyond) for field in (x, mask, land))
-        # norms and products of matrices read all channels of a value
+        # channels last: layer norms and matrix products read all channels of a value
         x = x.contiguous(memory_format=torch.channels_last_3d)
-        left = []
+        skipped = []
         for block in self.down:
             x, mask = run(block, x, mask * land)
-            left.append((x, land))
+            skipped.append((x, land))
             x, mask = halved(x, mask * land)
             land = max_pool3d(land, HALVES)
         for block in self.bottom:
             x, mask = run(block, x, mask * land)
         for mix, block in zip(self.mixes, self.up, strict=True):
-            # a cell of the finer level that is present lies in a coarse one that is
+            # every present fine cell lies in a present coarse one, so the doubled mask covers the finer level
             coarse, mask = mix(x) * mask, doubled(mask)
-            x, land = left.pop()
+            x, land = skipped.pop()
             x, mask = run(block, x + doubled(coarse), mask * land)
         return x[..., :rows, :columns]
 
@@ -180,12 +232,25 @@ HALVES = (1, 2, 2)
 
 
 def halved(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Means of what is present in squares of 2 x 2 cells, and whether there is any."""
+    """Return the means of the present values in squares of 2 x 2 cells, and their mask.
+
+    Args:
+        x: (B, C, T, H, W).
+        mask: (B, 1, T, H, W).
+
+    Returns:
+        Features (B, C, T, H / 2, W / 2) and mask (B, 1, T, H / 2, W / 2).
+    """
     share = avg_pool3d(mask, HALVES)
-    found = (share > 0).to(x.dtype)
-    return avg_pool3d(x * mask, HALVES) / (share + (1 - found)), found
+    coarse = (share > 0).to(x.dtype)
+    # where no cell is present the divisor is 1 instead of 0
+    return avg_pool3d(x * mask, HALVES) / (share + (1 - coarse)), coarse
 
 
 def doubled(x: Tensor) -> Tensor:
-    """Each cell four times."""
+    """Return a field with each cell repeated in 2 x 2 cells.
+
+    Args:
+        x: (B, C, T, H, W).
+    """
     return interpolate(x, scale_factor=HALVES)

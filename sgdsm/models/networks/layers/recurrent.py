@@ -1,4 +1,4 @@
-"""Recurrences that read a series in both directions: minimal gated units whose gates see the input only.
+"""Bidirectional recurrences: minimal gated units whose gates depend on the input only.
 
 Feng et al., "Were RNNs all we needed?", arXiv 2410.01201 (2024): h_t = (1 - k_t) h_(t-1) + k_t v_t. Tensors are
 (T, N, C): days, series, channels.
@@ -21,16 +21,19 @@ from sgdsm.models.networks.layers.dropout import ChannelDropout
 
 @cache
 def _fused() -> ModuleType | None:
-    """The scan as one kernel, where Triton is there."""
+    """Return the module with the scan as one CUDA kernel; None without Triton."""
     if find_spec("triton") is None:
         return None
-    from sgdsm.models.networks.layers import fused_scan
+    from sgdsm.models.networks.layers import fused_scan  # it imports Triton, which only CUDA builds of torch bring
 
     return fused_scan
 
 
 class _GatedScan(torch.autograd.Function):
-    """Day by day, without a graph of hundreds of nodes: half of the channels from the first day, half from the last."""
+    """The scan day by day, as one node of the autograd graph instead of hundreds.
+
+    Half of the channels run from the first day to the last, the other half from the last to the first.
+    """
 
     @staticmethod
     def forward(ctx: Any, keep: Tensor, value: Tensor) -> Tensor:
@@ -42,7 +45,7 @@ class _GatedScan(torch.autograd.Function):
             return h
         h = torch.empty_like(value)
         for half, days in _directions(value):
-            # views of all days at once: one by one they cost as much as the sums
+            # views of all days in one call: made one by one they cost as much as the sums
             k, v, out = (x[:, :, half].unbind() for x in (keep, value, h))
             state = torch.zeros_like(v[0])
             for t in days:
@@ -55,8 +58,9 @@ class _GatedScan(torch.autograd.Function):
         (grad,) = gradients
         keep, value, h = ctx.saved_tensors
         if ctx.fused is not None:
-            found: tuple[Tensor, Tensor] = ctx.fused.backward(grad.contiguous(), keep, value, h)
-            return found
+            gradients_of_inputs: tuple[Tensor, Tensor] = ctx.fused.backward(grad.contiguous(), keep, value, h)
+            return gradients_of_inputs
+        # the adjoint of a scan is a scan in the opposite direction; total: gradient with respect to h
         total, towards_keep = torch.empty_like(grad), torch.empty_like(grad)
         for half, days in _directions(value):
             first, last = days[0], days[-1]
@@ -67,18 +71,26 @@ class _GatedScan(torch.autograd.Function):
             step = days.step
             later = slice(1, None) if step > 0 else slice(None, -1)
             earlier = slice(None, -1) if step > 0 else slice(1, None)
+            # dh_t / dkeep_t = h_(t-1) - value_t; the first day has no day before
             torch.sub(h[earlier, :, half], value[later, :, half], out=towards_keep[later, :, half])
             torch.neg(value[first, :, half], out=towards_keep[first, :, half])
         towards_keep *= total
+        # dh_t / dvalue_t = 1 - keep_t
         total -= total * keep
         return towards_keep, total
 
 
 def gated_scan(keep: Tensor, value: Tensor) -> Tensor:
-    """h_t = keep_t h_(t-1) + (1 - keep_t) value_t, from 0: over the days for the first half of the channels, over the
-    days in reverse for the second.
+    """Return h_t = keep_t h_(t-1) + (1 - keep_t) value_t, starting from 0.
 
-    keep, value: (T, N, 2 C), of one type.
+    The first half of the channels runs forward in time, the second half backward.
+
+    Args:
+        keep: Gates from 0 to 1, (T, N, 2 C).
+        value: Inputs, (T, N, 2 C), of the same dtype.
+
+    Returns:
+        h, (T, N, 2 C).
     """
     if torch.compiler.is_exporting():
         first, last = (slice(0, value.shape[2] // 2), slice(value.shape[2] // 2, None))
@@ -90,13 +102,13 @@ def gated_scan(keep: Tensor, value: Tensor) -> Tensor:
 
 @torch.compiler.disable
 def _scan(keep: Tensor, value: Tensor) -> Tensor:
-    # a compiler would unroll the loop over the days
+    # not compiled: torch.compile would unroll the loop over the days
     h: Tensor = _GatedScan.apply(keep, value)
     return h
 
 
 def _by_doubling(keep: Tensor, value: Tensor) -> Tensor:
-    """The scan over the days in log2(T) steps, each over twice as many days: few operators, for exported programs."""
+    """Return the scan in log2(T) steps, each over twice as many days: an exported program then has few operators."""
     h, days = (1 - keep) * value, 1
     while days < len(keep):
         h = torch.cat([h[:days], h[days:] + keep[days:] * h[:-days]])
@@ -106,13 +118,13 @@ def _by_doubling(keep: Tensor, value: Tensor) -> Tensor:
 
 
 def _directions(x: Tensor) -> tuple[tuple[slice, range], ...]:
-    """Halves of the channels, and the order of their days."""
+    """Return the two halves of the channels, each with the order of its days."""
     days, middle = len(x), x.shape[2] // 2
     return (slice(0, middle), range(days)), (slice(middle, None), range(days - 1, -1, -1))
 
 
 class _Taps(torch.autograd.Function):
-    """A filter of three days for each channel, days beyond the ends counted as 0; taps: (3, C), x: (T, N, C)."""
+    """A filter of three days for each channel, with zeros beyond the ends; x: (T, N, C), taps: (3, C)."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, taps: Tensor) -> Tensor:
@@ -134,11 +146,13 @@ class _Taps(torch.autograd.Function):
 
 
 class RecurrentBlock(Block):
-    """x + mix([forward; backward]), then x + dropout(MLP(x)), each after a layer norm and the first after a filter of
-    three days.
+    """x + mix([forward; backward]), then x + dropout(MLP(x)), each after a layer norm.
 
-    width: channels of the input, the output and each direction's state. dropout: whole channels of a series, so that
-    one mask holds for all its days.
+    A filter of three days precedes the recurrence.
+
+    Args:
+        width: Channels of the input, of the output and of the state of each direction.
+        dropout: Share of the channels of a series that is dropped, for all its days.
     """
 
     def __init__(self, width: int, dropout: float) -> None:
@@ -152,15 +166,19 @@ class RecurrentBlock(Block):
         self.widen = nn.Linear(width, 2 * width)
         self.narrow = nn.Linear(2 * width, width)
         self.dropout = ChannelDropout(dropout, 2, (0,))
-        # memories of 55 days to one
+        # sigmoid(4) to sigmoid(-2): memories of 55 days to one day at the start
         with torch.no_grad():
             self.keep.bias.copy_(torch.linspace(4, -2, width).repeat(2))
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (T, N, C)."""
+        """Return the output of the block, (T, N, C).
+
+        Args:
+            x: (T, N, C).
+        """
         u = self.norm(x)
         u = _Taps.apply(u, self.taps.to(u.dtype))
-        # the recurrence itself in full precision
+        # the recurrence in float32 also under autocast: hundreds of products would lose their digits
         keep = torch.sigmoid(self.keep(u).float())
         x = x + self.mix(gated_scan(keep, self.value(u).float()))
         y = self.narrow(gelu(self.widen(self.mlp_norm(x))))
