@@ -142,7 +142,7 @@ class SlabFiller(pl.LightningModule):
             gap_age=scene.gap_age[days, rows, columns],
             filled=filled,
             uncertainty=None if record.uncertainty is None else record.uncertainty[days, rows, columns],
-            level=getattr(self.filler, "level", None),
+            level=self.filler.level,
         )
         # one write at a time: memory stays bounded, and an error of the write before is raised here
         self.last_write.result()
