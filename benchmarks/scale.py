@@ -41,7 +41,7 @@ from sgdsm.inference.writers import writer_for
 from sgdsm.models.checkpoint import load_filler
 from sgdsm.models.networks.base import Network
 from sgdsm.sources.simulation.world import DYNAMIC, STATIC, simulate_store
-from sgdsm.training.config import config_folder
+from sgdsm.training.compose import config_folder
 from sgdsm.training.fit import fit
 from sgdsm.training.task import TrainingTask
 

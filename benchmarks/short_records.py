@@ -33,7 +33,8 @@ from sgdsm.inference.writers import MemoryOutput
 from sgdsm.models.uncertainty import conformal
 from sgdsm.sources.simulation.world import simulate
 from sgdsm.training.calibrate import add_uncertainty
-from sgdsm.training.config import TrainingConfig, compose_settings
+from sgdsm.training.compose import compose_settings
+from sgdsm.training.config import TrainingConfig
 from sgdsm.training.fit import fit
 from sgdsm.training.task import TrainingTask
 

@@ -17,7 +17,8 @@ import torch
 
 from sgdsm.data.batch import Batch
 from sgdsm.models.window_forest.filler import WindowForest
-from sgdsm.training.config import TrainingConfig, compose_settings
+from sgdsm.training.compose import compose_settings
+from sgdsm.training.config import TrainingConfig
 from sgdsm.training.task import TrainingTask
 
 DRAWS = 2000

@@ -16,7 +16,7 @@ from sgdsm.cli.commands import load
 from sgdsm.cli.overrides import as_hydra_reads
 from sgdsm.core.cube import as_cube
 from sgdsm.sources.simulation.world import simulate
-from sgdsm.training.config import compose_settings
+from sgdsm.training.compose import compose_settings
 
 # the same examples in every run; others: pytest --hypothesis-profile=default
 settings.load_profile("ci")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import xarray as xr
 
 if TYPE_CHECKING:
     from datetime import date
 
-    import pandas as pd
     from matplotlib.figure import Figure
 
 
@@ -59,8 +59,6 @@ class SgdsmAccessor:
         Returns:
             Table with a row for each class and a column for each metric.
         """
-        import pandas as pd
-
         from sgdsm.evaluation.score import score
 
         return pd.DataFrame(score(self._dataset, hidden, visible).table()).T

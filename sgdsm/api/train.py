@@ -15,7 +15,8 @@ from sgdsm.core.errors import ConfigError
 from sgdsm.core.settings import made
 from sgdsm.core.specification import TARGET
 from sgdsm.models.base import GapFiller
-from sgdsm.training.config import TrainingConfig, compose_settings
+from sgdsm.training.compose import compose_settings
+from sgdsm.training.config import TrainingConfig
 from sgdsm.training.run import CONFIG, Run
 from sgdsm.training.train import train as train_in
 

@@ -14,7 +14,7 @@ from sgdsm.cli.overrides import as_hydra_reads, groups
 from sgdsm.core.errors import ConfigError
 from sgdsm.core.settings import argument_help, help_lines
 from sgdsm.core.specification import TARGET, locate
-from sgdsm.training.config import compose_settings
+from sgdsm.training.compose import compose_settings
 
 WIDTH, COLUMN = 110, 34
 

@@ -25,8 +25,8 @@ from sgdsm.core.errors import ConfigError
 from sgdsm.core.logging import log
 from sgdsm.core.settings import made
 from sgdsm.core.signals import going_on, has_stopped
-from sgdsm.core.specification import TRUST, trust
-from sgdsm.training.config import config_folder, register
+from sgdsm.core.specification import TRUST, build, trust
+from sgdsm.training.compose import config_folder, register
 
 GO_ON, RESUMING = "the same words go on", ("predict", "prepare", "members", "export", "correct apply", "tune")
 ON_RESUME = ("accelerator", "devices", "num_nodes", "workers", "progress")
@@ -170,7 +170,6 @@ def _no_empty_folder() -> Iterator[None]:
 
 def _check_processes(values: dict[str, Any], command: str) -> None:
     """Raise ConfigError where devices are not there, or several processes would each do all runs of an experiment."""
-    from sgdsm.core.specification import build
     from sgdsm.training.task import TrainerOptions
 
     if not values.get("trainer"):

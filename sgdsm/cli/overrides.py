@@ -13,7 +13,7 @@ from hydra.errors import HydraException
 from sgdsm.core.cube import suggest
 from sgdsm.core.errors import ConfigError
 from sgdsm.core.settings import typed_name
-from sgdsm.training.config import compose_settings, config_folder
+from sgdsm.training.compose import compose_settings, config_folder
 
 FLAGS = (
     *("--help", "-h", "--hydra-help", "--version", "--cfg", "--resolve", "--multirun", "-m", "--run", "-r", "--info"),

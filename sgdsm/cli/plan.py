@@ -14,7 +14,8 @@ from sgdsm.cli.overrides import as_hydra_reads
 from sgdsm.core.errors import ConfigError
 from sgdsm.core.logging import log
 from sgdsm.core.settings import made
-from sgdsm.training.config import EXPERIMENT_PARTS, compose_settings
+from sgdsm.training.compose import compose_settings
+from sgdsm.training.config import EXPERIMENT_PARTS
 from sgdsm.training.run import CONFIG, Run
 
 

@@ -10,6 +10,7 @@ from math import comb
 from typing import NamedTuple
 
 import numpy as np
+from scipy.stats import t as student
 
 EXHAUSTIVE = 20  # most covariates of which every subset is computed: a million regressions, about a second
 TINY = 1e-9  # share of a covariate's variance that counts as none when the others explain the rest
@@ -67,8 +68,6 @@ def moments(gram: np.ndarray) -> Moments:
 
 def least_squares(sample: Moments) -> Fit:
     """Return the regression on all covariates; there must be more rows than covariates."""
-    from scipy.stats import t as student
-
     # a pseudo-inverse, because covariates may determine one another
     inverse = np.linalg.pinv(sample.between, rcond=TINY, hermitian=True)
     coefficient = inverse @ sample.with_target

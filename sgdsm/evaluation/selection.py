@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import t as student
 
 from sgdsm.core.cube import CubeError, log
 from sgdsm.data.record import Record
@@ -282,8 +283,6 @@ def _collinear(sums: Sums) -> dict[str, str]:
 
 
 def _sample(name: str, sums: Sums) -> Sample:
-    from scipy.stats import t as student
-
     summary = moments(sums.grams.sum((0, 1)))
     fit = least_squares(summary)
     error, blocks, places = block_errors(sums.grams, sums.region)

@@ -15,11 +15,11 @@ from sgdsm.evaluation.metrics import State, bin_statistics, bootstrap, error_sta
 from sgdsm.inference.blend import fill_scene
 from sgdsm.models.base import GapFiller
 from sgdsm.models.trees.row_reservoir import RowReservoir
+from sgdsm.report.importances import Importance
 
 # XGBoost and matplotlib are optional: the modules that need them are imported where they are used
 if TYPE_CHECKING:
     from sgdsm.models.trees.filler import TreeFiller
-    from sgdsm.report.importances import Importance
 
 PERMUTE = 10  # first word of the seeds
 SHAP_ROWS = 2000  # for SHAP values, which take time in proportion
@@ -46,8 +46,6 @@ def with_permutation(
     Raises:
         ConfigError: When there is only one block: a covariate that stays in its place has no importance.
     """
-    from sgdsm.report.importances import Importance
-
     # a single block could only stay in its place
     days = len(scene.seen)
     if days <= block_days:
@@ -108,8 +106,6 @@ def of_trees(filler: TreeFiller, data: GapData) -> list[Importance]:
         absolute contribution in the target's units.
     """
     import xgboost
-
-    from sgdsm.report.importances import Importance
 
     rows = RowReservoir(SHAP_ROWS, 0, spill=False)
     names: list[str] = []

@@ -11,9 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import dask
 import h5py
 import numpy as np
 import xarray as xr
+import zarr
 
 from sgdsm.core.coordinates import check_axes, days_along
 from sgdsm.core.cube import ConfigError, CubeError, by_role, row_bands, target_of, time_chunks
@@ -99,8 +101,6 @@ def write_zarr(dataset: xr.Dataset, path: str | Path) -> None:
         dataset: A cube or a filled file.
         path: Folder or URL.
     """
-    import dask
-    import zarr
 
     here = not is_remote(path)
     store = zarr_store(f"{path}.partial" if here else path, write=True)
@@ -126,8 +126,6 @@ def write_zarr(dataset: xr.Dataset, path: str | Path) -> None:
 
 def is_begun(path: str) -> bool:
     """Return True if a store at a URL is one that `write_zarr` has not finished."""
-    import zarr
-
     with one_line_errors(path):
         try:
             group = zarr.open_group(zarr_store(path), mode="r", use_consolidated=False)

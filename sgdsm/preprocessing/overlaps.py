@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from sgdsm.core.cube import ConfigError
 
@@ -69,8 +70,6 @@ def overlap(source: np.ndarray, target: np.ndarray) -> Any:
     Returns:
         Sparse matrix, (T, S).
     """
-    from scipy.sparse import csr_array
-
     # the matrix is in the order of the cells, the search needs rising edges
     rising_s, rising_t = np.sort(source), np.sort(target)
     # between two neighbouring edges of both axes together lies part of one source and of one target cell
@@ -155,8 +154,6 @@ def circular_around(centres: np.ndarray, edges: np.ndarray, longitudes: np.ndarr
 
 def pair_matrix(pair: Pair, cells: int) -> Any:
     """Return pairs as a sparse matrix, (points, cells), with rows of zeros where the point lies outside."""
-    from scipy.sparse import csr_array
-
     rows = np.flatnonzero(pair.inside)
     second = pair.weight[rows]
     values = np.concatenate([1.0 - second, second])

@@ -8,6 +8,10 @@ from contextlib import nullcontext
 from multiprocessing import resource_tracker
 from typing import Any
 
+from dask.base import compute
+from dask.delayed import delayed
+from dask.diagnostics.progress import ProgressBar
+
 from sgdsm.core.signals import deaf
 from sgdsm.preprocessing.store import Store
 
@@ -24,9 +28,6 @@ def in_processes(
         blocks: Numbers of the blocks.
         workers: Number of processes.
     """
-    from dask.base import compute
-    from dask.delayed import delayed
-    from dask.diagnostics.progress import ProgressBar
 
     with deaf():
         resource_tracker.ensure_running()  # while signals are ignored: a closed terminal would end it with a traceback

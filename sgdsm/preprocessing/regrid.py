@@ -7,6 +7,8 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import xarray as xr
+from scipy.sparse import coo_array, csr_array, diags_array
+from scipy.spatial import KDTree
 
 from sgdsm.core.cube import ConfigError
 from sgdsm.preprocessing.grid import Grid, crs_in
@@ -133,8 +135,6 @@ class Regridder:
 
     def _buckets(self) -> Any:
         """Return the share of each source cell in each target cell, (target cells, source cells)."""
-        from scipy.sparse import coo_array, csr_array, diags_array
-
         size = (int(np.prod(self.grid.shape)), int(np.prod(self._shape)))
         counts = csr_array(size)
         for lat, lon, cell in self._pieces():
@@ -169,7 +169,6 @@ class Regridder:
             row, column = self._source.find(lat, lon)
             return np.where(row >= 0, row * self._shape[1] + column, -1)
         assert self._points is not None
-        from scipy.spatial import KDTree
 
         points = _on_sphere(*self._points)
         # half the diagonal of a cell, with some room for cells that widen
@@ -187,7 +186,6 @@ class Regridder:
             rows, columns = self._source.around(lat, np.resize(lon, lat.size))[0], None
             columns = self._source.around(np.resize(lat, lon.size), lon)[1]
             return pair_matrix(rows, self._shape[0]), pair_matrix(columns, self._shape[1])
-        from scipy.sparse import csr_array
 
         rows, columns = self._source.around(*self._centres())
         inside = np.flatnonzero(rows.inside & columns.inside)

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+import zarr
 
 from sgdsm.core.cube import ConfigError
 from sgdsm.core.io.stores import UNFINISHED, chunks
@@ -101,8 +102,6 @@ class Store:
 
     def again(self, plan: dict[str, Any], redo_days: int) -> list[int]:
         """Return the finished blocks that `begin` will make again because this plan is longer."""
-        import zarr
-
         before = json.loads(str(_attrs(self.path).get(PLAN, "null")))
         if before is None or {**before, "end": plan["end"]} != plan or before["end"] >= plan["end"]:
             return []
@@ -110,8 +109,6 @@ class Store:
         return [k for k in self.blocks(length) if (k + 1) * self.block_days > length - redo_days]
 
     def _append(self, template: xr.Dataset, plan: dict[str, Any], redo_days: int) -> None:
-        import zarr
-
         group: Any = zarr.open_group(self.path, mode="r+", use_consolidated=False)
         group.attrs[UNFINISHED] = 1
         self.drop(self.again(plan, redo_days))
@@ -126,8 +123,6 @@ class Store:
 
     def drop(self, blocks: list[int]) -> None:
         """Mark blocks, and what was made from them, as not finished, so that they are made again."""
-        import zarr
-
         if not blocks:
             return
         group: Any = zarr.open_group(self.path, mode="r+", use_consolidated=False)
@@ -170,8 +165,6 @@ class Store:
             block: Number of the block.
             values: Name -> maps, (days, rows, columns).
         """
-        import zarr
-
         group: Any = zarr.open_group(self.path, mode="r+", use_consolidated=False)
         for name, array in values.items():
             # blocks are whole chunks, so processes never write to the same chunk
@@ -194,8 +187,6 @@ class Store:
 
     def read(self, names: list[str], days: slice) -> dict[str, np.ndarray]:
         """Return maps of some variables, by name."""
-        import zarr
-
         group: Any = zarr.open_group(self.path, mode="r", use_consolidated=False)
         return {name: np.asarray(group[name][days]) for name in names}
 
@@ -206,8 +197,6 @@ class Store:
             static: Name -> map, (rows, columns).
             attrs: Attributes of the cube.
         """
-        import zarr
-
         group: Any = zarr.open_group(self.path, mode="r+", use_consolidated=False)
         for name, values in static.items():
             group[name][:] = values
@@ -253,8 +242,6 @@ class Store:
 
 def _attrs(path: Path) -> dict[str, Any]:
     """Return the attributes of a store; none if there is no such store."""
-    import zarr
-
     try:
         return dict(zarr.open_group(path, mode="r", use_consolidated=False).attrs)
     except (OSError, ValueError, KeyError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import dask.array as da
 import numpy as np
 import xarray as xr
 
@@ -38,8 +39,6 @@ def template(recipe: Recipe, files: dict[str, Files], static: dict[str, Any], bl
     Raises:
         ConfigError: When a product has no such variable.
     """
-    import dask.array as da
-
     coords, days = dict(recipe.grid.coords()), recipe.days()
     dims, shape = ("time", *recipe.grid.dims), (len(days), *recipe.grid.shape)
     variables: dict[str, Any] = {}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
+from matplotlib.dates import AutoDateLocator
 
 from sgdsm.core.cube import (
     ROLES,
@@ -26,6 +27,7 @@ from sgdsm.core.days import SEASONS
 from sgdsm.core.io.safety import GIB, size_of
 from sgdsm.core.units import moisture_bounds
 from sgdsm.core.validation import check_values
+from sgdsm.report.style import subplots
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -189,8 +191,6 @@ def figure(cube: xr.Dataset, found: Coverage, path: Path) -> Path:
     Returns:
         `path`.
     """
-    from sgdsm.report.style import subplots
-
     target = target_of(cube)
     rows, columns = space_dims(target)
     canvas, axes = subplots(1, 3, figsize=(15, 4), layout="constrained", width_ratios=(2, 1.4, 1))
@@ -207,8 +207,6 @@ def figure(cube: xr.Dataset, found: Coverage, path: Path) -> Path:
 
 
 def _draw_months(axis: Axes, by_month: dict[str, float]) -> None:
-    from matplotlib.dates import AutoDateLocator
-
     months = np.array(list(by_month), "datetime64[M]")
     # in long records markers would hide the line
     axis.plot(months, list(by_month.values()), marker="o" if len(months) < 40 else None, color="tab:blue")

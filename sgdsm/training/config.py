@@ -1,4 +1,4 @@
-"""The configuration of a training: its settings, where the YAML files are, and checks before any data are read."""
+"""The configuration of a training: its settings, and their checks before any data are read."""
 
 from __future__ import annotations
 
@@ -7,14 +7,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import xarray as xr
 import yaml
 
 from sgdsm.core.arguments import shown
 from sgdsm.core.errors import ConfigError
 from sgdsm.core.io.safety import refuse_irregular
-from sgdsm.core.settings import check_part, hydra_node, made, setting
+from sgdsm.core.settings import check_part, made, setting
 from sgdsm.core.specification import TARGET, build, check_spec
+from sgdsm.data.gaps import Gaps
+from sgdsm.data.splits import All, Blocks, Random
+from sgdsm.models.base import GapFiller
+from sgdsm.models.uncertainty.wrappers import check_wrappers
+from sgdsm.training.task import TrainerOptions
 
+# what the specification of each group makes
+KINDS: dict[str, Any] = {
+    "data": xr.Dataset,
+    "model": GapFiller,
+    "gaps": Gaps,
+    "splits": All | Blocks | Random,
+    "trainer": TrainerOptions,
+}
 GROUPS = ("data", "model", "gaps", "splits", "trainer", "uncertainty")
 # what an experiment file may say for the commands `compare`, `chain` and `tune`
 EXPERIMENT_PARTS: dict[str, dict[str, type]] = {
@@ -74,60 +88,11 @@ def check_groups(config: Mapping[str, Any], groups: Sequence[str] = GROUPS) -> d
         if group == "uncertainty":
             _check_uncertainty(spec)
         else:
-            check_spec(spec, _kinds()[group], group)
-    objects = {g: build(config[g], _kinds()[g]) for g in groups if g not in ("data", "uncertainty")}
+            check_spec(spec, KINDS[group], group)
+    objects = {g: build(config[g], KINDS[g]) for g in groups if g not in ("data", "uncertainty")}
     if "model" in objects and "trainer" in objects:
         _check_epochs(objects["model"], objects["trainer"].max_epochs)
     return objects
-
-
-def config_folder() -> Path:
-    """Return the folder of the YAML files: in the installed package, or at the top of a checkout."""
-    package = Path(__file__).resolve().parents[1]
-    inside = package / "configs"
-    return inside if inside.is_dir() else package.parent / "configs"
-
-
-def register(command: str, settings: type, hydra: Mapping[str, Any] | None = None) -> str:
-    """Store the defaults of a command in Hydra's ConfigStore.
-
-    Args:
-        command: Its name; blanks become `_`.
-        settings: Its dataclass.
-        hydra: Settings of Hydra itself that differ from those of other commands.
-
-    Returns:
-        The name of the stored configuration.
-    """
-    from hydra.core.config_store import ConfigStore
-
-    name = command.replace(" ", "_")
-    ConfigStore.instance().store(name, hydra_node(settings, command, hydra))
-    return name
-
-
-def compose_settings(command: str, settings: type, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """Compose the settings of a command from its defaults, the YAML files and overrides, as plain values.
-
-    Hydra's own state is as before afterwards.
-
-    Args:
-        command: Its name.
-        settings: Its dataclass.
-        overrides: Like 'model=xgboost' and 'model.rounds=200'.
-
-    Raises:
-        HydraException: An override that cannot be read, or names nothing.
-    """
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-    from omegaconf import OmegaConf
-
-    name = register(command, settings)
-    if GlobalHydra.instance().is_initialized():  # in a command: with the folders of its --config-dir
-        return _as_dict(OmegaConf.to_container(compose(name, list(overrides)), resolve=True))
-    with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        return _as_dict(OmegaConf.to_container(compose(name, list(overrides)), resolve=True))
 
 
 def load_config(path: Path) -> dict[str, Any]:
@@ -157,29 +122,6 @@ def load_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def _kinds() -> dict[str, Any]:
-    """Return for each group what its specification must make."""
-    # here: a configuration can be looked at without torch
-    import xarray as xr
-
-    from sgdsm.data.gaps import Gaps
-    from sgdsm.data.splits import All, Blocks, Random
-    from sgdsm.models.base import GapFiller
-    from sgdsm.training.task import TrainerOptions
-
-    return {
-        "data": xr.Dataset,
-        "model": GapFiller,
-        "gaps": Gaps,
-        "splits": All | Blocks | Random,
-        "trainer": TrainerOptions,
-    }
-
-
-def _as_dict(config: Any) -> dict[str, Any]:
-    return {str(key): value for key, value in config.items()}
-
-
 def _refuse_resolvers(value: Any, where: str) -> None:
     if isinstance(value, Mapping):
         for key, item in value.items():
@@ -192,8 +134,6 @@ def _refuse_resolvers(value: Any, where: str) -> None:
 
 
 def _check_uncertainty(spec: Mapping[str, Any]) -> None:
-    from sgdsm.models.uncertainty.wrappers import check_wrappers
-
     if spec.get(TARGET) is not None:
         check_wrappers(spec)
 

@@ -26,7 +26,7 @@ from sgdsm.models.networks.seamless import Seamless
 from sgdsm.models.trees.filler import XGBoost
 from sgdsm.models.uncertainty.conformal import Conformal
 from sgdsm.models.uncertainty.wrappers import InputNoise, McDropout
-from sgdsm.training.config import config_folder
+from sgdsm.training.compose import config_folder
 from sgdsm.training.fit import fit
 from sgdsm.training.task import TrainingTask
 from tests.conftest import composed

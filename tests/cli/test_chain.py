@@ -15,7 +15,7 @@ from sgdsm.cli.commands import train as train_command
 from sgdsm.core.cube import CubeError
 from sgdsm.evaluation.anomalies import score_file, score_run
 from sgdsm.evaluation.protocol import FILLED, HIDDEN, VISIBLE
-from sgdsm.training.config import config_folder
+from sgdsm.training.compose import config_folder
 from sgdsm.training.run import file_digest
 
 DATES = (

@@ -15,7 +15,8 @@ from sgdsm.core.settings import made
 from sgdsm.core.specification import build, check_spec, fits
 from sgdsm.models.base import GapFiller
 from sgdsm.models.checkpoint import load_filler
-from sgdsm.training.config import check_training, config_folder, load_config
+from sgdsm.training.compose import config_folder
+from sgdsm.training.config import check_training, load_config
 from tests.conftest import composed
 
 GROUPS = [

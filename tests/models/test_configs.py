@@ -9,7 +9,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from sgdsm.core.specification import TARGET, locate
-from sgdsm.training.config import config_folder
+from sgdsm.training.compose import config_folder
 
 # files with the defaults of a class
 OWN = [

@@ -18,7 +18,7 @@ from sgdsm.models.base import GapFiller
 from sgdsm.models.checkpoint import load_filler, save_filler
 from sgdsm.models.networks.pconv3d import PartialConvNetwork
 from sgdsm.training.calibrate import add_uncertainty
-from sgdsm.training.config import config_folder
+from sgdsm.training.compose import config_folder
 from sgdsm.training.fit import fit
 from sgdsm.training.task import TrainingTask
 from tests.conftest import composed

@@ -12,7 +12,7 @@ from sgdsm.core.specification import build, check_spec
 from sgdsm.preprocessing.open import open_prepared
 from sgdsm.preprocessing.recipe import Recipe, Source
 from sgdsm.sources.readers.files import open_product, products
-from sgdsm.training.config import config_folder
+from sgdsm.training.compose import config_folder
 from tests.conftest import ROOT, TINY_TREES, composed, run_folder
 from tests.sources import make
 

@@ -6,6 +6,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import dask
 import xarray as xr
 
 from sgdsm.cli.commands.correct_fit import all_covariates, identity_of, is_made, opened, output_of
@@ -56,7 +57,6 @@ def _write(cube: xr.Dataset, output: Path) -> None:
     if output.suffix == ".nc":
         write_netcdf(cube, output)
         return
-    import dask
 
     partial = Path(f"{output}.partial")
     moving = [n for n in cube.data_vars if "time" in cube[n].dims]

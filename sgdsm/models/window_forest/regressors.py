@@ -8,6 +8,7 @@ choice.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -209,8 +210,6 @@ class _Quiet:
             x: Covariates, (n, F).
             y: Values, (n,).
         """
-        import warnings
-
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return self.model.fit(x, y)

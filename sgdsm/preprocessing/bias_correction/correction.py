@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+import xgboost
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
@@ -209,8 +210,6 @@ class _Corrected(BackendArray):
         self.days = days_of(cube)
         self.booster = None
         if correction.booster:
-            import xgboost
-
             self.booster = xgboost.Booster()
             self.booster.load_model(bytearray(correction.booster))
 

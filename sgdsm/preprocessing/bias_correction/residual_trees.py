@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
+import xgboost
 
 from sgdsm.core.cube import ConfigError, CubeError
 from sgdsm.core.days import DAYS_PER_YEAR
@@ -78,8 +79,6 @@ class ResidualTrees:
             features: (N, F) float32.
             residual: Reference minus mapped value, (N,), in units of the reference.
         """
-        import xgboost
-
         return xgboost.train(self.parameters, xgboost.QuantileDMatrix(features, residual), self.rounds)
 
 

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 from warnings import catch_warnings, simplefilter
 
+import pandas as pd
 import xarray as xr
+from pandas.errors import ParserError, ParserWarning
 
 from sgdsm.core.cube import ConfigError, log
 from sgdsm.sources.readers.broken import kind_of
@@ -110,8 +112,6 @@ def open_stations(
     Raises:
         SourceError: If a table cannot be read, lacks a column, or has values outside 0 to 1.
     """
-    import pandas as pd
-
     tables = []
     for path in paths:
         try:
@@ -142,8 +142,6 @@ def _table(path: Path, columns: dict[str, str], form: Form) -> Any:
     Raises:
         SourceError: If the table cannot be read, a reading has no place, or values are outside 0 to 1.
     """
-    import pandas as pd
-
     try:
         raw = path.read_bytes()
         if not raw.strip():
@@ -202,8 +200,6 @@ def _columns(text: str, columns: dict[str, str], separator: str | None) -> Any:
     Raises:
         Unfit: If a column is missing.
     """
-    import pandas as pd
-
     found: dict[str, list[str]] = {}
     for mark in (separator,) if separator else SEPARATORS:
         head = pd.read_csv(StringIO(text), sep=mark, skipinitialspace=True, nrows=0)
@@ -224,8 +220,6 @@ def _rows(text: str, mark: str) -> Any:
     Raises:
         Unfit: If rows have more fields than there are names, so that columns are ambiguous.
     """
-    import pandas as pd
-    from pandas.errors import ParserError, ParserWarning
 
     try:
         with catch_warnings():
@@ -260,8 +254,6 @@ def _numbers(column: Any, name: str, decimal: str) -> Any:
     Raises:
         Unfit: If a text is no number.
     """
-    import pandas as pd
-
     text = column.str.strip()
     if decimal == ",":
         wrong = text[text.str.contains(".", regex=False, na=False)]

@@ -21,8 +21,10 @@ from pathlib import Path
 from time import sleep
 from typing import Any, Literal
 
+import dask.array as da
 import numpy as np
 import xarray as xr
+from dask.delayed import delayed
 
 from sgdsm.core.arguments import check_value, checked, hints_of
 from sgdsm.core.cube import CubeError, SgdsmError, log, suggest
@@ -235,8 +237,6 @@ class Files:
         Raises:
             SourceError: If the first map cannot be read; computing the Dataset raises it for the others.
         """
-        import dask.array as da
-        from dask.delayed import delayed
 
         example = self.example()
         # without time there is nothing to split into chunks

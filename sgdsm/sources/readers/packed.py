@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import netCDF4
 import numpy as np
 import xarray as xr
 from xarray.backends.netCDF4_ import NETCDF4_PYTHON_LOCK
@@ -114,8 +115,6 @@ def opened(path: Path) -> Iterator[Any]:
     Raises:
         OSError: If the file is truncated or cannot be opened.
     """
-    import netCDF4
-
     refuse_unsafe(path)
     whole(path)
     with LOCK:
@@ -289,8 +288,6 @@ def decoded(numbers: np.ndarray, units: str, calendar: str = "standard") -> np.n
     Returns:
         datetime64[ns], to the second, in the same shape.
     """
-    import netCDF4
-
     dates = netCDF4.num2date(numbers, units, calendar, only_use_cftime_datetimes=False, only_use_python_datetimes=True)
     # numbers are floats in some products: rounded to the second
     return (np.asarray(dates, "datetime64[ms]") + 500).astype("datetime64[s]").astype("datetime64[ns]")
