@@ -220,12 +220,26 @@ def _without_gaps(cube: xr.Dataset, missing_days: str | None) -> xr.Dataset:
     return cube.reindex(time=calendar)
 
 
+def _without_jump(cube: xr.Dataset) -> xr.Dataset:
+    """Return a cube whose longitudes rise across Greenwich: 358, 359, 0, 1 becomes -2, -1, 0, 1 degrees."""
+    values = cube["lon"].values
+    if values.dtype.kind not in "fi" or (np.diff(values) > 0).all() or (np.diff(values) < 0).all():
+        return cube
+    shifted = np.where(values > 180, values - 360, values)
+    if not (np.diff(shifted) > 0).all():
+        return cube  # refused later: the columns are in no order
+    log.info("lon goes on at 0 after 360 degrees: counted from -180 to 180")
+    return cube.assign_coords(lon=("lon", shifted, cube["lon"].attrs))
+
+
 def _north_up(cube: xr.Dataset) -> xr.Dataset:
     rows, columns = ("lat", "lon") if "lat" in cube.dims else ("y", "x")
     # models and weights assume that the first row is in the north
     if cube.sizes[rows] > 1 and cube[rows].values[0] < cube[rows].values[-1]:
         log.info("%s rose from south to north: turned it", rows)
         cube = cube.isel({rows: slice(None, None, -1)})
+    if columns == "lon":
+        cube = _without_jump(cube)
     if cube.sizes[columns] > 1 and cube[columns].values[0] > cube[columns].values[-1]:
         log.info("%s fell from east to west: turned it", columns)
         cube = cube.isel({columns: slice(None, None, -1)})

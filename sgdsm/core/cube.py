@@ -33,6 +33,7 @@ log = logging.getLogger("sgdsm")
 
 ROLES = ("target", "uncertainty", "dynamic", "static", "flag", "land")
 NO_UNCERTAINTY = "none"  # said of the name of one
+FEW_MAPS = 30  # in fewer, many cells on land may never be observed
 UNITS = ("units", "units_missing")  # attributes; the second marks units that a file does not give
 SAMPLED = 2**20  # values that are read where all would be too many
 
@@ -235,6 +236,13 @@ def _with_land(cube: xr.Dataset, target: str, land: str | None) -> xr.Dataset:
         observed = ever_observed(cube[target])
         cube["land"] = (space, observed)
         log.info("no land variable named: land = the %d cells ever observed", observed.sum())
+        days = cube.sizes["time"]
+        if days < FEW_MAPS and not observed.all():
+            log.warning(
+                "in only %d maps %d cells are never observed, count as no land and stay unfilled: name a land mask "
+                "(data.land=NAME; land= in Python), or give more days",
+                days, (~observed).sum(),
+            )  # fmt: skip
     else:
         if set(cube[land].dims) != set(space):
             raise CubeError(f"land variable '{land}' has dims {cube[land].dims}, expected {space}")

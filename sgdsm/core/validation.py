@@ -230,6 +230,8 @@ def _is_isolated(value: float, sample: _Sample, variable: xr.DataArray) -> bool:
             return False
     if gap <= least:
         return False
+    if sample.lowest == 0 and value > high and float(f"{value:.1g}") == value:
+        return False  # an amount that is capped at a round number, as the snow of ERA5 on glaciers, 10 m
     distinct = np.unique(others)
     codes = bool((distinct == np.round(distinct)).all()) and distinct.size <= CLASSES
     return distinct.size >= CONTINUOUS and not codes

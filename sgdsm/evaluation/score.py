@@ -371,7 +371,10 @@ def _check(
         raise CubeError(f"{hidden_path}: {(~np.isfinite(truth[hidden])).sum()} hidden values have no truth")
     missing = ~np.isfinite(filled[hidden])
     if missing.any():
-        raise CubeError(f"{path}: {missing.sum()} of {missing.size} hidden values are not filled")
+        raise CubeError(
+            f"{path}: {missing.sum()} of {missing.size} hidden values are not filled: is the land of the "
+            "file smaller than theirs?"
+        )
     if np.isfinite(visible[hidden]).any():
         raise CubeError(f"{hidden_path}: {np.isfinite(visible[hidden]).sum()} hidden values are visible")
     seen = np.isfinite(visible)

@@ -46,6 +46,27 @@ def test_land_defaults_to_cells_ever_observed(plain):
     assert cube["land"].values.sum() == 19
 
 
+def test_a_short_record_says_which_cells_it_leaves_unfilled(plain, caplog):
+    dataset = plain(days=3)
+    dataset["sm"][:, 0, 0] = np.nan
+    with caplog.at_level("INFO", "sgdsm"):
+        as_cube(dataset, "sm")
+    assert "in only 3 maps" in caplog.text
+    assert "count as no land and stay unfilled: name a land mask (data.land=NAME; land= in Python)" in caplog.text
+
+
+def test_longitudes_across_greenwich_go_on(plain, caplog):
+    dataset = plain()
+    count = dataset.sizes["lon"]
+    dataset = dataset.assign_coords(lon=(np.arange(count) - 2.0) % 360)
+    with caplog.at_level("INFO", "sgdsm"):
+        cube = as_cube(dataset, "sm")
+    np.testing.assert_array_equal(cube["lon"], np.arange(count) - 2.0)
+    np.testing.assert_array_equal(cube["sm"], as_cube(plain(), "sm")["sm"])
+    assert "counted from -180 to 180" in caplog.text
+    assert "turned it" not in caplog.text
+
+
 def test_other_names_of_dims_and_turned_axes(plain, caplog):
     dataset = plain().isel(lat=slice(None, None, -1)).rename(lat="latitude", lon="longitude")
     with caplog.at_level(logging.INFO, "sgdsm"):

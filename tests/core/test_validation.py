@@ -230,6 +230,7 @@ WHOLE = np.arange(400).reshape(1, 20, 20)
 RAIN = np.where(RNG.random((30, 10, 10)) < 0.2, RNG.gamma(0.5, 20, (30, 10, 10)), 0)
 EVENT = np.where(np.arange(20)[:, None, None] == 3, RNG.uniform(5, 9, (20, 8, 8)), 0)
 TAIL = np.minimum(RNG.gamma(0.3, 120, (30, 10, 10)), 255)
+SNOW = np.where(np.median(TAIL) > TAIL, 0, TAIL / TAIL.max())
 
 
 def one(values, place, value):
@@ -266,6 +267,7 @@ def check(values, units="1", role="dynamic", **attributes):
         "nearly saturated air": (some(RNG.uniform(20, 90, (30, 10, 10)), 99.9), "%"),
         "snow depth with a cap": (some(TAIL, 255, 0.02), "cm"),
         "snow depth without its cap": (TAIL * 0.9, "cm"),
+        "snow depth of ERA5, 10 m on glaciers": (some(SNOW, 10, 0.04), "m"),
         "visibility with a cap": (some(RNG.uniform(100, 9000, (30, 10, 10)), 9999, 0.2), "m"),
         "distances with a cap": (some(RNG.uniform(0, 9e5, (20, 20)), 1e6, 0.02), "m"),
         "classes of land": (RNG.choice([10, 20, 30, 60, 110, 210, 220], (20, 20)), "1"),

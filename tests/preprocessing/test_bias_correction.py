@@ -277,7 +277,7 @@ def test_what_is_held_out_is_not_fitted_to():
         assert abs(own[:, None] - fitted).min() == 11
         # every season
         assert np.unique(own % 365 // 92).size == 4
-    with pytest.raises(CubeError, match="expected 3 blocks"):
+    with pytest.raises(CubeError, match="expected at least 3 blocks"):
         folds_of(days[:90], options)
 
 

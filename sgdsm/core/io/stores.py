@@ -99,6 +99,8 @@ def _unreadable(path: str | Path) -> Iterator[None]:
         raise error if str(error).startswith(str(path)) else CubeError(f"{path}: {error}") from error
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
+        if "did not find a match in any of xarray's" in reason:
+            reason = "it begins like no file of this kind"
         kind = Path(path).suffix.lower()
         raise CubeError(f"{path}: cannot be read as {kind} (truncated, or not such a file): {reason}") from error
 

@@ -146,7 +146,9 @@ def folds_of(days: np.ndarray, options: ResidualTrees) -> Folds:
     number, count = int(block[-1]) + 1, options.folds
     if number < count:
         raise CubeError(
-            f"{days[-1] - days[0] + 1} common days: expected {count} blocks (trees.block_days={options.block_days})"
+            f"{(length := int(days[-1] - days[0]) + 1)} common days: expected at least {count} blocks for the "
+            f"cross-validation (trees.block_days={options.block_days}): say trees.block_days={length // count} or "
+            "less, or give more days"
         )
     rng = np.random.default_rng([options.seed, FOLD_STREAM])
     # every group of as many blocks as folds in an order of its own
