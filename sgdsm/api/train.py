@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import xarray as xr
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
 
 from sgdsm.core.arguments import checked
 from sgdsm.core.cube import as_cube, by_role
@@ -15,7 +17,7 @@ from sgdsm.core.errors import ConfigError
 from sgdsm.core.settings import made
 from sgdsm.core.specification import TARGET
 from sgdsm.models.base import GapFiller
-from sgdsm.training.compose import compose_settings
+from sgdsm.training.compose import compose_settings, problem_of
 from sgdsm.training.config import TrainingConfig
 from sgdsm.training.run import CONFIG, Run
 from sgdsm.training.train import train as train_in
@@ -68,7 +70,10 @@ def train(
     named = {"target": target, "dynamic": list(dynamic), "static": list(static), "land": land, **roles}
     name = model if isinstance(model, str) else "climatology"
     words = [word for word in overrides if word.partition("=")[0] != "model"] if isinstance(model, str) else overrides
-    values = compose_settings("train", TrainingConfig, ["data=netcdf", f"model={name}", *words])
+    try:
+        values = compose_settings("train", TrainingConfig, ["data=netcdf", f"model={name}", *words])
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(f"train: {problem_of(error)}") from error
     if not isinstance(model, str):
         values["model"] = dict(model.spec)
     cube, values["data"] = _cube_and_settings(data, values["data"], named)

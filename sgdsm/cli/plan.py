@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ from sgdsm.cli.overrides import as_hydra_reads
 from sgdsm.core.errors import ConfigError
 from sgdsm.core.logging import log
 from sgdsm.core.settings import made
-from sgdsm.training.compose import compose_settings
+from sgdsm.training.compose import compose_settings, problem_of
 from sgdsm.training.config import EXPERIMENT_PARTS
 from sgdsm.training.run import CONFIG, Run
 
@@ -34,9 +33,7 @@ def settings_of(place: str, command: str, overrides: Sequence[str]) -> Any:
     try:
         values = compose_settings(command, kind, as_hydra_reads(kind, overrides))
     except (HydraException, OmegaConfBaseException) as error:
-        unknown = re.search(r"Could not override '([^']+)'", str(error))
-        text = " ".join(str(error).split()).partition(" Config search path")[0].partition(" See https")[0]
-        raise ConfigError(f"{place}: {f'there is no setting {unknown[1]!r} here' if unknown else text}") from error
+        raise ConfigError(f"{place}: {problem_of(error)}") from error
     try:
         return made(kind, {k: v for k, v in values.items() if k not in EXPERIMENT_PARTS})
     except ConfigError as error:

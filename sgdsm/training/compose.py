@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -59,3 +60,15 @@ def compose_settings(command: str, settings: type, overrides: Sequence[str] = ()
 
 def _as_dict(config: Any) -> dict[str, Any]:
     return {str(key): value for key, value in config.items()}
+
+
+def problem_of(error: Exception) -> str:
+    """Return in one line why settings could not be composed.
+
+    Args:
+        error: HydraException, or an error of OmegaConf.
+    """
+    unknown = re.search(r"Could not override '([^']+)'", str(error))
+    if unknown:
+        return f"there is no setting {unknown[1]!r} here"
+    return " ".join(str(error).split()).partition(" Config search path")[0].partition(" See https")[0]
