@@ -12,14 +12,13 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from sgdsm.core.cube import ConfigError
 from sgdsm.core.orbit import Orbit
+from sgdsm.core.random import Stream
 from sgdsm.core.tiling import Axis, cut
 from sgdsm.data.batch import Batch, Scene
 from sgdsm.data.gaps import Gaps, like_gaps
 from sgdsm.data.normalization import CellStatistics, Inputs
 from sgdsm.data.record import Record
 from sgdsm.data.splits import Scenario, Split
-
-WINDOW_ORDER, MATCH = 4, 6  # first words of the seeds
 
 
 class WindowBatches(Dataset[Batch]):
@@ -132,7 +131,7 @@ class GapData(pl.LightningDataModule):
             weight = self.reliability if weight is None else weight * self.reliability
         scene = replace(scene, weight=weight)
         # drawn here and not in the workers, so that their number does not matter
-        rng = np.random.default_rng([WINDOW_ORDER, self.seed, epoch])
+        rng = np.random.default_rng([Stream.WINDOW_ORDER, self.seed, epoch])
         # from a random origin, so that no cell lies at the edge of a window in every epoch
         axes = self.axes if self.cores else [replace(axis, margin=0, exact=True) for axis in self.axes]
         origin = [0 if axis.size >= axis.length else int(rng.integers(0, axis.stride)) for axis in axes]
@@ -154,7 +153,7 @@ class GapData(pl.LightningDataModule):
             weight = self._weights(scene)
             if weight is not None:
                 # values are sampled by their weights, so that no filler needs weights in its score
-                rng = np.random.default_rng([MATCH, self.seed])
+                rng = np.random.default_rng([Stream.GAP_MATCHING, self.seed])
                 scene = replace(scene, wanted=scene.wanted & (rng.random(weight.shape, np.float32) < weight))
             windows = windows_with(scene.wanted, self.axes, [0, 0, 0], share=0.0)
             self._validation = WindowBatches(scene, windows, self.axes, self.batch_size, True)

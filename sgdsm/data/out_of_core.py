@@ -16,6 +16,7 @@ import xarray as xr
 from torch.utils.data import ConcatDataset, DataLoader
 
 from sgdsm.core.cube import ConfigError, by_role, target_of
+from sgdsm.core.random import Stream
 from sgdsm.core.region import Box
 from sgdsm.data.batch import Batch
 from sgdsm.data.datamodule import GapData, WindowBatches, loader
@@ -23,7 +24,6 @@ from sgdsm.data.datamodule import GapData, WindowBatches, loader
 HELD = 4  # parts kept in memory for validation, calibration and scores
 IN_MEMORY = HELD + 3  # parts at a time: those held, the one trained on, the next one, and the mask samples of one
 YEAR = 365  # days; a part as long as a year has every season
-ORDER = 20  # first word of the seeds
 
 
 def gib_of(cube: xr.Dataset, values: int | None = None) -> float:
@@ -139,7 +139,7 @@ class PartedData(pl.LightningDataModule):
         problem = None
         count = len(self.held) + len(self.boxes)
         # every part once in as many epochs as there are parts
-        order = np.random.default_rng([ORDER, self.seed, epoch // count]).permutation(count).tolist()
+        order = np.random.default_rng([Stream.PART_ORDER, self.seed, epoch // count]).permutation(count).tolist()
         for number in (*order[epoch % count :], *order[: epoch % count]):
             try:
                 is_held = number < len(self.held)

@@ -14,10 +14,10 @@ from sgdsm.core.arguments import Recorded
 from sgdsm.core.cube import ConfigError, log
 from sgdsm.core.days import SEASONS, season_numbers
 from sgdsm.core.orbit import Orbit
+from sgdsm.core.random import Stream
 from sgdsm.data.gaps import KINDS, SPREAD, Gaps
 
 # first words of the seeds, so that no two purposes share a stream of random numbers
-TRAINING_GAPS, SCORED_GAPS, ASSIGNMENT = 1, 2, 3
 SPLITS = ("train", "validation", "calibration", "test")
 
 
@@ -66,7 +66,7 @@ class Split(NamedTuple):
             orbit: Orbit over the cube's grid, for simulated swaths.
             apart: Days with hidden values are a multiple of so many days apart; each epoch takes the next ones.
         """
-        rng = np.random.default_rng([TRAINING_GAPS, seed, epoch])
+        rng = np.random.default_rng([Stream.TRAINING_GAPS, seed, epoch])
         allowed = self.allowed & (np.arange(len(self.allowed)) % apart == epoch % apart)[:, None, None]
         if gaps.learn == "random":
             single = self.base & allowed & (rng.random(self.base.shape) < gaps.fraction)
@@ -113,7 +113,7 @@ class All(Recorded):
         base = observed.copy()
         hidden = {}
         for code, split in enumerate(("validation", "calibration")):
-            rng = np.random.default_rng([SCORED_GAPS, self.seed, code])
+            rng = np.random.default_rng([Stream.SCORED_GAPS, self.seed, code])
             # the same number of values for both, though the first are gone already
             fraction = self.fraction * observed.sum() / max(1, base.sum())
             part = SPREAD if split == "calibration" else 1.0
@@ -193,7 +193,7 @@ class Blocks(Recorded):
             allowed = available & (target & in_split)[:, None, None]
             if not allowed.any():
                 raise ConfigError(f"splits=blocks: the {split} days hold no observed value")
-            rng = np.random.default_rng([SCORED_GAPS, self.seed, code])
+            rng = np.random.default_rng([Stream.SCORED_GAPS, self.seed, code])
             hidden = gaps.draw(available, allowed, rng, orbit, self.hidden, in_split)
             if not any(mask.any() for mask in hidden.values()):
                 raise ConfigError(nothing_hidden(split, gaps, observed))
@@ -246,7 +246,7 @@ class Blocks(Recorded):
 
     def _assign(self, season: np.ndarray) -> np.ndarray:
         """Return a split for each block; every split gets each season that has as many blocks as there are splits."""
-        rng = np.random.default_rng([ASSIGNMENT, self.seed])
+        rng = np.random.default_rng([Stream.ASSIGNMENT, self.seed])
         shares = np.asarray(self.shares)
         split_of_block, counts = np.empty(len(season), int), np.zeros(len(SPLITS))
         for number in range(len(SEASONS)):
@@ -293,7 +293,7 @@ class Random(Recorded):
         Raises:
             ConfigError: When there are too few values.
         """
-        rng = np.random.default_rng([ASSIGNMENT, self.seed])
+        rng = np.random.default_rng([Stream.ASSIGNMENT, self.seed])
         # one random number a value; the shares cut them into splits
         label = np.digitize(rng.random(observed.shape, np.float32), np.cumsum(self.shares[:3]))
         base = observed & (label == 0)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sgdsm.core.cube import ConfigError, log
+from sgdsm.core.random import Stream
 from sgdsm.data.batch import Scene
 from sgdsm.data.datamodule import GapData
 from sgdsm.data.features import source_of, to_rows
@@ -21,7 +22,6 @@ from sgdsm.report.importances import Importance
 if TYPE_CHECKING:
     from sgdsm.models.trees.filler import TreeFiller
 
-PERMUTE = 10  # first word of the seeds
 SHAP_ROWS = 2000  # for SHAP values, which take time in proportion
 
 
@@ -72,7 +72,7 @@ def permuted(scene: Scene, block_days: int) -> Iterator[str]:
     """
     inputs, days, land = scene.inputs, len(scene.seen), scene.record.land
     for c, name in enumerate(inputs.dynamic):
-        rng = np.random.default_rng([PERMUTE, c])
+        rng = np.random.default_rng([Stream.PERMUTATION, c])
         blocks = [np.arange(b, min(b + block_days, days)) for b in range(0, days, block_days)]
         # each block takes the place of its neighbour in a random ring, so that none stays where it was
         ring = rng.permutation(len(blocks))
@@ -83,7 +83,7 @@ def permuted(scene: Scene, block_days: int) -> Iterator[str]:
         yield name
         scene.dynamic[c], scene.present[c] = original
     for c, name in enumerate(inputs.static):
-        rng = np.random.default_rng([PERMUTE, len(inputs.dynamic) + c])
+        rng = np.random.default_rng([Stream.PERMUTATION, len(inputs.dynamic) + c])
         # a static covariate has no order in time: its values change places among land cells
         values = scene.static[c].copy()
         scene.static[c][land] = rng.permutation(values[land])

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sgdsm.core.cube import target_of
+from sgdsm.core.random import Stream
 from sgdsm.core.specification import TARGET
 from sgdsm.core.tiling import cut
 from sgdsm.data.batch import Batch, Scene
@@ -22,7 +23,7 @@ from sgdsm.models.uncertainty.correlation import positions
 from sgdsm.models.uncertainty.wrappers import wrap
 from sgdsm.training.task import Part, TrainingTask
 
-SOME, KNOWN = 10_000, 17  # values for the area of applicability, first word of their seed
+SOME = 10_000  # values for the area of applicability
 
 
 def add_uncertainty(task: TrainingTask, spec: dict[str, Any]) -> GapFiller:
@@ -103,5 +104,5 @@ def _some(known: np.ndarray) -> np.ndarray:
     """Return a random sample of the known values, both (T, H, W) bool."""
     chosen = np.zeros(known.size, bool)
     where = np.flatnonzero(known)
-    chosen[where[np.random.default_rng(KNOWN).permutation(len(where))[:SOME]]] = True
+    chosen[where[np.random.default_rng(Stream.APPLICABILITY).permutation(len(where))[:SOME]]] = True
     return chosen.reshape(known.shape)

@@ -12,6 +12,7 @@ from sgdsm.core.cube import target_of
 from sgdsm.core.errors import ConfigError
 from sgdsm.core.matching import warn_ranges
 from sgdsm.core.orbit import Orbit
+from sgdsm.core.random import Stream
 from sgdsm.data.batch import Scene
 from sgdsm.data.gaps import SPREAD, Gaps
 from sgdsm.data.normalization import CellStatistics
@@ -21,7 +22,6 @@ from sgdsm.models.uncertainty.calibrated import Calibrated, CalibrationBatch
 from sgdsm.models.uncertainty.correlation import positions
 from sgdsm.training.calibrate import predict_held_out
 
-RECALIBRATION = 18  # first word of the seed
 HIDDEN, FEWEST = 0.2, 300
 
 
@@ -57,7 +57,7 @@ def refit(
     first = max(last - days, int(np.datetime64(learned, "D").astype(int))) + 1
     recent = observed & (record.days >= first)[:, None, None]
     orbit = Orbit(cube["lat"].values, cube["lon"].values) if "lat" in cube.dims else None
-    rng = np.random.default_rng([RECALIBRATION, seed])
+    rng = np.random.default_rng([Stream.RECALIBRATION, seed])
     hidden = np.logical_or.reduce(list(gaps.draw(observed, recent, rng, orbit, HIDDEN, part=SPREAD).values()))
     if hidden.sum() < FEWEST:
         raise ConfigError(

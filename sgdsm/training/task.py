@@ -14,6 +14,7 @@ import xarray as xr
 from sgdsm.core.arguments import Recorded
 from sgdsm.core.cube import ConfigError, CubeError, log, repeat_cycle, seen_only, step_days, target_of
 from sgdsm.core.orbit import Orbit
+from sgdsm.core.random import Stream
 from sgdsm.core.region import Box
 from sgdsm.core.specification import TARGET, build
 from sgdsm.data.datamodule import GapData
@@ -32,7 +33,7 @@ from sgdsm.models.uncertainty.wrappers import wrap
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed", "bf16-true", "16-true", "64-true", "bf16")
 OVER = 4  # processes to a core, at most
-HOLD, TRIED = 19, 40  # first word of the seed of the parts that are held, and how many are tried
+TRIED = 40  # parts of a large cube that are tried
 
 
 @dataclass(frozen=True)
@@ -261,7 +262,7 @@ def _hold(
     boxes = cut_parts(cube, (window.days, window.cells), memory_gib)
     found: dict[int, SplitCube] = {}
     problem = None
-    for number in np.random.default_rng([HOLD, config["seed"]]).permutation(len(boxes)).tolist()[:TRIED]:
+    for number in np.random.default_rng([Stream.HELD_PARTS, config["seed"]]).permutation(len(boxes)).tolist()[:TRIED]:
         if len(found) == min(HELD, max(1, len(boxes) // 2)):
             break
         try:

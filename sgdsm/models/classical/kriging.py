@@ -11,6 +11,7 @@ from torch.nn.functional import pad
 
 from sgdsm.core.cube import ConfigError
 from sgdsm.core.grids import MEAN_EARTH_RADIUS_KM
+from sgdsm.core.random import Stream
 from sgdsm.data.batch import CELL_MAPS, SEASON_CHANNELS, Batch
 from sgdsm.data.normalization import Inputs
 from sgdsm.models.base import Window
@@ -21,7 +22,6 @@ SEEN_STEPS = 2  # seen days of each neighbouring cell, before and after: earlier
 MEMORIES = (1, 3, 10, 30)  # days over which the regression's covariates are averaged
 CHUNK = 512  # values solved together: their matrices fit in the processor's cache
 LEAST_NUGGET = 1e-3  # of the cell's variance: without noise the matrices would be singular in float32
-VALUES_CHOSEN = 12  # first word of the seed
 
 
 class Kriging(Network):
@@ -114,7 +114,7 @@ class Kriging(Network):
             self.placed.fill_(bool(batch.place.any()))
             self.cell_size.fill_(_cell_size(batch))
         # a sample of the values is enough for a handful of parameters
-        rng = np.random.default_rng([VALUES_CHOSEN, self.seed, self.current_epoch, index])
+        rng = np.random.default_rng([Stream.KRIGING_VALUES, self.seed, self.current_epoch, index])
         places = batch.wanted.flatten().nonzero()[:, 0]
         kept = places[torch.from_numpy(rng.permutation(len(places))[: self.samples]).to(places.device)]
         wanted = torch.zeros_like(batch.wanted)

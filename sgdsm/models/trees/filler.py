@@ -13,14 +13,13 @@ import xgboost
 from torch import Tensor
 
 from sgdsm.core.cube import ConfigError, SgdsmError, log, suggest
+from sgdsm.core.random import Stream
 from sgdsm.data.batch import Batch, Filled
 from sgdsm.data.features import HALO_CELLS, HALO_DAYS, features_of, to_rows
 from sgdsm.data.normalization import Inputs
 from sgdsm.models.base import GapFiller, Window
 from sgdsm.models.trees.boosting import Fitting, xgboost_dask
 from sgdsm.models.trees.row_reservoir import RowReservoir
-
-ROWS_CHOSEN = 9  # first word of the seed
 
 
 class TreeFiller(GapFiller):
@@ -122,7 +121,7 @@ class TreeFiller(GapFiller):
             batch: Windows whose wanted values are hidden ones.
             index: Number of the batch, given by Lightning.
         """
-        rng = np.random.default_rng([ROWS_CHOSEN, self.seed, self.current_epoch, index])
+        rng = np.random.default_rng([Stream.TREE_ROWS, self.seed, self.current_epoch, index])
         weights = batch.weight[batch.wanted]
         chosen = batch.wanted.clone()
         chosen[batch.wanted] = torch.from_numpy(rng.random(len(weights), np.float32)).to(weights) < weights

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from sgdsm.core.cube import SgdsmError
+from sgdsm.core.random import Stream
 
-ROWS_KEPT = 5  # first word of the seed
 Part = tuple[np.ndarray, np.ndarray]
 
 
@@ -51,7 +51,7 @@ class RowReservoir:
             SgdsmError: If the disk is full.
         """
         # when the reservoir overflows a random half of it is dropped, and from then on half as many rows are taken in
-        rng = np.random.default_rng([ROWS_KEPT, self.seed, *place])
+        rng = np.random.default_rng([Stream.ROW_RESERVOIR, self.seed, *place])
         chosen = rng.random(len(truth)) < 0.5**self._halvings
         if not chosen.any():
             return

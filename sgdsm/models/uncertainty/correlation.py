@@ -12,6 +12,7 @@ import xarray as xr
 
 from sgdsm.core.cube import CubeError
 from sgdsm.core.grids import MEAN_EARTH_RADIUS_KM
+from sgdsm.core.random import Stream
 
 COMPONENTS = 3
 LAGS = (0, 1, 2, 4, 8, 16, 32)  # days
@@ -21,7 +22,6 @@ LONGEST = 365.0  # days; a longer correlation cannot be distinguished from a con
 FREQUENCIES = 256  # waves of a random field
 # lengths of the noise component: far below the size of a cell and a day
 NO_KM, NO_DAYS = 1e-3, 1e-4
-PAIRS, FIELDS = 15, 16  # first words of the seeds
 ATTRIBUTES = ("error_weights", "error_lengths", "error_days")
 
 
@@ -141,7 +141,7 @@ class Correlation:
             seed: Of all fields.
             number: Of this field.
         """
-        rng = np.random.default_rng([FIELDS, seed, number])
+        rng = np.random.default_rng([Stream.ERROR_FIELDS, seed, number])
         noise = max(0.0, 1 - sum(self.weights))
         total = np.zeros((len(days), len(places)), np.float32)
         for w, length, span in zip((*self.weights, noise), (*self.lengths, NO_KM), (*self.days, NO_DAYS), strict=True):
@@ -195,7 +195,7 @@ def pair_products(values: np.ndarray, places: np.ndarray, days: np.ndarray) -> P
         days: Day numbers, (N,) int.
     """
     values, places = values.astype(np.float64), places.astype(np.float64)
-    rng = np.random.default_rng(PAIRS)
+    rng = np.random.default_rng(Stream.ERROR_PAIRS)
     # sorted by day, so that the values of a day are one slice
     order = np.argsort(days, kind="stable")
     values, places, days = values[order], places[order], days[order]

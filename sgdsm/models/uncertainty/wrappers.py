@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sgdsm.core.cube import ConfigError
+from sgdsm.core.random import Stream
 from sgdsm.core.specification import TARGET, build, check_spec
 from sgdsm.data.batch import Batch, Filled
 from sgdsm.data.normalization import Inputs
@@ -18,8 +19,6 @@ from sgdsm.models.base import GapFiller
 from sgdsm.models.networks.base import Network
 from sgdsm.models.networks.layers.dropout import ChannelDropout
 from sgdsm.models.networks.seasonal import seasonal_cycle
-
-NOISE = 13  # first word of the seed
 
 
 class Wrapper(GapFiller):
@@ -159,7 +158,7 @@ class InputNoise(Wrapper):
 
     def _noise(self, like: Tensor, number: int, kind: int) -> Tensor:
         """Return the noise of a sample for one window shaped like `like`; kind: 0 for covariates, 1 for the target."""
-        rng = np.random.default_rng([NOISE, self.seed, number, kind])
+        rng = np.random.default_rng([Stream.INPUT_NOISE, self.seed, number, kind])
         return self.fraction * torch.from_numpy(rng.standard_normal(like.shape[1:], np.float32)).to(like)
 
 

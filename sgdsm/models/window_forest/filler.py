@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sgdsm.core.cube import ConfigError, log
+from sgdsm.core.random import Stream
 from sgdsm.data.batch import Batch, Filled
 from sgdsm.data.normalization import Inputs
 from sgdsm.models.base import GapFiller
@@ -29,7 +30,6 @@ from sgdsm.models.window_forest.regressors import (
 from sgdsm.models.window_forest.settings import check_sizes, shapes_of, window_of
 
 AT_ONCE = 400_000  # samples or matrix elements in memory together
-ROWS_DRAWN = 11  # first word of the seed
 
 
 class RegionRows(NamedTuple):
@@ -162,7 +162,7 @@ class WindowForest(GapFiller):
             batch: Windows whose wanted values are hidden ones.
             index: Number of the batch, given by Lightning.
         """
-        rng = np.random.default_rng([ROWS_DRAWN, self.seed, index])
+        rng = np.random.default_rng([Stream.FOREST_ROWS, self.seed, index])
         columns, truth = self._columns(batch, region=True), self._to_regress(batch.truth, batch)
         for name, inside in self._regions(batch):
             place = (batch.wanted[:, 0] & inside).nonzero(as_tuple=True)

@@ -13,6 +13,7 @@ import xarray as xr
 
 from sgdsm.core.cube import ConfigError, CubeError, log, target_of
 from sgdsm.core.matching import units_of
+from sgdsm.core.random import Stream
 from sgdsm.core.specification import build, check_spec
 from sgdsm.core.validation import read_values
 from sgdsm.preprocessing.bias_correction.cdf import fit_cdf
@@ -20,7 +21,6 @@ from sgdsm.preprocessing.bias_correction.correction import Correction, check_gri
 from sgdsm.preprocessing.bias_correction.maps import CellMaps, bounds_of
 from sgdsm.preprocessing.bias_correction.moments import fit_moments
 from sgdsm.preprocessing.bias_correction.residual_trees import (
-    ROW_STREAM,
     Folds,
     ResidualTrees,
     Rows,
@@ -317,7 +317,7 @@ def _drawn(
     for row in range(x.shape[1]):
         # every row of the grid has its own random stream, so the draw does not depend on the slabs
         day, column = np.nonzero(np.isfinite(x[:, row]) & np.isfinite(y[:, row]))
-        key = np.random.default_rng([options.seed, ROW_STREAM, first_row + row]).random(day.size)
+        key = np.random.default_rng([options.seed, Stream.CORRECTION_ROWS, first_row + row]).random(day.size)
         low = key < limit
         keys.append(key[low])
         places.append(np.stack([day[low], np.full(int(low.sum()), row), column[low]]))

@@ -10,12 +10,12 @@ import xgboost
 
 from sgdsm.core.cube import ConfigError, CubeError
 from sgdsm.core.days import DAYS_PER_YEAR
+from sgdsm.core.random import Stream
 from sgdsm.evaluation.metrics import bin_statistics, error_statistics, metrics
 
 if TYPE_CHECKING:
     import xgboost
 
-FOLD_STREAM, ROW_STREAM = 21, 22  # first words of the seeds
 OWN = ("corrected", "season_sine", "season_cosine")  # features that are no covariates
 STAGES = ("before", "mapped", "with trees")
 
@@ -150,7 +150,7 @@ def folds_of(days: np.ndarray, options: ResidualTrees) -> Folds:
             f"cross-validation (trees.block_days={options.block_days}): say trees.block_days={length // count} or "
             "less, or give more days"
         )
-    rng = np.random.default_rng([options.seed, FOLD_STREAM])
+    rng = np.random.default_rng([options.seed, Stream.FOLDS])
     # every group of as many blocks as folds in an order of its own
     order = rng.permuted(np.tile(np.arange(count), (-(-number // count), 1)), axis=1).ravel()[:number]
     fold = order[block]

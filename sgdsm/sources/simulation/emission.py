@@ -12,6 +12,7 @@ import numpy as np
 
 from sgdsm.core.cube import ConfigError
 from sgdsm.core.orbit import Orbit
+from sgdsm.core.random import Stream
 
 SMOS_ANGLE, AMSR_ANGLE = 42.5, 55.0
 SMOS_GHZ, AMSR_GHZ = 1.4, (10.7, 18.7, 36.5, 89.0)
@@ -24,7 +25,6 @@ MINERAL = 4.7
 LEAST_NDVI = 0.1  # of bare soil
 NOT_FLOWN = 5  # value of sm_reason before SMAP; the world uses the smaller ones
 # random streams of the sensors; the world has others, so that sensors do not change it
-PHASES, NOISE = 7, 8
 
 
 def permittivity(moisture: np.ndarray, porosity: np.ndarray, ghz: float) -> np.ndarray:
@@ -184,10 +184,10 @@ class Sensors:
             lon: Longitudes (W,), degrees.
         """
         # other satellites, other local times of overpass
-        phases = np.random.default_rng([seed, PHASES]).uniform(0, 2 * np.pi, 2)
+        phases = np.random.default_rng([seed, Stream.SENSOR_PHASES]).uniform(0, 2 * np.pi, 2)
         self._smos = Orbit(lat, lon, swath_km=1000.0).cycle(phases[0])
         self._amsr = Orbit(lat, lon).cycle(phases[1])
-        self._rng = np.random.default_rng([seed, NOISE])
+        self._rng = np.random.default_rng([seed, Stream.SENSOR_NOISE])
 
     def measure(
         self,

@@ -17,9 +17,9 @@ import xarray as xr
 
 from sgdsm.core.cube import ConfigError, as_cube, open_cube
 from sgdsm.core.orbit import Orbit
+from sgdsm.core.random import Stream
 from sgdsm.sources.simulation.world import DYNAMIC, SETTINGS, STATIC, is_made, simulate
 
-SEED = 9  # random stream, apart from those of the world itself
 COVARIATES = (*DYNAMIC, "ndvi")
 LEAST = 0.01  # smallest value that a sensor reports, m3 m-3
 GREENEST_DAY = 200.0  # day of the year
@@ -89,7 +89,7 @@ def two_sensors(
         land_fraction=land_fraction,
         seed=seed,
     )
-    rng = np.random.default_rng([seed, SEED])
+    rng = np.random.default_rng([seed, Stream.SECOND_SENSOR])
     number = world["time"].values.astype("datetime64[D]").astype(np.int64)
     green = world["ndvi_mean"].values
     cycle = np.cos(2 * np.pi * (number - GREENEST_DAY) / 365.2425)[:, None, None]

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-SAMPLES = 14  # first word of the seed
+from sgdsm.core.random import Stream
 
 
 class ChannelDropout(nn.Module):
@@ -38,5 +38,5 @@ class ChannelDropout(nn.Module):
         shape = [1] * x.ndim
         shape[self.channel] = x.shape[self.channel]
         # numpy's stream is the same on every device
-        kept = np.random.default_rng([SAMPLES, *self.sample]).random(shape, np.float32) < keep
+        kept = np.random.default_rng([Stream.DROPOUT_MASKS, *self.sample]).random(shape, np.float32) < keep
         return x * (torch.from_numpy(kept).to(x) / keep)
