@@ -95,10 +95,10 @@ CALLS: list[tuple[str, Callable[[SimpleNamespace], Any]]] = [
     # filling
     ("dataset=None", lambda a: sgdsm.fill(None, a.run)),
     ("dataset='mine.nc'", lambda a: sgdsm.fill("mine.nc", a.run)),
-    ("run=None", lambda a: sgdsm.fill(a.cube, run=None)),
-    ("run=None", lambda a: a.cube.sgdsm.fill(None)),
+    ("give run=, a run or its folder, or model=", lambda a: sgdsm.fill(a.cube, run=None)),
+    ("give run=, a run or its folder, or model=", lambda a: a.cube.sgdsm.fill(None)),
     ("run=5", lambda a: sgdsm.fill(a.cube, 5)),
-    ("run=(Run)", lambda a: sgdsm.fill(a.cube, Run(a.run))),
+    ("run=(Dataset)", lambda a: sgdsm.fill(a.cube, a.cube)),
     ("run=nowhere: no such folder", lambda a: sgdsm.fill(a.cube, "nowhere")),
     ("max_gap_days='30'", lambda a: sgdsm.fill(a.cube, a.run, "30")),
     ("max_gap_days=nan: expected a finite number", lambda a: sgdsm.fill(a.cube, a.run, NAN)),

@@ -125,8 +125,8 @@ def test_one_of_several_sensors_of_a_cube_never_explains_the_other(run_command, 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (["paint"], "correct: found 'paint'; expected fit or apply"),
-        ([], "correct: found nothing; expected fit or apply"),
+        (["paint"], "correct: found 'paint'; expected apply or fit"),
+        ([], "correct: found nothing; expected apply or fit"),
         (["fit", "source=both.nc"], "reference is not given: pass reference="),
         (["fit", "reference=both.nc"], "source is not given: pass source="),
         (["fit", *words(period="may:june")], "period=may:june: expected START:END"),

@@ -11,7 +11,7 @@ from sgdsm.core.cube import CubeError, as_cube
 from sgdsm.core.matching import in_units_of, warn_ranges
 from sgdsm.data.normalization import Inputs
 from sgdsm.data.record import Names, read_record
-from sgdsm.inference.fill import match
+from sgdsm.inference.plan import match
 from sgdsm.models.checkpoint import save_filler
 from sgdsm.models.classical.simple import Climatology
 

@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 
 from sgdsm.core.specification import TARGET, locate
 from sgdsm.training.compose import config_folder
+from sgdsm.training.config import TrainingConfig
 
 # files with the defaults of a class
 OWN = [
@@ -49,7 +50,7 @@ def read(name: str) -> dict[str, Any]:
 def same(value: Any, default: Any) -> bool:
     """Compare a YAML value with a default; a tuple is a list in YAML, and a seed is the one of the training."""
     if value == "${seed}":
-        value = read("train")["seed"]
+        value = TrainingConfig.__dataclass_fields__["seed"].default
     default = list(default) if isinstance(default, tuple) else default
     return type(value) is type(default) and value == default
 

@@ -12,7 +12,7 @@ from sgdsm.models.classical.simple import Climatology, LinearTime, Persistence
 from sgdsm.models.ensemble import Ensemble, convex_weights
 from sgdsm.models.networks.seamless import Seamless
 from sgdsm.training.fit import fit
-from sgdsm.training.task import prepare
+from sgdsm.training.task import TrainingTask
 from tests.models.test_models import settings_of
 
 TINY = {"width": 8, "blocks": 1, "window_days": 60, "window_cells": 6, "epochs": 1}
@@ -53,7 +53,7 @@ def test_members_are_fillers():
 
 
 def test_an_ensemble_of_a_list_trains_is_saved_and_loaded(tmp_path):
-    task = prepare(settings_of("climatology"))
+    task = TrainingTask.from_config(settings_of("climatology"))
     inputs = task.filler.inputs
     # members may differ in settings too
     members = [Seamless(**TINY, seed=0), Seamless(**TINY, seed=5), Seamless(**{**TINY, "width": 4}, seed=2)]

@@ -161,7 +161,7 @@ def test_files_keep_the_conventions(run_command, words, tmp_path, name):
     [
         (["data=simulate"], "give data=RECIPE"),
         (["workers=0"], "workers=0: expected a whole number"),
-        (["on_bad_file=ignore"], "expected fail or skip"),
+        (["on_bad_file=ignore"], "expected one of fail, skip"),
         (["data.path=cube.nc"], "ending in .zarr"),
         (["data.path=nowhere/cube.zarr"], "there is no folder"),
         (["data.recipe.sources.cci.product=esa_ccy"], "did you mean 'esa_cci'"),

@@ -94,7 +94,7 @@ def test_what_is_hidden_is_not_seen(run, monkeypatch):
         shown.append(scene)
         raise StopIteration
 
-    monkeypatch.setattr("sgdsm.training.calibrate.predict_held_out", note)
+    monkeypatch.setattr("sgdsm.training.recalibrate.predict_held_out", note)
     arguments = (load_filler(run / "model.ckpt"), Gaps(), str(cube["time"].values[LEARNED - 1])[:10], 180, 60.0)
     with pytest.raises(StopIteration):
         refit(cube, *arguments)
