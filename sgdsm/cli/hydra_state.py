@@ -10,12 +10,8 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
-from sgdsm.core.errors import ConfigError, SgdsmError
+from sgdsm.core.errors import ConfigError
 from sgdsm.core.logging import log
-
-
-class RunFailed(SgdsmError):
-    """A run of a sweep has failed, and its line is printed: others may follow."""
 
 
 @dataclass

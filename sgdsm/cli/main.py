@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from sgdsm.cli.commands import command_names, load
 from sgdsm.cli.error_lines import log_to_screen, one_line
 from sgdsm.cli.help import of_command, overview
-from sgdsm.cli.hydra_state import RunFailed, Sweep, is_sweep, overrides_text, run_folder, shown
+from sgdsm.cli.hydra_state import Sweep, is_sweep, overrides_text, run_folder, shown
 from sgdsm.cli.overrides import as_hydra_reads, check_words, joined_flags, unknown_setting, with_positional
 from sgdsm.core.cube import suggest
 from sgdsm.core.errors import ConfigError
@@ -131,10 +131,8 @@ def _dispatch(command: str, words: list[str], wants_traceback: bool) -> None:
 def _errors_as_lines(command: str, wants_traceback: bool) -> Iterator[None]:
     try:
         yield
-    except RunFailed:
-        if is_sweep():
-            raise
-        sys.exit(1)
+    except BrokenPipeError:
+        os._exit(1)  # who read what we print has gone: `sgdsm train --help | head`
     except Exception as error:  # the one place that turns errors into lines
         if has_stopped(error):
             raise KeyboardInterrupt from error
