@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -116,6 +118,17 @@ def run_command(
         return code, out, err
 
     return run
+
+
+def in_process(folder: Path, command: str, *words: str) -> str:
+    """Run a command in this process, in a folder; returns what it printed. Starting one of its own takes seconds."""
+    printed = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
+        patch.chdir(folder)
+        patch.delenv("HYDRA_FULL_ERROR", raising=False)
+        patch.setattr(sys, "argv", [f"{command}.py", *words])
+        console.main(command)
+    return printed.getvalue()
 
 
 def composed(command: str, *words: str) -> dict[str, Any]:

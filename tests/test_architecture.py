@@ -88,6 +88,7 @@ print(open_dataset("filled.nc")["sm_filled"].isnull().sum().item())
 """
 
 
+@pytest.mark.slow
 def test_the_core_path_needs_only_torch_lightning_numpy_xarray_and_h5py(tmp_path):
     blocked = {"hydra", "omegaconf", "zarr", "netCDF4", "h5netcdf", "xgboost", "dask"}
     words = [sys.executable, "-W", "ignore", "-c", CORE.format(blocked=blocked)]

@@ -16,7 +16,7 @@ import xarray as xr
 
 from sgdsm.core import signals as stopping
 from sgdsm.core.signals import going_on, listening
-from tests.conftest import SMALL_WORLD, TINY_PCONV
+from tests.conftest import SMALL_WORLD, TINY_PCONV, in_process
 
 ROOT = Path(__file__).parents[2]
 QUIET = ["trainer.progress=false", "trainer.accelerator=cpu"]
@@ -35,10 +35,9 @@ def start(folder: Path, script: str, *words: str) -> subprocess.Popen[str]:
     )
 
 
-def finish(folder: Path, *words: str) -> str:
-    out, err = (process := start(folder, *words)).communicate(timeout=240)
-    assert process.returncode == 0, err
-    return out
+def finish(folder: Path, script: str, *words: str) -> str:
+    """Run a command to its end, in this process."""
+    return in_process(folder, script.removesuffix(".py"), *words)
 
 
 def stop(process: subprocess.Popen[str], when: Callable[[], object], number: int, whole: bool = False) -> list[str]:
@@ -103,6 +102,7 @@ def libraries(process: subprocess.Popen[str]) -> str:
     return ""
 
 
+@pytest.mark.slow
 def test_train_and_predict_go_on(folder):
     words = ["run=one", "inference.memory_gib=0.0005", "output=a.nc", *QUIET]
     process = start(folder, "tests/training/slow_predict.py", *words)
@@ -113,6 +113,7 @@ def test_train_and_predict_go_on(folder):
         assert filled["sm_filled"].notnull().any()
 
 
+@pytest.mark.slow
 def test_members_end_too(tmp_path, world):
     world.to_netcdf(tmp_path / "world.h5")
     words = [

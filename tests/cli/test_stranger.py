@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from sgdsm.core import specification
 from tests.conftest import ROOT, SMALL_WORLD
 
 QUIET = ["trainer.progress=false", "trainer.accelerator=cpu"]
@@ -34,26 +35,35 @@ def copied(tmp_path_factory) -> Path:
     return folder
 
 
-def test_a_network_of_ones_own_is_one_file_and_one_yaml(tmp_path):
+@pytest.mark.slow
+def test_a_network_of_ones_own_is_one_file_and_one_yaml(run_command, tmp_path, monkeypatch):
     blocks = re.findall(r"```(python|yaml)\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
     (tmp_path / "mypkg.py").write_text(next(text for kind, text in blocks if kind == "python"))
     (tmp_path / "mine" / "model").mkdir(parents=True)
     (tmp_path / "mine" / "model" / "smooth.yaml").write_text(next(text for kind, text in blocks if kind == "yaml"))
-    train = ["train", "--config-dir", "mine", "model=smooth", "model.epochs=1", *SMALL_WORLD, *QUIET]
-    done = sgdsm(tmp_path, *train)
-    assert done.returncode == 1
-    assert "'mypkg.Smooth': expected a public name of sgdsm" in done.stderr
-    assert "trust=PACKAGE" in done.stderr
-    done = sgdsm(tmp_path, *train, "trust=mypkg", "hydra.run.dir=run")
-    assert done.returncode == 0, done.stderr
-    done = sgdsm(tmp_path, "predict", "run=run", "output=filled.nc", *QUIET)
-    assert done.returncode == 1
-    assert "'mypkg.Smooth': expected a public name of sgdsm" in done.stderr
-    done = sgdsm(tmp_path, "predict", "run=run", "output=filled.nc", "trust=mypkg", *QUIET)
-    assert done.returncode == 0, done.stderr
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "mypkg", raising=False)
+    train = ["--config-dir", "mine", "model=smooth", "model.epochs=1", *SMALL_WORLD, *QUIET]
+    predict = ["run=run", "output=filled.nc", *QUIET]
+
+    def refused(command: str, *words: str) -> None:
+        monkeypatch.setattr(specification, "_TRUSTED", set())
+        code, _, err = run_command(command, *words)
+        assert code == 1
+        assert "'mypkg.Smooth': expected a public name of sgdsm" in err
+        assert "trust=PACKAGE" in err
+
+    refused("train", *train)
+    code, _, err = run_command("train", *train, "trust=mypkg", "hydra.run.dir=run")
+    assert code == 0, err
+    refused("predict", *predict)
+    code, _, err = run_command("predict", *predict, "trust=mypkg")
+    assert code == 0, err
     assert (tmp_path / "filled.nc").is_file()
+    monkeypatch.setattr(specification, "_TRUSTED", set())
 
 
+@pytest.mark.slow
 def test_a_command_is_one_file(copied):
     (copied / "sgdsm" / "cli" / "commands" / "greet.py").write_text(
         '''"""Greet somebody."""

@@ -17,17 +17,20 @@ from sgdsm.core.processes import run_in_processes
 FOREVER = 1000
 
 
+@pytest.mark.slow
 def test_the_first_failure_ends_the_others():
     with pytest.raises(ValueError, match="sleep length"):
         run_in_processes(time.sleep, [(-1,), (FOREVER,)])
     assert not active_children()
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_is_told():
     with pytest.raises(SgdsmError, match="a process died"):
         run_in_processes(os._exit, [(1,), (1,)])
 
 
+@pytest.mark.slow
 def test_processes_end_with_the_one_that_started_them(tmp_path):
     """Each makes a file when it begins; then the first process is killed."""
     script = tmp_path / "script.py"

@@ -177,6 +177,7 @@ def test_a_checkpoint_from_something_else_is_named(tmp_path):
         load_filler(tmp_path / "absent.ckpt")
 
 
+@pytest.mark.slow
 def test_the_installed_package_finds_its_settings(tmp_path):
     """As in a wheel: configs/ inside the package, no checkout around it."""
     package = tmp_path / "site" / "sgdsm"
@@ -184,7 +185,7 @@ def test_the_installed_package_finds_its_settings(tmp_path):
     root = Path(__file__).resolve().parents[2]
     subprocess.run(["cp", "-r", str(root / "sgdsm"), str(package)], check=True)
     subprocess.run(["cp", "-r", str(root / "configs"), str(package / "configs")], check=True)
-    words = [sys.executable, "-c", "from sgdsm.training.config import config_folder; print(config_folder())"]
+    words = [sys.executable, "-c", "from sgdsm.training.compose import config_folder; print(config_folder())"]
     environment = {**os.environ, "PYTHONPATH": str(package.parent)}
     found = subprocess.run(words, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert Path(found.stdout.strip()) == package / "configs"

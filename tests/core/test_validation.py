@@ -119,6 +119,7 @@ def _typed(way, file, made, run):
     return command, others
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_an_undeclared_fill_value_of_the_target_is_refused(way, made, run, run_command, tmp_path):
     command, words = _typed(way, "undeclared", made, run)
@@ -159,6 +160,7 @@ def test_an_undeclared_fill_value_is_refused_from_python(made, run):
         sgdsm.fill(dataset, run)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["describe", "train", "predict", "select", "fit, source"])
 def test_a_declared_range_makes_them_gaps(way, made, run, run_command):
     found = []
@@ -181,6 +183,7 @@ def _remove(name):
     shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
+@pytest.mark.slow
 def test_a_range_of_the_settings_makes_them_gaps(made, run, run_command, tmp_path):
     words = [*TINY_TREES, *OWN.split(), QUIET]
     _, good, _ = run_command("train", *words, f"data.path={made}/good.nc")
@@ -353,6 +356,7 @@ def test_soil_moisture_without_units_may_be_anything(plain):
     read_record(as_cube(dataset, "sm"))
 
 
+@pytest.mark.slow
 def test_units_are_converted_in_filling(made, run, run_command, tmp_path):
     for name in ("good", "other_units"):
         code, _, err = run_command(
@@ -378,6 +382,7 @@ def test_units_that_do_not_convert_are_refused(command, made, run, run_command):
     assert "'air_temperature' is in 'W m-2', expected 'K' as in training" in err
 
 
+@pytest.mark.slow
 def test_missing_units_and_foreign_values_are_told_once(made, run, run_command):
     code, _, err = run_command("predict", f"run={run}", "data=netcdf", f"data.path={made}/no_units.nc", "output=x.nc")
     assert code == 0, err

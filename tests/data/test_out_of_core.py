@@ -91,6 +91,7 @@ def test_a_part_without_values_is_skipped(task):
     assert found <= {data.scene.record.values.sum() for data in learned.held}
 
 
+@pytest.mark.slow
 def test_train_and_predict(run_command):
     few = ["model.channels=4", "model.layers=1", "model.window_cells=12", "model.epochs=2", "trainer.progress=false"]
     code, out, err = run_command("train", "model=pconv3d", *SIZE, SMALL, *few)

@@ -197,6 +197,7 @@ def test_too_little_is_refused():
 ROLES = [f"data.dynamic=[{','.join(DYNAMIC)}]", f"data.static=[{','.join(STATIC)}]"]
 
 
+@pytest.mark.slow
 def test_the_command_and_its_last_line(run_command, tmp_path):
     world().to_netcdf(tmp_path / "cube.nc")
     words = ["data=netcdf", "data.path=cube.nc", "data.target=sm", "data.precipitation=gappy"]

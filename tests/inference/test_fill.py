@@ -181,6 +181,7 @@ def test_an_interrupted_output_is_resumed_with_the_unfinished_slabs(world, fille
         np.testing.assert_array_equal(got["sm_filled"].values, in_memory(world, filler)["sm_filled"].values)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".nc", ".zarr"])
 def test_an_output_is_resumed_wherever_it_was_killed(tmp_path, suffix):
     command = [sys.executable, "-W", "ignore", str(Path(__file__).with_name("crash.py")), str(tmp_path), suffix]

@@ -36,6 +36,7 @@ def fields(count: int, days: int) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([KNOWN.field(np.arange(days), places, 0, k) for k in range(count)]), places
 
 
+@pytest.mark.slow
 def test_fields_have_the_correlation_they_were_asked_for():
     drawn, places = fields(1000, 4)
     assert abs(drawn.mean()) < 0.05
@@ -61,6 +62,7 @@ def test_fit_finds_the_correlation_of_fields():
     assert Correlation.fit([pair_products(noise, places[cell], day)]).at(50.0, 0) < 0.05
 
 
+@pytest.mark.slow
 def test_means_over_cells_get_the_right_spread():
     drawn, _ = fields(200, 3)
     truth = 0.04 * drawn[:, 1].mean(-1)

@@ -167,6 +167,7 @@ def wide() -> xr.Dataset:
     return simulate(rows=16, columns=16, days=40, seed=3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "ending"),
     [("encoder", ".pt2"), ("seamless", ".pt2"), ("dense", ".pt2"), ("encoder", ".onnx"), ("dense", ".onnx")],
@@ -199,6 +200,7 @@ def test_what_cannot_be_exported(world, tmp_path):
         export_network(build({"_target_": "sgdsm.models.Climatology"}, GapFiller), tmp_path / "model.pt2")
 
 
+@pytest.mark.slow
 def test_the_network_of_a_run_is_exported(run_command):
     words = ["data.rows=10", "data.columns=14", "data.days=150", *TINY_PCONV, "trainer.progress=false"]
     folder = run_folder(run_command("train", *words)[1])

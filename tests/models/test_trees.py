@@ -274,6 +274,7 @@ print(next(line for line in Path("/proc/self/status").read_text().splitlines() i
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of a process is read from /proc")
 @pytest.mark.parametrize("where", ["memory", "disk"])
 def test_ten_times_the_rows_take_the_same_memory(where):

@@ -172,6 +172,7 @@ def test_eq_4_gives_the_mean_and_spread_of_the_satellite_on_its_days():
     assert known[0, ~days, 0, 1].all()
 
 
+@pytest.mark.slow
 def test_sharing_costs_no_skill(tmp_path):
     """The score of shared regressions beside one of scikit-learn's for each value, on a few days."""
     task = fitted(tmp_path, *FEW_TREES, "model.calibrate=false")

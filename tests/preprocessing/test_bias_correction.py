@@ -177,6 +177,7 @@ def long_world() -> xr.Dataset:
     return two_sensors(rows=3, columns=4, days=15340, start="1981-01-01", seed=1, trend=0.003)
 
 
+@pytest.mark.slow
 def test_significant_trends_keep_sign_and_slope(long_world):
     """Fitted on 2015-2022, applied to 1981-2022: the slope of the yearly means is that of the input times the mean
     derivative of the map, to 10 %. Cells apart whose sensor reads its lowest value on more than 1 % of the days: what

@@ -87,6 +87,7 @@ def test_other_arguments_do_not_resume(run_command, product, monkeypatch, layout
     assert bytes_in(product / "days") == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_killed_in_the_middle_goes_on(run_command, product, layout):
     words = ["filled.nc", f"layout={layout}"]

@@ -102,6 +102,7 @@ def test_days_without_a_file_are_empty(cci):
     assert np.isfinite(cube["sm"].values[4]).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_blocks_and_processes_do_not_show(cci, workers):
     assemble(recipe(cci), cci / "one.zarr", workers=1)
@@ -362,6 +363,7 @@ assemble(recipe(folder), folder / "cube.zarr", workers=1, block_days=2)
 """
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_goes_on(cci):
     """kill -9 after two of five blocks, once between the maps of a block and its note."""
     assemble(recipe(cci), cci / "whole.zarr", workers=1, block_days=2)

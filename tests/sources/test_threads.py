@@ -57,6 +57,7 @@ def test_nothing_is_read_after_an_error(tmp_path):
         assert cube.load().sizes["time"] == 8
 
 
+@pytest.mark.slow
 def test_nothing_of_another_product_is_read_after_an_error(tmp_path):
     for name in ("good", "bad"):
         (tmp_path / name).mkdir()
