@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 from hypothesis import settings
 
@@ -61,6 +62,19 @@ def plain() -> Callable[..., xr.Dataset]:
         )
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Every test draws the same random numbers, in whatever order they run."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def few_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training draws its figures in the tests of `figures` alone: they take longer than a small training."""
+    if "figures" not in request.keywords and "sgdsm.training.train" in sys.modules:
+        monkeypatch.setattr("sgdsm.training.train.run_figures", lambda *args: None)
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,8 @@ from hydra._internal.hydra import Hydra
 from sgdsm.cli.commands import command_names
 from tests.cli.bad_inputs import make_files, make_runs
 
+pytestmark = pytest.mark.slow
+
 DATA = "data=netcdf data.path={} data.target=sm data.dynamic=[rain] data.static=[clay] data.precipitation=rain"
 QUICK = "model=climatology trainer.progress=false"
 HERE = "filled=run/evaluation/filled.nc truth=run/evaluation/hidden.nc"

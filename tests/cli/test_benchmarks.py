@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 # as on a bare machine
 RUN = """
@@ -24,7 +26,6 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-@pytest.mark.slow
 def test_the_benchmark_for_gpus_runs_on_a_bare_machine(tmp_path):
     small = "--device cpu --tiny --seconds 0.01 --rows 18 --columns 36 --days 20 --batch 2 --steps 3 --workers 0"
     words = [sys.executable, "-W", "ignore", "-c", RUN, str(ROOT / "benchmarks" / "gpu.py"), "--out", str(tmp_path)]

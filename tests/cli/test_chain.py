@@ -18,6 +18,8 @@ from sgdsm.evaluation.protocol import FILLED, HIDDEN, VISIBLE
 from sgdsm.training.compose import config_folder
 from sgdsm.training.run import file_digest
 
+pytestmark = pytest.mark.slow
+
 DATES = (
     "data.sensors.amsr_e_until='2010-12-01' data.sensors.smos_from='2010-08-01' data.sensors.amsr2_from='2011-01-01'"
 )
@@ -56,7 +58,6 @@ def experiment(tmp_path, text: str) -> list[str]:
     return ["--config-dir=mine", "experiment=mine", "output=some where"]
 
 
-@pytest.mark.slow
 def test_a_chain_runs_scores_and_goes_on(run_command, tmp_path, monkeypatch):
     words = experiment(tmp_path, CHAIN)
     predict = predict_command.run
@@ -109,7 +110,6 @@ def test_a_chain_runs_scores_and_goes_on(run_command, tmp_path, monkeypatch):
     assert "holds a run with other settings" in err
 
 
-@pytest.mark.slow
 def test_a_training_that_began_with_other_files_is_not_finished(run_command, tmp_path, monkeypatch):
     words, folder = experiment(tmp_path, CHAIN), tmp_path / "some where"
     assert run_command("chain", *words)[0] == 0
@@ -151,7 +151,6 @@ chain:
 """
 
 
-@pytest.mark.slow
 def test_words_of_the_data_change_the_world_and_others_every_training(run_command, tmp_path):
     words = experiment(tmp_path, ONE)
     small = ["data.columns=8", "data.days=900", "data.start='2013-01-01'"]
@@ -313,7 +312,6 @@ SMALL += [
 ]
 
 
-@pytest.mark.slow
 def test_a_start_from_another_run_is_another_protocol(run_command, tmp_path, plain):
     plain(200, 6, 7).to_netcdf(tmp_path / "world.nc")
     words = [*SMALL, "data=netcdf", "data.target=sm", "data.dynamic=[rain]"]

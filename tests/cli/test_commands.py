@@ -35,10 +35,12 @@ from tests.conftest import (
     shared_data,
 )
 
+pytestmark = pytest.mark.slow
+
 QUIET = "trainer.progress=false"
 
 
-@pytest.mark.slow
+@pytest.mark.figures
 @pytest.mark.parametrize("model", [TINY_PCONV, TINY_TREES, TINY_FOREST, ["model=linear_time"]], ids=lambda m: m[0])
 def test_train_and_predict(run_command, tmp_path, model):
     code, out, err = run_command("train", *model, *SMALL_WORLD, QUIET)
@@ -99,7 +101,6 @@ def test_predict_a_part_and_again(run_command, tmp_path):
         assert part.sizes["time"] == 9
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("model", [TINY_PCONV, TINY_TREES], ids=lambda m: m[0])
 def test_the_uncertainty_of_a_file_weighs_its_values_and_is_in_the_product(run_command, tmp_path, plain, model):
     dataset = plain(days=80)
@@ -128,7 +129,6 @@ def test_the_uncertainty_of_a_file_weighs_its_values_and_is_in_the_product(run_c
     assert (code, "found.nc exists and is of another run or of other data" in err) == (1, True), err
 
 
-@pytest.mark.slow
 def test_the_uncertainty_of_a_file_may_be_left_out(run_command, tmp_path, plain):
     dataset = plain(days=80)
     dataset.to_netcdf(tmp_path / "without.nc")
@@ -187,7 +187,6 @@ def test_blocks_are_scored_on_test_days_and_evaluate_repeats_it(run_command, tmp
     assert (code, "(did you mean 'air_temperature'?)" in err) == (1, True)
 
 
-@pytest.mark.slow
 def test_test_values_change_nothing_that_is_fitted(run_command, tmp_path):
     """The whole way through train.py: what test, validation and calibration hide is not learned from."""
     from sgdsm.sources.simulation.world import simulate
@@ -216,7 +215,6 @@ def test_test_values_change_nothing_that_is_fitted(run_command, tmp_path):
     assert torch.equal(a["mean"], b["mean"])
 
 
-@pytest.mark.slow
 def test_compare_an_experiment_and_its_runs(run_command, tmp_path):
     experiment = [
         "experiment=demo",
@@ -254,7 +252,6 @@ def test_compare_an_experiment_and_its_runs(run_command, tmp_path):
     assert "scored by different protocols: scored_split test and validation" in err
 
 
-@pytest.mark.slow
 def test_sweep(run_command, tmp_path):
     code, out, err = run_command("train", "-m", "model=climatology,persistence", *SMALL_WORLD, QUIET)
     assert code == 0, err
@@ -265,7 +262,6 @@ def test_sweep(run_command, tmp_path):
     assert "0_climatology" in out
 
 
-@pytest.mark.slow
 def test_a_network_that_was_interrupted_ends_as_if_it_had_not_been(run_command, tmp_path, monkeypatch):
     from sgdsm.training.callbacks import TrainingHistory
 
@@ -308,7 +304,6 @@ def test_checkpoints_do_not_pass_through_the_folder_of_temporary_files(run_comma
     assert code == 0, err
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("script", "suffix"), [("train.py", ""), ("predict.py", ".zarr"), ("predict.py", ".nc")])
 def test_kill_and_start_again(run_command, tmp_path, script, suffix):
     """A real kill -9 of a real process, then the same words."""
@@ -439,7 +434,6 @@ def test_a_covariate_that_is_missing_everywhere_is_dropped(run_command, tmp_path
     assert "covariate 'rain' is missing everywhere on land: dropped" in err
 
 
-@pytest.mark.slow
 def test_one_cell(run_command, tmp_path, plain):
     plain(days=120, rows=1, columns=1).to_netcdf(tmp_path / "cell.nc")
     for model in (TINY_PCONV, TINY_TREES, ["model=linear_time"]):
@@ -477,7 +471,6 @@ def test_accessor(run_command, tmp_path):
         filled.sgdsm.plot_day("1999-01-01")
 
 
-@pytest.mark.slow
 @pytest.mark.shared_data
 def test_real_data_run_by_name(run_command, tmp_path, monkeypatch):
     monkeypatch.setenv("SGDSM_SHARED_DATA", str(shared_data()))
@@ -592,7 +585,6 @@ def test_what_works_but_is_unusual_is_told(run_command, tmp_path, plain):
     assert "a single day" in err
 
 
-@pytest.mark.slow
 def test_runs_of_one_name_are_told_apart(run_command, tmp_path):
     for folder in ("a/same", "b/same"):
         words = ["model=climatology", *SMALL_WORLD, QUIET, f"hydra.run.dir={folder}"]
@@ -617,7 +609,6 @@ def test_runs_with_and_without_covariates_are_comparable(run_command, tmp_path, 
     assert code == 0, err
 
 
-@pytest.mark.slow
 def test_training_settings_are_no_settings_of_predict(run_command, tmp_path):
     assert run_command("train", "model=climatology", *SMALL_WORLD, QUIET, "hydra.run.dir=mine")[0] == 0
     for word, message in {
@@ -666,7 +657,6 @@ def test_a_file_for_each_year_by_the_words_of_the_readme(run_command, tmp_path):
     assert (tmp_path / "filled_2015.nc").exists()
 
 
-@pytest.mark.slow
 def test_an_unfinished_run_says_how_to_go_on(run_command, tmp_path, monkeypatch):
     from sgdsm.training.callbacks import TrainingHistory
 
@@ -719,7 +709,6 @@ def test_evaluate_takes_the_users_own_file(run_command, tmp_path, plain):
     assert tables[0] == tables[1]
 
 
-@pytest.mark.slow
 def test_a_full_disk_ends_in_one_line_and_is_gone_on_from(run_command, tmp_path, monkeypatch):
     assert run_command("train", "model=climatology", *SMALL_WORLD, QUIET, "hydra.run.dir=mine")[0] == 0
     usage = shutil.disk_usage(tmp_path)
@@ -741,7 +730,6 @@ def test_a_full_disk_ends_in_one_line_and_is_gone_on_from(run_command, tmp_path,
     assert "resuming: 2 of" in err
 
 
-@pytest.mark.slow
 def test_a_stack_that_was_interrupted_goes_on_with_the_next_member(run_command, tmp_path, monkeypatch):
     import sgdsm.training.fit
 

@@ -11,6 +11,8 @@ import xarray as xr
 from sgdsm.core.cube import by_role, check_cube, open_dataset
 from sgdsm.sources.simulation.two_sensors import two_sensors
 
+pytestmark = pytest.mark.slow
+
 FAST = ["trees.rounds=30", "trees.block_days=20", "trees.separation_days=3", "trees.threads=1"]
 
 
@@ -38,7 +40,6 @@ def words(
             *(f"{k}={v}" for k, v in given.items())]  # fmt: skip
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("method", ["cdf", "moments", "cdf_xgboost"])
 @pytest.mark.parametrize("suffix", [".nc", ".zarr"])
 def test_fit_apply_and_train(run_command, here, world, method, suffix):
@@ -253,7 +254,6 @@ def test_a_late_step_that_cannot_work_is_found_before_the_first(run_command, tmp
     assert not (tmp_path / "all" / "world.nc").exists()
 
 
-@pytest.mark.slow
 def test_a_chain_corrects_and_fills(run_command, tmp_path):
     (tmp_path / "mine" / "experiment").mkdir(parents=True)
     (tmp_path / "mine" / "experiment" / "mine.yaml").write_text(CHAIN)

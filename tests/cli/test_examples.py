@@ -14,6 +14,8 @@ from sgdsm.cli.commands import load
 from sgdsm.core.settings import made
 from tests.conftest import ROOT, composed
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = sorted((ROOT / "docs" / "examples").iterdir())
 STARTERS = ("python", "srun", "torchrun")
 
@@ -85,7 +87,6 @@ def run(folder: Path, command: list[str], **environment: str) -> subprocess.Pope
     return subprocess.Popen(command, cwd=folder, env=settings, stdout=pipe, stderr=pipe, text=True)
 
 
-@pytest.mark.slow
 def test_torchrun_makes_one_run(tmp_path):
     """Also where the processes give their run folders different names, as they do when a second passes between them."""
     words = next(words for words in lines_of(ROOT / "docs" / "examples" / "torchrun.sh"))

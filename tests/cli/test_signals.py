@@ -18,6 +18,8 @@ from sgdsm.core import signals as stopping
 from sgdsm.core.signals import going_on, listening
 from tests.conftest import SMALL_WORLD, TINY_PCONV, in_process
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 QUIET = ["trainer.progress=false", "trainer.accelerator=cpu"]
 TRAIN = ["train.py", *TINY_PCONV, "model.epochs=30", "uncertainty=none", *SMALL_WORLD, *QUIET]
@@ -102,7 +104,6 @@ def libraries(process: subprocess.Popen[str]) -> str:
     return ""
 
 
-@pytest.mark.slow
 def test_train_and_predict_go_on(folder):
     words = ["run=one", "inference.memory_gib=0.0005", "output=a.nc", *QUIET]
     process = start(folder, "tests/training/slow_predict.py", *words)
@@ -113,7 +114,6 @@ def test_train_and_predict_go_on(folder):
         assert filled["sm_filled"].notnull().any()
 
 
-@pytest.mark.slow
 def test_members_end_too(tmp_path, world):
     world.to_netcdf(tmp_path / "world.h5")
     words = [

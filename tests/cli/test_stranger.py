@@ -14,6 +14,8 @@ import pytest
 from sgdsm.core import specification
 from tests.conftest import ROOT, SMALL_WORLD
 
+pytestmark = pytest.mark.slow
+
 QUIET = ["trainer.progress=false", "trainer.accelerator=cpu"]
 
 
@@ -35,7 +37,6 @@ def copied(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.slow
 def test_a_network_of_ones_own_is_one_file_and_one_yaml(run_command, tmp_path, monkeypatch):
     blocks = re.findall(r"```(python|yaml)\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
     (tmp_path / "mypkg.py").write_text(next(text for kind, text in blocks if kind == "python"))
@@ -63,7 +64,6 @@ def test_a_network_of_ones_own_is_one_file_and_one_yaml(run_command, tmp_path, m
     monkeypatch.setattr(specification, "_TRUSTED", set())
 
 
-@pytest.mark.slow
 def test_a_command_is_one_file(copied):
     (copied / "sgdsm" / "cli" / "commands" / "greet.py").write_text(
         '''"""Greet somebody."""

@@ -16,6 +16,8 @@ from sgdsm.evaluation.protocol import HIDDEN, VISIBLE
 from sgdsm.sources.simulation.world import simulate
 from tests.conftest import BLOCKS, SMALL_WORLD, TINY_PCONV, TINY_TREES, composed, run_folder
 
+pytestmark = pytest.mark.slow
+
 QUIET = "trainer.progress=false"
 
 
@@ -24,7 +26,6 @@ def objectives(folder: Path) -> list[float]:
     return [json.loads(path.read_text())["validation_rmse"] for path in runs]
 
 
-@pytest.mark.slow
 def test_tune_finds_the_smallest_validation_score_and_goes_on(run_command, tmp_path):
     pytest.importorskip("optuna")
     words = ["trials=3", "startup_trials=2", *TINY_TREES, *SMALL_WORLD, *BLOCKS, QUIET, "model.max_depth=int(2,8)"]
@@ -69,7 +70,6 @@ def test_a_range_that_is_none_is_refused(run_command, word):
     assert f"{word}: expected int(a,b), float(a,b), logint(a,b), log(a,b) or choice(a,b)" in err
 
 
-@pytest.mark.slow
 def test_test_values_do_not_change_what_is_minimised(run_command, tmp_path):
     world = simulate(rows=10, columns=14, days=150)
     names = ["data.dynamic=[precipitation,air_temperature]", "data.static=[clay]", "data.land=land"]

@@ -27,6 +27,8 @@ from sgdsm.sources.simulation.world import simulate
 from tests.conftest import run_folder
 from tests.preprocessing.test_pipeline import cci, recipe, same_values, with_weather
 
+pytestmark = pytest.mark.slow
+
 distributed = pytest.importorskip("distributed")
 __all__ = ["cci"]
 
@@ -63,7 +65,6 @@ def pid_of_one(made: distributed.LocalCluster) -> int:
         return int(next(iter(client.run(os.getpid).values())))
 
 
-@pytest.mark.slow
 def test_prepared_cube_is_the_same(cci, two):
     made = recipe(cci, **with_weather(cci))
     assemble(made, cci / "one.zarr", workers=1)
@@ -71,7 +72,6 @@ def test_prepared_cube_is_the_same(cci, two):
     same_values(cci / "one.zarr", cci / "two.zarr")
 
 
-@pytest.mark.slow
 def test_prepared_cube_is_the_same_where_a_worker_dies(cci, two):
     made = recipe(cci, **with_weather(cci))
     assemble(made, cci / "one.zarr", workers=1)
@@ -121,7 +121,6 @@ def assert_same(folder: Path, one: str, other: str) -> None:
             np.testing.assert_array_equal(a[name], b[name], err_msg=f"{other} {name}")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("model", [("model=linear_time",), ("model=xgboost", "model.gap_draws=1", "model.rounds=20")])
 def test_filled_file_is_the_same(run_command, trained, two, tmp_path, model):
     words = trained(*model)
@@ -135,7 +134,6 @@ def test_filled_file_is_the_same(run_command, trained, two, tmp_path, model):
         assert_same(tmp_path, "one.nc", output)
 
 
-@pytest.mark.slow
 def test_filled_file_is_the_same_where_a_worker_dies(run_command, trained, two, tmp_path):
     words = trained("model=linear_time")
     assert run_command("predict", *words, "output=one.nc", "trainer.progress=false")[0] == 0
@@ -145,7 +143,6 @@ def test_filled_file_is_the_same_where_a_worker_dies(run_command, trained, two, 
     assert_same(tmp_path, "one.nc", "two.nc")
 
 
-@pytest.mark.slow
 def test_what_is_wrong_with_the_data_ends_in_one_line(run_command, trained, two, tmp_path):
     words = trained("model=linear_time")
     with xr.open_dataset(tmp_path / "world.h5") as world:
@@ -173,7 +170,6 @@ def test_work_that_ends_workers_ends_in_one_line():
         list(results(client, os._exit, [1], "exits"))
 
 
-@pytest.mark.slow
 def test_a_scheduler_that_goes_ends_in_one_line():
     made = distributed.LocalCluster(n_workers=1, dashboard_address=None, silence_logs=logging.CRITICAL)
     setting = {"scheduler-address": made.scheduler_address, "distributed.comm.timeouts.connect": "1s"}

@@ -31,6 +31,8 @@ from sgdsm.preprocessing.export import is_begun, write_zarr
 from sgdsm.training.run import file_stamp
 from tests.conftest import ROOT, TINY_PCONV
 
+pytestmark = pytest.mark.slow
+
 s3fs = pytest.importorskip("s3fs")
 moto = pytest.importorskip("moto.server")
 
@@ -125,7 +127,6 @@ def folder(bucket, s3_cube, world, tmp_path_factory) -> Path:
     return made
 
 
-@pytest.mark.slow
 def test_trained_and_filled_there_as_here(bucket, folder, run_command, tmp_path):
     output = "s3://bucket/filled.zarr"
     assert run_command("predict", f"run={folder / 'here'}", "output=filled.nc", *ON_CPU)[0] == 0
@@ -143,7 +144,6 @@ def test_trained_and_filled_there_as_here(bucket, folder, run_command, tmp_path)
     assert bucket.find("bucket/filled.zarr", detail=True) == before
 
 
-@pytest.mark.slow
 def test_scores_and_words_of_what_lies_there(bucket, s3_cube, folder, run_command):
     run = folder / "there"
     write_zarr(open_dataset(run / "evaluation" / "filled.nc"), "s3://bucket/scored.zarr")
@@ -157,7 +157,6 @@ def test_scores_and_words_of_what_lies_there(bucket, s3_cube, folder, run_comman
     assert "figure: cube.zarr.png" in out
 
 
-@pytest.mark.slow
 def test_killed_in_the_middle_it_goes_on(bucket, folder, run_command, tmp_path):
     words = [f"run={folder / 'there'}", "inference.memory_gib=0.00002", *ON_CPU]
     assert run_command("predict", *words, "output=whole.nc")[0] == 0

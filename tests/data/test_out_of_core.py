@@ -18,6 +18,8 @@ from sgdsm.training.task import TrainingTask
 from tests.conftest import run_folder
 from tests.models.test_models import filled, settings_of
 
+pytestmark = pytest.mark.slow
+
 SIZE = ["data.rows=24", "data.columns=30", "data.days=400"]
 WORDS = [*SIZE, "model.window_cells=12", "model.epochs=6"]
 SMALL = "trainer.memory_gib=0.02"
@@ -91,7 +93,6 @@ def test_a_part_without_values_is_skipped(task):
     assert found <= {data.scene.record.values.sum() for data in learned.held}
 
 
-@pytest.mark.slow
 def test_train_and_predict(run_command):
     few = ["model.channels=4", "model.layers=1", "model.window_cells=12", "model.epochs=2", "trainer.progress=false"]
     code, out, err = run_command("train", "model=pconv3d", *SIZE, SMALL, *few)

@@ -23,6 +23,8 @@ from sgdsm.training.fit import fit
 from sgdsm.training.task import TrainingTask
 from tests.conftest import composed
 
+pytestmark = pytest.mark.slow
+
 MODELS = sorted(path.stem for path in (config_folder() / "model").glob("*.yaml"))
 # further settings that keep the same contract
 VARIANTS = [

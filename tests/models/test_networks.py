@@ -29,6 +29,8 @@ from sgdsm.sources.simulation.world import simulate
 from tests.conftest import TINY_PCONV, run_folder
 from tests.models.test_models import MODELS, settings_of
 
+pytestmark = pytest.mark.slow
+
 QUIET = {"enable_progress_bar": False, "accelerator": "cpu"}
 SMALL = {
     "pconv3d": {"channels": 8, "layers": 2, "window_days": 20, "window_cells": 12},
@@ -167,7 +169,6 @@ def wide() -> xr.Dataset:
     return simulate(rows=16, columns=16, days=40, seed=3)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "ending"),
     [("encoder", ".pt2"), ("seamless", ".pt2"), ("dense", ".pt2"), ("encoder", ".onnx"), ("dense", ".onnx")],
@@ -200,7 +201,6 @@ def test_what_cannot_be_exported(world, tmp_path):
         export_network(build({"_target_": "sgdsm.models.Climatology"}, GapFiller), tmp_path / "model.pt2")
 
 
-@pytest.mark.slow
 def test_the_network_of_a_run_is_exported(run_command):
     words = ["data.rows=10", "data.columns=14", "data.days=150", *TINY_PCONV, "trainer.progress=false"]
     folder = run_folder(run_command("train", *words)[1])

@@ -29,6 +29,8 @@ from sgdsm.training.task import TrainingTask
 from tests.conftest import SMALL_WORLD, TINY_TREES
 from tests.models.test_models import filled, settings_of
 
+pytestmark = pytest.mark.slow
+
 SQUARED = {"objective": "reg:squarederror", "tree_method": "hist", "seed": 0, "nthread": 1, "subsample": 0.7}
 NAMES = ["a", "b", "c", "d", "e"]
 
@@ -274,7 +276,6 @@ print(next(line for line in Path("/proc/self/status").read_text().splitlines() i
 """
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of a process is read from /proc")
 @pytest.mark.parametrize("where", ["memory", "disk"])
 def test_ten_times_the_rows_take_the_same_memory(where):

@@ -23,6 +23,8 @@ from sgdsm.training.fit import fit
 from sgdsm.training.task import TrainingTask
 from tests.conftest import composed
 
+pytestmark = pytest.mark.slow
+
 FEW_TREES = ["model.trees=8"]
 
 
@@ -172,7 +174,6 @@ def test_eq_4_gives_the_mean_and_spread_of_the_satellite_on_its_days():
     assert known[0, ~days, 0, 1].all()
 
 
-@pytest.mark.slow
 def test_sharing_costs_no_skill(tmp_path):
     """The score of shared regressions beside one of scikit-learn's for each value, on a few days."""
     task = fitted(tmp_path, *FEW_TREES, "model.calibrate=false")

@@ -15,6 +15,8 @@ from sgdsm.core.io.hdf5 import NetcdfWriter
 from sgdsm.preprocessing.daily import BEGUN
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 LAYOUTS = ["sgd_sm", "cci_gapfilled"]
 # slow enough to be killed in the middle
 SLOW = """
@@ -87,7 +89,6 @@ def test_other_arguments_do_not_resume(run_command, product, monkeypatch, layout
     assert bytes_in(product / "days") == before
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_killed_in_the_middle_goes_on(run_command, product, layout):
     words = ["filled.nc", f"layout={layout}"]

@@ -23,6 +23,8 @@ from sgdsm.sources.readers.names import Reason
 from tests.conftest import ROOT
 from tests.sources import make, make_cov, make_layouts, make_sm
 
+pytestmark = pytest.mark.slow
+
 ROWS, COLUMNS = 4, 8
 CCI = Source("esa_cci", "cci", {"sm": "sm"}, role="target")
 
@@ -102,7 +104,6 @@ def test_days_without_a_file_are_empty(cci):
     assert np.isfinite(cube["sm"].values[4]).any()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_blocks_and_processes_do_not_show(cci, workers):
     assemble(recipe(cci), cci / "one.zarr", workers=1)
@@ -363,7 +364,6 @@ assemble(recipe(folder), folder / "cube.zarr", workers=1, block_days=2)
 """
 
 
-@pytest.mark.slow
 def test_killed_in_the_middle_goes_on(cci):
     """kill -9 after two of five blocks, once between the maps of a block and its note."""
     assemble(recipe(cci), cci / "whole.zarr", workers=1, block_days=2)

@@ -16,6 +16,8 @@ from sgdsm.training.compose import config_folder
 from tests.conftest import ROOT, TINY_TREES, composed, run_folder
 from tests.sources import make
 
+pytestmark = pytest.mark.slow
+
 RECIPE = """
 _target_: sgdsm.preprocessing.open_prepared
 path: cube.zarr
@@ -51,7 +53,6 @@ def words(tmp_path):
     return ["--config-dir=conf", "data=mine"]
 
 
-@pytest.mark.slow
 def test_from_files_to_a_filled_cube(run_command, words, tmp_path):
     code, out, err = run_command("prepare", *words)
     assert code == 0, err
@@ -78,7 +79,6 @@ def test_from_files_to_a_filled_cube(run_command, words, tmp_path):
         np.testing.assert_allclose(made["sm"], filled["sm_filled"], atol=0.005)
 
 
-@pytest.mark.slow
 def test_another_recipe_is_not_trained_on(run_command, words):
     assert run_command("prepare", *words)[0] == 0
     code, _, err = run_command("train", *words, "data.recipe.end=2016-03-10", *TINY_TREES)
@@ -89,7 +89,6 @@ def test_another_recipe_is_not_trained_on(run_command, words):
     assert "make it with `python -m sgdsm prepare`" in err
 
 
-@pytest.mark.slow
 def test_layouts_hold_the_same(run_command, words, tmp_path):
     assert run_command("prepare", *words)[0] == 0
     cube = open_prepared(str(tmp_path / "cube.zarr")).load()
@@ -118,7 +117,6 @@ def test_layouts_hold_the_same(run_command, words, tmp_path):
     assert abs(float((daily["sm"] - cube["sm"]).mean())) < 0.002, "rounded, not cut off"
 
 
-@pytest.mark.slow
 def test_a_filled_file_keeps_the_crs(run_command, words, tmp_path):
     grid = "_target_: sgdsm.preprocessing.projected_grid, crs: 'EPSG:6933', resolution_m: 2000000.0, "
     text = RECIPE.replace(
@@ -137,7 +135,6 @@ def test_a_filled_file_keeps_the_crs(run_command, words, tmp_path):
         assert set(filled["sm_filled"].coords) >= {"lat", "lon", "y", "x"}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cube.nc", "filled.nc"])
 def test_files_keep_the_conventions(run_command, words, tmp_path, name):
     """No error from compliance-checker's CF test."""

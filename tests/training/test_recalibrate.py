@@ -18,6 +18,8 @@ from sgdsm.training.run import METRICS, PROVENANCE
 from sgdsm.training.train import train
 from tests.conftest import composed
 
+pytestmark = pytest.mark.slow
+
 QUIET = "trainer.progress=false"
 LEARNED, NOW = 700, 880  # days: what the run knows, and where the recalibration stands; what follows is the future
 WORDS = ["data=netcdf", "data.target=sm", "data.land=land", "data.precipitation=precipitation",
@@ -68,7 +70,6 @@ def coverage(run_command, folder: Path, world: xr.Dataset, run: Path) -> float:
     return float(inside[hidden].mean())
 
 
-@pytest.mark.slow
 def test_a_recalibrated_run_covers_later_values_where_the_old_one_does_not(run_command, tmp_path, world, run):
     words = [f"run={run}", "data=netcdf", f"data.path={run.parent / 'now.nc'}", "output=new"]
     code, out, err = run_command("recalibrate", *words)
@@ -123,7 +124,6 @@ def test_an_old_error_weighs_less(run_command, tmp_path, run):
     assert widths[0] != widths[1]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "message"),
     [

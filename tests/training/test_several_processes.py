@@ -18,6 +18,8 @@ import xarray as xr
 
 from tests.conftest import in_process
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 WORDS = [
     "model=pconv3d", "data.days=120", "model.channels=8", "model.layers=1", "model.window_days=32",
@@ -62,7 +64,6 @@ def assert_same(ours: xr.Dataset, theirs: xr.Dataset) -> None:
         np.testing.assert_allclose(ours[name], theirs[name], rtol=0, atol=1e-6, err_msg=str(name))
 
 
-@pytest.mark.slow
 def test_two_train_as_one_that_takes_two_batches_a_step(folder):
     out = run(folder, "train.py", *WORDS, "trainer.max_epochs=2", TWO, "hydra.run.dir=two")
     assert out.count("run: two") == 1
@@ -78,7 +79,6 @@ ENSEMBLE = [
 ]  # fmt: skip
 
 
-@pytest.mark.slow
 def test_members_are_trained_side_by_side_as_alone(world, tmp_path):
     """Also where one of their processes is killed, and the run goes on."""
     world.to_netcdf(tmp_path / "world.h5")
@@ -119,7 +119,6 @@ def test_members_are_not_trained_by_processes_from_outside(world, run_command, t
     assert "on one node, without torchrun" in err.splitlines()[-1]
 
 
-@pytest.mark.slow
 def test_two_fill_one_store_as_one_does(folder):
     words = ["run=one", "inference.memory_gib=0.005"]
     run(folder, "predict.py", *words, "output=one.nc")
@@ -130,7 +129,6 @@ def test_two_fill_one_store_as_one_does(folder):
         assert_same(xr.open_zarr(folder / "two.zarr").load(), one)
 
 
-@pytest.mark.slow
 def test_what_is_wrong_with_the_output_is_told_by_all(folder):
     (folder / "other.nc").write_bytes(b"")
     process = start(folder, "predict.py", "run=one", TWO, "output=other.nc")
@@ -139,7 +137,6 @@ def test_what_is_wrong_with_the_output_is_told_by_all(folder):
     assert "other.nc exists and is of another run" in err
 
 
-@pytest.mark.slow
 def test_a_process_that_is_killed_leaves_an_output_that_resumes(folder):
     words = ["run=one", "inference.memory_gib=0.0005"]
     run(folder, "predict.py", *words, "output=whole.nc")
