@@ -215,6 +215,7 @@ def test_test_values_change_nothing_that_is_fitted(run_command, tmp_path):
     assert torch.equal(a["mean"], b["mean"])
 
 
+@pytest.mark.figures
 def test_compare_an_experiment_and_its_runs(run_command, tmp_path):
     experiment = [
         "experiment=demo",
