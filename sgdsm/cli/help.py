@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
@@ -59,12 +61,22 @@ def _of_spec(name: str, spec: Mapping[str, Any]) -> Iterator[str]:
     """Yield the settings of a specification, explained by the docstring of what it makes."""
     target = locate(spec[TARGET])
     yield f"{name} ({spec[TARGET]})"
-    explained = argument_help(target)
+    explained = _explained(target)
     for key, value in spec.items():
         if isinstance(value, Mapping) and value.get(TARGET):
             yield from _of_spec(f"{name}.{key}", value)
         elif key != TARGET:
             yield from _entry(f"{name}.{key}={_written(value)}", explained.get(key, ""))
+
+
+def _explained(target: Any) -> dict[str, str]:
+    """Return the explanations of arguments, those that are given elsewhere ("See `as_cube`") looked up."""
+    texts = argument_help(target)
+    for name, text in texts.items():
+        elsewhere = re.match(r"See `(\w+)`", text)
+        if elsewhere:
+            texts[name] = argument_help(getattr(sys.modules[target.__module__], elsewhere[1], None)).get(name, text)
+    return texts
 
 
 def _entry(name: str, text: str) -> list[str]:
