@@ -1,4 +1,4 @@
-"""Fill the gaps of a cube: python predict.py run=PATH output=filled.nc"""
+"""Fill the gaps of a cube, such as `python predict.py run=PATH output=filled.nc`."""
 
 from sgdsm.cli.console import main
 

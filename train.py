@@ -1,4 +1,4 @@
-"""Train a gap-filler: python train.py model=pconv3d data=simulate"""
+"""Train a gap-filler, such as `python train.py model=pconv3d data=simulate`."""
 
 from sgdsm.cli.console import main
 

@@ -101,7 +101,6 @@ def write_zarr(dataset: xr.Dataset, path: str | Path) -> None:
         dataset: A cube or a filled file.
         path: Folder or URL.
     """
-
     here = not is_remote(path)
     store = zarr_store(f"{path}.partial" if here else path, write=True)
     # as many days at a time as the largest variable allows

@@ -28,7 +28,6 @@ def in_processes(
         blocks: Numbers of the blocks.
         workers: Number of processes.
     """
-
     with deaf():
         resource_tracker.ensure_running()  # while signals are ignored: a closed terminal would end it with a traceback
     how: dict[str, Any] = {"scheduler": "processes", "num_workers": workers, "chunksize": 1}

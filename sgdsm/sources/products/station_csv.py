@@ -220,7 +220,6 @@ def _rows(text: str, mark: str) -> Any:
     Raises:
         Unfit: If rows have more fields than there are names, so that columns are ambiguous.
     """
-
     try:
         with catch_warnings():
             # pandas only warns if it drops fields

@@ -237,7 +237,6 @@ class Files:
         Raises:
             SourceError: If the first map cannot be read; computing the Dataset raises it for the others.
         """
-
         example = self.example()
         # without time there is nothing to split into chunks
         if "time" not in example.dims:
