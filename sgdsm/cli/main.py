@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import hydra
 import yaml
@@ -48,6 +48,7 @@ def run(command: str | None = None) -> None:
     with _errors_as_lines(command or "sgdsm", wants_traceback):
         command, words = _command_of(words)
         _dispatch(command, _without_trust(words), wants_traceback)
+    _leave_shared_run(0)
 
 
 def _command_of(words: list[str]) -> tuple[str, list[str]]:
@@ -140,18 +141,19 @@ def _errors_as_lines(command: str, wants_traceback: bool) -> Iterator[None]:
             raise
         where = f"run {HydraConfig.get().job.num} ({overrides_text()}): " if is_sweep() else ""
         print(f"error: {where}{one_line(error, command)}", file=sys.stderr)
-        _end_in_failure()
+        _leave_shared_run(1)
+        sys.exit(1)
 
 
-def _end_in_failure() -> NoReturn:
-    """Exit with code 1; at once where several processes share a run: gloo's threads abort one that is slow to end."""
-    from torch import distributed
-
-    if distributed.is_available() and distributed.is_initialized():
+def _leave_shared_run(code: int) -> None:
+    """Exit at once where several processes share a run: gloo's threads abort a process that is slow to end."""
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is None or not (distributed.is_available() and distributed.is_initialized()):
+        return
+    if distributed.get_world_size() > 1:
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(1)
-    sys.exit(1)
+        os._exit(code)
 
 
 @contextmanager
