@@ -1,4 +1,4 @@
 """Layers that networks are made of; plain torch.
 
-Imports torch only.
+May import torch and `core` only.
 """
