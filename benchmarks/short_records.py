@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from sgdsm.core.cube import log
+from sgdsm.core.logging import log
 from sgdsm.data.gaps import Gaps
 from sgdsm.evaluation.score import score
 from sgdsm.inference.fill import fill_cube

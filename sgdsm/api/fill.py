@@ -10,7 +10,8 @@ from typing import Any
 import xarray as xr
 
 from sgdsm.core.arguments import checked
-from sgdsm.core.cube import NO_UNCERTAINTY, ConfigError, CubeError, as_cube, by_role, checked_cube, suggest
+from sgdsm.core.cube import NO_UNCERTAINTY, as_cube, by_role, checked_cube, suggest
+from sgdsm.core.errors import ConfigError, CubeError
 from sgdsm.data.normalization import Inputs
 from sgdsm.inference.fill import fill_cube
 from sgdsm.inference.writers import MemoryOutput

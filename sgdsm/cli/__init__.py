@@ -1,4 +1,4 @@
 """The command line: one file a command, the parsing of overrides, and the entry points.
 
-May import everything. Add a command by adding a file here.
+May import everything. Add a command as a file in `commands`.
 """

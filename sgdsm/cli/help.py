@@ -16,7 +16,7 @@ from sgdsm.cli.overrides import as_hydra_reads, groups
 from sgdsm.core.errors import ConfigError
 from sgdsm.core.settings import argument_help, help_lines
 from sgdsm.core.specification import TARGET, locate
-from sgdsm.training.compose import compose_settings
+from sgdsm.training.compose import compose_settings, problem_of
 
 WIDTH, COLUMN = 110, 34
 
@@ -48,7 +48,7 @@ def of_command(command: str, overrides: Sequence[str]) -> str:
     try:
         values = compose_settings(command, module.Settings, as_hydra_reads(module.Settings, overrides))
     except HydraException as error:
-        raise ConfigError(" ".join(str(error).split())) from error
+        raise ConfigError(problem_of(error)) from error
     for group in own_groups:
         if isinstance(values.get(group), Mapping) and values[group].get(TARGET):
             lines += ["", *_of_spec(group, values[group])]

@@ -19,7 +19,7 @@ from sgdsm.cli.commands import command_names, load
 from sgdsm.cli.error_lines import log_to_screen, one_line
 from sgdsm.cli.help import of_command, overview
 from sgdsm.cli.hydra_state import Sweep, is_sweep, overrides_text, run_folder, shown
-from sgdsm.cli.overrides import as_hydra_reads, check_words, joined_flags, unknown_setting, with_positional
+from sgdsm.cli.overrides import as_hydra_reads, check_words, joined_flags, search_path, unknown_setting, with_positional
 from sgdsm.core.cube import suggest
 from sgdsm.core.errors import ConfigError
 from sgdsm.core.logging import log
@@ -28,7 +28,7 @@ from sgdsm.core.signals import going_on, has_stopped
 from sgdsm.core.specification import TRUST, build, trust
 from sgdsm.training.compose import config_folder, register
 
-GO_ON, RESUMING = "the same words go on", ("predict", "prepare", "members", "export", "correct apply", "tune")
+GO_ON, RESUMING = "the same words go on", ("predict", "prepare", "members", "export", "correct apply")
 ON_RESUME = ("accelerator", "devices", "num_nodes", "workers", "progress")
 HELP = ("--help", "-h")
 
@@ -90,7 +90,7 @@ def _dispatch(command: str, words: list[str], wants_traceback: bool) -> None:
     given, words = sys.argv, as_hydra_reads(module.Settings, with_positional(module, words))
     check_words(words)
     if any(word in HELP for word in words):
-        print(of_command(command, [word for word in words if not word.startswith("-")]))
+        print(of_command(command, [*(word for word in words if not word.startswith("-")), *search_path(words)]))
         return
     words = module.prepared(words) if hasattr(module, "prepared") else words
     # Hydra wants its own flags first

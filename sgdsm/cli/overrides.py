@@ -76,6 +76,18 @@ def with_positional(settings_module: Any, words: Sequence[str]) -> list[str]:
     return [*(word for word in words if word not in plain), *given]
 
 
+def search_path(words: Sequence[str]) -> list[str]:
+    """Return the override that makes Hydra look in the folder of `--config-dir` too, where settings are only composed.
+
+    Args:
+        words: Of the command line.
+    """
+    folders = [word.partition("=")[2] for word in words if word.startswith("--config-dir=")]
+    return (
+        [f"hydra.searchpath=[{','.join(f'file://{Path(folder).resolve()}' for folder in folders)}]"] if folders else []
+    )
+
+
 def check_words(words: Sequence[str]) -> None:
     """Raise ConfigError for words that Hydra would take for something else, or answer in words of its own."""
     for word in words:
@@ -116,7 +128,7 @@ def unknown_setting(error: Exception, command: str, settings: type, words: Seque
     key = misspelt[1]
     others = [word for word in words if not word.startswith((f"{key}=", "-"))]
     try:
-        known = list(_flat(compose_settings(command, settings, others)))
+        known = list(_flat(compose_settings(command, settings, [*others, *search_path(words)])))
     except HydraException:
         known = []
     names = {field.name: typed_name(field) for field in fields(settings)}

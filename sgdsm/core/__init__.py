@@ -1,4 +1,4 @@
 """The base of all other packages: the cube, its axes and units, errors, regions, reading and writing of files.
 
-Imports numpy and xarray only, and nothing of the other packages.
+Imports nothing of the other packages; at module level numpy and xarray only, in `io` h5py too.
 """

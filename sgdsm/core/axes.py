@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -12,8 +11,7 @@ import xarray as xr
 from sgdsm.core.coordinates import check_axes, dates_of
 from sgdsm.core.days import whole_days
 from sgdsm.core.errors import ConfigError, CubeError
-
-log = logging.getLogger("sgdsm")
+from sgdsm.core.logging import log
 
 SPACE_DIMS = (("lat", "lon"), ("y", "x"))
 AXES = ("time", "lat", "lon", "y", "x")

@@ -9,7 +9,6 @@ Code selects variables by role, never by name.
 from __future__ import annotations
 
 import difflib
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -21,15 +20,12 @@ from sgdsm.core.arguments import checked
 from sgdsm.core.axes import DAY, SPACE_DIMS, with_standard_axes
 from sgdsm.core.coordinates import check_axes, check_text
 from sgdsm.core.days import whole_days
-from sgdsm.core.errors import ConfigError as ConfigError
-from sgdsm.core.errors import CubeError as CubeError
-from sgdsm.core.errors import SgdsmError as SgdsmError
+from sgdsm.core.errors import CubeError
 from sgdsm.core.io.decoding import as_decoded, is_zero, only_valid, within
 from sgdsm.core.io.stores import OPENED_HERE, is_remote
 from sgdsm.core.io.stores import open_dataset as open_dataset
+from sgdsm.core.logging import log
 from sgdsm.core.units import PER_DAY, per_day, same_units
-
-log = logging.getLogger("sgdsm")
 
 ROLES = ("target", "uncertainty", "dynamic", "static", "flag", "land")
 NO_UNCERTAINTY = "none"  # said of the name of one

@@ -10,7 +10,8 @@ from contextlib import ExitStack, chdir, contextmanager
 from pathlib import Path
 from typing import Any
 
-from sgdsm.core.cube import ConfigError, SgdsmError, log
+from sgdsm.core.errors import ConfigError, SgdsmError
+from sgdsm.core.logging import log
 
 WAIT_SECONDS = 60
 # netCDF may not be used by two threads at once, and a worker may have several

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from sgdsm.core.cube import CubeError, space_dims, suggest
+from sgdsm.core.cube import space_dims, suggest
+from sgdsm.core.errors import CubeError
 
 # variables of a filled file, beside the target under its own name; `sgdsm.inference.schema` describes them
 SM_FILLED = "sm_filled"

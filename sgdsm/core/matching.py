@@ -7,8 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 import xarray as xr
 
-from sgdsm.core.cube import SAMPLED, CubeError, log, step_days
+from sgdsm.core.cube import SAMPLED, step_days
+from sgdsm.core.errors import CubeError
 from sgdsm.core.io.lazy import changed, in_place_of
+from sgdsm.core.logging import log
 from sgdsm.core.units import conversion, is_difference, moisture_bounds, water_factor
 from sgdsm.core.validation import check_values, file_of
 

@@ -10,7 +10,8 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import active_children, get_context, parent_process
 from threading import Thread
 
-from sgdsm.core.cube import SgdsmError, log
+from sgdsm.core.errors import SgdsmError
+from sgdsm.core.logging import log
 from sgdsm.core.signals import deaf
 
 GRACE_SECONDS = 5

@@ -10,7 +10,8 @@ import numpy as np
 import xarray as xr
 
 from sgdsm.core.arguments import fits, shown
-from sgdsm.core.cube import ConfigError, CubeError, space_dims, target_of
+from sgdsm.core.cube import space_dims, target_of
+from sgdsm.core.errors import ConfigError, CubeError
 
 DATE = re.compile(r"(\d{4}(-\d\d?(-\d\d?([T ][\d:.]+)?)?)?)?")  # or a month, a year, nothing
 

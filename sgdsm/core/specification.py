@@ -20,7 +20,8 @@ from sgdsm.core.arguments import TARGET as TARGET
 from sgdsm.core.arguments import VARIADIC, check_value, hints_of, shown
 from sgdsm.core.arguments import describe as describe
 from sgdsm.core.arguments import fits as fits
-from sgdsm.core.cube import ConfigError, suggest
+from sgdsm.core.cube import suggest
+from sgdsm.core.errors import ConfigError
 from sgdsm.core.public import public_name, resolve
 
 TRUST = "trust"  # the word of a command line that names packages
@@ -87,7 +88,6 @@ def locate(path: Any) -> Any:
             f"{TARGET}: {path!r}{near}: expected a public name of sgdsm, like "
             f"'sgdsm.models.Climatology', or {TRUST}=PACKAGE on the command line for a class of your own"
         )
-    # not getattr: a module of the same name (sources.pseudo_labelled) hides the function once it is imported
     target = resolve(package, importlib.import_module(package).PUBLIC, name)
     if not callable(target):
         raise ConfigError(f"{TARGET}: {path} is not a class or a function")

@@ -15,8 +15,6 @@ import numpy as np
 
 from sgdsm.core.errors import ConfigError, CubeError
 
-log = logging.getLogger("sgdsm")
-
 # spellings of files, in small letters, that registries do not know or read as something else
 SPELLINGS = {
     **dict.fromkeys(("", "-", "~", "none", "unitless", "dimensionless", "fraction", "ratio", "(0 - 1)", "0-1"), "1"),

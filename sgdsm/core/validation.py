@@ -11,7 +11,7 @@ import math
 import numpy as np
 import xarray as xr
 
-from sgdsm.core.cube import CubeError
+from sgdsm.core.errors import CubeError
 from sgdsm.core.units import is_difference, moisture_bounds, normal
 
 NEGATIVE_FILLS = (-999.0, -9999.0, -99999.0, -32767.0, -32768.0, -999.9, -9999.9, -99999.9)

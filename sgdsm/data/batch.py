@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sgdsm.core.cube import ConfigError
+from sgdsm.core.errors import ConfigError
 from sgdsm.core.specification import fits
 from sgdsm.core.tiling import Axis, cut
 from sgdsm.data.normalization import CellStatistics, Climatology, Inputs, season_basis

@@ -10,7 +10,7 @@ import numpy as np
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from sgdsm.core.cube import ConfigError
+from sgdsm.core.errors import ConfigError
 from sgdsm.core.orbit import Orbit
 from sgdsm.core.random import Stream
 from sgdsm.core.tiling import Axis, cut

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from sgdsm.core.arguments import Recorded
-from sgdsm.core.cube import ConfigError
+from sgdsm.core.errors import ConfigError
 from sgdsm.core.orbit import Orbit
 
 KINDS = ("swath", "outage")

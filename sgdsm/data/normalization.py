@@ -13,8 +13,8 @@ from typing import Any, NamedTuple, get_type_hints
 import numpy as np
 
 from sgdsm.core.arguments import check_value
-from sgdsm.core.cube import ConfigError
 from sgdsm.core.days import DAYS_PER_YEAR
+from sgdsm.core.errors import ConfigError
 from sgdsm.data.record import Names, Record
 
 HARMONICS = 2

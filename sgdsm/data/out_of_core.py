@@ -15,7 +15,8 @@ import pytorch_lightning as pl
 import xarray as xr
 from torch.utils.data import ConcatDataset, DataLoader
 
-from sgdsm.core.cube import ConfigError, by_role, target_of
+from sgdsm.core.cube import by_role, target_of
+from sgdsm.core.errors import ConfigError
 from sgdsm.core.random import Stream
 from sgdsm.core.region import Box
 from sgdsm.data.batch import Batch

@@ -7,16 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import xarray as xr
 
-from sgdsm.core.cube import (
-    CubeError,
-    by_role,
-    checked_cube,
-    log,
-    precipitation_of,
-    target_of,
-    time_chunks,
-    uncertainty_of,
-)
+from sgdsm.core.cube import by_role, checked_cube, precipitation_of, target_of, time_chunks, uncertainty_of
+from sgdsm.core.errors import CubeError
+from sgdsm.core.logging import log
 from sgdsm.core.matching import units_of
 from sgdsm.core.validation import file_of, read_values
 

@@ -11,8 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from sgdsm.core.arguments import Recorded
-from sgdsm.core.cube import ConfigError, log
 from sgdsm.core.days import SEASONS, season_numbers
+from sgdsm.core.errors import ConfigError
+from sgdsm.core.logging import log
 from sgdsm.core.orbit import Orbit
 from sgdsm.core.random import Stream
 from sgdsm.data.gaps import KINDS, SPREAD, Gaps
@@ -234,6 +235,12 @@ class Blocks(Recorded):
             boundary = days[edge + 1]
             target &= (days < boundary - before) | (days >= boundary + self.separation_days - before)
         for code, split in enumerate(SPLITS):
+            if code not in split_of_block:
+                raise ConfigError(
+                    f"splits=blocks: a record of {span} days holds {count} blocks of {self.block_days} days, and the "
+                    f"{split} split gets none of them: lower splits.block_days and splits.separation_days, like 20 and "
+                    "5, or use splits=all"
+                )
             if not (target & (label == code)).any():
                 raise ConfigError(
                     f"splits=blocks: {self.separation_days} days from the others, the {split} split has no day left: "

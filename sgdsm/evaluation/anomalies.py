@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from sgdsm.core.cube import CubeError, open_dataset
+from sgdsm.core.cube import open_dataset
+from sgdsm.core.errors import CubeError
 from sgdsm.data.normalization import CellStatistics, Climatology
 from sgdsm.data.record import day_numbers
 from sgdsm.evaluation.protocol import FILLED, HIDDEN, VISIBLE

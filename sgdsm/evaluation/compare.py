@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sgdsm.core.cube import ConfigError
+from sgdsm.core.errors import ConfigError
 from sgdsm.evaluation.metrics import METRICS, bootstrap
 from sgdsm.evaluation.protocol import kind_of_split
 from sgdsm.evaluation.score import GAP_LENGTHS, Scores

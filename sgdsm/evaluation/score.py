@@ -16,8 +16,9 @@ import xarray as xr
 
 from sgdsm.core.arguments import checked
 from sgdsm.core.axes import SPACE_DIMS
-from sgdsm.core.cube import ConfigError, CubeError, ever_observed, open_dataset
+from sgdsm.core.cube import ever_observed, open_dataset
 from sgdsm.core.days import SEASON_MONTHS
+from sgdsm.core.errors import ConfigError, CubeError
 from sgdsm.core.units import PER_DAY, per_day
 from sgdsm.core.validation import check_values
 from sgdsm.evaluation.metrics import METRICS, STATISTICS, State, bin_statistics, error_statistics, metrics

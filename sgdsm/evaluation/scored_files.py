@@ -10,7 +10,8 @@ import xarray as xr
 
 from sgdsm.core.axes import axis_names
 from sgdsm.core.coordinates import check_axes, check_text, days_along
-from sgdsm.core.cube import CubeError, open_dataset, suggest
+from sgdsm.core.cube import open_dataset, suggest
+from sgdsm.core.errors import CubeError
 from sgdsm.core.io.decoding import only_valid
 
 DEGREES, METRES = 1e-3, 1.0  # within which two coordinates are the same

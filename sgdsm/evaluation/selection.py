@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import t as student
 
-from sgdsm.core.cube import CubeError, log
+from sgdsm.core.errors import CubeError
+from sgdsm.core.logging import log
 from sgdsm.data.record import Record
 from sgdsm.evaluation.regression import (
     Fit,

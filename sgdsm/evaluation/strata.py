@@ -11,7 +11,8 @@ from collections.abc import Callable, Collection
 import numpy as np
 import xarray as xr
 
-from sgdsm.core.cube import CubeError, time_chunks
+from sgdsm.core.cube import time_chunks
+from sgdsm.core.errors import CubeError
 from sgdsm.core.units import conversion, per_day
 from sgdsm.core.validation import read_values
 

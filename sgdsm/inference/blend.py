@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sgdsm.core.cube import ConfigError
+from sgdsm.core.errors import ConfigError
 from sgdsm.core.tiling import Axis, Blend, cut
 from sgdsm.data.batch import Batch, Filled, Scene
 from sgdsm.models.base import GapFiller

@@ -10,8 +10,10 @@ import numpy as np
 import xarray as xr
 
 from sgdsm.core.arguments import checked
-from sgdsm.core.cube import ConfigError, CubeError, log, space_dims
+from sgdsm.core.cube import space_dims
+from sgdsm.core.errors import ConfigError, CubeError
 from sgdsm.core.filled import LAND, OBSERVED, SM_MEMBERS, SM_SOURCE, SM_STD, maps_of
+from sgdsm.core.logging import log
 from sgdsm.core.memory import check_fits
 from sgdsm.core.region import Box
 from sgdsm.data.record import day_numbers

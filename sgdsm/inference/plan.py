@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from sgdsm.core.cube import CubeError, by_role, checked_cube, target_of, uncertainty_of
+from sgdsm.core.cube import by_role, checked_cube, target_of, uncertainty_of
+from sgdsm.core.errors import CubeError
 from sgdsm.core.matching import check_target, in_units_of, warn_ranges
 from sgdsm.core.region import Box
 from sgdsm.data.batch import check_cap

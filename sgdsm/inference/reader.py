@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from torch.utils.data import Dataset, IterableDataset
 
-from sgdsm.core.cube import log
+from sgdsm.core.logging import log
 from sgdsm.core.tiling import Axis
 from sgdsm.data.batch import Scene, ages
 from sgdsm.data.normalization import Inputs

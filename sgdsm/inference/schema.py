@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from sgdsm.core.cube import CubeError, target_of, uncertainty_of
+from sgdsm.core.cube import target_of, uncertainty_of
+from sgdsm.core.errors import CubeError
 from sgdsm.core.filled import (
     FILLED,
     GAP_AGE,

@@ -9,7 +9,7 @@ import numpy as np
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
-from sgdsm.core.cube import log
+from sgdsm.core.logging import log
 from sgdsm.core.region import Box
 from sgdsm.data.batch import Scene
 from sgdsm.inference.blend import OverlapCache, fill_scene

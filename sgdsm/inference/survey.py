@@ -9,7 +9,8 @@ from itertools import pairwise
 import numpy as np
 import xarray as xr
 
-from sgdsm.core.cube import CubeError, target_of, time_chunks
+from sgdsm.core.cube import target_of, time_chunks
+from sgdsm.core.errors import CubeError
 from sgdsm.core.validation import check_values
 from sgdsm.data.batch import LONGEST_AGE
 from sgdsm.data.normalization import CellStatistics, Climatology, Inputs, Prior

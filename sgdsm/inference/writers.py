@@ -19,7 +19,7 @@ import h5py
 import numpy as np
 import xarray as xr
 
-from sgdsm.core.cube import ConfigError
+from sgdsm.core.errors import ConfigError
 from sgdsm.core.io.hdf5 import NetcdfWriter, require_space, with_places
 from sgdsm.core.io.stores import check_url, chunks, is_remote, is_there, one_line_errors, zarr_store
 from sgdsm.inference.schema import Layout

@@ -1,7 +1,7 @@
 """Gap-fillers: networks, tree models, classical methods, and the wrappers that add uncertainty.
 
-May import `core`, `data` and `evaluation.metrics`. A new filler subclasses `base.GapFiller`, gets a public name in
-`PUBLIC` below, and a YAML file of its name in configs/model with the defaults of its constructor.
+May import `core` to `report`; of `evaluation` it uses `metrics` only. A new filler subclasses `base.GapFiller`, gets a
+public name in `PUBLIC` below, and a YAML file of its name in configs/model with the defaults of its constructor.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from sgdsm.core.cube import ConfigError
+from sgdsm.core.errors import ConfigError
 from sgdsm.core.specification import build, check_spec
 from sgdsm.data.normalization import Inputs
 from sgdsm.models.base import GapFiller

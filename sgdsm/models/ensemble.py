@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sgdsm.core.cube import ConfigError, log
+from sgdsm.core.errors import ConfigError
+from sgdsm.core.logging import log
 from sgdsm.core.specification import build
 from sgdsm.data.batch import Batch, Filled
 from sgdsm.models.base import GapFiller, Window

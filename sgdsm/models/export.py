@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from sgdsm.core.cube import ConfigError, log
+from sgdsm.core.errors import ConfigError
+from sgdsm.core.logging import log
 from sgdsm.data.batch import Batch
 from sgdsm.models.base import GapFiller
 from sgdsm.models.networks.base import Network, blocks_of

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sgdsm.core.cube import ConfigError
+from sgdsm.core.errors import ConfigError
 
 BEGUN = ".sgdsm_export"  # in the folder, until all files are there: what they are made of
 

@@ -18,7 +18,8 @@ import xarray as xr
 import zarr
 
 from sgdsm.core.coordinates import check_axes, days_along
-from sgdsm.core.cube import ConfigError, CubeError, by_role, row_bands, target_of, time_chunks
+from sgdsm.core.cube import by_role, row_bands, target_of, time_chunks
+from sgdsm.core.errors import ConfigError, CubeError
 from sgdsm.core.filled import OBSERVED, SM_FILLED, SM_SOURCE, SM_STD
 from sgdsm.core.io.hdf5 import NetcdfWriter, require_space, with_places
 from sgdsm.core.io.stores import UNFINISHED, chunks, is_remote, one_line_errors, zarr_store

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sgdsm.core.cube import ConfigError
 from sgdsm.core.days import whole_days
+from sgdsm.core.errors import ConfigError
 from sgdsm.core.grids import AUTHALIC_RADIUS_M
 
 COMPOSITE, INTERPOLATED, HELD = 0, 1, 2  # flags of `composites`

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from sgdsm.core.cube import ConfigError, suggest
+from sgdsm.core.cube import suggest
+from sgdsm.core.errors import ConfigError
 from sgdsm.core.grids import DEGREE_M, EASE_GRID_CRS, EASE_GRIDS
 from sgdsm.preprocessing.overlaps import (
     Pair,

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import xarray as xr
 
-from sgdsm.core.cube import CubeError, as_cube, by_role, open_dataset, uncertainty_of
+from sgdsm.core.cube import as_cube, by_role, open_dataset, uncertainty_of
+from sgdsm.core.errors import CubeError
 from sgdsm.core.io.stores import is_remote
 from sgdsm.preprocessing.recipe import Recipe
 from sgdsm.preprocessing.store import PLAN

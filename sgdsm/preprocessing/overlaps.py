@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.sparse import csr_array
 
-from sgdsm.core.cube import ConfigError
+from sgdsm.core.errors import ConfigError
 
 
 class Pair(NamedTuple):

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from sgdsm.core.axes import DAY
-from sgdsm.core.cube import log
 from sgdsm.core.dask_cluster import cluster, results
 from sgdsm.core.days import whole_days
 from sgdsm.core.lock import exclusive
+from sgdsm.core.logging import log
 from sgdsm.preprocessing.block import FEATURES, MAPS, BlockBuilder
 from sgdsm.preprocessing.processes import in_processes
 from sgdsm.preprocessing.recipe import Recipe

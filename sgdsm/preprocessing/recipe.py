@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from sgdsm.core.cube import ConfigError
+from sgdsm.core.errors import ConfigError
 from sgdsm.preprocessing.grid import Grid
 from sgdsm.sources.readers.files import Files, find_files
 

@@ -10,7 +10,7 @@ import xarray as xr
 from scipy.sparse import coo_array, csr_array, diags_array
 from scipy.spatial import KDTree
 
-from sgdsm.core.cube import ConfigError
+from sgdsm.core.errors import ConfigError
 from sgdsm.preprocessing.grid import Grid, crs_in
 from sgdsm.preprocessing.overlaps import circular_overlap, overlap, pair_matrix
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from sgdsm.core.cube import ConfigError
+from sgdsm.core.errors import ConfigError
 from sgdsm.sources.readers.names import Reason
 
 FREEZING_K = 273.15

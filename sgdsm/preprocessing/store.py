@@ -17,7 +17,7 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from sgdsm.core.cube import ConfigError
+from sgdsm.core.errors import ConfigError
 from sgdsm.core.io.stores import UNFINISHED, chunks
 
 PLAN = "sgdsm_recipe"

@@ -8,7 +8,7 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 
-from sgdsm.core.cube import ConfigError
+from sgdsm.core.errors import ConfigError
 from sgdsm.preprocessing.features import HELD, terrain
 from sgdsm.preprocessing.recipe import Feature, Recipe, Source
 from sgdsm.preprocessing.regrid import Method, Regridder

@@ -11,20 +11,11 @@ import numpy as np
 import xarray as xr
 from matplotlib.dates import AutoDateLocator
 
-from sgdsm.core.cube import (
-    ROLES,
-    CubeError,
-    by_role,
-    is_circular,
-    log,
-    row_bands,
-    space_dims,
-    step_days,
-    target_of,
-    time_chunks,
-)
+from sgdsm.core.cube import ROLES, by_role, is_circular, row_bands, space_dims, step_days, target_of, time_chunks
 from sgdsm.core.days import SEASONS
+from sgdsm.core.errors import CubeError
 from sgdsm.core.io.safety import GIB, size_of
+from sgdsm.core.logging import log
 from sgdsm.core.units import moisture_bounds
 from sgdsm.core.validation import check_values
 from sgdsm.report.style import subplots

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from sgdsm.core.arguments import fits, shown
-from sgdsm.core.cube import CubeError, space_dims
+from sgdsm.core.cube import space_dims
+from sgdsm.core.errors import CubeError
 from sgdsm.core.filled import GAP_AGE, SM_FILLED, SM_STD, maps_of, observed_of
 from sgdsm.report.figures import STATES, draw_series, extent_of, name_axes
 from sgdsm.report.style import subplots

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
-from sgdsm.core.cube import CubeError, by_role, open_cube, open_dataset, target_of
+from sgdsm.core.cube import by_role, open_cube, open_dataset, target_of
+from sgdsm.core.errors import CubeError
 from sgdsm.core.filled import FILLED, SM_FILLED, SM_SOURCE
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.plugins import TorchCheckpointIO
 
-from sgdsm.core.cube import log
+from sgdsm.core.logging import log
 from sgdsm.models.checkpoint import save_whole
 
 BEST = "best.pt"

@@ -147,5 +147,5 @@ def _check_epochs(model: Any, epochs: int | None) -> None:
     if not model.automatic_optimization:
         raise ConfigError(
             f"trainer.max_epochs={epochs}: epochs mean nothing for the trees of {name}; "
-            "set model.gap_draws (gap draws to take rows from) and the number of trees instead"
+            "set model.gap_draws (how often gaps are drawn, to take rows from) and model.rounds or model.trees instead"
         )

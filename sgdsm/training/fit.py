@@ -13,8 +13,9 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
-from sgdsm.core.cube import ConfigError, log
+from sgdsm.core.errors import ConfigError
 from sgdsm.core.lock import exclusive
+from sgdsm.core.logging import log
 from sgdsm.core.processes import run_in_processes
 from sgdsm.models.base import GapFiller, interruptible, quiet_lightning
 from sgdsm.models.checkpoint import load_filler, save_filler

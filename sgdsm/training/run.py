@@ -18,7 +18,8 @@ import xarray as xr
 import yaml
 
 from sgdsm.core.arguments import checked, shown
-from sgdsm.core.cube import ConfigError, by_role, open_dataset, target_of
+from sgdsm.core.cube import by_role, open_dataset, target_of
+from sgdsm.core.errors import ConfigError
 from sgdsm.core.io.safety import refuse_irregular
 from sgdsm.core.io.stores import is_remote, stamp
 from sgdsm.core.matching import units_of

@@ -12,7 +12,9 @@ import torch
 import xarray as xr
 
 from sgdsm.core.arguments import Recorded
-from sgdsm.core.cube import ConfigError, CubeError, log, repeat_cycle, seen_only, step_days, target_of
+from sgdsm.core.cube import repeat_cycle, seen_only, step_days, target_of
+from sgdsm.core.errors import ConfigError, CubeError
+from sgdsm.core.logging import log
 from sgdsm.core.orbit import Orbit
 from sgdsm.core.random import Stream
 from sgdsm.core.region import Box
@@ -288,7 +290,9 @@ def _held_and_left(
     held, boxes = _hold(cube, filler.window, options.memory_gib, config)
     epochs = options.max_epochs or filler.epochs
     if boxes and 0 < epochs < len(boxes):
-        log.info("%d epochs see %d of the parts: more model.epochs see more", epochs, epochs)
+        log.info(
+            "%d epochs see %d of the parts: a larger model.epochs (of trees model.gap_draws) sees more", epochs, epochs
+        )
     return held, boxes
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import xarray as xr
 
-from sgdsm.core.cube import log
 from sgdsm.core.lock import exclusive, is_first
+from sgdsm.core.logging import log
 from sgdsm.evaluation.protocol import FILLED, HIDDEN, SCORES, VISIBLE, kind_of_split, write_files
 from sgdsm.evaluation.score import Scores, format_table, score
 from sgdsm.inference.writers import NetcdfOutput

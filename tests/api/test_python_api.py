@@ -14,7 +14,8 @@ import xarray as xr
 
 import sgdsm
 from sgdsm.core import memory
-from sgdsm.core.cube import SgdsmError, as_cube, open_cube
+from sgdsm.core.cube import as_cube, open_cube
+from sgdsm.core.errors import SgdsmError
 from sgdsm.core.specification import build
 from sgdsm.data.gaps import Gaps
 from sgdsm.data.normalization import Inputs

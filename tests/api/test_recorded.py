@@ -13,7 +13,7 @@ import pytest
 import torch
 import xarray as xr
 
-from sgdsm.core.cube import ConfigError
+from sgdsm.core.errors import ConfigError
 from sgdsm.core.specification import TARGET, build, locate
 from sgdsm.data.normalization import Inputs
 from sgdsm.data.record import Names, read_record

@@ -12,7 +12,7 @@ import yaml
 from sgdsm.cli.commands import chain as chaining
 from sgdsm.cli.commands import predict as predict_command
 from sgdsm.cli.commands import train as train_command
-from sgdsm.core.cube import CubeError
+from sgdsm.core.errors import CubeError
 from sgdsm.evaluation.anomalies import score_file, score_run
 from sgdsm.evaluation.protocol import FILLED, HIDDEN, VISIBLE
 from sgdsm.training.compose import config_folder

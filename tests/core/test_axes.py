@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from sgdsm.core.cube import CubeError, as_cube, open_cube
+from sgdsm.core.cube import as_cube, open_cube
+from sgdsm.core.errors import CubeError
 from sgdsm.sources.readers.files import open_product
 
 TIME = xr.date_range("2020-01-01", periods=5)

@@ -7,8 +7,9 @@ import pytest
 import xarray as xr
 
 from sgdsm.core.coordinates import check_axes, check_text, days_along
-from sgdsm.core.cube import CubeError, as_cube, check_cube
+from sgdsm.core.cube import as_cube, check_cube
 from sgdsm.core.days import whole_days
+from sgdsm.core.errors import CubeError
 
 
 @pytest.mark.parametrize("units", ["ns", "us"])

@@ -7,7 +7,6 @@ import pytest
 import xarray as xr
 
 from sgdsm.core.cube import (
-    CubeError,
     as_cube,
     by_role,
     check_cube,
@@ -21,6 +20,7 @@ from sgdsm.core.cube import (
     target_of,
     uncertainty_of,
 )
+from sgdsm.core.errors import CubeError
 from sgdsm.core.io.decoding import MASKED, only_valid
 from sgdsm.core.region import box_of
 from sgdsm.data.record import usable

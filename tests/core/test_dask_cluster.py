@@ -19,8 +19,9 @@ import pytest
 import xarray as xr
 
 from sgdsm.cli.error_lines import log_to_screen
-from sgdsm.core.cube import ConfigError, SgdsmError, log
 from sgdsm.core.dask_cluster import cluster, results
+from sgdsm.core.errors import ConfigError, SgdsmError
+from sgdsm.core.logging import log
 from sgdsm.preprocessing.pipeline import assemble
 from sgdsm.preprocessing.store import Store
 from sgdsm.sources.simulation.world import simulate

@@ -8,8 +8,9 @@ import pytest
 import xarray as xr
 import zarr
 
-from sgdsm.core.cube import CubeError, as_cube, open_cube
+from sgdsm.core.cube import as_cube, open_cube
 from sgdsm.core.days import whole_days
+from sgdsm.core.errors import CubeError
 from sgdsm.core.io.decoding import only_within
 from sgdsm.core.io.stores import open_dataset
 from sgdsm.sources.readers.files import open_product

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from sgdsm.core.cube import CubeError, open_cube
+from sgdsm.core.cube import open_cube
+from sgdsm.core.errors import CubeError
 from sgdsm.core.io.decoding import decode
 from sgdsm.core.io.hdf5 import NetcdfWriter, open_hdf5
 

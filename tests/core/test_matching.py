@@ -7,7 +7,8 @@ import pytest
 import xarray as xr
 
 import sgdsm
-from sgdsm.core.cube import CubeError, as_cube
+from sgdsm.core.cube import as_cube
+from sgdsm.core.errors import CubeError
 from sgdsm.core.matching import in_units_of, warn_ranges
 from sgdsm.data.normalization import Inputs
 from sgdsm.data.record import Names, read_record

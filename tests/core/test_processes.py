@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sgdsm.core.cube import SgdsmError
+from sgdsm.core.errors import SgdsmError
 from sgdsm.core.processes import run_in_processes
 
 FOREVER = 1000

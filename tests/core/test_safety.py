@@ -17,7 +17,8 @@ import pytest
 import xarray as xr
 import zarr
 
-from sgdsm.core.cube import ConfigError, CubeError, ever_observed, open_dataset, row_bands
+from sgdsm.core.cube import ever_observed, open_dataset, row_bands
+from sgdsm.core.errors import ConfigError, CubeError
 from sgdsm.core.io.hdf5 import open_hdf5
 from sgdsm.core.io.safety import check_codecs, refuse_unsafe
 from sgdsm.report.coverage import coverage

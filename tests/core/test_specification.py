@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from sgdsm.cli.commands import load
-from sgdsm.core.cube import ConfigError
+from sgdsm.core.errors import ConfigError
 from sgdsm.core.settings import made
 from sgdsm.core.specification import build, check_spec, fits
 from sgdsm.models.base import GapFiller

@@ -21,7 +21,8 @@ import xarray as xr
 import zarr
 
 from sgdsm.cli import console
-from sgdsm.core.cube import ConfigError, CubeError, open_cube, open_dataset
+from sgdsm.core.cube import open_cube, open_dataset
+from sgdsm.core.errors import ConfigError, CubeError
 from sgdsm.core.io.stores import chunks
 from sgdsm.core.specification import build
 from sgdsm.inference.fill import fill_cube

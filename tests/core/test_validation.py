@@ -10,7 +10,8 @@ import xarray as xr
 import yaml
 
 import sgdsm
-from sgdsm.core.cube import CubeError, as_cube, open_cube
+from sgdsm.core.cube import as_cube, open_cube
+from sgdsm.core.errors import CubeError
 from sgdsm.core.validation import looks_like_fill, read_values
 from sgdsm.data.record import read_record
 from sgdsm.sources.simulation.world import simulate

@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sgdsm.core.cube import CubeError, as_cube, repeat_cycle
+from sgdsm.core.cube import as_cube, repeat_cycle
+from sgdsm.core.errors import CubeError
 from sgdsm.core.tiling import Axis, axis
 from sgdsm.data.batch import LONGEST_AGE, Batch, ages
 from sgdsm.data.datamodule import GapData, WindowBatches

@@ -5,8 +5,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from sgdsm.core.cube import ConfigError
 from sgdsm.core.days import season_numbers
+from sgdsm.core.errors import ConfigError
 from sgdsm.core.orbit import Orbit
 from sgdsm.data.gaps import Gaps, like_gaps
 from sgdsm.data.splits import SPLITS, All, Blocks

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sgdsm.core.cube import ConfigError
+from sgdsm.core.errors import ConfigError
 from sgdsm.data.normalization import CellStatistics, Inputs, Scaler, season_basis
 from sgdsm.data.record import Names, read_record
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from sgdsm.core.cube import ConfigError, target_of
+from sgdsm.core.cube import target_of
+from sgdsm.core.errors import ConfigError
 from sgdsm.core.region import Box
 from sgdsm.data.out_of_core import cut_parts, gib_of
 from sgdsm.evaluation.score import Scores

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from sgdsm.core.cube import CubeError
+from sgdsm.core.errors import CubeError
 from sgdsm.evaluation.score import Scores, format_table, gap_lengths, score
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from sgdsm.core.cube import CubeError, as_cube
+from sgdsm.core.cube import as_cube
+from sgdsm.core.errors import CubeError
 from sgdsm.data.record import read_record
 from sgdsm.evaluation import regression, selection
 from sgdsm.evaluation.regression import aic, best_subset, bic, importance, inflation, least_squares, moments, stepwise

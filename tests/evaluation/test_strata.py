@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from sgdsm.core.cube import CubeError, as_cube
+from sgdsm.core.cube import as_cube
+from sgdsm.core.errors import CubeError
 from sgdsm.data.splits import Scenario
 from sgdsm.evaluation.metrics import normal_crps
 from sgdsm.evaluation.protocol import write_files

@@ -11,7 +11,8 @@ import torch
 import xarray as xr
 import zarr
 
-from sgdsm.core.cube import ConfigError, CubeError, as_cube
+from sgdsm.core.cube import as_cube
+from sgdsm.core.errors import ConfigError, CubeError
 from sgdsm.core.filled import NONE
 from sgdsm.core.region import Box, box_of
 from sgdsm.core.specification import build

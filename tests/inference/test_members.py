@@ -5,7 +5,8 @@ import pytest
 import xarray as xr
 
 import sgdsm
-from sgdsm.core.cube import ConfigError, CubeError, open_dataset
+from sgdsm.core.cube import open_dataset
+from sgdsm.core.errors import ConfigError, CubeError
 from sgdsm.inference import members as drawing
 from sgdsm.models.uncertainty.correlation import Correlation, pair_products, positions
 

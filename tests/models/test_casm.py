@@ -8,7 +8,8 @@ import torch
 import xarray as xr
 
 from sgdsm.cli.commands import load
-from sgdsm.core.cube import ConfigError, CubeError, as_cube
+from sgdsm.core.cube import as_cube
+from sgdsm.core.errors import ConfigError, CubeError
 from sgdsm.core.settings import made
 from sgdsm.core.specification import build
 from sgdsm.data.batch import Filled

@@ -6,7 +6,7 @@ import torch
 from scipy.fft import dctn
 from scipy.ndimage import distance_transform_edt
 
-from sgdsm.core.cube import ConfigError
+from sgdsm.core.errors import ConfigError
 from sgdsm.models.classical import cosine
 from sgdsm.models.classical.dctpls import DctPls
 from sgdsm.models.classical.dineof import Dineof, reconstruct

@@ -9,7 +9,8 @@ import pytest
 import torch
 import xarray as xr
 
-from sgdsm.core.cube import ConfigError, seen_only
+from sgdsm.core.cube import seen_only
+from sgdsm.core.errors import ConfigError
 from sgdsm.core.specification import build
 from sgdsm.data.batch import Batch
 from sgdsm.inference.fill import fill_cube

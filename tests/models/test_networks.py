@@ -9,7 +9,7 @@ import pytest
 import torch
 import xarray as xr
 
-from sgdsm.core.cube import ConfigError
+from sgdsm.core.errors import ConfigError
 from sgdsm.core.specification import build
 from sgdsm.data.batch import Batch
 from sgdsm.data.datamodule import GapData

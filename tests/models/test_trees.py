@@ -15,7 +15,7 @@ import pytest
 import torch
 import xgboost
 
-from sgdsm.core.cube import ConfigError, SgdsmError
+from sgdsm.core.errors import ConfigError, SgdsmError
 from sgdsm.core.specification import build
 from sgdsm.data.features import to_rows
 from sgdsm.inference.importance import of_trees, permuted, with_permutation

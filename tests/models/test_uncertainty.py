@@ -7,7 +7,7 @@ import pytest
 import torch
 import xarray as xr
 
-from sgdsm.core.cube import ConfigError
+from sgdsm.core.errors import ConfigError
 from sgdsm.core.specification import build
 from sgdsm.inference.fill import fill_cube
 from sgdsm.inference.writers import MemoryOutput

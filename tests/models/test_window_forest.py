@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from sgdsm.core.cube import ConfigError
+from sgdsm.core.errors import ConfigError
 from sgdsm.core.specification import build
 from sgdsm.data.batch import Batch
 from sgdsm.data.datamodule import GapData

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kendalltau, theilslopes
 
-from sgdsm.core.cube import ConfigError, CubeError, as_cube
+from sgdsm.core.cube import as_cube
+from sgdsm.core.errors import ConfigError, CubeError
 from sgdsm.preprocessing.bias_correction.cdf import fit_cdf
 from sgdsm.preprocessing.bias_correction.correction import Correction
 from sgdsm.preprocessing.bias_correction.fit import Settings, fit_correction

@@ -6,7 +6,7 @@ import xarray as xr
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sgdsm.core.cube import ConfigError
+from sgdsm.core.errors import ConfigError
 from sgdsm.preprocessing.grid import Grid
 from sgdsm.preprocessing.regrid import Regridder
 from tests.conftest import shared_data

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from sgdsm.core.cube import ConfigError, CubeError, by_role
+from sgdsm.core.cube import by_role
+from sgdsm.core.errors import ConfigError, CubeError
 from sgdsm.core.lock import exclusive
 from sgdsm.preprocessing.open import open_prepared
 from sgdsm.preprocessing.pipeline import assemble

@@ -214,7 +214,7 @@ def test_describe_and_export_say_what_they_miss(run_command, tmp_path):
 
 
 def test_roles_are_needed_for_prepared(tmp_path):
-    from sgdsm.core.cube import CubeError
+    from sgdsm.core.errors import CubeError
 
     xr.Dataset({"sm": (("time",), np.zeros(3))}).to_netcdf(tmp_path / "plain.nc")
     assert by_role(open_dataset(tmp_path / "plain.nc"), "target") == []

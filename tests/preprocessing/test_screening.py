@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sgdsm.core.cube import ConfigError
+from sgdsm.core.errors import ConfigError
 from sgdsm.preprocessing.screening import count, screen, table
 from sgdsm.sources.readers.names import Reason
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from sgdsm.core.cube import CubeError, open_dataset
+from sgdsm.core.cube import open_dataset
+from sgdsm.core.errors import CubeError
 from sgdsm.report.coverage import coverage, figure
 
 PACKAGE = Path(__file__).resolve().parents[2] / "sgdsm"

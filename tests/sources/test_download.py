@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from sgdsm.core.cube import ConfigError
+from sgdsm.core.errors import ConfigError
 from sgdsm.sources.download import answers, fetch
 from sgdsm.sources.download.answers import CHUNK
 from sgdsm.sources.download.errors import DownloadError, HopelessError

@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sgdsm.core.cube import ConfigError, check_cube, step_days
+from sgdsm.core.cube import check_cube, step_days
+from sgdsm.core.errors import ConfigError
 from sgdsm.sources.simulation.emission import (
     AMSR,
     AMSR_ANGLE,

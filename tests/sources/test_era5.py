@@ -4,7 +4,7 @@ import netCDF4
 import numpy as np
 import pytest
 
-from sgdsm.core.cube import ConfigError
+from sgdsm.core.errors import ConfigError
 from sgdsm.sources.products import era5, era5_land
 from sgdsm.sources.readers.files import SourceError, find_files, open_product
 from tests.conftest import shared_data

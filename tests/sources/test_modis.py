@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from sgdsm.core.cube import ConfigError
+from sgdsm.core.errors import ConfigError
 from sgdsm.sources.readers.files import SourceError, open_product
 from tests.conftest import shared_data
 from tests.sources import make_cov

@@ -12,7 +12,7 @@ import netCDF4
 import numpy as np
 import pytest
 
-from sgdsm.core.cube import SgdsmError
+from sgdsm.core.errors import SgdsmError
 from sgdsm.sources.readers.files import SourceError, find_files, open_product, products
 from tests.sources import make, make_cov
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sgdsm.core.cube import ConfigError
+from sgdsm.core.errors import ConfigError
 from sgdsm.sources.download import fetch, products
 from sgdsm.sources.download.errors import DownloadError, HopelessError
 from sgdsm.sources.download.fetch import Job, fetch_all, inside

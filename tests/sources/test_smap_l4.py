@@ -4,7 +4,7 @@ import h5py
 import numpy as np
 import pytest
 
-from sgdsm.core.cube import ConfigError
+from sgdsm.core.errors import ConfigError
 from sgdsm.sources.products import smap_l4
 from sgdsm.sources.readers.ease import M09
 from sgdsm.sources.readers.files import SourceError, find_files, open_product

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sgdsm.core.cube import ConfigError
+from sgdsm.core.errors import ConfigError
 from sgdsm.sources.readers.files import SourceError, open_product
 
 HEAD = "site,latitude,longitude,when,vwc\n"

@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sgdsm.core.cube import ConfigError, check_cube
+from sgdsm.core.cube import check_cube
+from sgdsm.core.errors import ConfigError
 from sgdsm.core.orbit import Orbit
 from sgdsm.sources.simulation.world import simulate, simulate_store
 

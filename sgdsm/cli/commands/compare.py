@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sgdsm.cli.hydra_state import experiment_name, output_folder, overrides_for_trainings
+from sgdsm.cli.hydra_state import experiment_name, output_folder, overrides_for_trainings, shown
 from sgdsm.cli.plan import check_same, train_once, training_of
 from sgdsm.core.errors import ConfigError
 from sgdsm.core.settings import setting
+from sgdsm.core.signals import going_on
 from sgdsm.evaluation.compare import Entry, check_protocol, comparison, format_comparison
 from sgdsm.evaluation.protocol import SCORES
 from sgdsm.evaluation.score import Scores
@@ -44,7 +45,8 @@ def run(settings: Settings) -> None:
     output = output_folder(settings.output, f"compare_{experiment or 'runs'}")
     runs = [Path(run) for run in settings.runs]
     if experiment:
-        runs = train_experiment(settings, output)
+        with going_on(lambda: f"go on with the same words and output={shown(output)}"):
+            runs = train_experiment(settings, output)
     print(compare_runs(runs, settings.reference, output, experiment))
 
 

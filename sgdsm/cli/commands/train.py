@@ -14,7 +14,10 @@ from sgdsm.training.train import scores_text
 from sgdsm.training.train import train as train_in
 
 USAGE = "[data=..] [model=..] [gaps=..] [splits=..] [trainer=..] [uncertainty=..] [experiment=..] | run=PATH"
-NOTE = "run=PATH resumes an interrupted training; data=netcdf --help shows the settings of a file of your own"
+NOTE = (
+    "hydra.run.dir=FOLDER names the folder of the run; run=PATH resumes an interrupted training; data=netcdf --help "
+    "shows the settings of a file of your own; --config-dir=FOLDER adds settings of your own"
+)
 HYDRA = {
     "run": {"dir": "runs/${now:%Y-%m-%d_%H-%M-%S}_${hydra:runtime.choices.model}"},
     "sweep": {

@@ -8,14 +8,16 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
 from sgdsm.cli.error_lines import one_line
-from sgdsm.cli.hydra_state import experiment_name, output_folder, overrides_for_trainings
+from sgdsm.cli.hydra_state import experiment_name, output_folder, overrides_for_trainings, shown
 from sgdsm.cli.plan import check_same, train_once, training_of
 from sgdsm.core.errors import ConfigError, SgdsmError
 from sgdsm.core.settings import setting
+from sgdsm.core.signals import going_on
 from sgdsm.training.config import TrainingConfig
 from sgdsm.training.run import Run
 
@@ -36,7 +38,9 @@ class Settings(TrainingConfig):
     startup_trials: int = setting(8, "of them with random settings, before there is something to learn from")
     output: str | None = setting(None, "folder; a finished training that is there is not done again", path=True)
     on_failure: Literal["fail", "skip"] = setting("fail", "skip: a training that fails is left out")
-    space: list[str] = setting([], "ranges, like model.max_depth=int(4,12); simply typed as words of their own")
+    space: list[str] = setting(
+        [], "list of ranges like model.max_depth=int(4,12), which may also be typed as words of their own"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -69,13 +73,17 @@ def prepared(words: Sequence[str]) -> list[str]:
 
 def run(settings: Settings) -> None:
     """Train with settings that the sampler proposes, and print the best; `trials.csv` keeps all."""
-    try:
-        import optuna
-    except ImportError as error:
-        raise ConfigError("tune needs optuna: pip install 'sgdsm[tune]'") from error
-
+    if find_spec("optuna") is None:
+        raise ConfigError("tune needs optuna: pip install 'sgdsm[tune]'")
     logging.getLogger("optuna").setLevel(logging.WARNING)
     folder = output_folder(settings.output, f"tune_{experiment_name() or 'settings'}")
+    with going_on(lambda: f"go on with the same words and output={shown(folder)}"):
+        _search(settings, folder)
+
+
+def _search(settings: Settings, folder: Path) -> None:
+    import optuna
+
     overrides = overrides_for_trainings(*OWN, "tune")
     sampler = optuna.samplers.TPESampler(seed=settings.seed, n_startup_trials=settings.startup_trials)
     study = optuna.create_study(sampler=sampler)

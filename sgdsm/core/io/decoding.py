@@ -6,7 +6,6 @@ on the type of `valid_range`.
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -16,8 +15,7 @@ import xarray as xr
 
 from sgdsm.core.errors import CubeError
 from sgdsm.core.io.lazy import changed, in_place_of
-
-log = logging.getLogger("sgdsm")
+from sgdsm.core.logging import log
 
 FILLS = ("_FillValue", "missing_value")
 BOUNDS = ("valid_min", "valid_max", "valid_range")

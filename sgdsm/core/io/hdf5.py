@@ -7,7 +7,6 @@ on machines that have no netCDF4.
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import shutil
 import threading
@@ -24,9 +23,9 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from sgdsm.core.errors import CubeError
+from sgdsm.core.logging import log
 
 HDF5_OWN = 8 * 2**20
-log = logging.getLogger("sgdsm")
 COORDINATES = ("time", "lat", "lon", "latitude", "longitude", "y", "x")
 INTERNAL = {
     "CLASS",

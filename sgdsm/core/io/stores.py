@@ -7,7 +7,6 @@ read them, and never from a configuration, which may be a stranger's.
 from __future__ import annotations
 
 import hashlib
-import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,8 +21,7 @@ from sgdsm.core.errors import ConfigError, CubeError, SgdsmError
 from sgdsm.core.io.decoding import decode, zero_filled
 from sgdsm.core.io.hdf5 import open_hdf5
 from sgdsm.core.io.safety import refuse_unsafe
-
-log = logging.getLogger("sgdsm")
+from sgdsm.core.logging import log
 
 OPENED_HERE = "sgdsm_opened"  # key of the encoding of a Dataset
 UNFINISHED = "sgdsm_unfinished"  # attribute of a store that is being made

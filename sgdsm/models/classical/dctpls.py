@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 
-from sgdsm.core.cube import ConfigError
+from sgdsm.core.errors import ConfigError
 from sgdsm.data.batch import Batch, Filled
 from sgdsm.models.base import Window
 from sgdsm.models.classical.smooth import smooth

@@ -8,7 +8,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from sgdsm.core.cube import ConfigError
+from sgdsm.core.errors import ConfigError
 from sgdsm.data.batch import Batch, Filled
 from sgdsm.models.base import Window
 from sgdsm.models.classical.cosine import basis, frequencies

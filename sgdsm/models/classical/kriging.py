@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from sgdsm.core.cube import ConfigError
+from sgdsm.core.errors import ConfigError
 from sgdsm.core.grids import MEAN_EARTH_RADIUS_KM
 from sgdsm.core.random import Stream
 from sgdsm.data.batch import CELL_MAPS, SEASON_CHANNELS, Batch

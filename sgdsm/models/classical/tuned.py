@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sgdsm.core.cube import ConfigError, log
+from sgdsm.core.errors import ConfigError
+from sgdsm.core.logging import log
 from sgdsm.data.batch import Batch, Filled
 from sgdsm.evaluation.metrics import State, bin_statistics, error_statistics, metrics
 from sgdsm.models.base import GapFiller

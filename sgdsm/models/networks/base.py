@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import smooth_l1_loss
 
-from sgdsm.core.cube import ConfigError
+from sgdsm.core.errors import ConfigError
 from sgdsm.data.batch import Batch, Filled
 from sgdsm.models.base import GapFiller
 from sgdsm.models.networks.layers.block import Block

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout, relu
 
-from sgdsm.core.cube import ConfigError
+from sgdsm.core.errors import ConfigError
 from sgdsm.core.units import same_units
 from sgdsm.data.batch import Batch, Filled
 from sgdsm.data.normalization import Inputs, Scaler

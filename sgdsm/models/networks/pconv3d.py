@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss, smooth_l1_loss
 
-from sgdsm.core.cube import ConfigError
+from sgdsm.core.errors import ConfigError
 from sgdsm.data.batch import SEASON_CHANNELS, Batch
 from sgdsm.data.features import HALO_CELLS, gap_channel_count, gap_channels, own_line
 from sgdsm.data.normalization import Inputs
@@ -43,8 +43,8 @@ class PartialConvNetwork(Network):
         head_dropout: The same in the head, where samples of MC dropout cost little.
         middle_day: True to estimate only the middle day of a window, as SGD-SM does: training then hides values on that
             day only.
-        loss: See the method `loss`.
-        global_weight: See the method `loss`.
+        loss: 'smooth_l1', or 'mse' as in SGD-SM, of the hidden values.
+        global_weight: Weight of the same loss at the values that the window shows; 0 for none.
         recompute_blocks: True for less memory in training, see `Block`.
         epochs: See `Network`.
         learning_rate: See `Network`.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, pad
 
-from sgdsm.core.cube import ConfigError
+from sgdsm.core.errors import ConfigError
 from sgdsm.data.batch import SEASON_CHANNELS, Batch
 from sgdsm.data.features import HALO_CELLS, gap_channel_count, gap_channels, own_line
 from sgdsm.data.normalization import Inputs

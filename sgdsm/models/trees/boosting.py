@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import xgboost
 
-from sgdsm.core.cube import ConfigError, log
 from sgdsm.core.dask_cluster import cluster
+from sgdsm.core.errors import ConfigError
+from sgdsm.core.logging import log
 from sgdsm.models.trees.row_reservoir import RowReservoir
 
 PAGE_ROWS = 50_000  # rows read from disk together

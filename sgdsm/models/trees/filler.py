@@ -12,7 +12,9 @@ import torch
 import xgboost
 from torch import Tensor
 
-from sgdsm.core.cube import ConfigError, SgdsmError, log, suggest
+from sgdsm.core.cube import suggest
+from sgdsm.core.errors import ConfigError, SgdsmError
+from sgdsm.core.logging import log
 from sgdsm.core.random import Stream
 from sgdsm.data.batch import Batch, Filled
 from sgdsm.data.features import HALO_CELLS, HALO_DAYS, features_of, to_rows

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sgdsm.core.cube import SgdsmError
+from sgdsm.core.errors import SgdsmError
 from sgdsm.core.random import Stream
 
 Part = tuple[np.ndarray, np.ndarray]

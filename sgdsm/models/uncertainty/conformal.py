@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sgdsm.core.cube import ConfigError, log
+from sgdsm.core.errors import ConfigError
+from sgdsm.core.logging import log
 from sgdsm.data.batch import CELL_MAPS, Batch, Filled
 from sgdsm.models.base import GapFiller
 from sgdsm.models.uncertainty.applicability import Applicability

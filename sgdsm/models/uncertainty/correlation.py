@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from sgdsm.core.cube import CubeError
+from sgdsm.core.errors import CubeError
 from sgdsm.core.grids import MEAN_EARTH_RADIUS_KM
 from sgdsm.core.random import Stream
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sgdsm.core.cube import ConfigError
+from sgdsm.core.errors import ConfigError
 from sgdsm.core.random import Stream
 from sgdsm.core.specification import TARGET, build, check_spec
 from sgdsm.data.batch import Batch, Filled

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sgdsm.core.cube import ConfigError, log
+from sgdsm.core.errors import ConfigError
+from sgdsm.core.logging import log
 from sgdsm.core.random import Stream
 from sgdsm.data.batch import Batch, Filled
 from sgdsm.data.normalization import Inputs

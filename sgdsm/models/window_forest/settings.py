@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from sgdsm.core.cube import ConfigError
+from sgdsm.core.errors import ConfigError
 from sgdsm.models.base import Window
 from sgdsm.models.window_forest.gwr import KERNEL
 from sgdsm.models.window_forest.presets import PRESETS, ForestShape

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sgdsm.core.cube import ConfigError
+from sgdsm.core.errors import ConfigError
 from sgdsm.preprocessing.bias_correction.maps import CellMaps, chunks
 from sgdsm.preprocessing.bias_correction.moments import moment_knots
 

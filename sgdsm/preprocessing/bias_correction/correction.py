@@ -14,7 +14,8 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from sgdsm.core.axes import DAY
-from sgdsm.core.cube import CubeError, by_role, checked_cube, open_dataset
+from sgdsm.core.cube import by_role, checked_cube, open_dataset
+from sgdsm.core.errors import CubeError
 from sgdsm.core.matching import in_units_of, warn_ranges
 from sgdsm.core.validation import read_values
 from sgdsm.preprocessing.bias_correction.maps import CellMaps

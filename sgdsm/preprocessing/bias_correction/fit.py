@@ -11,7 +11,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import xarray as xr
 
-from sgdsm.core.cube import ConfigError, CubeError, log, target_of
+from sgdsm.core.cube import target_of
+from sgdsm.core.errors import ConfigError, CubeError
+from sgdsm.core.logging import log
 from sgdsm.core.matching import units_of
 from sgdsm.core.random import Stream
 from sgdsm.core.specification import build, check_spec

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xgboost
 
-from sgdsm.core.cube import ConfigError, CubeError
 from sgdsm.core.days import DAYS_PER_YEAR
+from sgdsm.core.errors import ConfigError, CubeError
 from sgdsm.core.random import Stream
 from sgdsm.evaluation.metrics import bin_statistics, error_statistics, metrics
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from sgdsm.core.cube import SgdsmError
+from sgdsm.core.errors import SgdsmError
 
 LOGINS = {
     "nasa.gov": "an Earthdata login (https://urs.earthdata.nasa.gov) with the archive's application approved in its "

@@ -20,7 +20,7 @@ from queue import Empty, SimpleQueue
 from types import ModuleType
 from typing import IO, TYPE_CHECKING
 
-from sgdsm.core.cube import log
+from sgdsm.core.logging import log
 from sgdsm.sources.download.answers import CHUNK, TIMEOUT_S, check_answer, continues, declared, from_sidecar, validator
 from sgdsm.sources.download.errors import DownloadError, HopelessError, PassingError, in_words, shown
 

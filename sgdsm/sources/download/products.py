@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from sgdsm.core.cube import ConfigError, log, suggest
+from sgdsm.core.cube import suggest
+from sgdsm.core.errors import ConfigError
+from sgdsm.core.logging import log
 from sgdsm.sources.download.errors import LOGINS, DownloadError
 from sgdsm.sources.download.fetch import DEADLINE_MINUTES, Job, fetch_all, library, write_own
 from sgdsm.sources.download.manual import ELSEWHERE

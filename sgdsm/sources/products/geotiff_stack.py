@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from sgdsm.core.cube import CubeError
+from sgdsm.core.errors import CubeError
 from sgdsm.sources.readers.files import Files, SourceError, dated
 from sgdsm.sources.readers.names import M3, PERCENT, REASON_ATTRS, north_up, reasons
 from sgdsm.sources.readers.packed import refuse_fills

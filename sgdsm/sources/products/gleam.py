@@ -14,8 +14,8 @@ from typing import Any
 
 import xarray as xr
 
-from sgdsm.core.cube import ConfigError
 from sgdsm.core.days import whole_days
+from sgdsm.core.errors import ConfigError
 from sgdsm.core.validation import NEGATIVE_FILLS
 from sgdsm.sources.readers.files import File, Files, SourceError
 from sgdsm.sources.readers.packed import read_maps, times_in

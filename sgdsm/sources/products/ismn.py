@@ -19,7 +19,8 @@ from zipfile import BadZipFile, ZipFile
 import numpy as np
 import xarray as xr
 
-from sgdsm.core.cube import ConfigError, log
+from sgdsm.core.errors import ConfigError
+from sgdsm.core.logging import log
 from sgdsm.sources.readers.files import OnBadFile, SourceError
 from sgdsm.sources.readers.stations import Series, Stations, daily_means, gathered
 

@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from sgdsm.core.cube import ConfigError, suggest
+from sgdsm.core.cube import suggest
+from sgdsm.core.errors import ConfigError
 from sgdsm.core.grids import MODIS_RADIUS_M
 from sgdsm.sources.readers.files import File, Files, SourceError, dated
 from sgdsm.sources.readers.raster import layer

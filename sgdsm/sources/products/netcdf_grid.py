@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from sgdsm.core.cube import ConfigError
+from sgdsm.core.errors import ConfigError
 from sgdsm.sources.readers.files import File, Files, SourceError, dated
 from sgdsm.sources.readers.packed import AXES, LOCK, named, opened, read_maps, time_axis, times_along
 

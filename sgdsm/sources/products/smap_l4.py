@@ -20,8 +20,10 @@ import h5py
 import numpy as np
 import xarray as xr
 
-from sgdsm.core.cube import ConfigError, log, suggest
+from sgdsm.core.cube import suggest
 from sgdsm.core.days import whole_days
+from sgdsm.core.errors import ConfigError
+from sgdsm.core.logging import log
 from sgdsm.sources.readers.ease import M09, Variables
 from sgdsm.sources.readers.files import Files, OnBadFile, SourceError, Unfit, dated
 from sgdsm.sources.readers.names import M3

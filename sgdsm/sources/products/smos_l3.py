@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from sgdsm.core.cube import log
+from sgdsm.core.logging import log
 from sgdsm.sources.readers.ease import M25, Variables
 from sgdsm.sources.readers.files import Files, dated
 from sgdsm.sources.readers.names import M3, REASON_ATTRS, Reason, reasons

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from sgdsm.core.cube import ConfigError
+from sgdsm.core.errors import ConfigError
 from sgdsm.sources.readers.files import Files, SourceError, dated
 from sgdsm.sources.readers.names import north_up
 from sgdsm.sources.readers.packed import LOCK, attributes_of, opened, unpacked

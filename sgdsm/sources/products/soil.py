@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from sgdsm.core.cube import ConfigError
+from sgdsm.core.errors import ConfigError
 from sgdsm.sources.readers.files import File, Files, SourceError
 from sgdsm.sources.readers.packed import unpacked
 from sgdsm.sources.readers.raster import IMAGES, PATTERNS, layer

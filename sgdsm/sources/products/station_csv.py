@@ -13,7 +13,8 @@ import pandas as pd
 import xarray as xr
 from pandas.errors import ParserError, ParserWarning
 
-from sgdsm.core.cube import ConfigError, log
+from sgdsm.core.errors import ConfigError
+from sgdsm.core.logging import log
 from sgdsm.sources.readers.broken import kind_of
 from sgdsm.sources.readers.files import OnBadFile, SourceError, Unfit
 from sgdsm.sources.readers.stations import Series, Stations, daily_means, gathered

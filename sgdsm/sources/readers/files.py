@@ -27,8 +27,10 @@ import xarray as xr
 from dask.delayed import delayed
 
 from sgdsm.core.arguments import check_value, checked, hints_of
-from sgdsm.core.cube import CubeError, SgdsmError, log, suggest
+from sgdsm.core.cube import suggest
+from sgdsm.core.errors import CubeError, SgdsmError
 from sgdsm.core.io.safety import refuse_unsafe
+from sgdsm.core.logging import log
 from sgdsm.core.validation import check_values
 from sgdsm.sources.readers.broken import why
 

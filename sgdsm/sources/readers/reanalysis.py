@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from sgdsm.core.cube import ConfigError, CubeError, suggest
+from sgdsm.core.cube import suggest
 from sgdsm.core.days import whole_days
+from sgdsm.core.errors import ConfigError, CubeError
 from sgdsm.sources.readers.broken import why
 from sgdsm.sources.readers.files import File, Files, SourceError, headed
 from sgdsm.sources.readers.names import north_up

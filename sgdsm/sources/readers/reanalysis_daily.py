@@ -7,8 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import xarray as xr
 
-from sgdsm.core.cube import ConfigError, log
 from sgdsm.core.days import whole_days
+from sgdsm.core.errors import ConfigError
+from sgdsm.core.logging import log
 from sgdsm.sources.readers.files import Files, OnBadFile, SourceError
 from sgdsm.sources.readers.names import north_up
 from sgdsm.sources.readers.reanalysis import HOUR, STATES, Hours, converted, described

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sgdsm.core.cube import log
 from sgdsm.core.days import whole_days
+from sgdsm.core.logging import log
 from sgdsm.sources.readers.files import SourceError, Unfit
 from sgdsm.sources.readers.packed import LOCK, attributes_of, chunks, named, opened, times_along, unpacked
 

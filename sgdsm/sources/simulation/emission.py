@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sgdsm.core.cube import ConfigError
+from sgdsm.core.errors import ConfigError
 from sgdsm.core.orbit import Orbit
 from sgdsm.core.random import Stream
 

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from sgdsm.core.cube import ConfigError, as_cube, open_cube
+from sgdsm.core.cube import as_cube, open_cube
+from sgdsm.core.errors import ConfigError
 from sgdsm.core.orbit import Orbit
 from sgdsm.core.random import Stream
 from sgdsm.sources.simulation.world import DYNAMIC, SETTINGS, STATIC, is_made, simulate

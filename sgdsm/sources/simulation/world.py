@@ -18,7 +18,8 @@ import numpy as np
 import xarray as xr
 
 from sgdsm.core.arguments import checked
-from sgdsm.core.cube import ConfigError, as_cube, open_cube, open_dataset
+from sgdsm.core.cube import as_cube, open_cube, open_dataset
+from sgdsm.core.errors import ConfigError
 from sgdsm.core.io.stores import local_only
 from sgdsm.core.memory import check_fits
 from sgdsm.core.orbit import Orbit
