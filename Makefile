@@ -5,9 +5,9 @@ export PYTHONUNBUFFERED := 1
 
 .PHONY: demo test test-fast lint format bench clean
 
-# installs into .venv once, and again when the requirements change
+# installs into .venv once, and afresh when the requirements change: what is no longer asked for goes
 .venv/.installed: pyproject.toml constraints.txt
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,products,download,classical,tune,cluster,s3,gcs,https,onnx]"
 	touch $@
 

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -69,6 +69,14 @@ def group_of(group: int) -> list[str]:
             if state.split()[0] not in "ZX" and int(state.split()[2]) == group:
                 found.append(name)
     return found
+
+
+@pytest.fixture(scope="module", autouse=True)
+def hang_ups() -> Iterator[None]:
+    """Also under nohup, which has them ignored: our commands leave that as it is."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.fixture(scope="module")

@@ -433,7 +433,7 @@ def test_ctrl_c_leaves_parts_that_the_next_call_goes_on_with(archive, tmp_path, 
     with monkeypatch.context() as patch:
         patch.setattr(fetch, "_wait", press)
         patch.setattr(fetch, "FIRST_WAIT_S", 60.0)
-        watch = threading.Thread(target=lambda: (wait_for(archive, 600_000), broken.set()))
+        watch = threading.Thread(target=lambda: (wait_for(archive, 600_000), wait_for_parts(tmp_path), broken.set()))
         watch.start()
         with pytest.raises(KeyboardInterrupt, match="the parts are kept"):
             fetch_all(jobs, tmp_path, workers=3)
@@ -445,6 +445,15 @@ def test_ctrl_c_leaves_parts_that_the_next_call_goes_on_with(archive, tmp_path, 
     assert fetch_all(jobs, tmp_path) == 3
     assert archive.sent == 3 * len(BODY) - kept
     assert all((tmp_path / n).read_bytes() == BODY for n in archive.files)
+
+
+def wait_for_parts(folder: Path) -> None:
+    """Until what was received is on the disk: sent is not yet written."""
+    pause = threading.Event()
+    for _ in range(900):
+        if sum(path.stat().st_size > 0 for path in folder.glob("*.part")) == 3:
+            return
+        pause.wait(0.01)
 
 
 def wait_for(archive: Archive, count: int) -> None:

@@ -75,7 +75,6 @@ def run(settings: Settings) -> None:
     """Train with settings that the sampler proposes, and print the best; `trials.csv` keeps all."""
     if find_spec("optuna") is None:
         raise ConfigError("tune needs optuna: pip install 'sgdsm[tune]'")
-    logging.getLogger("optuna").setLevel(logging.WARNING)
     folder = output_folder(settings.output, f"tune_{experiment_name() or 'settings'}")
     with going_on(lambda: f"go on with the same words and output={shown(folder)}"):
         _search(settings, folder)
@@ -84,6 +83,7 @@ def run(settings: Settings) -> None:
 def _search(settings: Settings, folder: Path) -> None:
     import optuna
 
+    logging.getLogger("optuna").setLevel(logging.WARNING)
     overrides = overrides_for_trainings(*OWN, "tune")
     sampler = optuna.samplers.TPESampler(seed=settings.seed, n_startup_trials=settings.startup_trials)
     study = optuna.create_study(sampler=sampler)
