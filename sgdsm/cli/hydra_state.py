@@ -62,6 +62,11 @@ def run_folder() -> Path:
     return Path(HydraConfig.get().runtime.output_dir)
 
 
+def is_run_folder_given() -> bool:
+    """Return True if the call names its folder by hydra.run.dir."""
+    return any(word.lstrip("+").startswith("hydra.run.dir=") for word in HydraConfig.get().overrides.hydra)
+
+
 def output_folder(output: str | None, label: str) -> Path:
     """Return the folder for the results of a command that trains several runs.
 
@@ -72,7 +77,7 @@ def output_folder(output: str | None, label: str) -> Path:
     Raises:
         ConfigError: It is a file, or is given as hydra.run.dir.
     """
-    if any(word.lstrip("+").startswith("hydra.run.dir=") for word in HydraConfig.get().overrides.hydra):
+    if is_run_folder_given():
         raise ConfigError("give output=FOLDER in place of hydra.run.dir=FOLDER")
     if Path(output or ".").is_file():
         raise ConfigError(f"output={output}: a file; expected a folder")

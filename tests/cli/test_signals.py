@@ -72,11 +72,13 @@ def group_of(group: int) -> list[str]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def hang_ups() -> Iterator[None]:
-    """Also under nohup, which has them ignored: our commands leave that as it is."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+def no_signal_is_ignored() -> Iterator[None]:
+    """Also under nohup, or in the background of a shell, which have some ignored: our commands leave that as it is."""
+    before = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in before.items()}
     yield
-    signal.signal(signal.SIGHUP, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="module")

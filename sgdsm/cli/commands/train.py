@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from itertools import count
+from pathlib import Path
 
-from sgdsm.cli.hydra_state import run_folder, shown
+from sgdsm.cli.hydra_state import is_run_folder_given, is_sweep, run_folder, shown
 from sgdsm.core.errors import ConfigError
 from sgdsm.core.lock import is_first
 from sgdsm.core.signals import going_on
@@ -30,6 +32,9 @@ HYDRA = {
 def run(settings: Settings) -> float:
     """Train in the folder that Hydra made; returns the validation RMSE, which sweeps minimise."""
     folder = run_folder()
+    if is_first() and (folder / CONFIG).exists() and not (is_sweep() or is_run_folder_given()):
+        # another training began within the same second, after which folders are named
+        folder = next(free for k in count(2) if not (free := Path(f"{folder}_{k}")).exists())
     if is_first() and (folder / CONFIG).exists():
         raise ConfigError(f"{folder} holds a run already: go on with run={folder}, or choose another hydra.run.dir")
     finished = train_and_print(settings, Run(folder))
