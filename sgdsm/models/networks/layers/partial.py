@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool3d, conv2d, gelu, interpolate, layer_norm, linear, max_pool3d, pad
+from torch.nn.functional import avg_pool3d, conv2d, conv3d, gelu, interpolate, layer_norm, linear, max_pool3d, pad
 
 from sgdsm.models.networks.layers.block import Block, run
 from sgdsm.models.networks.layers.dropout import ChannelDropout
@@ -34,11 +34,11 @@ class PartialConv3d(nn.Module):
             raise ValueError(f"kernel {kernel}: expected odd sizes")
         self.kernel = kernel
         self.padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
-        kind = OneConv3d if channels_in == 1 else nn.Conv3d
-        self.conv = kind(channels_in, channels_out, kernel, padding=self.padding, bias=False)
-        # torch then converts the input to this memory format too, the fastest on a CPU
-        self.conv.weight.data = self.conv.weight.data.contiguous(memory_format=torch.channels_last_3d)
-        self.bias = nn.Parameter(self.conv.weight.new_zeros(channels_out, 1, 1, 1))
+        self.channels_in = channels_in
+        first = nn.Conv3d(channels_in, channels_out, kernel).weight.data
+        # a matrix, so that Muon can train it; its columns are in channels-last order
+        self.weight = nn.Parameter(first.permute(0, 2, 3, 4, 1).flatten(1).contiguous())
+        self.bias = nn.Parameter(first.new_zeros(channels_out, 1, 1, 1))
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Return features and mask after the layer.
@@ -49,8 +49,9 @@ class PartialConv3d(nn.Module):
         """
         present = box_sum(mask, self.kernel)
         new_mask = (present > 0).to(mask.dtype)
-        elements = self.conv.weight[0, 0].numel()
-        y = self.conv(x * mask)
+        elements = self.kernel[0] * self.kernel[1] * self.kernel[2]
+        weight = self.weight.unflatten(1, (*self.kernel, self.channels_in)).permute(0, 4, 1, 2, 3)
+        y = one_conv3d(x * mask, weight) if self.channels_in == 1 else conv3d(x * mask, weight, padding=self.padding)
         # the mask stays in full precision; under autocast the product may be in half
         ratio, known = ((new_mask * elements / present.clamp(min=1)).to(y.dtype), new_mask.to(y.dtype))
         return _Renormalised.apply(y, self.bias.to(y.dtype), ratio, known), new_mask
@@ -131,15 +132,13 @@ class DaysConv(nn.Conv3d):
         return conv2d(x.flatten(3), weight, self.bias, padding=(len(weight[0, 0]) // 2, 0)).unflatten(3, x.shape[3:])
 
 
-class OneConv3d(nn.Conv3d):
+def one_conv3d(x: Tensor, weight: Tensor) -> Tensor:
     """A convolution of a single channel as one in two dimensions with the days of the kernel as channels."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        days, *around = self.kernel_size
-        wide = pad(x[:, 0], (0, 0, 0, 0, days // 2, days // 2)).unfold(1, days, 1).movedim(-1, 2)
-        wide = wide.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        y = conv2d(wide, self.weight[:, 0], padding=(around[0] // 2, around[1] // 2))
-        return y.unflatten(0, (len(x), -1)).transpose(1, 2)
+    days, *around = weight.shape[2:]
+    wide = pad(x[:, 0], (0, 0, 0, 0, days // 2, days // 2)).unfold(1, days, 1).movedim(-1, 2)
+    wide = wide.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+    y = conv2d(wide, weight[:, 0], padding=(around[0] // 2, around[1] // 2))
+    return y.unflatten(0, (len(x), -1)).transpose(1, 2)
 
 
 class PartialBlock(Block):
