@@ -17,11 +17,10 @@ from sgdsm.models.networks.base import Estimate, Network, at_least, blocks_of
 from sgdsm.models.networks.layers.block import run
 from sgdsm.models.networks.layers.dropout import ChannelDropout
 from sgdsm.models.networks.layers.recurrent import RecurrentBlock
+from sgdsm.models.networks.layers.series import series_at_once, to_field, to_series, wanted_cells
 from sgdsm.models.networks.optimizer import MuonAdamW
 
 AROUND = 9  # cells in a square of 3 x 3
-GROUP = 32  # series that matrix kernels process together
-IN_CACHE = 24_000  # days of series whose features fit in a processor's cache
 
 
 class Seamless(Network):
@@ -138,13 +137,11 @@ class Seamless(Network):
             Features (T, N, C); the N cells that they belong to, (B, H, W) bool, or None for all cells; and the line
             between the seen values, (B, 1, T, H, W), or None without gap features.
         """
-        # the recurrences run only in cells with wanted values. An exported program cannot depend on the data like
-        # this: it runs in all cells
-        cells = None if torch.compiler.is_exporting() else _in_whole_groups(batch.wanted.any(2)[:, 0])
+        # the recurrences run only in cells with wanted values
+        cells = wanted_cells(batch.wanted)
         line = own_line(batch) if self.gap_features else None
-        x = torch.cat([_series(c, cells) for c in self._channels(batch, line)], -1)
-        at_once = x.shape[1] if torch.is_grad_enabled() or x.is_cuda else _series_in_cache(len(x))
-        return torch.cat([self._recur(part) for part in x.split(at_once, 1)], 1), cells, line
+        x = torch.cat([to_series(c, cells) for c in self._channels(batch, line)], -1)
+        return torch.cat([self._recur(part) for part in x.split(series_at_once(x), 1)], 1), cells, line
 
     def _recur(self, x: Tensor) -> Tensor:
         """Return the features of series, (T, N, C), from their inputs, (T, N, channels)."""
@@ -157,12 +154,7 @@ class Seamless(Network):
     def estimate(self, batch: Batch, trunk: Any = None) -> Estimate:
         x, cells, line = self.trunk_of(batch) if trunk is None else trunk
         output = self.output(self.head_dropout(gelu(self.hidden(x)))).float()
-        if cells is None:
-            whole = output.unflatten(1, (len(batch.sm), *batch.sm.shape[3:]))
-        else:
-            whole = output.new_zeros(len(output), *cells.shape, 2)
-            whole[:, cells] = output
-        anomaly, log_variance = whole.permute(4, 1, 0, 2, 3)[:, :, None]
+        anomaly, log_variance = to_field(output, cells, batch.sm).split(1, 1)
         if line is not None:
             anomaly = anomaly + torch.nan_to_num(line)
         # a finite variance, also where the network extrapolates
@@ -197,30 +189,8 @@ class Seamless(Network):
         return [around, share, values.mean(1, keepdim=True) / share.clamp(min=0.1), age]
 
 
-def _series(x: Tensor, cells: Tensor | None) -> Tensor:
-    """Return a field (B, C, T, H, W) as series (T, N, C) of the given cells, (B, H, W) bool; None: of all."""
-    x = x.movedim(2, 0).movedim(2, -1)
-    return x.flatten(1, 3) if cells is None else x[:, cells]
-
-
 def _neighbours(x: Tensor) -> Tensor:
     """Return the values of the 3 x 3 cells around each, (B, 1, T, H, W) to (B, 9, T, H, W), 0 outside the window."""
     rows, columns = x.shape[3:]
     wide = pad(x, (1, 1, 1, 1))
     return torch.cat([wide[..., i : i + rows, j : j + columns] for i in range(3) for j in range(3)], 1)
-
-
-def _series_in_cache(days: int) -> int:
-    """Return the number of series whose features fit in a processor's cache, a multiple of GROUP."""
-    return max(1, IN_CACHE // (days * GROUP)) * GROUP
-
-
-def _in_whole_groups(cells: Tensor, size: int = GROUP) -> Tensor:
-    """Return the cells (B, H, W) and further ones up to a multiple of `size`.
-
-    Libraries compile and cache matrix kernels for each shape: without the rounding every window would have a new one.
-    """
-    added = (~cells).flatten().nonzero()[: -int(cells.sum()) % size]
-    cells = cells.clone()
-    cells.view(-1)[added] = True
-    return cells

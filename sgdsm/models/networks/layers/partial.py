@@ -1,4 +1,4 @@
-"""Partial convolutions, normalised by the number of present inputs: a layer, a residual block and a trunk of blocks.
+"""Partial convolutions, normalised by the number of present inputs: a layer and a residual block.
 
 Liu et al., "Image inpainting for irregular holes using partial convolutions", ECCV 2018, Eqs. 1-2, in three dimensions
 as in SGD-SM (Zhang et al., ESSD 13, 1385, 2021).
@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool3d, conv2d, conv3d, gelu, interpolate, layer_norm, linear, max_pool3d, pad
+from torch.nn.functional import conv2d, conv3d, gelu, layer_norm, linear, pad
 
-from sgdsm.models.networks.layers.block import Block, run
+from sgdsm.models.networks.layers.block import Block
 from sgdsm.models.networks.layers.dropout import ChannelDropout
 
 
@@ -100,36 +100,11 @@ def box_sum(field: Tensor, kernel: tuple[int, int, int]) -> Tensor:
     return field
 
 
-class Mix(nn.Conv3d):
-    """A convolution of 1 x 1 x 1 as a matrix product, which is faster.
-
-    Args:
-        channels_in: Channels of the input.
-        channels_out: Channels of the output.
-        bias: True to add a bias.
-    """
-
-    def __init__(self, channels_in: int, channels_out: int, bias: bool = True) -> None:
-        super().__init__(channels_in, channels_out, 1, bias=bias)
+class Mix(nn.Linear):
+    """A convolution of 1 x 1 x 1 as a matrix product, which is faster; from (B, C, T, H, W) to the same."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return linear(x.movedim(1, -1), self.weight.flatten(1), self.bias).movedim(-1, 1)
-
-
-class DaysConv(nn.Conv3d):
-    """A convolution over days as one in two dimensions (days and cells), which is faster.
-
-    Args:
-        channels: Of input and output.
-        days: Odd number of days.
-    """
-
-    def __init__(self, channels: int, days: int) -> None:
-        super().__init__(channels, channels, (days, 1, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        weight = self.weight.flatten(3).contiguous(memory_format=torch.channels_last)
-        return conv2d(x.flatten(3), weight, self.bias, padding=(len(weight[0, 0]) // 2, 0)).unflatten(3, x.shape[3:])
+        return linear(x.movedim(1, -1), self.weight, self.bias).movedim(-1, 1)
 
 
 def one_conv3d(x: Tensor, weight: Tensor) -> Tensor:
@@ -168,88 +143,3 @@ class PartialBlock(Block):
         normed = layer_norm(x.movedim(1, -1), x.shape[1:2]).movedim(-1, 1)
         y, mask = self.partial(gelu(normed), mask)
         return x + self.dropout(self.mix(gelu(y))), mask
-
-
-class PartialTrunk(nn.Module):
-    """Residual blocks in a stack (levels 0), or as an encoder-decoder whose levels halve rows and columns, not days.
-
-    Each level has a block on the way down and one on the way up, where the features of the coarser level are added to
-    its own; the coarsest level has `layers` blocks. A coarse cell is present if any of its cells is; its features are
-    the mean of the present ones.
-
-    Args:
-        channels: Of all features.
-        kernel: Odd sizes (days, rows, columns).
-        layers: Blocks at the coarsest level.
-        levels: Number of times that rows and columns are halved.
-        dropout: Share of the channels that a block drops.
-    """
-
-    def __init__(
-        self, channels: int, kernel: tuple[int, int, int], layers: int, levels: int, dropout: float = 0.0
-    ) -> None:
-        super().__init__()
-
-        def blocks(count: int) -> nn.ModuleList:
-            return nn.ModuleList(PartialBlock(channels, kernel, dropout) for _ in range(count))
-
-        self.coarsest = 2**levels
-        self.down, self.bottom, self.up = blocks(levels), blocks(layers), blocks(levels)
-        self.mixes = nn.ModuleList(Mix(channels, channels) for _ in range(levels))
-
-    def forward(self, x: Tensor, mask: Tensor, land: Tensor) -> Tensor:
-        """Return the features of the last block, (B, C, T, H, W).
-
-        Args:
-            x: (B, C, T, H, W).
-            mask: 1 where x is present, else 0, (B, 1, T, H, W).
-            land: 1 where the mask may grow to, else 0, (B, 1, T, H, W).
-        """
-        rows, columns = x.shape[3:]
-        beyond = (0, -columns % self.coarsest, 0, -rows % self.coarsest)
-        if any(beyond):
-            x, mask, land = (pad(field, beyond) for field in (x, mask, land))
-        # channels last: layer norms and matrix products read all channels of a value
-        x = x.contiguous(memory_format=torch.channels_last_3d)
-        skipped = []
-        for block in self.down:
-            x, mask = run(block, x, mask * land)
-            skipped.append((x, land))
-            x, mask = halved(x, mask * land)
-            land = max_pool3d(land, HALVES)
-        for block in self.bottom:
-            x, mask = run(block, x, mask * land)
-        for mix, block in zip(self.mixes, self.up, strict=True):
-            # every present fine cell lies in a present coarse one, so the doubled mask covers the finer level
-            coarse, mask = mix(x) * mask, doubled(mask)
-            x, land = skipped.pop()
-            x, mask = run(block, x + doubled(coarse), mask * land)
-        return x[..., :rows, :columns]
-
-
-HALVES = (1, 2, 2)
-
-
-def halved(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the means of the present values in squares of 2 x 2 cells, and their mask.
-
-    Args:
-        x: (B, C, T, H, W).
-        mask: (B, 1, T, H, W).
-
-    Returns:
-        Features (B, C, T, H / 2, W / 2) and mask (B, 1, T, H / 2, W / 2).
-    """
-    share = avg_pool3d(mask, HALVES)
-    coarse = (share > 0).to(x.dtype)
-    # where no cell is present the divisor is 1 instead of 0
-    return avg_pool3d(x * mask, HALVES) / (share + (1 - coarse)), coarse
-
-
-def doubled(x: Tensor) -> Tensor:
-    """Return a field with each cell repeated in 2 x 2 cells.
-
-    Args:
-        x: (B, C, T, H, W).
-    """
-    return interpolate(x, scale_factor=HALVES)
