@@ -55,6 +55,7 @@ class Seamless(Network):
     """
 
     trains_on_cores = True
+    gains_by_bf16 = True
     wide_cells = 64
 
     def __init__(
