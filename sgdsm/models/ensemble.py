@@ -41,9 +41,13 @@ class Stack(GapFiller):
         self.weights: Tensor
         # equal weights until the validation pass fits them
         self.register_buffer("weights", torch.full((len(members),), 1 / len(members)))
-        self.uses_repeat_cycle = any(member.uses_repeat_cycle for member in members.values())
-        # each member needs its own window at least; None stands for the whole axis
-        windows = [member.window for member in members.values()]
+        self._widen_window()
+
+    def _widen_window(self) -> None:
+        """Set a window that is large enough for every member."""
+        self.uses_repeat_cycle = any(member.uses_repeat_cycle for member in self.fillers)
+        windows = [member.window for member in self.fillers]
+        # None stands for the whole axis
         days, cells, halo_days, halo_cells = (
             _largest([getattr(w, size) for w in windows]) for size in ("days", "cells", "halo_days", "halo_cells")
         )
@@ -52,6 +56,8 @@ class Stack(GapFiller):
     def setup_inputs(self, inputs: object) -> None:
         for member in self.fillers:
             member.configure(self.inputs)
+        # windows may depend on the variables
+        self._widen_window()
 
     @property
     def fillers(self) -> list[GapFiller]:

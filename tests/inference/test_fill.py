@@ -337,7 +337,7 @@ def test_global_grid_has_no_seam(world):
     space = {"time": xr.date_range("2020-01-01", periods=60), "lat": 50.0 - np.arange(6), "lon": lon}
     cube = as_cube(xr.Dataset({"sm": (("time", "lat", "lon"), sm, {"units": "m3 m-3"})}, space), "sm")
     assert cube.attrs["circular_longitude"] == 1
-    spec = {"_target_": "sgdsm.models.PartialConvNetwork", "window_days": 60, "window_cells": 10, "layers": 1}
+    spec = {"_target_": "sgdsm.models.PartialConvNetwork", "window_days": 60, "width": 8, "memory": 1}
     filler = build({**spec, "channels": 4}, GapFiller)
     record = read_record(cube)
     filler.configure(Inputs.fit(record, Names.of(cube), record.observed, "m3 m-3", 1, "train"))

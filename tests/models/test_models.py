@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 MODELS = sorted(path.stem for path in (config_folder() / "model").glob("*.yaml"))
 # further settings that keep the same contract
 VARIANTS = [
-    "pconv3d model.levels=1 model.gap_features=true",
+    "pconv3d model.gap_features=true model.memory=0 model.loss=smooth_l1 model.muon_rate=null",
     "seamless trainer.precision=bf16-mixed model.muon_rate=null",
     "seamless model.observations=false",
     "seamless model.neighbours=false gaps=matched",
@@ -38,7 +38,7 @@ VARIANTS = [
     "xgboost model.spill=true model.monotone={precipitation:1}",
 ]
 SMALLER = {
-    "pconv3d": ["model.channels=8", "model.layers=1", "model.window_days=32", "model.epochs=2"],
+    "pconv3d": ["model.channels=8", "model.width=8", "model.memory=1", "model.window_days=32", "model.epochs=2"],
     "sgd_sm": ["model.channels=4", "model.layers=1", "model.epochs=1"],
     "xgboost": ["model.gap_draws=2", "model.rounds=20"],
     "random_forest": ["model.gap_draws=2", "model.trees=5"],
@@ -276,7 +276,7 @@ def test_a_window_longer_than_the_record_is_padded(tmp_path):
 
 def test_tiles_do_not_show_in_space(tmp_path):
     """The reach of the network in space is finite and declared."""
-    task = TrainingTask.from_config(settings_of("pconv3d", "model.window_cells=8"))
+    task = TrainingTask.from_config(settings_of("pconv3d", "model.core_cells=4"))
     fit(task, tmp_path)
     a = filled(task.cube, task.filler)["sm_filled"].values
     task.filler.window = type(task.filler.window)(task.filler.window.days, 12, None, task.filler.window.halo_cells)
@@ -287,14 +287,13 @@ def test_tiles_do_not_show_in_space(tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["model.layers=0"], "at least 1"),
+        (["model.layers=-1"], "layers=-1: expected at least 0"),
         (["model.kernel=[2,3,3]"], "odd"),
         (["model.middle_day=true", "model.window_days=8"], "window_days=8: expected an odd number"),
-        (["model.levels=-1"], "levels=-1: expected at least 0"),
-        (["model.levels=2", "model.window_cells=50"], "window_cells=50: expected a multiple of 4"),
         (["model.global_weight=-0.5"], "global_weight=-0.5: expected at least 0"),
-        (["model.loss=l1"], "loss='l1': expected one of smooth_l1, mse"),
-        (["model.window_cells=4"], "more than twice the reach"),
+        (["model.loss=l1"], "loss='l1': expected one of nll, smooth_l1, mse"),
+        (["model.core_cells=0"], "core_cells=0: expected at least 1"),
+        (["model.global_weight=0.1"], "expected 0 with model.loss=nll"),
         (["model.learning_rate=0"], "more than 0"),
     ],
 )

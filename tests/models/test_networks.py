@@ -37,12 +37,12 @@ pytestmark = pytest.mark.slow
 
 QUIET = {"enable_progress_bar": False, "accelerator": "cpu"}
 SMALL = {
-    "pconv3d": {"channels": 8, "layers": 2, "window_days": 20, "window_cells": 12},
-    "encoder": {"channels": 8, "layers": 1, "levels": 1, "window_days": 20, "window_cells": 16},
+    "pconv3d": {"channels": 8, "layers": 2, "width": 16, "memory": 2, "window_days": 40},
+    "features": {"channels": 8, "width": 16, "memory": 1, "window_days": 40, "gap_features": True},
     "seamless": {"width": 16, "blocks": 2, "window_days": 40, "window_cells": 6},
     "dense": {"width": 16, "blocks": 1, "window_days": 40, "window_cells": 16, "gap_features": True},
 }
-CLASSES = {"pconv3d": "PartialConvNetwork", "encoder": "PartialConvNetwork"}
+CLASSES = {"pconv3d": "PartialConvNetwork", "features": "PartialConvNetwork"}
 
 
 def small(kind: str, cube: xr.Dataset, **settings: object) -> Network:
@@ -201,7 +201,7 @@ def wide() -> xr.Dataset:
 
 @pytest.mark.parametrize(
     ("kind", "ending"),
-    [("encoder", ".pt2"), ("seamless", ".pt2"), ("dense", ".pt2"), ("encoder", ".onnx"), ("dense", ".onnx")],
+    [("pconv3d", ".pt2"), ("seamless", ".pt2"), ("dense", ".pt2"), ("features", ".onnx"), ("dense", ".onnx")],
 )
 def test_an_exported_network_gives_the_same(wide, kind, ending, tmp_path):
     if ending == ".onnx":

@@ -73,6 +73,7 @@ class PartialConvNetwork(Network):
         ConfigError: If a setting is out of range.
     """
 
+    gains_by_bf16 = True
     trains_on_cores = True
     wide_cells = 64
 
@@ -187,7 +188,7 @@ class PartialConvNetwork(Network):
     def _seen(self, batch: Batch) -> list[Tensor]:
         """Return the inputs that come from soil moisture, (B, C, T, H, W) each."""
         mask = batch.seen.to(batch.sm.dtype)
-        own = [batch.sm, mask, torch.log1p(batch.gap_age) / 3, box_sum(mask, NEAR) / (NEAR[1] * NEAR[2])]
+        own = [batch.sm * mask, mask, torch.log1p(batch.gap_age) / 3, box_sum(mask, NEAR) / (NEAR[1] * NEAR[2])]
         # the mask must not grow into the sea and beyond the record
         land = batch.land.to(mask.dtype)
         features, mask = self.first(batch.sm, mask)

@@ -36,6 +36,8 @@ class Wrapper(GapFiller):
 
     def setup_inputs(self, inputs: Inputs) -> None:
         self.filler.configure(inputs)
+        # it may depend on the variables
+        self.window = self.filler.window
         self.setup_own()
 
     def adopt(self) -> None:
