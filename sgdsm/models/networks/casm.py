@@ -56,8 +56,9 @@ class Casm(Network):
     normalisation estimate the departure and its variance and learn by the beta-NLL.
 
     Args:
-        window_cells: Rows and columns of a window, which has all days of the record; with `batch_size` windows of 2 x 2
-            cells a step has about 500 rows for two years of daily overpasses.
+        window_cells: Rows and columns of a window, which has all days of the record. A step has the hidden values of
+            `batch_size` windows: of four single cells some 240 in two years of SMAP. Cells from distant places make
+            better steps than as many neighbours.
         layers: Number of hidden layers.
         width: Units of a hidden layer.
         published: True for the network of the paper.
@@ -81,7 +82,7 @@ class Casm(Network):
 
     def __init__(
         self,
-        window_cells: int = 2,
+        window_cells: int = 1,
         layers: int = 4,
         width: int = 256,
         *,
@@ -95,7 +96,7 @@ class Casm(Network):
         epochs: int = 30,
         learning_rate: float = 2e-3,
         weight_decay: float = 0.1,
-        batch_size: int = 1,
+        batch_size: int = 4,
         seed: int = 0,
     ) -> None:
         super().__init__(
