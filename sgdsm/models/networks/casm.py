@@ -257,7 +257,7 @@ class Casm(Network):
         amount = torch.expm1(scaler.scale * batch.dynamic[:, channel : channel + 1] + scaler.offset).clamp(min=0)
         for days in MEMORIES:
             kept = math.exp(-inputs.step_days / days)
-            total, weight = amount, torch.ones_like(amount)
+            total, weight = amount, torch.ones_like(amount[:1, :, :, :1, :1])
             for doubling in range(DOUBLINGS):
                 steps = 2**doubling
                 total, weight = (x + kept**steps * _ago(x, steps) for x in (total, weight))
