@@ -34,6 +34,7 @@ from tests.conftest import composed
 MODELS = sorted(path.stem for path in (config_folder() / "model").glob("*.yaml"))
 SMALLER = {
     "casm": ["model.width=16"],
+    "casm_paper": ["model.width=16"],
     "casm_ensemble": ["model.members=2", "model.filler.width=16"],
     "ensemble": ["model.members=2", "model.filler.width=8"],
 }

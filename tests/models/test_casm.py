@@ -12,9 +12,9 @@ from sgdsm.core.cube import as_cube
 from sgdsm.core.errors import ConfigError, CubeError
 from sgdsm.core.settings import made
 from sgdsm.core.specification import build
-from sgdsm.data.batch import Filled
+from sgdsm.data.batch import Batch, Filled
 from sgdsm.data.gaps import Gaps
-from sgdsm.data.normalization import season_basis
+from sgdsm.data.normalization import Inputs, Scaler, season_basis
 from sgdsm.data.record import Names, read_record
 from sgdsm.data.splits import Blocks, Random
 from sgdsm.inference.fill import fill_cube
@@ -22,7 +22,7 @@ from sgdsm.inference.writers import MemoryOutput
 from sgdsm.models.base import GapFiller
 from sgdsm.models.checkpoint import load_filler, save_filler
 from sgdsm.models.networks.base import Network
-from sgdsm.models.networks.casm import Casm
+from sgdsm.models.networks.casm import GROWTH, LEAST_RAIN, MEMORIES, Casm
 from sgdsm.models.networks.seasonal import seasonal_cycle
 from sgdsm.sources.pseudo_labels import pseudo_labelled
 from sgdsm.training.fit import fit
@@ -32,6 +32,7 @@ from tests.conftest import composed
 DAYS = np.arange(16436, 16436 + 730)
 SEASON = torch.from_numpy(season_basis(DAYS)[:, 1:].T)[None]
 CASM = {"_target_": "sgdsm.models.Casm", "layers": 2, "width": 16, "epochs": 2, "samples": 4, "dropout": 0.1}
+PAPER = {**CASM, "published": True, "harmonics": 1, "weight_decay": 0.0}
 QUIET = {"_target_": "sgdsm.training.TrainerOptions", "progress": False}
 
 
@@ -139,11 +140,17 @@ def filled(cube: xr.Dataset, filler: GapFiller) -> xr.Dataset:
     return output.dataset
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def small(task) -> dict:
+    """The settings of an untrained network like that of a task."""
+    return PAPER if task.filler.published else CASM
+
+
+@pytest.fixture(scope="module", params=["published", "weather"])
+def trained(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("casm")
     world().to_netcdf(folder / "world.nc")
-    model = {**CASM, "epochs": 30, "learning_rate": 1e-2, "batch_size": 1}
+    published = request.param == "published"
+    model = {**(PAPER if published else CASM), "epochs": 30, "learning_rate": 1e-2, "window_cells": 2, "batch_size": 1}
     task = TrainingTask.from_config(settings(folder / "world.nc", model))
     fit(task, folder)
     save_filler(task.filler, folder / "model.ckpt")
@@ -164,11 +171,17 @@ def test_it_learns_and_its_std_holds_the_noise(trained):
     axes = task.filler.window.tile(hidden.shape, False)
     batch = scene.batch([tuple(axis.starts()[0] for axis in axes)], axes)
     with torch.no_grad():
-        std = task.filler.fill(batch).std[batch.wanted]
-    noise = float(task.filler.noise)
-    assert noise == pytest.approx(np.sqrt(np.mean((got["sm_filled"].values - values)[hidden] ** 2)), rel=0.1)
-    assert (std >= noise).all()
+        found = task.filler.fill(batch)
+    std, epistemic = found.std[batch.wanted], found.epistemic[batch.wanted]
     assert std.std() > 0, "the spread is not the same everywhere"
+    assert (std > epistemic).all()
+    rmse = np.sqrt(np.mean((got["sm_filled"].values - values)[hidden] ** 2))
+    if task.filler.published:
+        noise = float(task.filler.noise)
+        assert noise == pytest.approx(rmse, rel=0.1)
+        assert (std >= noise).all()
+    else:
+        assert float(std.square().mean().sqrt()) == pytest.approx(rmse, rel=0.5)
 
 
 def test_only_brightness_temperatures_are_used_where_there_are_any():
@@ -199,19 +212,32 @@ def test_the_weights_of_another_run_mean_the_same_under_other_scalers(trained):
     task, folder = trained
     inputs = task.filler.inputs
     wider = replace(inputs.scalers["tb_a"], scale=2 * inputs.scalers["tb_a"].scale)
-    pupil = build({**CASM, "start_from": str(folder)}, Casm)
-    pupil.configure(replace(inputs, scalers={"tb_a": wider}, anomaly_scale=1.5 * inputs.anomaly_scale))
+    pupil = build({**small(task), "start_from": str(folder)}, Casm)
+    # another unit, mean and spread: the same values get other scaled ones
+    pupil.configure(
+        replace(inputs, scalers={"tb_a": replace(wider, offset=wider.offset - 3 * wider.scale)}, mean=inputs.mean + 0.1)
+        if not task.filler.published
+        else replace(inputs, scalers={"tb_a": wider})
+    )
+    pupil.inputs = replace(pupil.inputs, anomaly_scale=1.5 * inputs.anomaly_scale)
     pupil.setup("fit")
     batch = task.data.training_batches(0)[0]
+    changed = batch._replace(dynamic=batch.dynamic / 2)
+    if not task.filler.published:
+        static = batch.static.clone()
+        static[:, -2] -= 0.1 / inputs.mean_spread
+        static[:, -1] -= np.log(1.5)
+        changed = batch._replace(dynamic=batch.dynamic / 2 + 3, static=static)
     with torch.no_grad():
-        taken = 1.5 * pupil.eval().estimate(batch._replace(dynamic=batch.dynamic / 2))[0]
-        expected = task.filler.estimate(batch)[0]
-    torch.testing.assert_close(taken, expected, atol=1e-5, rtol=1e-4)
+        taken, expected = (f.eval().fill(b) for f, b in ((pupil, changed), (task.filler, batch)))
+    for name in ("mean", "epistemic", *([] if task.filler.published else ["std"])):
+        a, b = (getattr(f, name)[batch.wanted] for f in (taken, expected))
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-3)
 
 
 def test_training_starts_from_another_run_and_keeps_its_first_layers(trained, tmp_path):
     task, folder = trained
-    model = {**CASM, "start_from": str(folder), "frozen": 1, "epochs": 1}
+    model = {**small(task), "start_from": str(folder), "frozen": 1, "epochs": 1}
     pupil = TrainingTask.from_config(settings(folder / "world.nc", model))
     fit(pupil, tmp_path)
     for name, learned in pupil.filler.named_parameters():
@@ -225,15 +251,16 @@ def test_training_starts_from_another_run_and_keeps_its_first_layers(trained, tm
 
 
 def test_a_start_that_does_not_fit_is_refused(trained, tmp_path):
-    _, folder = trained
+    own, folder = trained
     world().to_netcdf(tmp_path / "world.nc")
     for model, data, message in (
+        ({"published": not own.filler.published}, {}, "published: found|harmonics: found"),
         ({"width": 8}, {}, "expected a run of model=casm of 2 layers of 8"),
         ({}, {"dynamic": ["rain"]}, r"it learned from \['tb_a'\]"),
         ({"start_from": str(tmp_path)}, {}, "no such checkpoint"),
     ):
         task = TrainingTask.from_config(
-            settings(tmp_path / "world.nc", {**CASM, "start_from": str(folder), **model}, **data)
+            settings(tmp_path / "world.nc", {**small(own), "start_from": str(folder), **model}, **data)
         )
         with pytest.raises(ConfigError, match=message):
             fit(task, tmp_path)
@@ -242,7 +269,7 @@ def test_a_start_that_does_not_fit_is_refused(trained, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda i: (i, {"harmonics": 2}), "harmonics: found 1, expected 2"),
+        (lambda i: (i, {"harmonics": 3}), "harmonics: found [12], expected 3"),
         (lambda i: (replace(i, units="%"), {}), "units: found m3 m-3, expected %"),
         (lambda i: (replace(i, variable_units={"tb_a": "degC"}), {}), "units of tb_a: found K, expected degC"),
         (
@@ -254,7 +281,7 @@ def test_a_start_that_does_not_fit_is_refused(trained, tmp_path):
 def test_weights_that_would_mean_something_else_are_refused(trained, change, message):
     task, folder = trained
     inputs, words = change(task.filler.inputs)
-    pupil = build({**CASM, "start_from": str(folder), **words}, Casm)
+    pupil = build({**small(task), "start_from": str(folder), **words}, Casm)
     pupil.configure(inputs)
     with pytest.raises(ConfigError, match=message):
         pupil.setup("fit")
@@ -266,22 +293,91 @@ def test_a_model_with_places_fills_and_teaches_no_cube_without(trained, tmp_path
     with pytest.raises(ConfigError, match="learned on a grid of latitude and longitude, and this cube has no"):
         filled(projected, load_filler(folder / "model.ckpt"))
     projected.to_netcdf(tmp_path / "world.nc")
-    pupil = TrainingTask.from_config(settings(tmp_path / "world.nc", {**CASM, "start_from": str(folder)}))
+    pupil = TrainingTask.from_config(settings(tmp_path / "world.nc", {**small(task), "start_from": str(folder)}))
     with pytest.raises(ConfigError, match="learned on a grid of latitude"):
         fit(pupil, tmp_path)
-    without = TrainingTask.from_config(settings(tmp_path / "world.nc", CASM))
+    without = TrainingTask.from_config(settings(tmp_path / "world.nc", small(task)))
     fit(without, tmp_path)
     with pytest.raises(ConfigError, match="learned on a grid of no latitude and longitude"):
         filled(task.cube, without.filler)
 
 
-def test_the_loss_is_the_mean_squared_error_in_the_step_of_all_networks(trained):
+def test_the_loss_in_the_step_of_all_networks(trained):
     task, _ = trained
     assert Casm.training_step is Network.training_step
     batch = task.data.training_batches(0)[0]
-    anomaly = torch.randn(batch.truth.shape, generator=torch.Generator().manual_seed(0))
-    expected = (anomaly - batch.truth)[batch.wanted].square().mean()
-    torch.testing.assert_close(task.filler.loss((anomaly, None), batch), expected)
+    anomaly, log_variance = torch.randn(2, *batch.truth.shape, generator=torch.Generator().manual_seed(0))
+    expected = (anomaly - batch.truth)[batch.wanted].square()
+    if not task.filler.published:
+        spread = torch.exp(0.5 * log_variance[batch.wanted])
+        expected = 0.5 * (expected / spread**2 + 2 * spread.log()) * spread
+    torch.testing.assert_close(task.filler.loss((anomaly, log_variance), batch), expected.mean())
+
+
+def test_soil_moisture_of_the_window_is_not_looked_at(trained):
+    task, _ = trained
+    batch = task.data.validation_batches()[0]
+    other = batch._replace(
+        sm=torch.randn_like(batch.sm), seen=~batch.seen, gap_age=batch.gap_age + 5, truth=torch.randn_like(batch.truth)
+    )
+    with torch.no_grad():
+        a, b = (task.filler.fill(x) for x in (batch, other))
+    for name in ("mean", "std", "epistemic"):
+        assert torch.equal(getattr(a, name), getattr(b, name)), name
+
+
+def weather(step_days: int = 1) -> tuple[Casm, torch.Tensor, torch.Tensor]:
+    """A network for two covariates, the second of them rain; departures with gaps, and where they are present."""
+    covariates = (("tb_a", Scaler(250.0, 10.0)), ("rain", Scaler(0.4, 0.5, unit=6.0)))
+    inputs = Inputs(
+        target="sm", units="1", dynamic=("tb_a", "rain"), static=(), precipitation="rain", gappy=("tb_a",),
+        scalers=dict(covariates), anomaly_scale=0.05, mean=0.2, mean_spread=0.1, lowest=0.0, highest=1.0,
+        step_days=step_days, fitted_on="train",
+    )  # fmt: skip
+    network = build(CASM, Casm)
+    network.configure(inputs)
+    generator = torch.Generator().manual_seed(0)
+    present = torch.rand(1, 2, 300, 1, 2, generator=generator) < 0.7
+    return network, torch.where(present, torch.randn(present.shape, generator=generator), 0), present
+
+
+@pytest.mark.parametrize("step_days", [1, 3])
+def test_antecedent_departures(step_days):
+    network, departures, present = weather(step_days)
+    *lagged, two, five, _, _, ninety = network._antecedent(departures, present)
+    for steps, got in zip((1, 2, 3), lagged, strict=True):
+        assert torch.equal(got[:, :, steps:], departures[:, :, :-steps])
+        assert not got[:, :, :steps].any(), "before the record the weather is as usual"
+    for days, got in ((2, two), (5, five), (90, ninety)):
+        steps = max(1, round(days / step_days))
+        for day in (0, 3, 250):
+            last = slice(max(0, day - steps + 1), day + 1)
+            count = present[:, :, last].sum(2).clamp(min=1)
+            expected = days**GROWTH * departures[:, :, last].sum(2) / count
+            torch.testing.assert_close(got[:, :, day], expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("step_days", [1, 3])
+def test_antecedent_rain_is_an_exponentially_weighted_mean(step_days):
+    network, _, _ = weather(step_days)
+    amount = 10 * torch.rand(1, 1, 300, 1, 2, generator=torch.Generator().manual_seed(1))
+    scaled = torch.from_numpy(network.inputs.scalers["rain"](amount.numpy()))
+    batch = Batch(**dict.fromkeys(Batch._fields, scaled))._replace(dynamic=torch.cat([scaled, scaled], 1))
+    for days, got in zip(MEMORIES, network._rain(batch), strict=True):
+        for day in (0, 10, 250):
+            weights = torch.exp(-step_days / days * torch.arange(day + 1.0).flip(0))[:, None, None]
+            mean = (weights * amount[0, 0, : day + 1] / 6).sum(0) / weights.sum(0)
+            torch.testing.assert_close(got[0, 0, day], torch.log(mean + LEAST_RAIN), atol=1e-4, rtol=1e-4)
+
+
+def test_the_paper_has_the_day_alone_and_plain_layers():
+    paper = build(composed("train", "model=casm_paper")["model"], Casm)
+    paper.configure(weather()[0].inputs)
+    shapes = {name: tuple(p.shape) for name, p in paper.named_parameters()}
+    # three of the place, the brightness temperature and its mask
+    assert shapes.pop("hidden.0.weight") == (1050, 5)
+    assert shapes.pop("output.weight") == (1, 1050)
+    assert [shape for name, shape in shapes.items() if name.endswith("weight")] == [(1050, 1050)] * 6
 
 
 def test_a_projected_cube_is_filled_without_its_place(tmp_path):

@@ -44,6 +44,7 @@ SMALLER = {
     "random_forest": ["model.gap_draws=2", "model.trees=5"],
     "seamless": ["model.width=16", "model.blocks=1", "model.window_days=60", "model.window_cells=6", "model.epochs=2"],
     "casm": ["model.layers=2", "model.width=16", "model.samples=3", "model.epochs=2"],
+    "casm_paper": ["model.layers=2", "model.width=16", "model.samples=3", "model.epochs=2"],
     "gp": ["model.epochs=1"],
     "kriging": ["model.epochs=1"],
     "regression_kriging": ["model.epochs=2"],
@@ -64,7 +65,7 @@ SMALLER = {
         "model.members.xgboost.rounds=5",
     ],
 }
-NEEDS_COVARIATES = ("casm", "casm_ensemble", "regression_kriging")
+NEEDS_COVARIATES = ("casm", "casm_ensemble", "casm_paper", "regression_kriging")
 QUIET = {"enable_progress_bar": False}
 
 
