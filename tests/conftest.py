@@ -27,7 +27,10 @@ settings.load_profile("ci")
 ROOT = Path(__file__).resolve().parent.parent
 SMALL_WORLD = ["data.rows=10", "data.columns=14", "data.days=150"]
 BLOCKS = ["splits=blocks", "splits.block_days=20", "splits.separation_days=6"]
-TINY_PCONV = ["model=pconv3d", *(f"model.{w}" for w in ("channels=8", "width=8", "memory=1", "window_days=32", "epochs=2"))]
+TINY_PCONV = [
+    "model=pconv3d",
+    *(f"model.{w}" for w in ("channels=8", "width=8", "memory=1", "window_days=32", "epochs=2")),
+]
 TINY_TREES = ["model=xgboost", "model.gap_draws=1", "model.rounds=20"]
 TINY_FOREST = ["model=random_forest", "model.gap_draws=1", "model.trees=5"]
 

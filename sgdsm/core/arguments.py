@@ -27,9 +27,11 @@ RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(
         ("rounds", "trees", "epochs", "gap_draws", "samples", "iterations", "max_epochs", "accumulate"), (1, 10**6)
     ),
-    **dict.fromkeys(("batch_size", "window_days", "window_cells", "check_every"), (1, 10**6)),
+    **dict.fromkeys(
+        ("batch_size", "window_days", "window_cells", "core_cells", "max_steps", "check_every"), (1, 10**6)
+    ),
     **dict.fromkeys(("width", "channels"), (1, 2**14)),
-    **dict.fromkeys(("layers", "blocks"), (0, 1000)),
+    **dict.fromkeys(("layers", "blocks", "memory"), (0, 1000)),
     **dict.fromkeys(("subsample", "column_share"), (1e-6, 1)),
     **dict.fromkeys(("threads", "workers", "halo_days", "halo_cells"), (0, 10**4)),
     **dict.fromkeys(("dropout", "head_dropout"), (0, 0.99)),
@@ -37,8 +39,6 @@ RANGES: dict[str, tuple[float, float]] = {
     "weight_decay": (0, 100),
     "global_weight": (0, 1e6),
     "beta": (0, 1),
-    "levels": (0, 6),
-    "memory_days": (1, 10**4),
     "gradient_clip": (1e-12, 1e12),
     "max_rows": (1, 2**31 - 1),
     "max_depth": (1, 64),

@@ -72,9 +72,6 @@ def to_rows(batch: Batch, mask: Tensor, inputs: Inputs) -> tuple[Tensor, Tensor,
 def features(batch: Batch, inputs: Inputs, line: Tensor) -> Iterator[tuple[str, Tensor]]:
     """Yield name and values of each feature, broadcastable to (B, 1, T, H, W), NaN where one is missing."""
     yield from gap_features(batch, line)
-    import os
-    if os.environ.get("CHG"):
-        yield from change_features(batch, inputs)
     yield from repeat_features(batch, inputs)
     yield from _covariates(batch, inputs)
     for k, name in enumerate(("cos_year", "sin_year", "cos_half_year", "sin_half_year")):
@@ -138,29 +135,6 @@ def repeat_features(batch: Batch, inputs: Inputs) -> Iterator[tuple[str, Tensor]
             mean = _ratio(_box(total, radius), weight)
             yield f"{name}_{radius}_before", mean
             yield f"{name}_{radius}_after", _shift(mean, -1)
-
-
-def change_features(batch: Batch, inputs: Inputs) -> Iterator[tuple[str, Tensor]]:
-    values = batch.climatology / inputs.anomaly_scale + batch.sm
-    pair = batch.seen & _shift(batch.seen.to(values.dtype), 1).nan_to_num().bool()
-    change = torch.where(pair, (values - _shift(values, 1).nan_to_num()).abs(), 0.0)
-    same = pair & (change < SAME)
-    changed = pair & (change >= SAME)
-    before, _ = previous(values, batch.seen)
-    after, _ = following(values, batch.seen)
-    across = (before - after).abs()
-    yield "same_across", torch.where(across.isnan(), NAN, (across < SAME).to(values.dtype))
-    for name, flag in (("changed", changed), ("same", same)):
-        _, age = previous(values, flag)
-        yield f"since_{name}_days", age
-        _, age = previous(values.flip(2), flag.flip(2))
-        # the change of day t+k lies between t+k-1 and t+k
-        yield f"until_{name}_days", age.flip(2)
-    for radius in (3, 7):
-        weight = _box(pair.to(values.dtype), radius)
-        mean = _ratio(_box(same.to(values.dtype), radius), weight)
-        yield f"same_{radius}_today", mean
-        yield f"same_{radius}_tomorrow", _shift(mean, -1)
 
 
 def own_line(batch: Batch) -> Tensor:

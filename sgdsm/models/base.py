@@ -74,6 +74,7 @@ class GapFiller(Recorded, pl.LightningModule, ABC):
         uses_repeat_cycle: True if the model needs the repeat cycle of the orbit.
         decomposes: True if the model separates epistemic from aleatoric uncertainty.
         epochs: Passes over the record in training; 0: the model is not trained.
+        max_steps: Training ends with the epoch that reaches so many steps of the optimizer; None: after `epochs`.
         trains_on_cores: True if training uses values in the cores of windows only, where the receptive field is
             complete.
         chooses: True if settings are chosen on the validation split.
@@ -88,6 +89,7 @@ class GapFiller(Recorded, pl.LightningModule, ABC):
     uses_repeat_cycle = False
     decomposes = False
     epochs: int = 0
+    max_steps: int | None = None
     trains_on_cores = False
     chooses = False
     batch_size = 1

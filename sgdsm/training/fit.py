@@ -23,6 +23,7 @@ from sgdsm.models.ensemble import Stack
 from sgdsm.training.callbacks import BEST, TrainingHistory, WholeCheckpoints
 from sgdsm.training.task import TrainerOptions, TrainingTask
 
+VALIDATIONS = 12  # in a training
 LAST, SECONDS = "last.ckpt", "fit_seconds.txt"
 MEMBERS, MODEL = "members", "model.ckpt"
 
@@ -147,15 +148,28 @@ def _refuse_ranks(options: TrainerOptions) -> None:
         )
 
 
+def _epochs(task: TrainingTask) -> int:
+    """Return the epochs of a network: its own, or fewer on a cube whose epochs have many steps."""
+    filler = task.filler
+    if filler.max_steps is None or task.learned is not task.data:
+        return filler.epochs
+    steps = len(task.data.training_batches(0)) // (task.options.accumulate * task.options.count)
+    epochs = min(filler.epochs, -(-filler.max_steps // max(1, steps)))
+    if epochs < filler.epochs:
+        log.info("%d epochs of %d steps: model.max_steps=%d", epochs, steps, filler.max_steps)
+    return epochs
+
+
 def _fit_network(task: TrainingTask, folder: Path, common: dict[str, Any]) -> Fitted:
     filler, options = task.filler, task.options
-    epochs = options.max_epochs or filler.epochs
+    epochs = options.max_epochs or _epochs(task)
+    every = options.check_every or -(-epochs // VALIDATIONS)
     course = TrainingHistory(folder)
     last = ModelCheckpoint(folder, "last", enable_version_counter=False, save_on_train_epoch_end=True)
     trainer = pl.Trainer(
         **common,
         max_epochs=epochs,
-        check_val_every_n_epoch=min(options.check_every, epochs),
+        check_val_every_n_epoch=min(every, epochs),
         gradient_clip_val=options.gradient_clip,
         accumulate_grad_batches=options.accumulate,
         callbacks=[course, last],

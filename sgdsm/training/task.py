@@ -52,7 +52,7 @@ class TrainerOptions(Recorded):
         max_epochs: In place of the epochs of the model; null for those.
         gradient_clip: Largest norm of the gradient; null for none.
         accumulate: Batches in a step of the optimizer, on each device.
-        check_every: Epochs between validations.
+        check_every: Epochs between validations; None: so many that about 12 are made.
         workers: Processes that cut windows.
         memory_gib: What a cube may take in training, in GiB; a larger one is learned from in parts, one an epoch.
         compile: Whether `torch.compile` makes kernels for the blocks of a network.
@@ -69,7 +69,7 @@ class TrainerOptions(Recorded):
     max_epochs: int | None = None
     gradient_clip: float | None = 1.0
     accumulate: int = 1
-    check_every: int = 1
+    check_every: int | None = None
     workers: int = 0
     memory_gib: float = 8.0
     compile: bool = False
@@ -87,7 +87,7 @@ class TrainerOptions(Recorded):
             raise ConfigError(
                 f"trainer.devices={self.devices}: expected how many, at least 1, or a list of their numbers"
             )
-        if min(self.check_every, self.num_nodes, self.accumulate) < 1 or self.workers < 0:
+        if min(self.check_every or 1, self.num_nodes, self.accumulate) < 1 or self.workers < 0:
             raise ConfigError(
                 f"trainer.check_every={self.check_every}, num_nodes={self.num_nodes}, accumulate={self.accumulate}, "
                 f"workers={self.workers}: expected 1, 1, 1 and 0 or more"

@@ -41,7 +41,17 @@ def wide() -> xr.Dataset:
 
 def net_for(cube: xr.Dataset, **settings: object) -> PartialConvNetwork:
     """A network with weights that are not trained, and none of them 0."""
-    net = PartialConvNetwork(**{"window_days": 16, "channels": 4, "width": 8, "memory": 1, "gap_features": False, "batch_size": 1, **settings})
+    net = PartialConvNetwork(
+        **{
+            "window_days": 16,
+            "channels": 4,
+            "width": 8,
+            "memory": 1,
+            "gap_features": False,
+            "batch_size": 1,
+            **settings,
+        }
+    )
     record = read_record(cube)
     net.configure(Inputs.fit(record, Names.of(cube), record.observed, "1", 1, "train"))
     torch.manual_seed(1)

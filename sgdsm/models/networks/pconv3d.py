@@ -62,6 +62,7 @@ class PartialConvNetwork(Network):
         global_weight: Weight of the same loss at the values that the window shows; 0 for none. Not for 'nll'.
         recompute_blocks: True for less memory in training, see `Block`.
         epochs: See `Network`.
+        max_steps: Training ends with the epoch that reaches so many steps: large cubes need fewer epochs.
         learning_rate: See `Network`.
         muon_rate: Learning rate of Muon, which trains the matrices and filters of the blocks; None: AdamW trains them
             like the rest.
@@ -96,6 +97,7 @@ class PartialConvNetwork(Network):
         global_weight: float = 0.0,
         recompute_blocks: bool = False,
         epochs: int = 48,
+        max_steps: int = 2400,
         learning_rate: float = 3e-3,
         muon_rate: float | None = 0.02,
         weight_decay: float = 0.1,
@@ -105,7 +107,7 @@ class PartialConvNetwork(Network):
         super().__init__(
             epochs, learning_rate=learning_rate, weight_decay=weight_decay, batch_size=batch_size, seed=seed
         )
-        at_least(1, window_days=window_days, core_cells=core_cells, channels=channels, width=width)
+        at_least(1, window_days=window_days, core_cells=core_cells, max_steps=max_steps, channels=channels, width=width)
         at_least(0, layers=layers, memory=memory, global_weight=global_weight)
         if any(size < 1 or size % 2 == 0 for size in kernel):
             raise ConfigError(f"model.kernel={list(kernel)}: expected odd sizes")
@@ -116,7 +118,7 @@ class PartialConvNetwork(Network):
         self.kernel, self.channels, self.layers = (kernel[0], kernel[1], kernel[2]), channels, layers
         self.width, self.memory, self.dropout, self.head_share = width, memory, dropout, head_dropout
         self.window_days, self.core_cells, self.middle_day = window_days, core_cells, middle_day
-        self.wants_gap_features = gap_features
+        self.wants_gap_features, self.max_steps = gap_features, max_steps
         self.penalty = {"nll": None, "smooth_l1": smooth_l1_loss, "mse": mse_loss}[loss]
         self.beta, self.muon_rate = beta, muon_rate
         self.global_weight, self.recompute_blocks = global_weight, recompute_blocks
@@ -140,9 +142,7 @@ class PartialConvNetwork(Network):
         self.first = PartialConv3d(1, self.channels, (self.kernel[0], 3, 3))
         # where few values are seen their sum is multiplied by up to the size of the filter
         self.first.weight.data *= 0.4
-        self.partial = nn.ModuleList(
-            PartialBlock(self.channels, self.kernel, self.dropout) for _ in range(self.layers)
-        )
+        self.partial = nn.ModuleList(PartialBlock(self.channels, self.kernel, self.dropout) for _ in range(self.layers))
         known = self.channels + OWN + dynamic + gappy + static + SEASON_CHANNELS
         if self.gap_features:
             known += gap_channel_count(inputs)
