@@ -49,8 +49,8 @@ class PartialConvNetwork(Network):
         kernel: Days, rows and columns of their filters, odd.
         width: Channels of the memory.
         memory: Number of recurrent blocks; 0 for none.
-        gap_features: True to use the tree models' features of soil moisture too, which reach 7 cells, and to correct the
-            line between the cell's nearest seen values, in place of the climatology; better on dense grids without
+        gap_features: True to use the tree models' features of soil moisture too, which reach 7 cells, and to correct
+            the line between the cell's nearest seen values, in place of the climatology; better on dense grids without
             weather. None: where the cube has no dynamic covariates.
         dropout: Share of the channels dropped in the blocks.
         head_dropout: The same in the head, where samples of MC dropout cost little.
