@@ -34,6 +34,7 @@ from sgdsm.models.uncertainty.wrappers import wrap
 
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 PRECISIONS = ("auto", "32-true", "16-mixed", "bf16-mixed", "bf16-true", "16-true", "64-true", "bf16")
+CUTTERS = 4  # processes that cut windows for a GPU
 OVER = 4  # processes to a core, at most
 TRIED = 40  # parts of a large cube that are tried
 
@@ -53,7 +54,7 @@ class TrainerOptions(Recorded):
         gradient_clip: Largest norm of the gradient; null for none.
         accumulate: Batches in a step of the optimizer, on each device.
         check_every: Epochs between validations; None: so many that about 12 are made.
-        workers: Processes that cut windows.
+        workers: Processes that cut windows; null: none on the CPU, up to CUTTERS with a CUDA GPU.
         memory_gib: What a cube may take in training, in GiB; a larger one is learned from in parts, one an epoch.
         compile: Whether `torch.compile` makes kernels for the blocks of a network.
         progress: Whether progress bars are shown.
@@ -70,7 +71,7 @@ class TrainerOptions(Recorded):
     gradient_clip: float | None = 1.0
     accumulate: int = 1
     check_every: int | None = None
-    workers: int = 0
+    workers: int | None = None
     memory_gib: float = 8.0
     compile: bool = False
     progress: bool = True
@@ -87,7 +88,7 @@ class TrainerOptions(Recorded):
             raise ConfigError(
                 f"trainer.devices={self.devices}: expected how many, at least 1, or a list of their numbers"
             )
-        if min(self.check_every or 1, self.num_nodes, self.accumulate) < 1 or self.workers < 0:
+        if min(self.check_every or 1, self.num_nodes, self.accumulate) < 1 or (self.workers or 0) < 0:
             raise ConfigError(
                 f"trainer.check_every={self.check_every}, num_nodes={self.num_nodes}, accumulate={self.accumulate}, "
                 f"workers={self.workers}: expected 1, 1, 1 and 0 or more"
@@ -120,6 +121,14 @@ class TrainerOptions(Recorded):
         found = torch.accelerator.device_count()
         if (self.devices if isinstance(self.devices, int) else max(self.devices) + 1) > found:
             raise ConfigError(f"trainer.devices={self.devices}: this machine has {found}, numbered from 0")
+
+    @property
+    def cutters(self) -> int:
+        """Number of processes that cut windows."""
+        if self.workers is not None:
+            return self.workers
+        on_gpu = self.accelerator != "cpu" and torch.cuda.is_available()
+        return min(CUTTERS, (os.cpu_count() or 1) - 1) if on_gpu else 0
 
     def prepare(self, filler: GapFiller, trained: Mapping[str, Any] | None = None) -> None:
         """Make a filler compute in the precision, and with the compiled blocks, that these options ask for.
@@ -222,7 +231,7 @@ class TrainingTask(Part):
         options.prepare(filler)
 
         def windows_of(part: SplitCube) -> GapData:
-            return _windows(part, filler, inputs, config, options.workers)
+            return _windows(part, filler, inputs, config, options.cutters)
 
         def read(box: Box) -> GapData:
             part = part_of(cube, box)
