@@ -1,0 +1,213 @@
+"""A device that is not there: tensors on it are computed on the CPU, but may not meet tensors of the CPU.
+
+As on a GPU, an operation on tensors of both devices is an error (numbers, tensors without dimensions, are taken along),
+and so is `numpy()`. What torch knows of devices is changed, so this runs in a process of its own:
+
+    python -m tests.models.pretended_device MODEL...    prints for each model and what was done with it an error, or ""
+
+Each network of a model takes a step of training, and fills, alone and in each wrapper of `configs/uncertainty`; the
+results must be those of the CPU to the bit.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import sys
+import traceback
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_map
+from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
+
+from sgdsm.core.errors import ConfigError, SgdsmError
+from sgdsm.core.specification import TARGET
+from sgdsm.data.batch import Batch
+from sgdsm.models.base import GapFiller
+from sgdsm.models.networks.base import Network
+from sgdsm.models.networks.layers import recurrent
+from sgdsm.models.uncertainty.wrappers import wrap
+from sgdsm.training.compose import config_folder
+from sgdsm.training.task import TrainingTask
+from tests.models.test_models import settings_of
+
+NAME = "pretended"
+
+
+def register() -> torch.device:
+    """Make the device known to torch, autograd included."""
+    _setup_privateuseone_for_python_backend(NAME)
+    return torch.device(NAME, 0)
+
+
+class There(Tensor):
+    """A tensor on the pretended device; `here` holds its values."""
+
+    here: Tensor
+    is_cuda = True  # type: ignore[assignment]
+
+    @staticmethod
+    def __new__(cls, here: Tensor) -> There:
+        made: There = Tensor._make_wrapper_subclass(
+            cls, here.shape, here.stride(), here.storage_offset(), dtype=here.dtype, device=torch.device(NAME, 0)
+        )
+        made.here = here
+        return made
+
+    def __repr__(self, **_: Any) -> str:
+        return f"There({self.here!r})"
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        raise AssertionError(f"{func} outside of Pretended")
+
+
+class Pretended(TorchDispatchMode):
+    """Runs operations where their tensors are."""
+
+    def __enter__(self) -> Pretended:
+        # lists that index a tensor are made on the CPU first, then moved by an operation that is seen here
+        torch._C._set_only_lift_cpu_tensors(True)
+        super().__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        torch._C._set_only_lift_cpu_tensors(False)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        tensors = [x for x in tree_flatten((args, kwargs))[0] if isinstance(x, Tensor)]
+        there = any(isinstance(x, There) for x in tensors)
+        target = torch.device(kwargs["device"]).type if kwargs.get("device") is not None else None
+        if target == NAME:
+            kwargs["device"] = torch.device("cpu")
+        if func._overloadpacket.__name__ == "copy_":
+            there = isinstance(args[0], There)
+        elif there:
+            strangers = [tuple(x.shape) for x in tensors if not isinstance(x, There) and x.ndim]
+            assert not strangers, f"{func} on tensors of two devices, on the CPU: {strangers}"
+        found = func(*tree_map(unwrapped, args), **tree_map(unwrapped, kwargs))
+        if target == "cpu" or not (there or target == NAME):
+            return found
+        if func._schema.is_mutable:
+            # in place, or into `out`: the tensor that was given
+            given = {id(x.here): x for x in tensors if isinstance(x, There)}
+            return tree_map(lambda x: given.get(id(x), x), found)
+        return tree_map(wrapped, found)
+
+
+def unwrapped(x: Any) -> Any:
+    return x.here if isinstance(x, There) else x
+
+
+def wrapped(x: Any) -> Any:
+    return There(x) if isinstance(x, Tensor) and not isinstance(x, There) else x
+
+
+def moved(module: nn.Module, device: torch.device) -> nn.Module:
+    """Put a module on the device, as Lightning does: parameters and buffers, whatever else it holds stays."""
+    for part in module.modules():
+        for name, parameter in part._parameters.items():
+            if parameter is not None:
+                part._parameters[name] = nn.Parameter(There(parameter.data), parameter.requires_grad)
+        for name, buffer in part._buffers.items():
+            if buffer is not None:
+                part._buffers[name] = There(buffer)
+        if hasattr(part, "_device"):
+            part._device = device
+    return module
+
+
+def stepped(networks: list[Network], batch: Batch) -> list[Tensor]:
+    """Losses and gradients of a step of training, and what the weights are afterwards."""
+    found = []
+    for network in networks:
+        torch.manual_seed(0)
+        optimizer = network.train().make_optimizer()
+        loss = network.loss(network.estimate(batch), batch)
+        loss.backward()
+        optimizer.step()
+        found += [loss.detach(), *(p.grad for p in network.parameters() if p.grad is not None)]
+        found += [p.detach() for p in network.parameters()]
+    return found
+
+
+@torch.no_grad()
+def filled(filler: GapFiller, batch: Batch) -> list[Tensor]:
+    """What a filler gives at the wanted places."""
+    return [field[batch.wanted] for field in filler.eval().fill(batch) if field is not None]
+
+
+def networks_of(filler: nn.Module) -> list[Network]:
+    return [part for part in filler.modules() if isinstance(part, Network)]
+
+
+def problem(filler: GapFiller, batch: Batch, device: torch.device, task: Callable[..., list[Tensor]]) -> str:
+    """Return what goes wrong on the device; "" if nothing does."""
+    try:
+        expected = task(copy.deepcopy(filler), batch)
+    except SgdsmError as error:
+        return f"skipped: {error}"
+    try:
+        with Pretended():
+            found = task(moved(copy.deepcopy(filler), device), Batch(*map(There, batch)))
+    except Exception:
+        return traceback.format_exc()
+    if not all(isinstance(x, There) for x in found):
+        return "a result is on the CPU"
+    same = [torch.equal(a.nan_to_num(9), b.here.nan_to_num(9)) for a, b in zip(expected, found, strict=True)]
+    return "" if all(same) else f"{same.count(False)} of {len(same)} results differ"
+
+
+def refused(device: torch.device, task: Callable[[Tensor], object]) -> bool:
+    with Pretended():
+        x = torch.ones(3, device=device)
+        try:
+            task(x)
+        except (AssertionError, TypeError, RuntimeError):
+            return True
+    return False
+
+
+def main(models: list[str]) -> None:
+    warnings.simplefilter("ignore")
+    recurrent._fused.cache_clear()
+    recurrent.find_spec = lambda name: None  # Triton needs a GPU that is there
+    device = register()
+    found = {
+        "refused": {
+            "a sum": refused(device, lambda x: x + torch.zeros(3)),
+            "numpy": refused(device, lambda x: x.numpy()),
+            "an index": refused(device, lambda x: x[torch.tensor([0, 2])]),
+        }
+    }
+    wrappers = sorted(path.stem for path in (config_folder() / "uncertainty").glob("*.yaml"))
+    for model in models:
+        task = TrainingTask.from_config(settings_of(model))
+        batch, filler = task.data.training_batches(0)[0], task.filler
+        cases = {
+            "step": problem(filler, batch, device, lambda f, b: stepped(networks_of(f), b)),
+            "fill": problem(filler, batch, device, filled),
+        }
+        for name in wrappers:
+            spec = settings_of(model, f"uncertainty={name}")["uncertainty"]
+            if spec[TARGET] is None:
+                continue
+            try:
+                wrapper = wrap(spec, copy.deepcopy(filler))
+            except ConfigError as error:
+                cases[name] = f"skipped: {error}"
+            else:
+                cases[name] = problem(wrapper, batch, device, filled)
+        found[model] = cases
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
