@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu
+from torch.nn.functional import gelu, linear
 
 from sgdsm.models.networks.layers.block import Block
 from sgdsm.models.networks.layers.dropout import ChannelDropout
@@ -27,6 +27,16 @@ def _fused() -> ModuleType | None:
     from sgdsm.models.networks.layers import fused_scan  # it imports Triton, which only CUDA builds of torch bring
 
     return fused_scan
+
+
+@cache
+def _compiled() -> ModuleType | None:
+    """Return the module with the scan compiled for the CPU; None without numba."""
+    if find_spec("numba") is None:
+        return None
+    from sgdsm.models.networks.layers import compiled_scan
+
+    return compiled_scan
 
 
 class _GatedScan(torch.autograd.Function):
@@ -80,31 +90,52 @@ class _GatedScan(torch.autograd.Function):
         return towards_keep, total
 
 
-def gated_scan(keep: Tensor, value: Tensor) -> Tensor:
+class _CompiledScan(torch.autograd.Function):
+    """Sigmoid and scan in one pass on the CPU."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, kernels: ModuleType) -> Tensor:
+        ctx.kernels, x = kernels, x.contiguous()
+        h: Tensor = kernels.forward(x)
+        ctx.save_for_backward(x, h)
+        return h
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return ctx.kernels.backward(gradients[0].contiguous(), *ctx.saved_tensors), None
+
+
+def gated_scan(x: Tensor) -> Tensor:
     """Return h_t = keep_t h_(t-1) + (1 - keep_t) value_t, starting from 0.
 
-    The first half of the channels runs forward in time, the second half backward.
+    The first half of the channels of h runs forward in time, the second half backward.
 
     Args:
-        keep: Gates from 0 to 1, (T, N, 2 C).
-        value: Inputs, (T, N, 2 C), of the same dtype.
+        x: Gates before the sigmoid, then values, (T, N, 2 C) each, in one tensor (T, N, 4 C).
 
     Returns:
         h, (T, N, 2 C).
     """
     if torch.compiler.is_exporting():
+        keep, value = _gates_and_values(x)
         first, last = (slice(0, value.shape[2] // 2), slice(value.shape[2] // 2, None))
         forth = _by_doubling(keep[..., first], value[..., first])
         back = _by_doubling(keep[..., last].flip(0), value[..., last].flip(0)).flip(0)
         return torch.cat([forth, back], 2)
-    return _scan(keep, value)
+    return _scan(x)
 
 
 @torch.compiler.disable
-def _scan(keep: Tensor, value: Tensor) -> Tensor:
+def _scan(x: Tensor) -> Tensor:
     # not compiled: torch.compile would unroll the loop over the days
-    h: Tensor = _GatedScan.apply(keep, value)
+    kernels = _compiled() if x.device.type == "cpu" and x.dtype == torch.float32 else None
+    h: Tensor = _GatedScan.apply(*_gates_and_values(x)) if kernels is None else _CompiledScan.apply(x, kernels)
     return h
+
+
+def _gates_and_values(x: Tensor) -> tuple[Tensor, Tensor]:
+    keep, value = x.chunk(2, 2)
+    return torch.sigmoid(keep), value
 
 
 def _by_doubling(keep: Tensor, value: Tensor) -> Tensor:
@@ -178,8 +209,9 @@ class RecurrentBlock(Block):
         """
         u = self.norm(x)
         u = _Taps.apply(u, self.taps.to(u.dtype))
+        # both in one product, which reads u once
+        weight, bias = (torch.cat([getattr(self.keep, w), getattr(self.value, w)]) for w in ("weight", "bias"))
         # the recurrence in float32 also under autocast: hundreds of products would lose their digits
-        keep = torch.sigmoid(self.keep(u).float())
-        x = x + self.mix(gated_scan(keep, self.value(u).float()))
+        x = x + self.mix(gated_scan(linear(u, weight, bias).float()))
         y = self.narrow(gelu(self.widen(self.mlp_norm(x))))
         return x + self.dropout(y)
