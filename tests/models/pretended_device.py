@@ -5,8 +5,8 @@ and so is `numpy()`. What torch knows of devices is changed, so this runs in a p
 
     python -m tests.models.pretended_device MODEL...    prints for each model and what was done with it an error, or ""
 
-Each network of a model takes a step of training, and fills, alone and in each wrapper of `configs/uncertainty`; the
-results must be those of the CPU to the bit.
+Each model is fitted on the CPU. Then its networks take a step of training there, and it fills, alone and in each
+wrapper of `configs/uncertainty`; the results must be those of the CPU to the bit.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from __future__ import annotations
 import copy
 import json
 import sys
+import tempfile
 import traceback
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,18 +27,20 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
-from sgdsm.core.errors import ConfigError, SgdsmError
+from sgdsm.core.errors import ConfigError
 from sgdsm.core.specification import TARGET
 from sgdsm.data.batch import Batch
 from sgdsm.models.base import GapFiller
 from sgdsm.models.networks.base import Network
 from sgdsm.models.networks.layers import recurrent
-from sgdsm.models.uncertainty.wrappers import wrap
+from sgdsm.training.calibrate import add_uncertainty
 from sgdsm.training.compose import config_folder
+from sgdsm.training.fit import fit
 from sgdsm.training.task import TrainingTask
 from tests.models.test_models import settings_of
 
 NAME = "pretended"
+SMALL = ("data.rows=6", "data.columns=8", "data.days=70")
 
 
 def register() -> torch.device:
@@ -124,10 +128,10 @@ def moved(module: nn.Module, device: torch.device) -> nn.Module:
     return module
 
 
-def stepped(networks: list[Network], batch: Batch) -> list[Tensor]:
-    """Losses and gradients of a step of training, and what the weights are afterwards."""
+def stepped(filler: GapFiller, batch: Batch) -> list[Tensor]:
+    """Losses and gradients of a step of training of the networks in a filler, and their weights afterwards."""
     found = []
-    for network in networks:
+    for network in (part for part in filler.modules() if isinstance(part, Network)):
         torch.manual_seed(0)
         optimizer = network.train().make_optimizer()
         loss = network.loss(network.estimate(batch), batch)
@@ -144,16 +148,9 @@ def filled(filler: GapFiller, batch: Batch) -> list[Tensor]:
     return [field[batch.wanted] for field in filler.eval().fill(batch) if field is not None]
 
 
-def networks_of(filler: nn.Module) -> list[Network]:
-    return [part for part in filler.modules() if isinstance(part, Network)]
-
-
 def problem(filler: GapFiller, batch: Batch, device: torch.device, task: Callable[..., list[Tensor]]) -> str:
     """Return what goes wrong on the device; "" if nothing does."""
-    try:
-        expected = task(copy.deepcopy(filler), batch)
-    except SgdsmError as error:
-        return f"skipped: {error}"
+    expected = task(copy.deepcopy(filler), batch)
     try:
         with Pretended():
             found = task(moved(copy.deepcopy(filler), device), Batch(*map(There, batch)))
@@ -175,37 +172,43 @@ def refused(device: torch.device, task: Callable[[Tensor], object]) -> bool:
     return False
 
 
+def fitted(model: str) -> tuple[Batch, dict[str, GapFiller | str]]:
+    """A batch, and a fitted filler for each thing to do with it, or why there is none."""
+    task = TrainingTask.from_config(settings_of(model, *SMALL))
+    with tempfile.TemporaryDirectory() as folder:
+        fit(task, Path(folder))
+    found: dict[str, GapFiller | str] = {"step": task.filler, "fill": task.filler}
+    for name in sorted(path.stem for path in (config_folder() / "uncertainty").glob("*.yaml")):
+        spec = settings_of(model, f"uncertainty={name}")["uncertainty"]
+        if spec[TARGET] is not None:
+            try:
+                found[name] = add_uncertainty(task, spec)
+            except ConfigError as error:
+                found[name] = f"skipped: {error}"
+    return task.data.training_batches(0)[0], found
+
+
 def main(models: list[str]) -> None:
     warnings.simplefilter("ignore")
-    recurrent._fused.cache_clear()
-    recurrent.find_spec = lambda name: None  # Triton needs a GPU that is there
+    # day by day: kernels of Triton need a GPU that is there, those of numba a CPU
+    recurrent.find_spec = lambda name: None
+    fillers = {model: fitted(model) for model in models}
+    # from here on Lightning takes the device for a GPU
     device = register()
-    found = {
+    found: dict[str, dict[str, Any]] = {
         "refused": {
             "a sum": refused(device, lambda x: x + torch.zeros(3)),
             "numpy": refused(device, lambda x: x.numpy()),
             "an index": refused(device, lambda x: x[torch.tensor([0, 2])]),
         }
     }
-    wrappers = sorted(path.stem for path in (config_folder() / "uncertainty").glob("*.yaml"))
-    for model in models:
-        task = TrainingTask.from_config(settings_of(model))
-        batch, filler = task.data.training_batches(0)[0], task.filler
-        cases = {
-            "step": problem(filler, batch, device, lambda f, b: stepped(networks_of(f), b)),
-            "fill": problem(filler, batch, device, filled),
+    for model, (batch, cases) in fillers.items():
+        found[model] = {
+            name: filler
+            if isinstance(filler, str)
+            else problem(filler, batch, device, stepped if name == "step" else filled)
+            for name, filler in cases.items()
         }
-        for name in wrappers:
-            spec = settings_of(model, f"uncertainty={name}")["uncertainty"]
-            if spec[TARGET] is None:
-                continue
-            try:
-                wrapper = wrap(spec, copy.deepcopy(filler))
-            except ConfigError as error:
-                cases[name] = f"skipped: {error}"
-            else:
-                cases[name] = problem(wrapper, batch, device, filled)
-        found[model] = cases
     print(json.dumps(found))
 
 
