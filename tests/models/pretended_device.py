@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
-from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
+from torch.utils.backend_registration import _DummyBackendModule, _setup_privateuseone_for_python_backend
 
 from sgdsm.core.errors import ConfigError
 from sgdsm.core.specification import TARGET
@@ -40,12 +40,14 @@ from sgdsm.training.task import TrainingTask
 from tests.models.test_models import settings_of
 
 NAME = "pretended"
-SMALL = ("data.rows=6", "data.columns=8", "data.days=70")
+SMALL = ("data.rows=6", "data.columns=8", "data.days=70", "trainer.accelerator=cpu")
 
 
 def register() -> torch.device:
     """Make the device known to torch, autograd included."""
-    _setup_privateuseone_for_python_backend(NAME)
+    module = _DummyBackendModule()
+    module.get_amp_supported_dtype = lambda: [torch.bfloat16]
+    _setup_privateuseone_for_python_backend(NAME, module)
     return torch.device(NAME, 0)
 
 
@@ -192,8 +194,7 @@ def main(models: list[str]) -> None:
     warnings.simplefilter("ignore")
     # day by day: kernels of Triton need a GPU that is there, those of numba a CPU
     recurrent.find_spec = lambda name: None
-    fillers = {model: fitted(model) for model in models}
-    # from here on Lightning takes the device for a GPU
+    # before the first gradients: torch then makes a thread for each device
     device = register()
     found: dict[str, dict[str, Any]] = {
         "refused": {
@@ -202,7 +203,8 @@ def main(models: list[str]) -> None:
             "an index": refused(device, lambda x: x[torch.tensor([0, 2])]),
         }
     }
-    for model, (batch, cases) in fillers.items():
+    for model in models:
+        batch, cases = fitted(model)
         found[model] = {
             name: filler
             if isinstance(filler, str)
