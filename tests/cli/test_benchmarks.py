@@ -64,7 +64,7 @@ def test_peers_are_scored_at_the_same_hidden_values(tmp_path):
     code = "import sys; sys.modules['lightgbm'] = None; import runpy; sys.argv = sys.argv[1:]; " + (
         "runpy.run_path(sys.argv[0], run_name='__main__')"
     )
-    names = "linear_time,interpolate_na,lightgbm,dctpls"
+    names = "linear_time,interpolate_na,lightgbm,dctpls,climatereconstructionai"
     words = [
         str(ROOT / "benchmarks" / "peers.py"),
         str(tmp_path),
@@ -80,6 +80,7 @@ def test_peers_are_scored_at_the_same_hidden_values(tmp_path):
     found = {line["method"]: line for line in map(json.loads, (tmp_path / "methods.jsonl").read_text().splitlines())}
     assert found.keys() == {"linear_time", "interpolate_na", "dctpls"}
     assert "lightgbm: skipped, lightgbm is not installed: pip install -e '.[peers]'" in done.stdout
+    assert "climatereconstructionai: skipped, it is in no package index" in done.stdout
     assert all(line["hidden"] == found["dctpls"]["hidden"] > 100 for line in found.values())
     # one method in two packages; cells that were never seen differ
     rmse = [found[name]["rmse"]["all"] for name in ("linear_time", "interpolate_na")]
