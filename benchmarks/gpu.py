@@ -1,15 +1,17 @@
 """Speed on a GPU, each step beside its floor on that machine: needs torch, pytorch_lightning, numpy, xarray and h5py.
 
-python benchmarks/gpu.py [--device cuda] [--out FOLDER] [--only limits,layer,...] [--rows 720 --columns 1440 --days 366]
+python benchmarks/gpu.py [--device cuda] [--out FOLDER] [--only limits,scan,...] [--rows 360 --columns 720 --days 366]
 
 Measured first: how fast memory is copied and matrices are multiplied. The floor of a step is the longer of its bytes at
 that bandwidth and its operations at that rate. Operations are those of matrix products and convolutions
 (`torch.utils.flop_counter`); bytes count each of them as reading its inputs and weights and writing its output once, as
-if everything between were fused into them and the scan over the days were free. A layer counts what it must read and
-write. Rows named fp32 are as torch comes (convolutions in TF32, products in fp32), their floor is that of TF32.
+if everything between were fused into them and the scan over the days were free. A layer and the scan count what they
+must read and write. Rows named fp32 are as torch comes (convolutions in TF32, products in fp32), their floor is that of
+TF32.
 
 The world is made of noise on the device and kept in main memory; networks are not trained, which does not change their
-speed. Prints a table for RESULTS.md; FOLDER gets gpu.json, gpu.md and, where matplotlib is installed, roofline.png.
+speed. Prints a table for RESULTS.md row by row; FOLDER gets it as gpu.json and gpu.md after each row, so a run that is
+cut off leaves what it found, and, where matplotlib is installed, roofline.png. After `--limit` seconds no part begins.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import platform
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
@@ -50,15 +52,21 @@ from sgdsm.inference.writers import NetcdfOutput
 from sgdsm.models.base import GapFiller, quiet_lightning
 from sgdsm.models.networks.base import Network, compile_blocks
 from sgdsm.models.networks.layers.partial import PartialConv3d
+from sgdsm.models.networks.layers.recurrent import gated_scan
+from sgdsm.models.uncertainty.conformal import Conformal
 
-PARTS = ("limits", "layer", "network", "step", "stream", "train")
+PARTS = ("limits", "scan", "layer", "network", "step", "kernels", "stream", "train")
 SHAPES = ((2, 32, 9, 64, 64), (1, 16, 16, 128, 128))
 NETWORKS = {"pconv3d": "PartialConvNetwork", "seamless": "Seamless"}
 TINY = {
     "pconv3d": {"window_days": 16, "window_cells": 16, "channels": 4, "layers": 1},
     "seamless": {"window_days": 20, "width": 8, "blocks": 1},
 }
-ALL_DAYS, YEARS = 16_800, 4
+ALL_DAYS, GLOBE, YEARS = 16_800, 720 * 1440, 4
+TOP = 8  # kernels of a step
+
+
+HEAD = "| part | what | time | floor | share of it | more |\n|---|---|---|---|---|---|"
 
 
 @dataclass
@@ -83,6 +91,7 @@ class Bench:
         self.precisions = ("fp32", "bf16")
         self.bandwidth, self.rates = float("nan"), {"fp32": float("nan"), "bf16": float("nan")}
         self.rows: list[Row] = []
+        self.machine = machine_of(self)
         self._cube: xr.Dataset | None = None
 
     @property
@@ -102,6 +111,11 @@ class Bench:
             row.floor = max(row.bytes / self.bandwidth, row.flops / rate)
         self.rows.append(row)
         print(line(row), flush=True)
+        found = {"machine": self.machine, "bandwidth": self.bandwidth, "rates": self.rates}
+        (self.given.out / "gpu.md").write_text(table(self) + "\n")
+        (self.given.out / "gpu.json").write_text(
+            json.dumps({**found, "rows": [asdict(r) for r in self.rows]}, indent=1)
+        )
 
     def wait(self) -> None:
         if self.on_gpu:
@@ -120,6 +134,16 @@ class Bench:
                 break
         return median(times)
 
+    def peak(self, task: Callable[[], object]) -> float:
+        """Largest memory of the device during a task, GiB; 0 on the CPU."""
+        if not self.on_gpu:
+            task()
+            return 0.0
+        torch.cuda.reset_peak_memory_stats()
+        task()
+        self.wait()
+        return torch.cuda.max_memory_allocated() / 2**30
+
     def autocast(self, precision: str) -> Any:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bf16")
 
@@ -130,6 +154,11 @@ class Bench:
         settings = TINY[name] if self.given.tiny else {}
         net: Network = build({"_target_": f"sgdsm.models.{NETWORKS[name]}", **settings}, GapFiller)
         net.configure(Inputs.fit(record, Names.of(small), record.observed, "m3 m-3", 1, "train"))
+        with torch.no_grad():
+            for weights in net.parameters():
+                # an untrained output is 0: then all precisions agree
+                if weights.ndim > 1 and not weights.any():
+                    weights.normal_(std=0.05)
         net = net.to(self.device).eval()
         if self.given.compile:
             compile_blocks(net)
@@ -186,6 +215,30 @@ def limits(bench: Bench) -> None:
         bench.rates[name] = 2 * size**3 / took
         bench.add("limits", f"matrix product {name}", took, TFLOP_per_s=bench.rates[name] / 1e12)
     torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def scan(bench: Bench) -> None:
+    """The gated scan, forward and backward, and how far it is from the same in float64, day by day."""
+    days, series, width = (366, 4096, 64) if bench.on_gpu else (40, 8, 16)
+    for precision in bench.precisions if bench.on_gpu else ("fp32",):
+        kind = torch.bfloat16 if precision == "bf16" else torch.float32
+        x = torch.randn(days, series, 4 * width, device=bench.device, dtype=kind)
+        grad = torch.randn(days, series, 2 * width, device=bench.device, dtype=kind)
+        exact, own = (x[:, :8].to(to).requires_grad_() for to in (torch.float64, kind))
+        found = []
+        for leaf in (exact, own):
+            out = gated_scan(leaf)
+            out.backward(grad[:, :8].to(leaf.dtype))
+            found.append((out.detach().double(), leaf.grad.double()))
+        off, off_grad = (float((a - b).abs().max()) for a, b in zip(*found, strict=True))
+        with torch.no_grad():
+            took = bench.seconds(lambda x=x: gated_scan(x))
+        unit = x.element_size() * days * series * width
+        what = f"{(days, series, 4 * width)} {precision}"
+        bench.add("scan", f"forward {what}", took, (0.0, 6.0 * unit, precision), largest_error=off)
+        x.requires_grad_()
+        both = bench.seconds(lambda x=x, grad=grad: torch.autograd.grad(gated_scan(x), x, grad))
+        bench.add("scan", f"both ways {what}", both, (0.0, 18.0 * unit, precision), largest_error_of_gradient=off_grad)
 
 
 def layer(bench: Bench) -> None:
@@ -246,41 +299,81 @@ def batch_of(net: Network, count: int, cells: int, device: torch.device) -> Batc
 
 
 def networks(bench: Bench) -> None:
-    """Filling one window as wide as on a GPU."""
+    """Filling one window as wide as on a GPU, and how far halves are from full numbers."""
     for name in NETWORKS:
         net = bench.network(name)
         assert net.wide_cells is not None
         batch = batch_of(net, 1, net.wide_cells if bench.on_gpu else net.window.cells or 8, bench.device)
+        full = None
         for precision in bench.precisions:
+
+            def fill(net: Network = net, batch: Batch = batch) -> Tensor:
+                return net.fill(batch).mean
+
             with torch.inference_mode(), bench.autocast(precision):
-                took = bench.seconds(lambda net=net, batch=batch: net.fill(batch))
-                count = counted(lambda net=net, batch=batch: net.fill(batch))
-            rate = batch.sm.numel() / took / 1e6
-            counts = (*count, precision)
-            bench.add("network", f"{name} {tuple(batch.sm.shape)} {precision}", took, counts, million_values_per_s=rate)
+                took, gib = bench.seconds(fill), bench.peak(fill)
+                found = fill()[batch.wanted].float()
+            # inference mode hides the operations from the counters
+            with torch.no_grad(), bench.autocast(precision):
+                count = counted(fill)
+            full = found if full is None else full
+            more = {"million_values_per_s": batch.sm.numel() / took / 1e6, "peak_GiB": gib}
+            if precision == "bf16":
+                away = full - batch.climatology[batch.wanted]
+                more["rms_from_fp32_over_spread"] = float((found - full).square().mean().sqrt() / away.std())
+            bench.add("network", f"{name} {tuple(batch.sm.shape)} {precision}", took, (*count, precision), **more)
+
+
+def step_of(bench: Bench, name: str, count: int | None) -> tuple[Callable[[str], None], tuple[int, ...]]:
+    """A training step (forward, backward, optimizer) on so many windows, and their shape; None: the default."""
+    net = bench.network(name).train()
+    batch = batch_of(net, count or net.batch_size, net.window.cells or 8, bench.device)
+    optimizer = net.make_optimizer()
+
+    def step(precision: str) -> None:
+        optimizer.zero_grad()
+        with bench.autocast(precision):
+            loss = net.loss(net.estimate(batch), batch)
+        loss.backward()
+        optimizer.step()
+
+    return step, tuple(batch.sm.shape)
 
 
 def steps(bench: Bench) -> None:
-    """A training step: forward, backward, optimizer."""
+    """A training step at the default batch and at a larger one."""
     for name in NETWORKS:
-        net = bench.network(name).train()
-        count = bench.given.batch if name == "seamless" else 8 if bench.on_gpu else 1
-        batch = batch_of(net, count, net.window.cells or 8, bench.device)
-        optimizer = net.make_optimizer()
+        for count in (None, bench.given.batch if name == "seamless" else 8 if bench.on_gpu else 2):
+            step, shape = step_of(bench, name, count)
+            for precision in bench.precisions:
 
-        def step(precision: str, net: Network = net, batch: Batch = batch, optimizer: Any = optimizer) -> None:
-            optimizer.zero_grad()
-            with bench.autocast(precision):
-                loss = net.loss(net.estimate(batch), batch)
-            loss.backward()
-            optimizer.step()
+                def task(precision: str = precision, step: Callable[[str], None] = step) -> None:
+                    step(precision)
 
-        for precision in bench.precisions:
-            took = bench.seconds(lambda precision=precision, step=step: step(precision))
-            found = counted(lambda precision=precision, step=step: step(precision))
-            rate = batch.sm.numel() / took / 1e6
-            counts = (*found, precision)
-            bench.add("step", f"{name} {tuple(batch.sm.shape)} {precision}", took, counts, million_values_per_s=rate)
+                took, gib = bench.seconds(task), bench.peak(task)
+                more = {"million_values_per_s": float(np.prod(shape)) / took / 1e6, "peak_GiB": gib}
+                bench.add("step", f"{name} {shape} {precision}", took, (*counted(task), precision), **more)
+
+
+def kernels(bench: Bench) -> None:
+    """What a training step at the default batch spends its time on."""
+    kind = torch.profiler.ProfilerActivity.CUDA if bench.on_gpu else torch.profiler.ProfilerActivity.CPU
+    for name in NETWORKS:
+        step, _ = step_of(bench, name, None)
+        for _ in range(3):
+            step("bf16")
+        bench.wait()
+        with torch.profiler.profile(activities=[kind]) as profile:
+            step("bf16")
+            bench.wait()
+        spent = "self_device_time_total" if bench.on_gpu else "self_cpu_time_total"
+        found = sorted(profile.key_averages(), key=lambda one: -getattr(one, spent))
+        total, launches = sum(getattr(one, spent) for one in found), sum(one.count for one in found)
+        bench.add("kernels", f"{name}, all of a step", total / 1e6, launches=launches)
+        for one in found[:TOP]:
+            took = getattr(one, spent)
+            what = one.key[:70].replace("|", "/")
+            bench.add("kernels", f"{name}: {what}", took / 1e6, calls=one.count, share=took / max(total, 1e-9))
 
 
 class Output(NetcdfOutput):
@@ -288,28 +381,28 @@ class Output(NetcdfOutput):
 
     writing = joining = 0.0
 
-    def write(self, slab: int, values: dict[str, np.ndarray]) -> None:
+    def write(self, *slab: Any) -> None:
         begin = time.perf_counter()
-        super().write(slab, values)
+        super().write(*slab)
         self.writing += time.perf_counter() - begin
 
-    def finish(self, land: np.ndarray) -> None:
+    def finish(self, *land: Any) -> None:
         begin = time.perf_counter()
-        super().finish(land)
+        super().finish(*land)
         self.joining = time.perf_counter() - begin
 
 
 class InNetwork:
     """Seconds that a filler works, told by the device, without making the host wait."""
 
-    def __init__(self, net: Network, bench: Bench) -> None:
-        self.fill, self.bench = net.fill, bench
+    def __init__(self, filler: GapFiller, bench: Bench) -> None:
+        self.fill, self.bench = filler.fill, bench
         self.spans: list[tuple[Any, Any]] = []
-        net.fill = self  # type: ignore[method-assign, assignment]
+        filler.fill = self  # type: ignore[method-assign, assignment]
 
-    def __call__(self, batch: Batch, trunk: Any = None) -> Any:
+    def __call__(self, *batch: Any) -> Any:
         begin = self._now()
-        found = self.fill(batch, trunk)
+        found = self.fill(*batch)
         self.spans.append((begin, self._now()))
         return found
 
@@ -325,26 +418,43 @@ class InNetwork:
         return sum(a.elapsed_time(b) / 1e3 if self.bench.on_gpu else b - a for a, b in self.spans)
 
 
+def with_intervals(net: Network) -> Conformal:
+    """The network in the default intervals; they are not fitted, which does not change their speed."""
+    wrapper = Conformal(net)
+    wrapper.adopt()
+    for buffer in wrapper.buffers():
+        if buffer.is_floating_point():
+            buffer.nan_to_num_(1.0)
+    return wrapper.to(net.device).eval()
+
+
 def stream(bench: Bench) -> None:
-    """The whole way: a cube in memory, filled slab by slab and written with h5py."""
+    """The whole way: a cube in memory, filled slab by slab with intervals and written with h5py."""
     cube, days = bench.cube, bench.given.days
+    cells = cube.sizes["lat"] * cube.sizes["lon"]
     trainer = {
         "accelerator": "gpu" if bench.on_gpu else "cpu", "devices": 1, "enable_progress_bar": False,
         "precision": "bf16-mixed" if bench.on_gpu else "32-true",
     }  # fmt: skip
     for name in NETWORKS:
         net = bench.network(name)
-        inside = InNetwork(net, bench)
+        filler = with_intervals(net)
+        inside, whole = InNetwork(net, bench), InNetwork(filler, bench)
         with tempfile.TemporaryDirectory() as folder:
             output = Output(Path(folder) / "filled.nc")
+
+            def fill(filler: GapFiller = filler, output: Output = output) -> None:
+                fill_cube(cube, filler, output, memory_gib=bench.given.memory_gib, trainer=trainer)
+
             begin = time.perf_counter()
-            fill_cube(cube, net, output, memory_gib=bench.given.memory_gib, trainer=trainer)
+            gib = bench.peak(fill)
             took = time.perf_counter() - begin
-        in_network = inside.seconds()
+        in_network, in_filler = inside.seconds(), whole.seconds()
         bench.add(
-            "stream", f"{name}, {days} days of {cube.sizes['lat']} x {cube.sizes['lon']}", took,
-            days_per_s=days / took, network_s=in_network, network_share=in_network / took, windows=len(inside.spans),
-            writing_s=output.writing, joining_s=output.joining, minutes_for_46_years=ALL_DAYS * took / days / 60,
+            "stream", f"{name} with intervals, {days} days of {cube.sizes['lat']} x {cube.sizes['lon']}", took,
+            million_values_per_s=days * cells / took / 1e6, network_s=in_network, intervals_s=in_filler - in_network,
+            network_share=in_network / took, windows=len(inside.spans), peak_GiB=gib, writing_s=output.writing,
+            joining_s=output.joining, minutes_for_46_years=ALL_DAYS * took / days * GLOBE / cells / 60,
         )  # fmt: skip
 
 
@@ -375,8 +485,9 @@ def training(bench: Bench) -> None:
         times.append(time.perf_counter() - last)
         last = time.perf_counter()
     took = float(np.mean(times[len(times) // 4 :]))
-    years = given.days / 365.25
-    one_pass = (len(batches) * took + drawn) / years * YEARS
+    # of the globe at a quarter of a degree
+    share = given.days / 365.25 * record.land.size / GLOBE
+    one_pass = (len(batches) * took + drawn) / share * YEARS
     bench.add(
         "train", f"seamless, a step of {given.batch} windows, cut by {given.workers} processes", took,
         reading_s=read, gaps_of_a_pass_s=drawn, steps_of_a_pass=len(batches),
@@ -394,10 +505,9 @@ def line(row: Row) -> str:
     return f"| {row.part} | {row.what} | {1e3 * row.seconds:.4g} ms | {floor} | {share} | {more} |"
 
 
-def table(bench: Bench, machine: str) -> str:
+def table(bench: Bench) -> str:
     """What goes into RESULTS.md."""
-    head = "| part | what | time | floor | share of it | more |\n|---|---|---|---|---|---|"
-    return "\n".join([machine, "", head, *map(line, bench.rows)])
+    return "\n".join([bench.machine, "", HEAD, *map(line, bench.rows)])
 
 
 def roofline(bench: Bench, path: Path) -> None:
@@ -426,9 +536,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("gpu"))
     parser.add_argument("--seconds", type=float, default=1.0, help="for each small measurement")
     parser.add_argument("--only", default=",".join(PARTS), help="parts, limits always among them")
-    for name, value in {"rows": 720, "columns": 1440, "days": 366, "batch": 64, "steps": 60, "workers": 8}.items():
+    for name, value in {"rows": 360, "columns": 720, "days": 366, "batch": 64, "steps": 60, "workers": 8}.items():
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--memory-gib", type=float, default=4.0, help="for a slab")
+    parser.add_argument("--limit", type=float, default=400.0, help="seconds from the start after which no part begins")
     parser.add_argument("--compile", action="store_true", help="torch.compile the blocks")
     parser.add_argument("--tiny", action="store_true", help="small networks, to try this script out")
     return parser.parse_args()
@@ -440,31 +551,26 @@ def machine_of(bench: Bench) -> str:
     return f"`python benchmarks/gpu.py {words}`, {time.strftime('%Y-%m-%d')}, {name}, torch {torch.__version__}"
 
 
-def measured(bench: Bench, parts: list[str]) -> Iterator[None]:
-    tasks = (limits, layer, networks, steps, stream, training)
-    for name, task in zip(PARTS, tasks, strict=True):
-        if name in parts or name == "limits":
-            task(bench)
-            yield
-
-
 def main() -> None:
+    began = time.perf_counter()
     given = arguments()
     parts = given.only.split(",")
     if set(parts) - set(PARTS):
         raise SystemExit(f"--only {given.only}: expected some of {','.join(PARTS)}")
     quiet_lightning()
-    bench = Bench(given)
-    machine = machine_of(bench)
-    print(machine)
     given.out.mkdir(parents=True, exist_ok=True)
-    for _ in measured(bench, parts):
-        # after each part: a run that is cut off leaves what it found
-        (given.out / "gpu.md").write_text(table(bench, machine) + "\n")
-        found = {"machine": machine, "bandwidth": bench.bandwidth, "rates": bench.rates}
-        (given.out / "gpu.json").write_text(
-            json.dumps({**found, "rows": [asdict(row) for row in bench.rows]}, indent=1)
-        )
+    bench = Bench(given)
+    print(f"{bench.machine}\n\n{HEAD}", flush=True)
+    tasks = (limits, scan, layer, networks, steps, kernels, stream, training)
+    for name, task in zip(PARTS, tasks, strict=True):
+        if name not in parts and name != "limits":
+            continue
+        if time.perf_counter() - began > given.limit:
+            print(f"{name}: left out, {given.limit:.0f} s are over (--limit)", flush=True)
+            continue
+        task(bench)
+        if bench.on_gpu:
+            torch.cuda.empty_cache()
     with contextlib.suppress(ImportError):
         roofline(bench, given.out / "roofline.png")
 

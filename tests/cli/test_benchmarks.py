@@ -32,10 +32,22 @@ def test_the_benchmark_for_gpus_runs_on_a_bare_machine(tmp_path):
     done = subprocess.run([*words, *small.split()], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "gpu.json").read_text())
-    assert {row["part"] for row in found["rows"]} == {"limits", "layer", "network", "step", "stream", "train"}
-    assert all(row["seconds"] > 0 for row in found["rows"])
+    parts = {"limits", "scan", "layer", "network", "step", "kernels", "stream", "train"}
+    assert {row["part"] for row in found["rows"]} == parts
     for row in found["rows"]:
-        assert (row["floor"] > 0) == (row["part"] in ("layer", "network", "step")), row
+        assert row["seconds"] > 0
+        assert (row["floor"] > 0) == (row["part"] in ("scan", "layer", "network", "step")), row
+        # inference mode hides operations from the counters
+        assert (row["bytes"] > 0) == (row["floor"] > 0), row
+    halves = [
+        row["more"]["rms_from_fp32_over_spread"]
+        for row in found["rows"]
+        if row["what"].endswith("bf16") and row["part"] == "network"
+    ]
+    assert all(0 < off < 0.3 for off in halves)
+    assert len(halves) == 2
+    assert all(row["more"]["intervals_s"] > 0 for row in found["rows"] if row["part"] == "stream")
+    assert all(line in done.stdout for line in (tmp_path / "gpu.md").read_text().splitlines())
     assert all(row["what"] in (tmp_path / "gpu.md").read_text() for row in found["rows"])
 
 
@@ -46,3 +58,37 @@ def test_intervals_of_a_short_record_of_a_small_area_cover():
     assert before["all"] < 0.8
     assert 0.85 < after["all"] < 0.97
     assert after["width"] < 2 * before["width"]
+
+
+def test_peers_are_scored_at_the_same_hidden_values(tmp_path):
+    code = "import sys; sys.modules['lightgbm'] = None; import runpy; sys.argv = sys.argv[1:]; " + (
+        "runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    names = "linear_time,interpolate_na,lightgbm,dctpls,climatereconstructionai"
+    words = [
+        str(ROOT / "benchmarks" / "peers.py"),
+        str(tmp_path),
+        "--models",
+        names,
+        "--figure",
+        str(tmp_path / "f.png"),
+    ]
+    small = "--rows 8 --columns 10 --days 90"
+    command = [sys.executable, "-c", code, *words, *small.split()]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = {line["method"]: line for line in map(json.loads, (tmp_path / "methods.jsonl").read_text().splitlines())}
+    assert found.keys() == {"linear_time", "interpolate_na", "dctpls"}
+    assert "lightgbm: skipped, lightgbm is not installed: pip install -e '.[peers]'" in done.stdout
+    assert "climatereconstructionai: skipped, it is in no package index" in done.stdout
+    assert all(line["hidden"] == found["dctpls"]["hidden"] > 100 for line in found.values())
+    # one method in two packages; cells that were never seen differ
+    rmse = [found[name]["rmse"]["all"] for name in ("linear_time", "interpolate_na")]
+    assert rmse[0] == pytest.approx(rmse[1], rel=0.02)
+    assert found["dctpls"]["fit_s"] > 0
+    assert all(line["fill_s"] > 0 and 50 < line["memory_mib"] < 4000 for line in found.values())
+    assert "sgdsm dctpls" in (tmp_path / "peers.md").read_text()
+    assert (tmp_path / "f.png").stat().st_size > 10_000
+    # what is there is not done again
+    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "RMSE 0" not in again.stdout

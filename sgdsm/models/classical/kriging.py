@@ -21,6 +21,7 @@ from sgdsm.models.networks.base import Estimate, Network, at_least
 SEEN_STEPS = 2  # seen days of each neighbouring cell, before and after: earlier and later ones are screened by them
 MEMORIES = (1, 3, 10, 30)  # days over which the regression's covariates are averaged
 CHUNK = 512  # values solved together: their matrices fit in the processor's cache
+CHUNK_ON_GPU = 65_536  # there each launch costs, and memory is fast
 LEAST_NUGGET = 1e-3  # of the cell's variance: without noise the matrices would be singular in float32
 
 
@@ -147,7 +148,8 @@ class Kriging(Network):
         days = seen_days(batch.seen[:, 0], SEEN_STEPS if self.halo[0] else 1)
         mean, variance = torch.zeros_like(values), torch.ones_like(values)
         nugget = LEAST_NUGGET + self.log_nugget.exp()
-        for wanted in batch.wanted[:, 0].nonzero().split(CHUNK):
+        together = CHUNK_ON_GPU if batch.sm.is_cuda else CHUNK
+        for wanted in batch.wanted[:, 0].nonzero().split(together):
             # the choice of neighbours is discrete: no gradient passes through it
             with torch.no_grad():
                 near = nearest(self.covariance, days, place, wanted, self.halo, self.neighbours)

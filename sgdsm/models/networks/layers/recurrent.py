@@ -47,12 +47,6 @@ class _GatedScan(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, keep: Tensor, value: Tensor) -> Tensor:
-        ctx.fused = _fused() if value.is_cuda and value.dtype == torch.float32 else None
-        if ctx.fused is not None:
-            keep, value = keep.contiguous(), value.contiguous()
-            h = ctx.fused.forward(keep, value)
-            ctx.save_for_backward(keep, value, h)
-            return h
         h = torch.empty_like(value)
         for half, days in _directions(value):
             # views of all days in one call: made one by one they cost as much as the sums
@@ -67,9 +61,6 @@ class _GatedScan(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
         (grad,) = gradients
         keep, value, h = ctx.saved_tensors
-        if ctx.fused is not None:
-            gradients_of_inputs: tuple[Tensor, Tensor] = ctx.fused.backward(grad.contiguous(), keep, value, h)
-            return gradients_of_inputs
         # the adjoint of a scan is a scan in the opposite direction; total: gradient with respect to h
         total, towards_keep = torch.empty_like(grad), torch.empty_like(grad)
         for half, days in _directions(value):
@@ -91,7 +82,7 @@ class _GatedScan(torch.autograd.Function):
 
 
 class _CompiledScan(torch.autograd.Function):
-    """Sigmoid and scan in one pass on the CPU."""
+    """Sigmoid and scan in one pass, by compiled kernels."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, kernels: ModuleType) -> Tensor:
@@ -128,9 +119,16 @@ def gated_scan(x: Tensor) -> Tensor:
 @torch.compiler.disable
 def _scan(x: Tensor) -> Tensor:
     # not compiled: torch.compile would unroll the loop over the days
-    kernels = _compiled() if x.device.type == "cpu" and x.dtype == torch.float32 else None
+    kernels = _kernels(x)
     h: Tensor = _GatedScan.apply(*_gates_and_values(x)) if kernels is None else _CompiledScan.apply(x, kernels)
     return h
+
+
+def _kernels(x: Tensor) -> ModuleType | None:
+    """Return the module with kernels for this device and dtype; None: day by day."""
+    if x.is_cuda:
+        return _fused() if x.dtype in (torch.float32, torch.bfloat16) else None
+    return _compiled() if x.device.type == "cpu" and x.dtype == torch.float32 else None
 
 
 def _gates_and_values(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -211,7 +209,10 @@ class RecurrentBlock(Block):
         u = _Taps.apply(u, self.taps.to(u.dtype))
         # both in one product, which reads u once
         weight, bias = (torch.cat([getattr(self.keep, w), getattr(self.value, w)]) for w in ("weight", "bias"))
-        # the recurrence in float32 also under autocast: hundreds of products would lose their digits
-        x = x + self.mix(gated_scan(linear(u, weight, bias).float()))
+        inputs = linear(u, weight, bias)
+        # the recurrence in float32 also under autocast: hundreds of products would lose their digits. Kernels for CUDA
+        # read halves and sum in float32
+        inputs = inputs if inputs.is_cuda and _kernels(inputs) else inputs.float()
+        x = x + self.mix(gated_scan(inputs))
         y = self.narrow(gelu(self.widen(self.mlp_norm(x))))
         return x + self.dropout(y)
