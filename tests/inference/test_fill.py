@@ -230,7 +230,7 @@ def test_slabs_of_another_run_are_not_mixed_in(world, filler, tmp_path):
     parts = tmp_path / "filled.nc.parts"
     parts.mkdir()
     (parts / "plan.json").write_text('{"digest": "other"}')
-    (parts / "slab-00000.h5").write_bytes(b"not ours")
+    (parts / "slab-00000.chunks").write_bytes(b"not ours")
     with pytest.raises(ConfigError, match="holds slabs of another run"):
         fill_cube(world, filler, output, trainer=QUIET)
     (parts / "plan.json").unlink()

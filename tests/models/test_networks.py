@@ -17,7 +17,6 @@ from sgdsm.data.gaps import Gaps
 from sgdsm.data.normalization import Inputs
 from sgdsm.data.record import Names, read_record
 from sgdsm.data.splits import All
-from sgdsm.inference.blend import _ahead
 from sgdsm.inference.fill import fill_cube
 from sgdsm.inference.writers import MemoryOutput
 from sgdsm.models.base import GapFiller
@@ -156,11 +155,6 @@ def test_windows_of_other_fillers_stay(world):
     plain.configure(Inputs.fit(record, Names.of(world), record.observed, "m3 m-3", 1, "train"))
     with pytest.raises(ConfigError, match="window_cells=32: Climatology has windows of its own"):
         fill_cube(world, plain, MemoryOutput(), window_cells=32, trainer=QUIET)
-
-
-@pytest.mark.parametrize("count", [0, 1, 2, 9])
-def test_what_is_made_ahead_comes_in_order(count):
-    assert list(_ahead(lambda x: 2 * x, range(count), 2)) == [2 * x for x in range(count)]
 
 
 @pytest.fixture(scope="module")
