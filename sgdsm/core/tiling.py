@@ -1,9 +1,9 @@
 """Windows of integer positions: where they start, how they are cut from an array, what they weigh where they overlap.
 
 No xarray and no torch in here. A window is the block of cells and days that a model reads at once. Each axis of a
-record is tiled by windows of one size whose cores lie side by side and whose margins overlap. Starts of windows that are
-blended are counted from the beginning of the record, whatever part of it is in memory, so the result does not depend on
-the slabs of a record.
+record is tiled by windows of one size whose cores lie side by side and whose margins overlap. Starts of windows that
+are blended are counted from the beginning of the record, whatever part of it is in memory, so the result does not
+depend on the slabs of a record.
 """
 
 from __future__ import annotations

@@ -275,7 +275,7 @@ def ages(
     shape = (-1, *(1,) * (seen.ndim - 1))
     # products instead of `where`, which is slow on masks without order; day by day, as it lies in memory
     last = seen * (number + kind(far)).reshape(shape) - kind(far)
-    last[0] = np.where(seen[0], 0, -np.asarray(far if before is None else before, kind))
+    last[0] = np.where(seen[0], 0, np.multiply(far if before is None else before, -1).astype(kind))
     for k in range(1, len(last)):
         # forward in time: the last seen day so far
         np.maximum(last[k], last[k - 1], out=last[k])

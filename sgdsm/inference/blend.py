@@ -13,7 +13,7 @@ from torch import Tensor
 from sgdsm.core.errors import ConfigError
 from sgdsm.core.tiling import Axis, cut
 from sgdsm.data.batch import Scene
-from sgdsm.inference.packed import WANTED, PackedScene, Start
+from sgdsm.inference.packed import PackedScene, Start
 from sgdsm.models.base import GapFiller
 
 CLIPPED = ("mean", "lower", "upper")  # fields of `Filled` in the target's units that are values, not spreads
@@ -133,8 +133,7 @@ def _windows(
     # larger windows have less margin to compute twice; days stay as they are
     most = filler.wide_cells if window_cells is None and filler.device.type == "cuda" else window_cells
     tiles = [
-        axis.tiles(b, b + n, limit)
-        for axis, b, n, limit in zip(axes, begin, shape, (None, most, most), strict=True)
+        axis.tiles(b, b + n, limit) for axis, b, n, limit in zip(axes, begin, shape, (None, most, most), strict=True)
     ]
     tiling = [axis for axis, _ in tiles]
     # larger windows, fewer to a batch: about as many values as the filler's own batch size
@@ -155,10 +154,10 @@ def _with_wanted(
     scene: PackedScene, axes: Sequence[Axis], starts: Sequence[Sequence[int]], where: Sequence[dict[int, np.ndarray]]
 ) -> list[Start]:
     """Return the windows that hold a value to fill: most windows at sea do not."""
-    wanted, chosen = scene.masks[WANTED].numpy(), []
+    wanted, chosen = scene.wanted.numpy(), []
     for t in starts[0]:
         days = t - scene.start[0] + np.flatnonzero(where[0][t])
-        cells = wanted[max(0, days[0]) : days[-1] + 1].any(0)[scene.number]
+        cells = np.logical_or.reduce(wanted[max(0, days[0]) : days[-1] + 1])[scene.number]
         for y, x in product(*starts[1:]):
             at = (y - scene.start[1], x - scene.start[2])
             inside = cut(cells, at, (axes[1].size, axes[2].size), scene.circular)

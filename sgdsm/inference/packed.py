@@ -15,15 +15,16 @@ from sgdsm.data.batch import Batch, Scene
 from sgdsm.data.normalization import Climatology, Inputs, season_basis
 
 Start = tuple[int, int, int]  # first day, row and column of a window, in the cube
-SM, AGE, SEEN, WANTED, COVARIATES = 0, 1, 0, 1, 2  # places in `PackedScene.series` and `PackedScene.masks`
+SM, AGE, COVARIATES = 0, 1, 2  # places in `PackedScene.series`
 
 
 @dataclass(frozen=True, kw_only=True)
 class PackedScene:
     """What a `Scene` holds, for filling: of N cells instead of all rows and columns, without values to compare with.
 
-    Cells off land and out of reach of any land cell are left out. In each array cell 0 stands for them and for what lies
-    outside the cube: it is 0 and False; the N cells follow.
+    Cells off land and out of reach of any land cell are left out. In each array cell 0 stands for them and for what
+    lies outside the cube: nothing is there; the N cells follow. In `series` NaN says so: a mask beside each array would
+    have to be cut with it. In a `Batch` there is none.
 
     Attributes:
         inputs: What the filler was fitted for.
@@ -31,8 +32,9 @@ class PackedScene:
         start: Position of the box in the cube: first day, row and column.
         circular: The last column touches the first.
         number: Number of each cell, 0 where it is left out, (H, W) int64.
-        series: Anomalies where seen, gap ages in days, then covariates, as in `Batch`, (2 + C, T, 1 + N) float32.
-        masks: Seen and wanted values, then where covariates have a value, (2 + C, T, 1 + N) bool.
+        series: Anomalies, NaN where not seen; gap ages in days; scaled covariates, NaN where missing; (2 + C, T, 1 + N)
+            float32.
+        wanted: Values to estimate, (T, 1 + N) bool.
         static: Static maps as in `Batch`, (S + 2, 1 + N) float32.
         place: Unit vectors as in `Batch`, (3, 1 + N) float32.
         coefficients: Of the climatology, in the target's units, (K, 1 + N) float32.
@@ -45,7 +47,7 @@ class PackedScene:
     circular: bool
     number: np.ndarray
     series: Tensor
-    masks: Tensor
+    wanted: Tensor
     static: Tensor
     place: Tensor
     coefficients: Tensor
@@ -72,7 +74,7 @@ class PackedScene:
             gap_age=at(scene.gap_age), climatology=scene.climatology, static=scene.static, place=record.place,
         )  # fmt: skip
         for c in range(len(inputs.dynamic)):
-            packed.put_covariate(c, at(scene.dynamic[c]), at(scene.present[c]))
+            packed.put_covariate(c, np.where(at(scene.present[c]), at(scene.dynamic[c]), np.float32(np.nan)))
         return packed
 
     @classmethod
@@ -93,7 +95,7 @@ class PackedScene:
         static: np.ndarray,
         place: np.ndarray,
     ) -> PackedScene:
-        """Make a scene whose covariates are all missing; `put_covariate` adds them.
+        """Make a scene that still lacks its covariates; `put_covariate` adds them.
 
         Args:
             inputs: See the attributes, as for the arguments that are not named here.
@@ -120,13 +122,13 @@ class PackedScene:
 
         coefficients, spread, on_land = of_maps(climatology.coefficients), of_maps(climatology.spread), of_maps(land)
         channels = COVARIATES + len(inputs.dynamic)
-        series = np.zeros((channels, len(days), len(cells) + 1), np.float32)
-        masks = np.zeros(series.shape, bool)
-        masks[SEEN, :, 1:], masks[WANTED, :, 1:] = seen, wanted
+        series = np.empty((channels, len(days), len(cells) + 1), np.float32)
+        series[..., 0] = np.nan
+        asked = np.zeros(series.shape[1:], bool)
+        asked[:, 1:] = wanted
         anomaly = values - season_basis(days) @ coefficients[:, 1:]
-        anomaly /= np.float32(inputs.anomaly_scale)
-        np.multiply(anomaly, seen, out=series[SM, :, 1:])
-        torch.from_numpy(series[SM]).nan_to_num_(0.0)
+        np.divide(anomaly, np.float32(inputs.anomaly_scale), out=series[SM, :, 1:])
+        series[SM, :, 1:][~seen] = np.nan
         series[AGE, :, 1:] = gap_age
         # mean and spread of a cell are given to the filler as two more static maps
         mean = (coefficients[:1] - np.float32(inputs.mean)) / np.float32(inputs.mean_spread)
@@ -138,24 +140,21 @@ class PackedScene:
             circular=circular,
             number=number.reshape(land.shape),
             series=torch.from_numpy(series),
-            masks=torch.from_numpy(masks),
+            wanted=torch.from_numpy(asked),
             static=torch.from_numpy(np.concatenate([of_maps(static), mean, log_spread]) * on_land),
             place=torch.from_numpy(of_maps(place)),
             coefficients=torch.from_numpy(coefficients),
             land=torch.from_numpy(on_land),
         )
 
-    def put_covariate(self, channel: int, values: np.ndarray, present: np.ndarray) -> None:
+    def put_covariate(self, channel: int, values: np.ndarray) -> None:
         """Add a covariate.
 
         Args:
             channel: Its number among the dynamic covariates.
-            values: Scaled values, anything where missing, (T, N) float32.
-            present: Where it has a value, (T, N) bool.
+            values: Scaled values, NaN where missing, (T, N) float32.
         """
-        self.series[COVARIATES + channel, :, 1:] = torch.from_numpy(values)
-        self.series[COVARIATES + channel].nan_to_num_(0.0)
-        self.masks[COVARIATES + channel, :, 1:] = torch.from_numpy(present)
+        self.series[COVARIATES + channel].numpy()[:, 1:] = values
 
     def to(self, device: torch.device) -> PackedScene:
         """Return the scene with its arrays on a device."""
@@ -190,19 +189,21 @@ class PackedScene:
         climatology = basis[:, :1] * coefficients[0]
         for k in range(1, len(coefficients)):
             climatology.addcmul_(basis[:, k : k + 1], coefficients[k])
-        series, masks = (
-            _gather(a, at[0], days, index).view(-1, days, rows, columns) for a in (self.series, self.masks)
-        )
+        series = _gather(self.series, at[0], days, index, torch.nan).view(-1, days, rows, columns)
+        # only NaN is unlike itself
+        present = series == series
+        series.nan_to_num_(0.0)
         t, y, x = (torch.from_numpy(part).to(device) for part in wanted)
-        asked = masks[WANTED] & (t[:, None, None] & (y[:, None] & x))
+        asked = _gather(self.wanted[None], at[0], days, index, False).view(days, rows, columns)
+        asked &= t[:, None, None] & (y[:, None] & x)
         within = torch.arange(at[0], at[0] + days, device=device)
         within = (within >= 0) & (within < len(self.days))
         return (
             series[SM : SM + 1],
-            masks[SEEN : SEEN + 1],
+            present[SM : SM + 1],
             series[AGE : AGE + 1],
             series[COVARIATES:],
-            masks[COVARIATES:],
+            present[COVARIATES:],
             self.static[:, index].view(-1, rows, columns),
             self.place[:, index].view(-1, rows, columns),
             basis[:, 1:].T,
@@ -227,23 +228,24 @@ def near(some: np.ndarray, halo: int | None, circular: bool) -> np.ndarray:
     """
     if halo is None:
         return np.ones_like(some)
-    found = some
+    found: np.ndarray = some
     for axis in (0, 1):
         wraps = circular and axis == 1
         pads = [(halo, halo) if k == axis else (0, 0) for k in (0, 1)]
         padded = np.pad(found, pads, mode="wrap" if wraps else "constant")
-        found = np.lib.stride_tricks.sliding_window_view(padded, 2 * halo + 1, axis).any(-1)
+        found = np.asarray(np.lib.stride_tricks.sliding_window_view(padded, 2 * halo + 1, axis).any(-1))
     return found
 
 
-def _gather(arrays: Tensor, begin: int, size: int, index: Tensor) -> Tensor:
-    """Return days and cells of arrays (K, T, 1 + N), 0 on days outside, (K, size, cells)."""
+def _gather(arrays: Tensor, begin: int, size: int, index: Tensor, outside: float) -> Tensor:
+    """Return days and cells of arrays (K, T, 1 + N), `outside` on days that they lack, (K, size, cells)."""
     count, days, _ = arrays.shape
     low, high = max(begin, 0), min(begin + size, days)
     if high - low == size == days:
         return arrays.view(count * days, -1).index_select(1, index).view(count, days, -1)
-    make = arrays.new_empty if high - low == size else arrays.new_zeros
-    found = make((count, size, len(index)))
+    found = arrays.new_empty((count, size, len(index)))
+    found[:, : low - begin] = outside
+    found[:, high - begin :] = outside
     # one by one: of arrays with a gap between their rows it takes several times as long
     for k in range(count):
         torch.index_select(arrays[k, low:high], 1, index, out=found[k, low - begin : high - begin])

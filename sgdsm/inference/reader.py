@@ -158,10 +158,9 @@ class SlabReader(Dataset[ReadSlab]):
         """Read a covariate into a scene; log, once, that it lacks values that it had in training."""
         name = self.names.dynamic[channel]
         values = self.inputs.scalers[name](_at(read_values(box[name]), cells))
-        present = np.isfinite(values)
-        if not present.all():
-            self._log_gappy(name, present[:, scene.land[1:].numpy()])
-        scene.put_covariate(channel, values, present)
+        scene.put_covariate(channel, values)
+        if name not in self.logged:
+            self._log_gappy(name, np.isfinite(values[:, scene.land[1:].numpy()]))
 
     def _log_gappy(self, name: str, present: np.ndarray) -> None:
         if name in self.logged or present.all():

@@ -31,6 +31,7 @@ from sgdsm.inference.schema import Layout
 
 PLAN = "sgdsm_plan"
 LENGTH = Struct("<Q")
+PACKED = 2**18  # values that a thread packs at once
 
 
 class Writer(Protocol):
@@ -191,8 +192,11 @@ class NetcdfOutput:
                     # chunks at the edge of an array are whole too
                     rest = [*maps.shape[:-2], self.rows - maps.shape[-2], maps.shape[-1]]
                     maps = np.concatenate([maps, _empty(rest, dtype, attrs)], -2)
-                packed = threads.map(pack, (maps[place] for place in np.ndindex(maps.shape[:-2])))
-                lengths[name] = [file.write(chunk) for chunk in packed]
+                maps = maps.reshape(-1, *maps.shape[-2:])
+                # some at a time: each call of a thread takes as long as a thousand values
+                some = max(1, PACKED // maps[0].size)
+                groups = threads.map(_packed, (maps[k : k + some] for k in range(0, len(maps), some)))
+                lengths[name] = [file.write(chunk) for group in groups for chunk in group]
             _Part.end(file, lengths)
         partial.replace(final)
 
@@ -406,6 +410,10 @@ class ZarrOutput:
             return dict(_open_group(self.store).attrs)
         except (FileNotFoundError, ValueError, KeyError):
             return {}
+
+
+def _packed(maps: np.ndarray) -> list[bytes]:
+    return [pack(one) for one in maps]
 
 
 def _open_group(store: Any) -> Any:

@@ -151,8 +151,8 @@ def require_space(path: str | Path, size: int) -> None:
 class NetcdfWriter:
     """Writer of a netCDF-4 file of fixed dims and variables, region by region.
 
-    Arrays are chunked by map, or by some rows of a map, and compressed; a float array that is never written reads as its
-    `_FillValue`.
+    Arrays are chunked by map, or by some rows of a map, and compressed; a float array that is never written reads as
+    its `_FillValue`.
 
     Args:
         path: File to create.
@@ -171,6 +171,7 @@ class NetcdfWriter:
         rows: int | None = None,
     ) -> None:
         self.path = path
+        self.arrays: dict[str, Any] = {}
         require_space(path, 0)
         self.file = h5py.File(path, "w", track_order=True)
         for name, value in attrs.items():
@@ -217,10 +218,14 @@ class NetcdfWriter:
             packed: The chunk.
             place: Its first index on each axis.
         """
-        self.file[name].id.write_direct_chunk(place, packed)
+        # looking a variable up takes longer than writing a chunk
+        if name not in self.arrays:
+            self.arrays[name] = self.file[name].id
+        self.arrays[name].write_direct_chunk(place, packed)
 
     def close(self) -> None:
         """Flush to disk and close."""
+        self.arrays.clear()
         self.file.close()
 
 
@@ -234,7 +239,7 @@ def pack(values: np.ndarray) -> bytes:
     by_value = np.ascontiguousarray(values).view(np.uint8).reshape(-1, values.itemsize)
     # only runs of equal bytes are looked for: shuffled maps have few other repeats, and it takes half the time
     packer = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, zlib.Z_RLE)
-    return packer.compress(np.ascontiguousarray(by_value.T)) + packer.flush()
+    return packer.compress(np.ascontiguousarray(by_value.T).data) + packer.flush()
 
 
 class _LazyArray(BackendArray):
