@@ -1,12 +1,14 @@
-"""Windows of integer positions: where they start, how they are cut from an array, how their results are blended.
+"""Windows of integer positions: where they start, how they are cut from an array, what they weigh where they overlap.
 
 No xarray and no torch in here. A window is the block of cells and days that a model reads at once. Each axis of a
-record is tiled by windows of one size whose cores lie side by side and whose margins overlap. Starts are counted from
-the beginning of the record, whatever part of it is in memory, so the result does not depend on the slabs of a record.
+record is tiled by windows of one size whose cores lie side by side and whose margins overlap. Starts of windows that
+are blended are counted from the beginning of the record, whatever part of it is in memory, so the result does not
+depend on the slabs of a record.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -62,20 +64,29 @@ class Axis:
         low, high = int(weighted[0]), int(weighted[-1])
         return [s for s in self.starts() if s + low < end and s + high >= begin]
 
-    def merged(self, starts: Sequence[int], most: int) -> tuple[Axis, list[int]]:
-        """Return larger windows in place of some that lie side by side; only for an exact axis.
+    def tiles(self, begin: int, end: int, most: int | None = None) -> tuple[Axis, list[int]]:
+        """Return equal windows for a range of cells, as few as possible.
+
+        Exact windows may lie anywhere, so their cores cover the range and little more; they are at most as large as
+        those of this tiling, or as `most`. Blended windows are those of `starts_for`.
 
         Args:
-            starts: Starts of the windows to merge, side by side.
-            most: Largest size of a merged window, in cells.
+            begin: First cell.
+            end: Cell after the last one.
+            most: Largest size of an exact window, in cells, if that is larger.
 
         Returns:
-            The tiling with larger windows, and their starts. The last window may reach further than those that it
-            replaces.
+            The tiling with windows of this size, and their starts.
         """
-        together = max(1, (most - 2 * self.margin) // self.stride)
-        together = -(-len(starts) // -(-len(starts) // together))
-        return replace(self, size=together * self.stride + 2 * self.margin), list(starts[::together])
+        if not self.exact or self.size >= self.length:
+            return self, self.starts_for(begin, end)
+        # coarse cells of a network with several levels divide size and margin: they stay aligned in all windows
+        grain = math.gcd(self.size, self.margin) if self.margin else 1
+        first = begin - begin % grain
+        core = max(self.stride, ((most or 0) - 2 * self.margin) // grain * grain)
+        core = -(-(end - first) // -(-(end - first) // core))
+        core = -(-core // grain) * grain
+        return replace(self, size=core + 2 * self.margin), [s - self.margin for s in range(first, end, core)]
 
     def taper(self) -> np.ndarray:
         """Return the weight of each cell of a window in the blend, (size,) float32."""
@@ -147,54 +158,3 @@ def cut(array: np.ndarray, starts: Sequence[int], sizes: Sequence[int], circular
         pads.append((before, size - before - (end - begin)))
     window = array[tuple(slices)]
     return np.pad(window, pads) if any(p != (0, 0) for p in pads) else window
-
-
-class Blend:
-    """Weighted mean of overlapping windows over a box of cells, with the tapers as weights.
-
-    Args:
-        axes: Tiling of the three axes (T, H, W).
-        begin: First cell of the box on each axis, in cells of the record.
-        shape: Shape of the box.
-    """
-
-    def __init__(self, axes: Sequence[Axis], begin: Sequence[int], shape: Sequence[int]) -> None:
-        self.axes, self.begin = axes, begin
-        self.sum = np.zeros(shape, np.float32)
-        self.weight = np.zeros(shape, np.float32)
-        t, y, x = (a.taper() for a in axes)
-        self.taper = t[:, None, None] * y[None, :, None] * x[None, None, :]
-
-    def add(self, values: np.ndarray, starts: Sequence[int]) -> None:
-        """Add one window.
-
-        Args:
-            values: Values of the window over the three axes, (t, h, w).
-            starts: Start of the window on each axis, in cells of the record.
-        """
-        last = self.axes[-1]
-        if last.circular:
-            # a window near the date line covers cells on both ends, a wide one some of them twice
-            length = last.length
-            for turn in range(-1, (starts[-1] + last.size) // length + 1):
-                self._add(values, (*starts[:-1], starts[-1] - turn * length))
-        else:
-            self._add(values, starts)
-
-    def _add(self, values: np.ndarray, starts: Sequence[int]) -> None:
-        here, there = [], []
-        for start, begin, size, length in zip(starts, self.begin, values.shape, self.sum.shape, strict=True):
-            low, high = max(start, begin), min(start + size, begin + length)
-            # the window lies outside the box
-            if low >= high:
-                return
-            here.append(slice(low - begin, high - begin))
-            there.append(slice(low - start, high - start))
-        taper = self.taper[tuple(there)]
-        self.sum[tuple(here)] += values[tuple(there)] * taper
-        self.weight[tuple(here)] += taper
-
-    def mean(self) -> np.ndarray:
-        """Return the blended values in the shape of the box; NaN where no window has contributed."""
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.where(self.weight > 0, self.sum / self.weight, np.float32(np.nan))

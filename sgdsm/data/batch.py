@@ -258,24 +258,34 @@ def ages(
     """Return the days to the nearest seen value of each cell, at most LONGEST_AGE.
 
     Args:
-        seen: Seen values, (T, H, W) bool.
+        seen: Seen values, (T, ...) bool: rows and columns, or cells.
         days: Days since some day, rising, (T,).
-        before: For a part of a longer record: days from when the cell was last seen to the first day of the part, (H,
-            W).
-        after: Likewise: days from the last day of the part to when the cell is next seen, (H, W).
+        before: For a part of a longer record: days from when the cell was last seen to the first day of the part, of
+            the shape of a map.
+        after: Likewise: days from the last day of the part to when the cell is next seen.
 
     Returns:
-        Ages in days, 0 where seen, (T, H, W) int16.
+        Ages in days, 0 where seen, (T, ...) int16.
     """
     far = LONGEST_AGE + 1
-    number = (np.asarray(days) - days[0]).astype(np.int32)[:, None, None]
-    last = np.where(seen, number, np.int32(-far))
-    last[0] = np.where(seen[0], 0, -np.asarray(far if before is None else before, np.int32))
-    # forward in time: the last seen day so far
-    last = np.maximum.accumulate(last, axis=0)
-    following = np.where(seen, number, number[-1] + np.int32(far))
-    edge = number[-1] + np.asarray(far if after is None else after, np.int32)
-    following[-1] = np.where(seen[-1], following[-1], edge)
-    # and backward: the next seen day
-    following = np.minimum.accumulate(following[::-1], axis=0)[::-1]
-    return np.minimum(np.minimum(number - last, following - number), LONGEST_AGE).astype(np.int16)
+    number = np.asarray(days) - days[0]
+    # 16 bits take half the time, and hold 88 years
+    kind = np.int16 if number[-1] + 2 * far < np.iinfo(np.int16).max else np.int32
+    number = number.astype(kind)
+    shape = (-1, *(1,) * (seen.ndim - 1))
+    # products instead of `where`, which is slow on masks without order; day by day, as it lies in memory
+    last = seen * (number + kind(far)).reshape(shape) - kind(far)
+    last[0] = np.where(seen[0], 0, np.multiply(far if before is None else before, -1).astype(kind))
+    for k in range(1, len(last)):
+        # forward in time: the last seen day so far
+        np.maximum(last[k], last[k - 1], out=last[k])
+    end = number[-1] + kind(far)
+    following = end - seen * (end - number).reshape(shape)
+    following[-1] = np.where(seen[-1], number[-1], number[-1] + np.asarray(far if after is None else after, kind))
+    for k in range(len(following) - 2, -1, -1):
+        # and backward: the next seen day
+        np.minimum(following[k], following[k + 1], out=following[k])
+    by_day = number.reshape(shape)
+    np.subtract(by_day, last, out=last)
+    np.subtract(following, by_day, out=following)
+    return np.minimum(np.minimum(last, following, out=last), LONGEST_AGE, out=last).astype(np.int16, copy=False)

@@ -189,7 +189,7 @@ class Scaler:
         """Return scaled values, float32; NaN stays NaN."""
         if self.unit:
             values = np.log1p(np.maximum(values, 0) / self.unit)
-        return ((values - self.offset) / self.scale).astype(np.float32)
+        return ((values - self.offset) / self.scale).astype(np.float32, copy=False)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -125,14 +125,26 @@ def read_record(
         dynamic=dynamic,
         static=static,
         land=box[names.land].values.astype(bool),
-        place=_place(box, shape[1:]),
+        place=places_of(box, shape[1:]),
         start=(begin[0], begin[1], begin[2]),
         circular=bool(cube.attrs.get("circular_longitude", 0)) and shape[2] == target.shape[2],
-        uncertainty=None if names.uncertainty is None else _uncertainty(box[names.uncertainty], observed),
+        uncertainty=None if names.uncertainty is None else read_uncertainty(box[names.uncertainty], observed),
     )
 
 
-def _uncertainty(variable: xr.DataArray, observed: np.ndarray) -> np.ndarray:
+def read_uncertainty(variable: xr.DataArray, observed: np.ndarray) -> np.ndarray:
+    """Read the uncertainty of the target.
+
+    Args:
+        variable: Standard deviations, (T, H, W).
+        observed: Where the target is observed, (T, H, W) bool.
+
+    Returns:
+        Standard deviations where observed, NaN elsewhere, (T, H, W) float32.
+
+    Raises:
+        CubeError: When one is negative.
+    """
     values = np.where(observed, read_values(variable), np.float32(np.nan))
     negative = values < 0
     if negative.any():
@@ -143,7 +155,13 @@ def _uncertainty(variable: xr.DataArray, observed: np.ndarray) -> np.ndarray:
     return values
 
 
-def _place(box: xr.Dataset, shape: tuple[int, ...]) -> np.ndarray:
+def places_of(box: xr.Dataset, shape: tuple[int, ...]) -> np.ndarray:
+    """Return a unit vector from the Earth's centre to each cell, (3, H, W) float32; 0 on a projected grid.
+
+    Args:
+        box: A cube or a part of it.
+        shape: Rows and columns.
+    """
     # a projected grid gives no place: distances on the map are not those on the sphere
     if "lat" not in box.dims:
         return np.zeros((3, *shape), np.float32)

@@ -1,49 +1,87 @@
-"""Apply a filler to a box of a cube: cut overlapping windows, fill them in batches, blend them."""
+"""Apply a filler to a box of a cube: cut windows, fill them in batches, blend them where they overlap."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from itertools import product
 from math import prod
-from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from sgdsm.core.errors import ConfigError
-from sgdsm.core.tiling import Axis, Blend, cut
-from sgdsm.data.batch import Batch, Filled, Scene
+from sgdsm.core.tiling import Axis, cut
+from sgdsm.data.batch import Scene
+from sgdsm.inference.packed import PackedScene, Start
 from sgdsm.models.base import GapFiller
 
-CUTTERS = 4  # threads that cut windows for a GPU
 CLIPPED = ("mean", "lower", "upper")  # fields of `Filled` in the target's units that are values, not spreads
 
-Start = tuple[int, int, int]
 # start of a window -> field of `Filled` -> its estimates for days after the box that was filled, (T, H, W)
-OverlapCache = dict[Start, dict[str, np.ndarray]]
-Item = TypeVar("Item")
-Made = TypeVar("Made")
+OverlapCache = dict[Start, dict[str, Tensor]]
 
 
+@torch.inference_mode()
 def fill_scene(
+    filler: GapFiller, scene: Scene, axes: Sequence[Axis], begin: Start, shape: tuple[int, int, int]
+) -> dict[str, np.ndarray]:
+    """Fill a box of the cells of a record in memory.
+
+    Args:
+        filler: A fitted gap filler.
+        scene: A record that holds every cell of the cube that the windows of the box cover.
+        axes: Tiling of days, rows and columns of the cube.
+        begin: First day, row and column of the box, as indices of the cube.
+        shape: Days, rows and columns of the box.
+
+    Returns:
+        The fields of `Filled` that the filler gives, each (T, H, W) float32, NaN where it was not wanted.
+    """
+    blends = fill_packed(filler, PackedScene.of(scene, filler.window.halo_cells), axes, begin, shape)
+    box = tuple(slice(b - o, b - o + n) for b, o, n in zip(begin, scene.record.start, shape, strict=True))
+    wanted = torch.from_numpy(scene.wanted[box].reshape(shape[0], -1)).to(filler.device)
+    fields = estimates(blends, np.arange(shape[1] * shape[2]), wanted, filler)
+    return {name: values.view(shape).cpu().numpy() for name, values in fields.items()}
+
+
+@torch.inference_mode()
+def estimates(blends: Blends, cells: np.ndarray, wanted: Tensor, filler: GapFiller) -> dict[str, Tensor]:
+    """Return what was estimated for some cells.
+
+    Args:
+        blends: The filled windows of a box.
+        cells: Positions in a flat map of the box, (N,).
+        wanted: Values that were to be estimated, (T, N) bool.
+        filler: The gap filler; no estimate may lie outside the range of its training values.
+
+    Returns:
+        The fields of `Filled` that the filler gives, each (T, N) float32, NaN where not wanted.
+    """
+    limits = (filler.inputs.lowest, filler.inputs.highest)
+    fields = blends.mean(cells)
+    for name in fields.keys() & set(CLIPPED):
+        fields[name].clamp_(*limits)
+    return {name: values.masked_fill_(~wanted, torch.nan) for name, values in fields.items()}
+
+
+@torch.inference_mode()
+def fill_packed(
     filler: GapFiller,
-    scene: Scene,
+    scene: PackedScene,
     axes: Sequence[Axis],
-    begin: tuple[int, int, int],
+    begin: Start,
     shape: tuple[int, int, int],
     window_cells: int | None = None,
     overlaps: OverlapCache | None = None,
-) -> dict[str, np.ndarray]:
-    """Fill a box of cells.
+) -> Blends:
+    """Fill the windows of a box of cells on the device of the filler.
 
     Windows without a wanted value are left out.
 
     Args:
         filler: A fitted gap filler.
-        scene: A record that holds every cell of the cube that the windows of the box cover.
+        scene: Every cell of the cube that the windows of the box cover, save those out of reach of land.
         axes: Tiling of days, rows and columns of the cube.
         begin: First day, row and column of the box, as indices of the cube.
         shape: Days, rows and columns of the box.
@@ -53,54 +91,33 @@ def fill_scene(
             not filled again. Replaced by the same for the box just after. None: nothing is kept.
 
     Returns:
-        The fields of `Filled` that the filler gives, each (T, H, W) float32, NaN where it was not wanted.
+        The estimates.
 
     Raises:
         ConfigError: When window_cells is given for a filler that takes no other windows than its own.
     """
-    axes, windows, batch_size = _windows(filler, axes, begin, shape, window_cells)
+    tiling, starts, batch_size = _windows(filler, axes, begin, shape, window_cells)
+    where = [
+        {start: _wanted_in(axis, start, b, b + n) for start in ones}
+        for axis, ones, b, n in zip(tiling, starts, begin, shape, strict=True)
+    ]
     cached = dict(overlaps or {})
-    windows = [window for window in windows if window not in cached and _has_wanted(scene, window, axes)]
-    blends = Blends(axes, begin, shape)
+    windows = [w for w in _with_wanted(scene, tiling, starts, where) if w not in cached]
+    blends = Blends(tiling, starts, begin, shape, filler.device)
     for start, fields in cached.items():
         blends.add_overlap(fields, start)
-    _fill_windows(
-        filler, scene, axes, [windows[k : k + batch_size] for k in range(0, len(windows), batch_size)], blends
-    )
+    scene = scene.to(filler.device)
+    for first in range(0, len(windows), batch_size):
+        some = windows[first : first + batch_size]
+        batch = scene.batch(some, tiling, [[asked[s] for asked, s in zip(where, w, strict=True)] for w in some])
+        fields = {name: x[:, 0].float() for name, x in filler.fill(batch)._asdict().items() if x is not None}
+        for name, values in fields.items():
+            for window, start in zip(values, some, strict=True):
+                blends.add(name, window, start)
     if overlaps is not None:
         overlaps.clear()
         overlaps.update(blends.overlaps)
-    box = tuple(slice(b - o, b - o + n) for b, o, n in zip(begin, scene.record.start, shape, strict=True))
-    wanted = scene.wanted[box]
-    fields = {name: np.where(wanted, blend.mean(), np.float32(np.nan)) for name, blend in blends.fields.items()}
-    # no estimate may lie outside the range of the training values
-    limits = (filler.inputs.lowest, filler.inputs.highest)
-    return {name: np.clip(values, *limits) if name in CLIPPED else values for name, values in fields.items()}
-
-
-def _fill_windows(
-    filler: GapFiller, scene: Scene, axes: Sequence[Axis], groups: Sequence[Sequence[Start]], blends: Blends
-) -> None:
-    """Fill windows, one group a batch, and add them to the blends."""
-    origin = scene.record.start
-    on_gpu = filler.device.type == "cuda"
-
-    def batch_of(starts: Sequence[Start]) -> tuple[Sequence[Start], Batch]:
-        batch = scene.batch([(t - origin[0], y - origin[1], x - origin[2]) for t, y, x in starts], axes)
-        # only from pinned memory can a copy to the GPU run while it computes
-        return starts, Batch(*(field.pin_memory() for field in batch)) if on_gpu else batch
-
-    last: _FilledWindows | None = None
-    for starts, batch in _ahead(batch_of, groups, CUTTERS) if on_gpu else map(batch_of, groups):
-        batch = Batch(*(field.to(filler.device, non_blocking=True) for field in batch))
-        with torch.inference_mode():
-            filled = _FilledWindows.of(filler.fill(batch), starts)
-        # while a GPU is at work on one batch, the batch before is blended
-        if last is not None:
-            last.add_to(blends)
-        last = filled
-    if last is not None:
-        last.add_to(blends)
+    return blends
 
 
 def _windows(
@@ -109,90 +126,116 @@ def _windows(
     begin: Sequence[int],
     shape: Sequence[int],
     window_cells: int | None,
-) -> tuple[list[Axis], list[Start], int]:
-    """Return the tiling, where its windows start, and how many windows make a batch."""
-    tiles = [(axis, axis.starts_for(b, b + n)) for axis, b, n in zip(axes, begin, shape, strict=True)]
+) -> tuple[list[Axis], list[list[int]], int]:
+    """Return the tiling, where its windows start on each axis, and how many windows make a batch."""
     if window_cells is not None and filler.wide_cells is None:
         raise ConfigError(f"inference.window_cells={window_cells}: {type(filler).__name__} has windows of its own")
-    most = filler.wide_cells if window_cells is None and filler.device.type == "cuda" else window_cells
     # larger windows have less margin to compute twice; days stay as they are
-    if most is not None:
-        tiles[1:] = [axis.merged(starts, most) for axis, starts in tiles[1:]]
+    most = filler.wide_cells if window_cells is None and filler.device.type == "cuda" else window_cells
+    tiles = [
+        axis.tiles(b, b + n, limit) for axis, b, n, limit in zip(axes, begin, shape, (None, most, most), strict=True)
+    ]
     tiling = [axis for axis, _ in tiles]
     # larger windows, fewer to a batch: about as many values as the filler's own batch size
     together = filler.batch_size * prod(axis.size for axis in axes) // prod(axis.size for axis in tiling)
-    days, rows, columns = (starts for _, starts in tiles)
-    return tiling, list(product(days, rows, columns)), max(1, together)
+    return tiling, [starts for _, starts in tiles], max(1, together)
 
 
-class _FilledWindows(NamedTuple):
-    """Filled windows on their way from the device to main memory.
+def _wanted_in(axis: Axis, start: int, begin: int, end: int) -> np.ndarray:
+    """Return where in a window values are wanted, (size,) bool."""
+    if not axis.exact:
+        # also beyond the box: the next one takes these estimates from here
+        return np.ones(axis.size, bool)
+    cells = start + np.arange(axis.size)
+    return (axis.taper() > 0) & (cells >= begin) & (cells < end)
 
-    Attributes:
-        fields: Fields of `Filled` that the filler gave, (B, T, H, W) each.
-        starts: Start of each window in the cube.
-        arrived: Recorded after the copies to main memory; None on the CPU.
-    """
 
-    fields: dict[str, Tensor]
-    starts: Sequence[Start]
-    arrived: torch.cuda.Event | None
-
-    @classmethod
-    def of(cls, filled: Filled, starts: Sequence[Start]) -> _FilledWindows:
-        values = {name: x[:, 0].float() for name, x in filled._asdict().items() if x is not None}
-        fields = {name: x.to("cpu", non_blocking=True) for name, x in values.items()}
-        if not filled.mean.is_cuda:
-            return cls(fields, starts, None)
-        # copies run while the next batch is filled; the event reports when they are complete
-        arrived = torch.cuda.Event()
-        arrived.record()
-        return cls(fields, starts, arrived)
-
-    def add_to(self, blends: Blends) -> None:
-        # the copy to main memory may still be running
-        if self.arrived is not None:
-            self.arrived.synchronize()
-        for name, values in self.fields.items():
-            for window, start in zip(values.numpy(), self.starts, strict=True):
-                blends.add(name, window, start)
+def _with_wanted(
+    scene: PackedScene, axes: Sequence[Axis], starts: Sequence[Sequence[int]], where: Sequence[dict[int, np.ndarray]]
+) -> list[Start]:
+    """Return the windows that hold a value to fill: most windows at sea do not."""
+    wanted, chosen = scene.wanted.numpy(), []
+    for t in starts[0]:
+        days = t - scene.start[0] + np.flatnonzero(where[0][t])
+        cells = np.logical_or.reduce(wanted[max(0, days[0]) : days[-1] + 1])[scene.number]
+        for y, x in product(*starts[1:]):
+            at = (y - scene.start[1], x - scene.start[2])
+            inside = cut(cells, at, (axes[1].size, axes[2].size), scene.circular)
+            if inside[np.ix_(where[1][y], where[2][x])].any():
+                chosen.append((t, y, x))
+    return chosen
 
 
 class Blends:
     """Adds up the windows of a box, field by field, and keeps their estimates for the days after the box.
 
+    Along an exact axis the cores of windows lie side by side; along another windows overlap and their mean is taken,
+    with the tapers as weights.
+
     Args:
         axes: Tiling of days, rows and columns.
+        starts: Where windows start along each axis; a window is missing only where none of its values is wanted.
         begin: First day, row and column of the box.
         shape: Days, rows and columns of the box.
+        device: Where the estimates are.
 
     Attributes:
-        fields: The blend of each field of `Filled`.
+        fields: The weighted sum of each field of `Filled`, (T, H, W).
         overlaps: Estimates for days after the box, by the start of their window.
     """
 
-    def __init__(self, axes: Sequence[Axis], begin: Sequence[int], shape: Sequence[int]) -> None:
-        self.axes, self.begin, self.shape = axes, begin, shape
-        self.fields: dict[str, Blend] = {}
+    def __init__(
+        self,
+        axes: Sequence[Axis],
+        starts: Sequence[Sequence[int]],
+        begin: Sequence[int],
+        shape: Sequence[int],
+        device: torch.device,
+    ) -> None:
+        self.axes, self.begin, self.shape, self.device = axes, begin, shape, device
+        self.fields: dict[str, Tensor] = {}
         self.overlaps: OverlapCache = {}
+        self.blended = [k for k, axis in enumerate(axes) if not axis.exact]
+        self.tapers = [
+            torch.from_numpy(axis.taper()).to(device).view([-1 if n == k else 1 for n in range(3)])
+            for k, axis in enumerate(axes)
+        ]
+        # of all windows over a cell; the weight of a cell is the product over the axes
+        self.weights = [torch.zeros(n, device=device) for n in shape]
+        for k in self.blended:
+            for start in starts[k]:
+                for here, there in self._places(k, start, axes[k].size):
+                    self.weights[k][here] += self.tapers[k].flatten()[there]
 
-    def add(self, name: str, window: np.ndarray, start: Start) -> None:
+    def add(self, name: str, window: Tensor, start: Start) -> None:
         """Add one field of a window.
 
         Args:
             name: A field of `Filled`.
-            window: Its values, (T, H, W).
-            start: Where the window starts in the cube.
+            window: Its values, (T, H, W), or those of its last days alone.
+            start: Where the whole window starts in the cube.
         """
         if name not in self.fields:
-            self.fields[name] = Blend(self.axes, self.begin, self.shape)
-        self.fields[name].add(window, start)
+            self.fields[name] = torch.zeros(tuple(self.shape), device=self.device)
+        field = self.fields[name]
+        places = [self._places(k, s, n) for k, (s, n) in enumerate(zip(start, window.shape, strict=True))]
+        for spans in product(*places):
+            here, there = zip(*spans, strict=True)
+            part = window[there]
+            if not self.blended:
+                field[here] = part
+                continue
+            weight: Tensor | float = 1.0
+            for k in self.blended:
+                slices = tuple(there[k] if n == k else slice(None) for n in range(3))
+                weight = weight * self.tapers[k][slices]
+            field[here] += part * weight
         later = self.begin[0] + self.shape[0] - start[0]
-        # only where the window still has weight after the box
-        if self.axes[0].taper()[later:].any():
-            self.overlaps.setdefault(start, {})[name] = window[later:].copy()
+        # windows of an exact axis have no weight after the box
+        if not self.axes[0].exact and later < self.axes[0].size:
+            self.overlaps.setdefault(start, {})[name] = window[later:].clone()
 
-    def add_overlap(self, fields: dict[str, np.ndarray], start: Start) -> None:
+    def add_overlap(self, fields: dict[str, Tensor], start: Start) -> None:
         """Add what a window of the box before estimated for days of this box.
 
         Args:
@@ -200,28 +243,44 @@ class Blends:
             start: Where the window starts in the cube.
         """
         for name, overlap in fields.items():
-            # days before this box are 0; the blend drops them, they lie outside it
-            window = np.zeros((self.axes[0].size, *overlap.shape[1:]), np.float32)
-            window[len(window) - len(overlap) :] = overlap
+            # days before this box are 0; they lie outside it
+            days = self.axes[0].size
+            window = torch.zeros((days, *overlap.shape[1:]), device=self.device)
+            window[days - len(overlap) :] = overlap
             self.add(name, window, start)
 
+    def mean(self, cells: np.ndarray) -> dict[str, Tensor]:
+        """Return the blended values of some cells; anything where no window has contributed.
 
-def _ahead(make: Callable[[Item], Made], items: Iterable[Item], threads: int) -> Iterator[Made]:
-    """Yield what is made of items, in their order; threads make the next ones meanwhile."""
-    with ThreadPoolExecutor(threads) as pool:
-        coming: deque[Future[Made]] = deque()
-        for item in items:
-            coming.append(pool.submit(make, item))
-            if len(coming) > threads:
-                yield coming.popleft().result()
-        while coming:
-            yield coming.popleft().result()
+        Args:
+            cells: Positions in a flat map of the box, (N,).
 
+        Returns:
+            Each field, (T, N).
+        """
+        flat = {name: values.view(self.shape[0], -1) for name, values in self.fields.items()}
+        if len(cells) < self.shape[1] * self.shape[2]:
+            index = torch.from_numpy(cells).to(self.device)
+            flat = {name: values.index_select(1, index) for name, values in flat.items()}
+        if not self.blended:
+            return flat
+        t, y, x = (w if k in self.blended else torch.ones_like(w) for k, w in enumerate(self.weights))
+        weight = (y[:, None] * x).flatten()[torch.from_numpy(cells).to(self.device)] * t[:, None]
+        return {name: values.div_(weight) for name, values in flat.items()}
 
-def _has_wanted(scene: Scene, window: Sequence[int], axes: Sequence[Axis]) -> bool:
-    """Return True if the core of a window holds a value to fill: most windows at sea do not."""
-    start = [at - origin for at, origin in zip(window, scene.record.start, strict=True)]
-    inside = cut(scene.wanted, start, [axis.size for axis in axes], axes[2].circular)
-    # outside the core an exact window has no weight in the blend
-    core = tuple(slice(axis.margin, axis.size - axis.margin) if axis.exact else slice(None) for axis in axes)
-    return bool(inside[core].any())
+    def _places(self, axis: int, start: int, size: int) -> list[tuple[slice, slice]]:
+        """Return where a window and the box meet along an axis, in the box and in the window."""
+        tiling, begin, length = self.axes[axis], self.begin[axis], self.shape[axis]
+        low, high = (tiling.margin, size - tiling.margin) if tiling.exact else (0, size)
+        turns = [0]
+        if tiling.circular and not tiling.exact:
+            # a window near the date line covers cells on both ends, a wide one some of them twice
+            turns = list(range(-1, (start + size) // tiling.length + 1))
+        places = []
+        for turn in turns:
+            at = start - turn * tiling.length
+            first, last = max(at + low, begin), min(at + high, begin + length)
+            # else it lies outside the box
+            if first < last:
+                places.append((slice(first - begin, last - begin), slice(first - at, last - at)))
+        return places

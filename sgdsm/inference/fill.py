@@ -1,13 +1,15 @@
 """Fill a cube slab by slab: memory is one slab, whatever the number of years.
 
-A slab is a box in time and in rows (all columns). While one is filled, the next is read and the last is written.
-Several processes (Lightning's devices and num_nodes) share the slabs and fill one output. Slabs of the same rows follow
-each other. Before the first of them, one pass over the target of these rows gathers what every slab needs to know of
-the whole record: the climatology of the cells, and the last seen value before and the first after each slab. So the
-result does not depend on the slabs.
+A slab is a box in time and in rows (all columns). While one is filled, the next is read and the last is written. Of
+what is read only the cells near land are kept; windows are cut, filled, blended and merged with what was observed on
+the device of the filler. Several processes (Lightning's devices and num_nodes) share the slabs and fill one output.
+Slabs of the same rows follow each other. Before the first of them, one pass over the target of these rows gathers what
+every slab needs to know of the whole record: the climatology of the cells, and the last seen value before and the first
+after each slab. So the result does not depend on the slabs.
 
-The parts: `slabs` (how a cube is cut), `survey` (the pass over the target), `reader` (a slab from the file), `blend`
-(overlapping windows), `slab_filler` (the Lightning module), `plan` (puts them together), `writers` (the output).
+The parts: `slabs` (how a cube is cut), `survey` (the pass over the target), `reader` (a slab from the file), `packed`
+(its cells, and windows of them), `blend` (overlapping windows), `slab_filler` (the Lightning module), `plan` (puts them
+together), `schema` and `writers` (the output).
 """
 
 from __future__ import annotations

@@ -84,6 +84,8 @@ def plan_filling(
         names,
         inputs,
         axes=axes,
+        halo=filler.window.halo_cells,
+        columns=box.columns,
         slabs=slabs,
         # made before anything is written: it raises the errors of invalid data
         surveyor=Surveyor(cube, names, inputs, boxes, climatology_from),

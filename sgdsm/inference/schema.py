@@ -9,7 +9,9 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+import torch
 import xarray as xr
+from torch import Tensor
 
 from sgdsm.core.cube import target_of, uncertainty_of
 from sgdsm.core.errors import CubeError
@@ -211,58 +213,62 @@ def slab_values(
     variables: Mapping[str, Variable],
     target: str,
     *,
-    values: np.ndarray,
-    observed: np.ndarray,
-    land: np.ndarray,
-    gap_age: np.ndarray,
-    filled: Mapping[str, np.ndarray],
-    uncertainty: np.ndarray | None = None,
+    values: Tensor,
+    observed: Tensor,
+    land: Tensor,
+    gap_age: Tensor,
+    filled: Mapping[str, Tensor],
+    uncertainty: Tensor | None = None,
     level: float | None = None,
-) -> dict[str, np.ndarray]:
-    """Return the values of the variables of a filled file for one box.
+) -> dict[str, Tensor]:
+    """Return the values of the variables of a filled file for some cells, on the device of the arguments.
 
     Args:
         variables: Variables of the layout.
         target: Name of the target.
-        values: Values of the target, (T, H, W), in its units.
-        observed: Where the target is observed, (T, H, W) bool.
-        land: Land cells, (H, W) bool.
-        gap_age: Time to the nearest observation of the cell, (T, H, W), days.
-        filled: Fields of `Filled` that the filler gives, (T, H, W) each, NaN where not estimated.
-        uncertainty: Standard deviation of the observed values by the product, (T, H, W), NaN where not known.
+        values: Values of the target, NaN where not observed, (T, N), in its units.
+        observed: Where the target is observed, (T, N) bool.
+        land: Land cells, (N,) bool.
+        gap_age: Time to the nearest observation of the cell, (T, N) int16, days.
+        filled: Fields of `Filled` that the filler gives, (T, N) each, NaN where not estimated.
+        uncertainty: Standard deviation of the observed values by the product, (T, N), NaN where not known.
         level: Nominal coverage of the interval, "1".
 
     Returns:
-        Name -> values, (T, H, W) each.
+        Name -> values, (T, N) each.
     """
     # observed values come through unchanged
-    mean = np.where(observed, values, filled.get("mean", NAN))
+    mean = torch.where(observed, values, filled["mean"])
+    known = mean.isfinite()
     slab = {
-        target: np.where(observed, values, NAN),
+        target: values,
         SM_FILLED: mean,
-        SM_SOURCE: np.where(observed, OBSERVED, np.where(np.isfinite(mean), FILLED, NONE)).astype(np.int8),
-        GAP_AGE: np.where(observed, np.int16(0), np.where(land, gap_age, np.int16(-1))).astype(np.int16),
+        # observed is 1, filled 2, none 0
+        SM_SOURCE: FILLED * known.to(torch.int8) - (FILLED - OBSERVED) * observed.to(torch.int8),
+        # the age where nothing is seen off land is no age
+        GAP_AGE: torch.where(observed, 0, torch.where(land, gap_age, -1)),
     }
     estimates = {f"sm_{name}": estimate for name, estimate in filled.items()}
     if "epistemic" in filled and "std" in filled:
         estimates[SM_STD_EPISTEMIC] = filled["epistemic"]
         # the variances of the two parts add up to the whole
-        estimates[SM_STD_ALEATORIC] = np.sqrt(np.maximum(filled["std"] ** 2 - filled["epistemic"] ** 2, 0))
+        estimates[SM_STD_ALEATORIC] = (filled["std"] ** 2 - filled["epistemic"] ** 2).clamp_(min=0).sqrt_()
     of_product = {}
     if uncertainty is not None and level is not None:
         # the product gives a standard deviation alone: its interval is that of a Gaussian
-        half_width = np.float32(NormalDist().inv_cdf((1 + level) / 2)) * uncertainty
+        half_width = NormalDist().inv_cdf((1 + level) / 2) * uncertainty
         of_product = {SM_STD: uncertainty, SM_LOWER: values - half_width, SM_UPPER: values + half_width}
     for name in (*BOUNDS, *PARTS, SM_DISTANCE):
         if name in variables:
-            merged = np.where(observed, of_product.get(name, NAN), estimates.get(name, NAN))
-            slab[name] = merged.astype(np.float32)
+            # estimates are NaN where observed
+            own = of_product.get(name)
+            slab[name] = estimates[name] if own is None else torch.where(observed, own, estimates[name])
     if SM_FLAG in variables and "distance" in filled:
         # flags are for estimates only
-        estimated = ~observed & np.isfinite(mean)
+        estimated = known & ~observed
         unlike = estimated & (filled["distance"] > 1)
-        old = estimated & (gap_age > variables[SM_FLAG][2]["oldest_gap_tested"])
-        slab[SM_FLAG] = (UNLIKE * unlike + OLD * old).astype(np.int8)
+        old = estimated & (gap_age > float(variables[SM_FLAG][2]["oldest_gap_tested"]))
+        slab[SM_FLAG] = UNLIKE * unlike.to(torch.int8) + OLD * old.to(torch.int8)
     return slab
 
 

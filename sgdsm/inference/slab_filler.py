@@ -7,15 +7,17 @@ from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
+import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from sgdsm.core.logging import log
 from sgdsm.core.region import Box
 from sgdsm.data.batch import Scene
-from sgdsm.inference.blend import OverlapCache, fill_scene
-from sgdsm.inference.reader import ReadAhead, SlabReader
+from sgdsm.inference.blend import OverlapCache, estimates, fill_packed, fill_scene
+from sgdsm.inference.reader import ReadAhead, ReadSlab, SlabReader
 from sgdsm.inference.schema import Layout, slab_values
-from sgdsm.inference.slabs import Slab, preceding_days
+from sgdsm.inference.slabs import preceding_days
 from sgdsm.inference.survey import land_of
 from sgdsm.inference.writers import Writer
 from sgdsm.models.base import GapFiller
@@ -35,7 +37,7 @@ class SceneFiller(pl.LightningModule):
         self.filler = filler
 
     def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
-        return batch  # the record stays in main memory, its windows go to the device one by one
+        return batch  # see `fill_scene`
 
     def predict_step(self, batch: Scene, index: int) -> dict[str, np.ndarray]:
         shape = batch.seen.shape
@@ -76,7 +78,7 @@ class SlabFiller(pl.LightningModule):
         self.writing = ThreadPoolExecutor(1)
         self.last_write: Future[None] = self.writing.submit(lambda: None)
 
-    def predict_dataloader(self) -> DataLoader[tuple[Slab, Scene]]:
+    def predict_dataloader(self) -> DataLoader[ReadSlab]:
         slabs, world = self.reader.slabs, self.trainer.world_size
         unfinished = self._begin()
         bands = list(dict.fromkeys(slabs[number].rows for number in unfinished))
@@ -120,31 +122,45 @@ class SlabFiller(pl.LightningModule):
         self.writer.finish(land_of(self.reader.cube, self.reader.names)[self.box.rows, self.box.columns])
 
     def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
-        return batch  # a slab stays in main memory, its windows go to the device one by one
+        return batch  # see `fill_packed`
 
-    def predict_step(self, batch: tuple[Slab, Scene], index: int) -> int:
-        slab, scene = batch
-        record, columns = scene.record, self.box.columns
+    @torch.inference_mode()
+    def predict_step(self, batch: ReadSlab, index: int) -> int:
+        slab, columns = batch.slab, self.box.columns
         (t0, t1), (y0, y1) = slab.days, slab.rows
         begin, size = (t0, y0, columns.start), (t1 - t0, y1 - y0, columns.stop - columns.start)
         # the cache holds windows of another slab
         if slab.number not in self.reader.continued:
             self.overlaps.clear()
-        filled = fill_scene(self.filler, scene, self.reader.axes, begin, size, self.window_cells, self.overlaps)
-        days = slice(t0 - record.start[0], t1 - record.start[0])
-        rows = slice(y0 - record.start[1], y1 - record.start[1])
+        axes, device = self.reader.axes, self.filler.device
+        blends = fill_packed(self.filler, batch.scene, axes, begin, size, self.window_cells, self.overlaps)
+
+        def put(values: np.ndarray) -> Tensor:
+            return torch.from_numpy(values).to(device)
+
         variables = slab_values(
             self.layout.variables,
             self.reader.names.target,
-            values=record.values[days, rows, columns],
-            observed=record.observed[days, rows, columns],
-            land=record.land[rows, columns],
-            gap_age=scene.gap_age[days, rows, columns],
-            filled=filled,
-            uncertainty=None if record.uncertainty is None else record.uncertainty[days, rows, columns],
+            values=put(batch.values),
+            observed=put(batch.observed),
+            land=put(batch.land),
+            gap_age=put(batch.gap_age),
+            filled=estimates(blends, batch.cells, put(batch.wanted), self.filler),
+            uncertainty=None if batch.uncertainty is None else put(batch.uncertainty),
             level=self.filler.level,
         )
+        packed = {name: values.cpu().numpy() for name, values in variables.items()}
         # one write at a time: memory stays bounded, and an error of the write before is raised here
         self.last_write.result()
-        self.last_write = self.writing.submit(self.writer.write, slab.number, variables)
+        self.last_write = self.writing.submit(self._write, slab.number, packed, batch.cells, size)
         return slab.number
+
+    def _write(self, number: int, packed: dict[str, np.ndarray], cells: np.ndarray, size: tuple[int, int, int]) -> None:
+        """Write a slab of which some cells have values, (T, N)."""
+        variables = {}
+        for name, values in packed.items():
+            _, dtype, attrs = self.layout.variables[name]
+            whole = np.full((size[0], size[1] * size[2]), attrs.get("_FillValue", 0), dtype)
+            whole[:, cells] = values
+            variables[name] = whole.reshape(size)
+        self.writer.write(number, variables)

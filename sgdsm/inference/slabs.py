@@ -66,11 +66,13 @@ def cells_to_read(axis: Axis, part: tuple[int, int], before: tuple[int, int] | N
     Args:
         axis: Tiling of the axis.
         part: First cell of the part and the one after its last.
-        before: The part before, when its windows have been filled already: they need not be read again.
+        before: The part before, when its windows have been filled already: blended ones need not be read again.
 
     Returns:
         A slice that holds the part itself at least.
     """
+    if axis.exact and axis.size < axis.length:
+        return slice(max(0, part[0] - axis.margin), min(axis.length, part[1] + axis.margin))
     done = set() if before is None else set(axis.starts_for(*before))
     starts = [start for start in axis.starts_for(*part) if start not in done]
     first, last = (starts[0], starts[-1] + axis.size) if starts else part

@@ -25,7 +25,7 @@ class Overview:
     """Results of one pass over the target of some rows.
 
     Args:
-        climatology: Climatology of the cells.
+        climatology: Climatology of the cells, (H, W).
         before: For each day at which a box begins or ends, days since the cell was last seen before it, at most 366,
             (H, W) int16.
         after: For the same days, days until the cell is next seen, counted from the day before, at most 366, (H, W)
@@ -155,42 +155,56 @@ def survey(
     cuts = sorted({0, length, *(box.start for box in boxes), *(box.stop for box in boxes)})
     # values of first and last where nothing was seen: farther away than any age
     never, always = numbers[-1] + far, numbers[0] - far
-    first, last = (np.full((len(cuts), *space), day, np.int32) for day in (never, always))
-    statistics = None
+    cells = np.flatnonzero(land)
+    first, last = (np.full((len(cuts), len(cells)), day, np.int32) for day in (never, always))
+    statistics = None if known is None else _statistics(known, cells)
     for k, (begin, end) in enumerate(pairwise(cuts)):
         for part in time_chunks(target[begin:end]):
             days = slice(begin + part.start, begin + part.stop)
             values = np.asarray(target[days].values, np.float32)
             check_values(target, values)
-            observed = np.isfinite(values) & land
+            values = values.reshape(len(values), -1).take(cells, 1)
+            observed = np.isfinite(values)
             if known is None:
-                added = CellStatistics.of(np.where(observed, values, 0), observed, numbers[days])
+                added = CellStatistics.of(values, observed, numbers[days])
                 statistics = added if statistics is None else statistics + added
-            number = numbers[days].astype(np.int32)[:, None, None]
-            first[k] = np.minimum(first[k], np.where(observed, number, never).min(0))
-            last[k + 1] = np.maximum(last[k + 1], np.where(observed, number, always).max(0))
-    if known is not None:
-        statistics = _statistics(known, land)
+            number = numbers[days].astype(np.int32)[:, None]
+            # products instead of `where`, which is slow on masks without order
+            first[k] = np.minimum(first[k], never - (observed * (never - number).astype(np.int32)).max(0))
+            last[k + 1] = np.maximum(last[k + 1], always + (observed * (number - always).astype(np.int32)).max(0))
     assert statistics is not None
-    # from the pieces between the cuts to the whole record before and after each cut
-    before, after = np.empty(first.shape, np.int16), np.empty(first.shape, np.int16)
+    # from the pieces between the cuts to the whole record before and after each cut; off land nothing is seen
+    before, after = (np.full((len(cuts), *space), far, np.int16) for _ in range(2))
     for k in range(len(cuts) - 1):
         last[k] = np.maximum(last[k], last[max(k - 1, 0)])
-        before[k] = np.minimum(numbers[cuts[k]] - last[k], far)
+        before[k].reshape(-1)[cells] = np.minimum(numbers[cuts[k]] - last[k], far)
     for k in range(len(cuts) - 1, 0, -1):
         first[k] = np.minimum(first[k], first[min(k + 1, len(cuts) - 1)])
-        after[k] = np.minimum(first[k] - numbers[cuts[k] - 1], far)
+        after[k].reshape(-1)[cells] = np.minimum(first[k] - numbers[cuts[k] - 1], far)
     return Overview(
-        statistics.solve(prior), {c: before[k] for k, c in enumerate(cuts)}, {c: after[k] for k, c in enumerate(cuts)}
+        _off_land(statistics.solve(prior), prior, cells, space),
+        {c: before[k] for k, c in enumerate(cuts)},
+        {c: after[k] for k, c in enumerate(cuts)},
     )
 
 
-def _statistics(target: xr.DataArray, land: np.ndarray) -> CellStatistics:
+def _off_land(climatology: Climatology, prior: Prior, cells: np.ndarray, space: tuple[int, ...]) -> Climatology:
+    """Return the climatology of some cells as maps; elsewhere, where nothing is seen, it is that of the domain."""
+    coefficients = np.empty((len(prior.coefficients), *space), np.float32)
+    coefficients[:] = prior.coefficients[:, None, None]
+    spread = np.full(space, np.sqrt(max(prior.variance, 1e-12)), np.float32)
+    coefficients.reshape(len(coefficients), -1)[:, cells] = climatology.coefficients
+    spread.reshape(-1)[cells] = climatology.spread
+    return Climatology(coefficients, spread)
+
+
+def _statistics(target: xr.DataArray, cells: np.ndarray) -> CellStatistics:
     numbers = day_numbers(target["time"])
     total = None
     for days in time_chunks(target):
         values = np.asarray(target[days].values, np.float32)
-        added = CellStatistics.of(np.nan_to_num(values), np.isfinite(values) & land, numbers[days])
+        values = values.reshape(len(values), -1).take(cells, 1)
+        added = CellStatistics.of(values, np.isfinite(values), numbers[days])
         total = added if total is None else total + added
     assert total is not None
     return total

@@ -11,8 +11,13 @@ import json
 import shutil
 import warnings
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from itertools import product
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import Any, Protocol
+from struct import Struct
+from typing import Any, BinaryIO, Protocol
 from uuid import uuid4
 
 import h5py
@@ -20,12 +25,13 @@ import numpy as np
 import xarray as xr
 
 from sgdsm.core.errors import ConfigError
-from sgdsm.core.io.hdf5 import NetcdfWriter, require_space, with_places
+from sgdsm.core.io.hdf5 import NetcdfWriter, pack, require_space, with_places
 from sgdsm.core.io.stores import check_url, chunks, is_remote, is_there, one_line_errors, zarr_store
 from sgdsm.inference.schema import Layout
 
 PLAN = "sgdsm_plan"
-JOINED = 8  # days that are in memory while slabs are joined
+LENGTH = Struct("<Q")
+PACKED = 2**18  # values that a thread packs at once
 
 
 class Writer(Protocol):
@@ -126,7 +132,9 @@ class MemoryOutput:
 
 
 class NetcdfOutput:
-    """One netCDF-4 file. Slabs are kept in `FILE.nc.parts/` and joined at the end.
+    """One netCDF-4 file. Slabs are kept in `FILE.nc.parts/`, as the chunks that the file takes over as they are.
+
+    A chunk holds the rows of a slab on one day. HDF5 itself would not survive a kill, nor several processes that write.
 
     Args:
         path: Name of the file; '{year}' in it makes one file a year.
@@ -140,7 +148,7 @@ class NetcdfOutput:
         self.join(layout, plan)
         finals = [path for path, _ in self._files()]
         existing = [path for path in finals if path.exists()]
-        # while the files of several years are joined, some are there and so are the parts
+        # while the files of several years are made, some are there and so are the parts
         whole = len(existing) == len(finals) or self.parts.exists()
         foreign = [path for path in existing if not whole or _plan_of(path) != self.digest]
         if foreign:
@@ -156,7 +164,7 @@ class NetcdfOutput:
             # interrupted while it was made or removed: the slabs in it cannot be assigned to a run
             shutil.rmtree(self.parts, ignore_errors=True)
             self.parts.mkdir()
-        elif json.loads(note.read_text())["digest"] != self.digest and any(self.parts.glob("slab-*.h5")):
+        elif json.loads(note.read_text())["digest"] != self.digest and any(self.parts.glob("slab-*")):
             raise ConfigError(
                 f"{self.parts} holds slabs of another run or of other data: remove it, or choose another output"
             )
@@ -166,7 +174,8 @@ class NetcdfOutput:
         return {k for k in range(len(plan["slabs"])) if self._part(k).exists()}
 
     def join(self, layout: Layout, plan: dict[str, Any]) -> None:
-        self.layout, self.plan = layout, plan
+        self.layout, self.slabs = layout, plan["slabs"]
+        self.rows = max(end - begin for _, (begin, end) in self.slabs)
         self.digest = _digest(plan)
 
     def write(self, slab: int, values: dict[str, np.ndarray]) -> None:
@@ -174,18 +183,28 @@ class NetcdfOutput:
         # a unique name: when a cluster loses a worker it gives the slab to another, and both may write
         partial = final.with_suffix(f".{uuid4().hex}.partial")
         require_space(final, sum(block.nbytes for block in values.values()))
-        with h5py.File(partial, "w") as file:
+        lengths: dict[str, list[int]] = {}
+        with partial.open("wb") as file, ThreadPoolExecutor() as threads:
             for name, block in values.items():
-                file.create_dataset(
-                    name, data=block, compression="lzf", chunks=(min(JOINED, len(block)), *block.shape[1:])
-                )
+                _, dtype, attrs = self.layout.variables[name]
+                maps = block.astype(dtype, copy=False)
+                if maps.shape[-2] < self.rows:
+                    # chunks at the edge of an array are whole too
+                    rest = [*maps.shape[:-2], self.rows - maps.shape[-2], maps.shape[-1]]
+                    maps = np.concatenate([maps, _empty(rest, dtype, attrs)], -2)
+                maps = maps.reshape(-1, *maps.shape[-2:])
+                # some at a time: each call of a thread takes as long as a thousand values
+                some = max(1, PACKED // maps[0].size)
+                groups = threads.map(_packed, (maps[k : k + some] for k in range(0, len(maps), some)))
+                lengths[name] = [file.write(chunk) for group in groups for chunk in group]
+            _Part.end(file, lengths)
         partial.replace(final)
 
     def finish(self, land: np.ndarray) -> None:
         if self.complete:
             return
         for path, days in self._files():
-            self._join(path, days, land)
+            self._assemble(path, days, land)
         shutil.rmtree(self.parts)
 
     def remove(self) -> None:
@@ -193,42 +212,43 @@ class NetcdfOutput:
         shutil.rmtree(self.parts, ignore_errors=True)
         self.path.unlink(missing_ok=True)
 
-    def _join(self, path: Path, days: slice, land: np.ndarray) -> None:
+    def _assemble(self, path: Path, days: slice, land: np.ndarray) -> None:
+        """Make the file of some days: chunks are copied as they are."""
         time, attrs = self.layout.coords["time"]
         # one year of the record, where the name has '{year}'
         coords = {**self.layout.coords, "time": (time[days], attrs)}
         partial = Path(f"{path}.partial")
         # latitudes and longitudes of a projected grid are variables too
         variables = with_places(self.layout.variables, self.layout.fixed)
-        output = NetcdfWriter(partial, coords, variables, {**self.layout.attrs, PLAN: self.digest})
+        output = NetcdfWriter(partial, coords, variables, {**self.layout.attrs, PLAN: self.digest}, self.rows)
         try:
             for name, (_, values, _) in self.layout.fixed.items():
                 output.write(name, values, (slice(None),) * values.ndim)
-            # some days of all slabs together: each map is compressed whole, once
-            members = len(self.layout.coords["member"][0]) if "member" in self.layout.coords else 1
-            step = max(1, JOINED // members)
-            for first in range(days.start, days.stop, step):
-                for name, maps in self._maps(range(first, min(first + step, days.stop))).items():
-                    output.write_maps(name, maps, first - days.start)
+            for (t0, t1), bands in self._bands(days):
+                with ExitStack() as stack:
+                    parts = {row: stack.enter_context(_Part(self._part(number))) for row, number in bands}
+                    require_space(partial, sum(part.size for part in parts.values()))
+                    inside = range(max(t0, days.start), min(t1, days.stop))
+                    for name, (dims, _, _) in self.layout.variables.items():
+                        # of maps one, of members several
+                        others = list(np.ndindex(*(len(coords[dim][0]) for dim in dims[1:-2])))
+                        # in the order in which HDF5 keeps them
+                        for day, (k, other), (row, part) in product(inside, enumerate(others), parts.items()):
+                            if name in part:
+                                chunk = part.chunk(name, (day - t0) * len(others) + k)
+                                output.write_packed(name, chunk, (day - days.start, *other, row, 0))
             output.write("land", land, (slice(None), slice(None)))
         finally:
             output.close()
         partial.replace(path)
 
-    def _maps(self, days: range) -> dict[str, np.ndarray]:
-        """Return the variables of some days, joined from the slabs."""
-        sizes = {dim: len(values) for dim, (values, _) in self.layout.coords.items()} | {"time": len(days)}
-        described = {name: parts for name, parts in self.layout.variables.items() if "time" in parts[0]}
-        maps = {n: _empty([sizes[d] for d in dims], dtype, attrs) for n, (dims, dtype, attrs) in described.items()}
-        for number, ((t0, t1), (y0, y1)) in enumerate(self.plan["slabs"]):
-            # the part of the slab that lies in these days
-            begin, end = max(t0, days.start), min(t1, days.stop)
-            if begin < end:
-                with h5py.File(self._part(number), "r") as part:
-                    for name, block in part.items():
-                        region = _region(self.layout, name, (begin - days.start, end - days.start), (y0, y1))
-                        maps[name][tuple(region.values())] = block[begin - t0 : end - t0]
-        return maps
+    def _bands(self, days: slice) -> list[tuple[tuple[int, int], list[tuple[int, int]]]]:
+        """Return the spans of days of the slabs that reach into some days, with first rows and numbers of the slabs."""
+        found: dict[tuple[int, int], list[tuple[int, int]]] = {}
+        for number, ((t0, t1), (row, _)) in enumerate(self.slabs):
+            if t0 < days.stop and t1 > days.start:
+                found.setdefault((t0, t1), []).append((row, number))
+        return sorted((span, sorted(bands)) for span, bands in found.items())
 
     def _files(self) -> list[tuple[Path, slice]]:
         days = self.layout.coords["time"][0]
@@ -243,7 +263,46 @@ class NetcdfOutput:
         return files
 
     def _part(self, number: int) -> Path:
-        return self.parts / f"slab-{number:05d}.h5"
+        return self.parts / f"slab-{number:05d}.chunks"
+
+
+class _Part:
+    """The packed chunks of a slab, one after the other, then their lengths by variable as JSON, and its length.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        with path.open("rb") as file:
+            self.map = mmap(file.fileno(), 0, access=ACCESS_READ)
+        self.size = len(self.map)
+        (length,) = LENGTH.unpack(self.map[-LENGTH.size :])
+        lengths: dict[str, list[int]] = json.loads(self.map[-LENGTH.size - length : -LENGTH.size])
+        self.ends: dict[str, np.ndarray] = {}
+        begin = 0
+        for name, sizes in lengths.items():
+            self.ends[name] = begin + np.concatenate([[0], np.cumsum(sizes)])
+            begin = int(self.ends[name][-1])
+
+    @staticmethod
+    def end(file: BinaryIO, lengths: dict[str, list[int]]) -> None:
+        """Write what follows the chunks."""
+        text = json.dumps(lengths).encode()
+        file.write(text + LENGTH.pack(len(text)))
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.ends
+
+    def chunk(self, name: str, number: int) -> bytes:
+        """Return a chunk of a variable."""
+        return self.map[self.ends[name][number] : self.ends[name][number + 1]]
+
+    def __enter__(self) -> _Part:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.map.close()
 
 
 class ZarrOutput:
@@ -351,6 +410,10 @@ class ZarrOutput:
             return dict(_open_group(self.store).attrs)
         except (FileNotFoundError, ValueError, KeyError):
             return {}
+
+
+def _packed(maps: np.ndarray) -> list[bytes]:
+    return [pack(one) for one in maps]
 
 
 def _open_group(store: Any) -> Any:

@@ -318,7 +318,7 @@ def test_kill_and_start_again(run_command, tmp_path, script, suffix):
         begun = tmp_path / "cut" / "last.ckpt"
     else:
         words = again = ["run=whole", f"output=cut{suffix}", *small, QUIET]
-        begun = tmp_path / ("cut.zarr" if suffix == ".zarr" else "cut.nc.parts/slab-00000.h5")
+        begun = tmp_path / ("cut.zarr" if suffix == ".zarr" else "cut.nc.parts/slab-00000.chunks")
     process = subprocess.Popen([sys.executable, str(ROOT / script), *words], cwd=tmp_path, env=environment)
     deadline = time.monotonic() + 120
     while not begun.exists() and process.poll() is None and time.monotonic() < deadline:
@@ -724,8 +724,8 @@ def test_a_full_disk_ends_in_one_line_and_is_gone_on_from(run_command, tmp_path,
         patch.setattr(shutil, "disk_usage", nearly_full)
         code, _, err = run_command("predict", *words)
     assert code == 1
-    assert "error: x.nc.parts/slab-00002.h5: No space left on device (1 MiB free, " in err
-    assert len(list((tmp_path / "x.nc.parts").glob("slab-*.h5"))) == 2
+    assert "error: x.nc.parts/slab-00002.chunks: No space left on device (1 MiB free, " in err
+    assert len(list((tmp_path / "x.nc.parts").glob("slab-*.chunks"))) == 2
     code, _, err = run_command("predict", *words)
     assert code == 0, err
     assert "resuming: 2 of" in err

@@ -117,7 +117,7 @@ def libraries(process: subprocess.Popen[str]) -> str:
 def test_train_and_predict_go_on(folder):
     words = ["run=one", "inference.memory_gib=0.0005", "output=a.nc", *QUIET]
     process = start(folder, "tests/training/slow_predict.py", *words)
-    lines = stop(process, lambda: any(folder.glob("a.nc.parts/slab-*.h5")), signal.SIGTERM)
+    lines = stop(process, lambda: any(folder.glob("a.nc.parts/slab-*.chunks")), signal.SIGTERM)
     assert lines[-1] == "ended by SIGTERM: the same words go on"
     finish(folder, "predict.py", *words)
     with xr.open_dataset(folder / "a.nc") as filled:

@@ -138,7 +138,7 @@ def test_filled_file_is_the_same(run_command, trained, two, tmp_path, model):
 def test_filled_file_is_the_same_where_a_worker_dies(run_command, trained, two, tmp_path):
     words = trained("model=linear_time")
     assert run_command("predict", *words, "output=one.nc", "trainer.progress=false")[0] == 0
-    with killing(tmp_path / "two.nc.parts" / "slab-*.h5", 1, pid_of_one(two)):
+    with killing(tmp_path / "two.nc.parts" / "slab-*.chunks", 1, pid_of_one(two)):
         code, _, err = run_command("predict", *words, "output=two.nc", "inference.cluster=true")
     assert code == 0, err
     assert_same(tmp_path, "one.nc", "two.nc")

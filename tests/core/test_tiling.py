@@ -1,13 +1,13 @@
 from __future__ import annotations
 
-import itertools
+import math
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sgdsm.core.tiling import Axis, Blend, axis, cut
+from sgdsm.core.tiling import Axis, axis, cut
 
 sizes = st.one_of(st.none(), st.integers(1, 20))
 halos = st.one_of(st.none(), st.integers(0, 6))
@@ -18,27 +18,6 @@ def make_axis(length: int, size: int | None, halo: int | None, circular: bool = 
         return axis(length, size, halo, circular, longest)
     except ValueError:
         return None
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.tuples(*[st.integers(1, 24)] * 3), st.tuples(*[sizes] * 3), st.tuples(*[halos] * 3), st.booleans(), st.data())
-def test_blended_windows_give_back_the_array(lengths, window_sizes, window_halos, circular, data):
-    longest = (data.draw(st.integers(1, 4)), 1, 1)
-    axes = [
-        make_axis(n, s, h, c, many)
-        for n, s, h, c, many in zip(lengths, window_sizes, window_halos, (False, False, circular), longest, strict=True)
-    ]
-    if None in axes:
-        return
-    array = np.random.default_rng(0).standard_normal(lengths).astype(np.float32)
-    begin = [data.draw(st.integers(0, n - 1)) for n in lengths]
-    shape = [data.draw(st.integers(1, n - b)) for n, b in zip(lengths, begin, strict=True)]
-    blend = Blend(axes, begin, shape)
-    starts = [a.starts_for(b, b + n) for a, b, n in zip(axes, begin, shape, strict=True)]
-    for window in itertools.product(*starts):
-        blend.add(cut(array, window, [a.size for a in axes], circular), window)
-    box = tuple(slice(b, b + n) for b, n in zip(begin, shape, strict=True))
-    np.testing.assert_allclose(blend.mean(), array[box], atol=1e-5)
 
 
 @settings(max_examples=100, deadline=None)
@@ -91,17 +70,31 @@ def test_long_windows_fill_little_twice(length, count):
     assert tiles.starts()[-1] + tiles.size >= length
 
 
-@pytest.mark.parametrize("circular", [False, True])
-@pytest.mark.parametrize(("length", "begin", "end"), [(40, 0, 40), (37, 12, 30), (11, 0, 11), (5, 0, 5)])
-@pytest.mark.parametrize("most", [3, 16, 23, 100])
-def test_merged_windows_hold_the_same_cores(circular, length, begin, end, most):
-    small = axis(length, 8, 1, circular)
-    starts = small.starts_for(begin, end)
-    large, fewer = small.merged(starts, most)
-    assert large.size <= max(most, small.size)
-    assert len(fewer) <= len(starts)
+@settings(max_examples=300, deadline=None)
+@given(st.integers(1, 60), st.integers(1, 30), st.integers(0, 6), st.booleans(), st.data())
+def test_exact_tiles_cover_a_range_and_little_more(length, size, halo, circular, data):
+    tiling = make_axis(length, size, halo, circular)
+    if tiling is None:
+        return
+    begin = data.draw(st.integers(0, length - 1))
+    end = data.draw(st.integers(begin + 1, length))
+    most = data.draw(st.one_of(st.none(), st.integers(1, 80)))
+    tiles, starts = tiling.tiles(begin, end, most)
+    if tiling.size >= length:
+        assert (tiles, starts) == (tiling, tiling.starts_for(begin, end)), "a window of the whole axis stays"
+        return
+    cores = [c for s in starts for c in range(s + tiles.margin, s + tiles.size - tiles.margin)]
+    assert set(range(begin, end)) <= set(cores)
+    assert len(cores) == len(set(cores)), "no core is filled twice"
+    assert tiles.margin == tiling.margin
+    assert tiles.size <= max(tiling.size, most or 0)
+    # coarse cells of a network with several levels divide size and margin
+    grain = math.gcd(size, halo) if halo else 1
+    assert tiles.size % grain == tiling.size % grain
+    assert {(s + tiles.margin) % grain for s in starts} == {0}
+    assert len(cores) < (end - begin) + grain * (len(starts) + 1)
 
-    def cores(tiles: Axis, starts: list[int]) -> set[int]:
-        return {c for s in starts for c in range(s + tiles.margin, s + tiles.size - tiles.margin)}
 
-    assert cores(small, starts) <= cores(large, fewer)
+def test_blended_tiles_are_those_of_the_whole_axis():
+    tiling = axis(100, 20, None)
+    assert tiling.tiles(37, 58, 64) == (tiling, tiling.starts_for(37, 58))

@@ -90,6 +90,21 @@ def test_files_hold_what_memory_holds(world, filler, tmp_path, suffix, memory_gi
     assert leftover == {path.name}
 
 
+def test_a_chunk_holds_the_rows_of_a_slab_on_one_day(world, filler, tmp_path):
+    fill_cube(world, filler, NetcdfOutput(tmp_path / "whole.nc"), trainer=QUIET)
+    # bands of 4 rows: the last has fewer
+    fill_cube(world, filler, NetcdfOutput(tmp_path / "bands.nc"), memory_gib=SMALL_SLABS, trainer=QUIET)
+    rows, columns = world["land"].shape
+    assert rows % 4
+    with h5py.File(tmp_path / "whole.nc") as whole, h5py.File(tmp_path / "bands.nc") as bands:
+        assert whole["sm_filled"].chunks == (1, rows, columns)
+        assert bands["sm_filled"].chunks == bands["gap_age"].chunks == (1, 4, columns)
+        assert bands["sm_filled"].compression == "gzip"
+        assert bands["sm_filled"].shuffle
+        for name in whole:
+            np.testing.assert_array_equal(whole[name], bands[name], err_msg=name)
+
+
 def test_a_filler_of_the_whole_record(world):
     linear = fitted("sgdsm.models.LinearTime", world)
     linear.window = Window(days=None, cells=4, halo_cells=0)
@@ -230,7 +245,7 @@ def test_slabs_of_another_run_are_not_mixed_in(world, filler, tmp_path):
     parts = tmp_path / "filled.nc.parts"
     parts.mkdir()
     (parts / "plan.json").write_text('{"digest": "other"}')
-    (parts / "slab-00000.h5").write_bytes(b"not ours")
+    (parts / "slab-00000.chunks").write_bytes(b"not ours")
     with pytest.raises(ConfigError, match="holds slabs of another run"):
         fill_cube(world, filler, output, trainer=QUIET)
     (parts / "plan.json").unlink()

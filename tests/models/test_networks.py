@@ -11,13 +11,13 @@ import xarray as xr
 
 from sgdsm.core.errors import ConfigError
 from sgdsm.core.specification import build
+from sgdsm.core.tiling import Axis
 from sgdsm.data.batch import Batch
 from sgdsm.data.datamodule import GapData
 from sgdsm.data.gaps import Gaps
 from sgdsm.data.normalization import Inputs
 from sgdsm.data.record import Names, read_record
 from sgdsm.data.splits import All
-from sgdsm.inference.blend import _ahead
 from sgdsm.inference.fill import fill_cube
 from sgdsm.inference.writers import MemoryOutput
 from sgdsm.models.base import GapFiller
@@ -180,17 +180,28 @@ def test_wider_windows_fill_the_same(kind, circular):
     np.testing.assert_allclose(found[1][0], found[0][0], rtol=0, atol=2e-6)
 
 
+@pytest.mark.parametrize("kind", SMALL)
+def test_equal_windows_fill_the_same_to_the_last_bit(kind, monkeypatch):
+    cube = simulate(rows=30, columns=48, days=45, seed=3)
+    net, found = small(kind, cube), []
+    net.batch_size = 1
+    for tiles in (Axis.tiles, lambda axis, begin, end, _: (axis, axis.starts_for(begin, end))):
+        monkeypatch.setattr(Axis, "tiles", tiles)
+        output, values = MemoryOutput(), []
+        fill, net.fill = net.fill, lambda batch, fill=net.fill, n=values: n.append(batch.sm.numel()) or fill(batch)
+        fill_cube(cube, net, output, trainer=QUIET)
+        net.fill = fill
+        found.append((output.arrays["sm_filled"], sum(values)))
+    assert found[0][1] <= found[1][1]
+    np.testing.assert_array_equal(found[0][0], found[1][0])
+
+
 def test_windows_of_other_fillers_stay(world):
     plain = build({"_target_": "sgdsm.models.Climatology"}, GapFiller)
     record = read_record(world)
     plain.configure(Inputs.fit(record, Names.of(world), record.observed, "m3 m-3", 1, "train"))
     with pytest.raises(ConfigError, match="window_cells=32: Climatology has windows of its own"):
         fill_cube(world, plain, MemoryOutput(), window_cells=32, trainer=QUIET)
-
-
-@pytest.mark.parametrize("count", [0, 1, 2, 9])
-def test_what_is_made_ahead_comes_in_order(count):
-    assert list(_ahead(lambda x: 2 * x, range(count), 2)) == [2 * x for x in range(count)]
 
 
 @pytest.fixture(scope="module")

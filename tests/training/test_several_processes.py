@@ -143,7 +143,7 @@ def test_a_process_that_is_killed_leaves_an_output_that_resumes(folder):
     process = start(folder, "tests/training/slow_predict.py", *words, TWO, "output=killed.nc")
     parts = folder / "killed.nc.parts"
     end = time.monotonic() + 120
-    while not (finished := len(list(parts.glob("slab-*.h5")))) and time.monotonic() < end:
+    while not (finished := len(list(parts.glob("slab-*.chunks")))) and time.monotonic() < end:
         time.sleep(0.01)
     assert finished
     for child in children_of(process):

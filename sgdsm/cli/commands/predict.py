@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import torch
 import xarray as xr
 
 from sgdsm.core.cube import checked_cube
@@ -33,7 +34,7 @@ OF_TRAINING = ("max_epochs", "gradient_clip", "check_every", "accumulate", "memo
 class Inference:
     """How a cube goes through a model."""
 
-    memory_gib: float = setting(1.0, "for one slab; two are in memory")
+    memory_gib: float | None = setting(None, "for one slab; two or three are in memory; null = 1, on a GPU 4")
     window_cells: int | None = setting(
         None, "side of the windows that go through a network; null = the model's own, wider ones on a GPU"
     )
@@ -42,7 +43,7 @@ class Inference:
     )
 
     def __post_init__(self) -> None:
-        if self.memory_gib <= 0:
+        if self.memory_gib is not None and self.memory_gib <= 0:
             raise ConfigError(f"inference.memory_gib={self.memory_gib}: expected more than 0")
         if self.window_cells is not None and self.window_cells < 1:
             raise ConfigError(f"inference.window_cells={self.window_cells}: expected at least 1, or null")
@@ -98,7 +99,7 @@ def run(settings: Settings) -> None:
         "identity": f"{file_digest(run.model)} {fingerprint(cube)} {file_stamp(data.get('path'))}",
         "box": box_of(cube, period_of(settings.time), settings.bbox),
         "max_gap_days": settings.max_gap_days,
-        "memory_gib": settings.inference.memory_gib,
+        "memory_gib": settings.inference.memory_gib or _memory_gib(options, settings.inference.cluster),
         "window_cells": settings.inference.window_cells,
     }
     with exclusive(settings.output):
@@ -108,6 +109,12 @@ def run(settings: Settings) -> None:
             fill_cube(cube, filler, output, trainer=options.predicting(several=True), **how)
     if is_first():
         print(f"filled: {settings.output}")
+
+
+def _memory_gib(options: TrainerOptions, cluster: bool) -> float:
+    """Return the memory for a slab: a GPU waits for what is read, and of larger slabs less is read twice."""
+    on_gpu = options.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available() and not cluster
+    return 4.0 if on_gpu else 1.0
 
 
 def _check_no_device(options: TrainerOptions) -> None:

@@ -12,7 +12,6 @@ import shutil
 import threading
 import zlib
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -152,13 +151,15 @@ def require_space(path: str | Path, size: int) -> None:
 class NetcdfWriter:
     """Writer of a netCDF-4 file of fixed dims and variables, region by region.
 
-    Arrays are chunked by map and compressed; a float array that is never written reads as its `_FillValue`.
+    Arrays are chunked by map, or by some rows of a map, and compressed; a float array that is never written reads as
+    its `_FillValue`.
 
     Args:
         path: File to create.
         coords: Name -> one-dimensional values and attributes; each is a dimension.
         variables: Name -> (dims, dtype, attributes).
         attrs: Attributes of the file.
+        rows: Rows of a chunk of a variable with a time; None: all.
     """
 
     def __init__(
@@ -167,8 +168,10 @@ class NetcdfWriter:
         coords: Mapping[str, tuple[np.ndarray, Mapping[str, Any]]],
         variables: Mapping[str, tuple[tuple[str, ...], Any, Mapping[str, Any]]],
         attrs: Mapping[str, Any],
+        rows: int | None = None,
     ) -> None:
         self.path = path
+        self.arrays: dict[str, Any] = {}
         require_space(path, 0)
         self.file = h5py.File(path, "w", track_order=True)
         for name, value in attrs.items():
@@ -184,7 +187,10 @@ class NetcdfWriter:
             packing: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if shape else {}
             if shape:
                 # one map a chunk: written day by day, read as maps
-                packing["chunks"] = tuple(1 if d in ("time", "member") else n for d, n in zip(dims, shape, strict=True))
+                chunk = [1 if d in ("time", "member") else n for d, n in zip(dims, shape, strict=True)]
+                if rows is not None and "time" in dims and len(dims) > 2:
+                    chunk[-2] = rows
+                packing["chunks"] = tuple(chunk)
             array = self.file.create_dataset(name, shape, dtype, fillvalue=variable_attrs.get("_FillValue"), **packing)
             for axis, dim in enumerate(dims):
                 array.dims[axis].attach_scale(self.file[dim])
@@ -204,35 +210,36 @@ class NetcdfWriter:
         require_space(self.path, values.nbytes)
         self.file[name][region if region else ()] = values
 
-    def write_maps(self, name: str, maps: np.ndarray, first: int) -> None:
-        """Write whole maps of a variable; threads compress them, where HDF5 would compress one after the other.
+    def write_packed(self, name: str, packed: bytes, place: tuple[int, ...]) -> None:
+        """Write a whole chunk that `pack` has made; there must be room for it on the disk.
 
         Args:
             name: Name of the variable.
-            maps: Values, (T, ..., H, W).
-            first: First index on the time axis.
-
-        Raises:
-            OSError: The disk is full.
+            packed: The chunk.
+            place: Its first index on each axis.
         """
-        require_space(self.path, maps.nbytes)
-        array = self.file[name]
-        maps = maps.astype(array.dtype, copy=False)
-        places = list(np.ndindex(maps.shape[:-2]))
-        with ThreadPoolExecutor() as pool:
-            for (day, *other), packed in zip(places, pool.map(_packed, (maps[p] for p in places)), strict=True):
-                array.id.write_direct_chunk((first + day, *other, 0, 0), packed)
+        # looking a variable up takes longer than writing a chunk
+        if name not in self.arrays:
+            self.arrays[name] = self.file[name].id
+        self.arrays[name].write_direct_chunk(place, packed)
 
     def close(self) -> None:
         """Flush to disk and close."""
+        self.arrays.clear()
         self.file.close()
 
 
-def _packed(values: np.ndarray) -> bytes:
-    """Return a chunk as the filters of `NetcdfWriter` leave it: bytes shuffled, then gzip."""
+def pack(values: np.ndarray) -> bytes:
+    """Return a chunk as the filters of `NetcdfWriter` read it: bytes shuffled, then deflated. Threads may do it.
+
+    Args:
+        values: The whole chunk, of the type of its variable.
+    """
     # the shuffle filter of HDF5: first bytes of all values, then second bytes, ...
     by_value = np.ascontiguousarray(values).view(np.uint8).reshape(-1, values.itemsize)
-    return zlib.compress(by_value.T.tobytes(), 1)
+    # only runs of equal bytes are looked for: shuffled maps have few other repeats, and it takes half the time
+    packer = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, zlib.Z_RLE)
+    return packer.compress(np.ascontiguousarray(by_value.T).data) + packer.flush()
 
 
 class _LazyArray(BackendArray):
