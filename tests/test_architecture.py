@@ -24,8 +24,6 @@ ELSEWHERE = {
     "dask.py",
     "fused_scan.py",
     "compiled_scan.py",
-    "compiled.py",
-    "compiled_line.py",
 }
 WITH_NAMES = ("data", "models", "preprocessing", "sources", "training")
 PACKAGES_WITH_NAMES = ["sgdsm", *(f"sgdsm.{name}" for name in WITH_NAMES)]

@@ -1,12 +1,27 @@
-"""Loops compiled by numba. Import it only where `has_numba` is true: the package runs without numba, more slowly."""
+"""Loops compiled by numba; without it the package runs too, more slowly."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from importlib import import_module
+from types import ModuleType
 from typing import Any
 
-import numba
+
+@cache
+def compiled_module(name: str) -> ModuleType | None:
+    """Return a module of compiled loops; None where numba is missing, or does not go with the installed numpy.
+
+    Args:
+        name: Of the module.
+    """
+    try:
+        import numba  # noqa: F401
+    except ImportError:
+        return None
+    return import_module(name)
 
 
 def compiled(fused: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -15,6 +30,8 @@ def compiled(fused: bool = False) -> Callable[[Callable[..., Any]], Callable[...
     Args:
         fused: True if a product and a sum may be rounded once instead of twice.
     """
+    import numba
+
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"} if fused else False}
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:

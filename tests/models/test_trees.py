@@ -95,7 +95,7 @@ def test_a_fill_is_the_same_without_numba(tmp_path, monkeypatch):
     fit(task, tmp_path)
     with_it = filled(task.cube, task.filler)
     assert task.filler._arrays[1] is not None
-    monkeypatch.setattr("sgdsm.models.trees.filler.find_spec", lambda name: None)
+    monkeypatch.setattr("sgdsm.models.trees.filler.compiled_module", lambda name: None)
     assert filled(task.cube, task.filler).identical(with_it)
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 import torch
 from torch import Tensor
 
+from sgdsm.core.compiled import compiled_module
 from sgdsm.data.batch import Batch, Filled
 from sgdsm.models.base import GapFiller, Window
 
@@ -42,10 +41,9 @@ class LinearTime(Persistence):
 
     def fill(self, batch: Batch) -> Filled:
         values = self.in_units(batch.sm, batch)
-        if values.device.type == "cpu" and values.dtype == torch.float32 and find_spec("numba") is not None:
-            from sgdsm.models.classical import compiled_line
-
-            return Filled(compiled_line.interpolate(values, batch.seen, batch.climatology))
+        loops = compiled_module("sgdsm.models.classical.compiled_line")
+        if loops is not None and values.device.type == "cpu" and values.dtype == torch.float32:
+            return Filled(loops.interpolate(values, batch.seen, batch.climatology))
         last, following = _nearest_days(batch.seen)
         length = batch.seen.shape[2]
         days = torch.arange(length, device=batch.seen.device)[:, None, None]

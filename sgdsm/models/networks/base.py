@@ -87,7 +87,9 @@ class Network(GapFiller):
     def products(self) -> AbstractContextManager[Any]:
         """Return the context in which this network computes: autocast to bfloat16 where it is faster."""
         kind = self.device.type
-        return torch.autocast(kind, torch.bfloat16) if self.in_bf16 and has_bf16(kind) else nullcontext()
+        # an exported program is for other devices too
+        wanted = self.in_bf16 and has_bf16(kind) and not torch.compiler.is_exporting()
+        return torch.autocast(kind, torch.bfloat16) if wanted else nullcontext()
 
     def fill(self, batch: Batch, trunk: Any = None) -> Filled:
         """Estimate the wanted values as `GapFiller.fill` does.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.util import find_spec
 from statistics import NormalDist
 from typing import Any
 
@@ -13,6 +12,7 @@ import torch
 import xgboost
 from torch import Tensor
 
+from sgdsm.core.compiled import compiled_module
 from sgdsm.core.cube import suggest
 from sgdsm.core.errors import ConfigError, SgdsmError
 from sgdsm.core.logging import log
@@ -181,13 +181,10 @@ class TreeFiller(GapFiller):
 
     def _predict(self, booster: xgboost.Booster, rows: np.ndarray) -> np.ndarray:
         """Return the anomalies of rows, (N,), by compiled loops where they give the booster's own numbers."""
-        if find_spec("numba") is None:
-            return np.asarray(booster.inplace_predict(rows))
-        from sgdsm.models.trees.compiled_trees import CompiledTrees, simple
-
-        if self._arrays is None or self._arrays[0] is not booster:
-            self._arrays = booster, CompiledTrees(booster) if simple(booster) else None
-        trees = self._arrays[1]
+        loops = compiled_module("sgdsm.models.trees.compiled_trees")
+        if loops is not None and (self._arrays is None or self._arrays[0] is not booster):
+            self._arrays = booster, loops.CompiledTrees(booster) if loops.simple(booster) else None
+        trees = None if loops is None or self._arrays is None else self._arrays[1]
         if trees is None:
             return np.asarray(booster.inplace_predict(rows))
         found: np.ndarray = trees.predict(rows, self.tree_parameters["nthread"] or torch.get_num_threads())

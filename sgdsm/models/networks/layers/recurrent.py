@@ -15,8 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, linear
 
+from sgdsm.core.compiled import compiled_module
 from sgdsm.models.networks.layers.block import Block
 from sgdsm.models.networks.layers.dropout import ChannelDropout
+
+COMPILED = "sgdsm.models.networks.layers.compiled_scan"
 
 
 @cache
@@ -27,16 +30,6 @@ def _fused() -> ModuleType | None:
     from sgdsm.models.networks.layers import fused_scan  # it imports Triton, which only CUDA builds of torch bring
 
     return fused_scan
-
-
-@cache
-def _compiled() -> ModuleType | None:
-    """Return the module with the scan compiled for the CPU; None without numba."""
-    if find_spec("numba") is None:
-        return None
-    from sgdsm.models.networks.layers import compiled_scan
-
-    return compiled_scan
 
 
 class _GatedScan(torch.autograd.Function):
@@ -128,7 +121,7 @@ def _kernels(x: Tensor) -> ModuleType | None:
     """Return the module with kernels for this device and dtype; None: day by day."""
     if x.is_cuda:
         return _fused() if x.dtype in (torch.float32, torch.bfloat16) else None
-    return _compiled() if x.device.type == "cpu" and x.dtype == torch.float32 else None
+    return compiled_module(COMPILED) if x.device.type == "cpu" and x.dtype == torch.float32 else None
 
 
 def _gates_and_values(x: Tensor) -> tuple[Tensor, Tensor]:
