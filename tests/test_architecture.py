@@ -18,7 +18,15 @@ PACKAGE = ROOT / "sgdsm"
 # what may run on a machine without hydra, zarr, netCDF4, xgboost
 CORE_PATH = ("core", "data", "inference", "models/base.py", "models/checkpoint.py", "models/networks")
 # imported only where they are used
-ELSEWHERE = {"zarr_reading.py", "dask_cluster.py", "dask.py", "fused_scan.py", "compiled_scan.py"}
+ELSEWHERE = {
+    "zarr_reading.py",
+    "dask_cluster.py",
+    "dask.py",
+    "fused_scan.py",
+    "compiled_scan.py",
+    "compiled.py",
+    "compiled_line.py",
+}
 WITH_NAMES = ("data", "models", "preprocessing", "sources", "training")
 PACKAGES_WITH_NAMES = ["sgdsm", *(f"sgdsm.{name}" for name in WITH_NAMES)]
 

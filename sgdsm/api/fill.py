@@ -18,6 +18,7 @@ from sgdsm.inference.writers import MemoryOutput
 from sgdsm.models.base import GapFiller
 from sgdsm.models.checkpoint import load_filler
 from sgdsm.training.run import Run
+from sgdsm.training.task import TrainerOptions
 
 
 @checked
@@ -69,8 +70,10 @@ def fill(
         if name not in known:
             raise ConfigError(f"fill: unknown argument '{name}'{suggest(name, known)}; known are {', '.join(known)}")
     trained_run = run if isinstance(run, Run) else Run(str(run))
-    trained = trained_run.config()["data"]
+    config = trained_run.config()
+    trained = config["data"]
     filler = load_filler(trained_run.model)
+    TrainerOptions().prepare(filler, config["trainer"])
     if roles or not (by_role(dataset, "target") and by_role(dataset, "land")):
         dataset = as_cube(dataset, **{**_roles(filler.inputs, trained, dataset), **roles})
     dataset = checked_cube(dataset)

@@ -34,8 +34,9 @@ def check_text(dataset: xr.Dataset, names: Iterable[Hashable] | None = None) -> 
         CubeError: Naming the attribute and the variable.
     """
     for name in dataset.variables if names is None else names:
+        attributes = dataset[name].attrs
         for key in TEXT:
-            value = dataset[name].attrs.get(key, "")
+            value = attributes.get(key, "")
             # Zarr attributes are JSON, netCDF attributes may be arrays: string methods would fail later
             if isinstance(value, dict) or np.ndim(value):
                 raise CubeError(f"the attribute {key} of '{name}' is {_short(value)}: expected text")

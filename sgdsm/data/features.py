@@ -51,12 +51,22 @@ def to_rows(batch: Batch, mask: Tensor, inputs: Inputs) -> tuple[Tensor, Tensor,
             there are none.
         names: Of the F features.
     """
-    names, columns = [], []
     line = own_line(batch)
+    # where the rows lie in the values of a feature, by its shape: found once, for all features of that shape
+    places: dict[torch.Size, Tensor] = {}
+
+    def take(values: Tensor) -> Tensor:
+        if values.shape not in places:
+            numbers = torch.arange(values.numel(), device=mask.device).view(values.shape)
+            places[values.shape] = numbers.expand_as(mask)[mask]
+        return values.reshape(-1)[places[values.shape]]
+
+    names, columns = [], []
     for name, values in features(batch, inputs, line):
         names.append(name)
-        columns.append(values.expand_as(batch.sm)[mask])
-    return torch.stack(columns, 1), torch.nan_to_num(line)[mask], names
+        columns.append(take(values))
+    # turned at the end: writing columns would touch every row for each of them
+    return torch.stack(columns).t().contiguous(), torch.nan_to_num(take(line)), names
 
 
 def features(batch: Batch, inputs: Inputs, line: Tensor) -> Iterator[tuple[str, Tensor]]:
@@ -292,9 +302,22 @@ def _over_cycles(values: Tensor, cycle: int) -> Tensor:
 def _box(values: Tensor, radius: int) -> Tensor:
     """Return means over a square of 2 radius + 1 cells; cells outside the window count as 0."""
     size = 2 * radius + 1
-    # padded here: pooling would refuse a window smaller than the square
-    rows = avg_pool3d(pad(values, (0, 0, radius, radius)), (1, size, 1), 1)
-    return avg_pool3d(pad(rows, (radius, radius)), (1, 1, size), 1)
+    if values.device.type != "cpu" or torch.compiler.is_exporting():
+        # padded here: pooling would refuse a window smaller than the square
+        rows = avg_pool3d(pad(values, (0, 0, radius, radius)), (1, size, 1), 1)
+        return avg_pool3d(pad(rows, (radius, radius)), (1, 1, size), 1)
+    # the same sums in the same order, of whole fields at once
+    rows = _mean_along(pad(values, (0, 0, radius, radius)), 3, size)
+    return _mean_along(pad(rows, (radius, radius)), 4, size)
+
+
+def _mean_along(values: Tensor, axis: int, size: int) -> Tensor:
+    """Return means over `size` neighbours along an axis, which is shorter by size - 1 then."""
+    count = values.shape[axis] - size + 1
+    total = values.narrow(axis, 0, count).clone()
+    for shift in range(1, size):
+        total += values.narrow(axis, shift, count)
+    return total.div_(size)
 
 
 def _ratio(sums: Tensor, weights: Tensor) -> Tensor:

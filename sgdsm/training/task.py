@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -29,11 +29,12 @@ from sgdsm.data.splits import All, Blocks, Random, Split
 from sgdsm.inference.fill import fill_cube
 from sgdsm.inference.writers import Writer
 from sgdsm.models.base import GapFiller, Window
-from sgdsm.models.networks.base import compile_blocks
+from sgdsm.models.networks.base import compile_blocks, in_bf16, use_bf16
 from sgdsm.models.uncertainty.wrappers import wrap
 
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
-PRECISIONS = ("32-true", "16-mixed", "bf16-mixed", "bf16-true", "16-true", "64-true", "bf16")
+PRECISIONS = ("auto", "32-true", "16-mixed", "bf16-mixed", "bf16-true", "16-true", "64-true", "bf16")
+CUTTERS = 4  # processes that cut windows for a GPU
 OVER = 4  # processes to a core, at most
 TRIED = 40  # parts of a large cube that are tried
 
@@ -47,12 +48,13 @@ class TrainerOptions(Recorded):
         devices: How many, or a list of their numbers. Several share the batches of a network's training, the members
             of an ensemble or a stack, and the slabs of a cube.
         num_nodes: As in `pytorch_lightning.Trainer`.
-        precision: As in `pytorch_lightning.Trainer`.
+        precision: As in `pytorch_lightning.Trainer`; auto: bfloat16 products in networks that are faster by them at
+            equal skill, where the device has instructions for them, all else in float32.
         max_epochs: In place of the epochs of the model; null for those.
         gradient_clip: Largest norm of the gradient; null for none.
         accumulate: Batches in a step of the optimizer, on each device.
         check_every: Epochs between validations.
-        workers: Processes that cut windows.
+        workers: Processes that cut windows; null: none on the CPU, up to CUTTERS with a CUDA GPU.
         memory_gib: What a cube may take in training, in GiB; a larger one is learned from in parts, one an epoch.
         compile: Whether `torch.compile` makes kernels for the blocks of a network.
         progress: Whether progress bars are shown.
@@ -64,12 +66,12 @@ class TrainerOptions(Recorded):
     accelerator: str = "auto"
     devices: int | list[int] = 1
     num_nodes: int = 1
-    precision: str = "32-true"
+    precision: str = "auto"
     max_epochs: int | None = None
     gradient_clip: float | None = 1.0
     accumulate: int = 1
     check_every: int = 1
-    workers: int = 0
+    workers: int | None = None
     memory_gib: float = 8.0
     compile: bool = False
     progress: bool = True
@@ -86,7 +88,7 @@ class TrainerOptions(Recorded):
             raise ConfigError(
                 f"trainer.devices={self.devices}: expected how many, at least 1, or a list of their numbers"
             )
-        if min(self.check_every, self.num_nodes, self.accumulate) < 1 or self.workers < 0:
+        if min(self.check_every, self.num_nodes, self.accumulate) < 1 or (self.workers or 0) < 0:
             raise ConfigError(
                 f"trainer.check_every={self.check_every}, num_nodes={self.num_nodes}, accumulate={self.accumulate}, "
                 f"workers={self.workers}: expected 1, 1, 1 and 0 or more"
@@ -120,6 +122,34 @@ class TrainerOptions(Recorded):
         if (self.devices if isinstance(self.devices, int) else max(self.devices) + 1) > found:
             raise ConfigError(f"trainer.devices={self.devices}: this machine has {found}, numbered from 0")
 
+    @property
+    def cutters(self) -> int:
+        """Number of processes that cut windows."""
+        if self.workers is not None:
+            return self.workers
+        on_gpu = self.accelerator != "cpu" and torch.cuda.is_available()
+        return min(CUTTERS, (os.cpu_count() or 1) - 1) if on_gpu else 0
+
+    def prepare(self, filler: GapFiller, trained: Mapping[str, Any] | None = None) -> None:
+        """Make a filler compute in the precision, and with the compiled blocks, that these options ask for.
+
+        Args:
+            filler: To train, or fitted.
+            trained: Values of the options of the training of a fitted filler: one that was not trained with
+                precision=auto is not meant by auto here.
+        """
+        use_bf16(filler, self.precision == "auto" and (trained or {}).get("precision", "auto") == "auto")
+        if self.compile:
+            compile_blocks(filler)
+
+    def precision_of(self, filler: GapFiller) -> str:
+        """Return the precision in which a prepared filler computes on this machine, by Lightning's names."""
+        if self.precision != "auto":
+            return self.precision
+        on_gpu = self.accelerator != "cpu" and torch.accelerator.is_available()
+        kind = torch.accelerator.current_accelerator() if on_gpu else None
+        return "bf16-mixed" if in_bf16(filler, "cpu" if kind is None else kind.type) else "32-true"
+
     def one_by_one(self) -> list[TrainerOptions]:
         """Return for each device the options of a trainer that uses it alone."""
         if isinstance(self.devices, list):
@@ -133,7 +163,8 @@ class TrainerOptions(Recorded):
         Args:
             several: Whether all devices are used, not the first alone.
         """
-        found = {"accelerator": self.accelerator, "precision": self.precision, "enable_progress_bar": self.progress}
+        precision = "32-true" if self.precision == "auto" else self.precision  # see `prepare`
+        found = {"accelerator": self.accelerator, "precision": precision, "enable_progress_bar": self.progress}
         if several:
             return {**found, "devices": self.devices, "num_nodes": self.num_nodes}
         return {**found, "devices": self.devices[:1] if isinstance(self.devices, list) else 1}
@@ -197,11 +228,10 @@ class TrainingTask(Part):
         inputs = _inputs(cube, held, whole=not boxes)
         filler.configure(inputs)
         _check(filler, config, len(held[0].record.days))
-        if options.compile:
-            compile_blocks(filler)
+        options.prepare(filler)
 
         def windows_of(part: SplitCube) -> GapData:
-            return _windows(part, filler, inputs, config, options.workers)
+            return _windows(part, filler, inputs, config, options.cutters)
 
         def read(box: Box) -> GapData:
             part = part_of(cube, box)

@@ -53,7 +53,7 @@ def train(config: dict[str, Any], folder: Path, cube: xr.Dataset | None = None) 
         save_filler(filler, run.model)
         classes = score_run(task, filler, protocol, run)
         run_figures(run.evaluation, folder / "training.csv", run.figures, folder.name, protocol["scored_split"])
-        _save_metrics(run, filler, fitted, protocol, classes)
+        _save_metrics(run, filler, fitted, protocol, classes, task.options.precision_of(filler))
     return run
 
 
@@ -105,7 +105,12 @@ def _begin(run: Run, task: TrainingTask) -> dict[str, Any]:
 
 
 def _save_metrics(
-    run: Run, filler: GapFiller, fitted: Fitted, protocol: dict[str, Any], classes: dict[str, dict[str, float]]
+    run: Run,
+    filler: GapFiller,
+    fitted: Fitted,
+    protocol: dict[str, Any],
+    classes: dict[str, dict[str, float]],
+    precision: str,
 ) -> None:
     run.write(
         METRICS,
@@ -115,6 +120,7 @@ def _save_metrics(
             "split": protocol["scored_split"],
             "fit_seconds": round(fitted.seconds, 1),
             "validation_rmse": fitted.validation_rmse,
+            "precision": precision,
             "parameters": sum(p.numel() for p in filler.parameters()),
             "classes": classes,
             "protocol": protocol,

@@ -13,7 +13,16 @@ from sgdsm.core.errors import CubeError
 from sgdsm.core.tiling import Axis, axis
 from sgdsm.data.batch import LONGEST_AGE, Batch, ages
 from sgdsm.data.datamodule import GapData, WindowBatches
-from sgdsm.data.features import HALO_CELLS, HALO_DAYS, previous, repeat_features, to_rows
+from sgdsm.data.features import (
+    HALO_CELLS,
+    HALO_DAYS,
+    _box,
+    features,
+    own_line,
+    previous,
+    repeat_features,
+    to_rows,
+)
 from sgdsm.data.gaps import Gaps
 from sgdsm.data.normalization import Inputs
 from sgdsm.data.record import Names, Record, read_record
@@ -226,6 +235,27 @@ def test_rows_do_not_depend_on_the_tile(world, record):
     assert any(n.startswith("precipitation_since") for n in names)
     temperature = a[:, names.index("surface_temperature")]
     assert temperature.isnan().any(), "trees see a missing covariate as NaN"
+
+
+def test_rows_hold_the_features_where_the_mask_is(world, record):
+    data = data_of(record, Names.of(world), AXES)
+    batch = data.training_batches(0)[0]
+    line = own_line(batch)
+    rows, first, names = to_rows(batch, batch.wanted, data.scene.inputs)
+    expected = dict(features(batch, data.scene.inputs, line))
+    assert names == list(expected)
+    for column, values in zip(rows.T, expected.values(), strict=True):
+        torch.testing.assert_close(column, values.expand_as(batch.sm)[batch.wanted], rtol=0, atol=0, equal_nan=True)
+    assert torch.equal(first, line.nan_to_num()[batch.wanted])
+
+
+@pytest.mark.parametrize("radius", [1, 3, 7])
+def test_means_over_squares_are_those_of_pooling(radius):
+    torch.manual_seed(0)
+    values, size = torch.rand(2, 1, 3, 9, 5), 2 * radius + 1
+    wide = torch.nn.functional.pad(values, (radius,) * 4)
+    expected = torch.nn.functional.avg_pool3d(wide, (1, size, size), 1)
+    torch.testing.assert_close(_box(values, radius), expected)
 
 
 def test_the_repeat_cycle_shows_when_a_composite_is_renewed(plain):

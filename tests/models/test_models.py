@@ -239,7 +239,10 @@ def settings_of_user(model: str, words: list[str]) -> dict:
     return composed("train", *[f"model={model}", "trainer.progress=false", *words, *SMALLER.get(model, [])])
 
 
-def test_linear_time_is_linear_in_the_values():
+@pytest.mark.parametrize("with_numba", [True, False])
+def test_linear_time_is_linear_in_the_values(with_numba, monkeypatch):
+    if not with_numba:
+        monkeypatch.setattr("sgdsm.models.classical.simple.find_spec", lambda name: None)
     task = prepare_simple("linear_time")
     values = task.cube["sm"].values
     got = filled(task.cube, task.filler)["sm_filled"].values

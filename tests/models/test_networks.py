@@ -23,9 +23,13 @@ from sgdsm.inference.writers import MemoryOutput
 from sgdsm.models.base import GapFiller
 from sgdsm.models.checkpoint import load_filler, save_filler
 from sgdsm.models.export import FIELDS, export_network
+from sgdsm.models.networks import base
 from sgdsm.models.networks.base import Network, compile_blocks
 from sgdsm.models.networks.layers.partial import PartialConv3d
+from sgdsm.models.networks.seamless import Seamless
+from sgdsm.models.uncertainty.wrappers import wrap
 from sgdsm.sources.simulation.world import simulate
+from sgdsm.training.task import TrainerOptions
 from tests.conftest import TINY_PCONV, run_folder
 from tests.models.test_models import MODELS, settings_of
 
@@ -92,6 +96,32 @@ def test_blocks_worked_out_twice_learn_the_same_from_less_memory(world, kind):
     assert kept[1] < 0.75 * kept[0]
     for a, b in zip(*found, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_network_takes_bf16_where_it_gains_and_the_device_has_it(world, wrapped, monkeypatch):
+    net = small("seamless", world, dropout=0.0, head_dropout=0.2)
+    batch, filler = batch_of(net, world), wrap({"_target_": "sgdsm.models.McDropout"}, net) if wrapped else net
+
+    def filled(wanted: bool, there: bool, gains: bool = True) -> torch.Tensor:
+        monkeypatch.setattr(base, "has_bf16", lambda kind: there)
+        monkeypatch.setattr(Seamless, "gains_by_bf16", gains)
+        options = TrainerOptions(precision="auto" if wanted else "32-true", accelerator="cpu")
+        options.prepare(filler)
+        assert options.predicting()["precision"] == "32-true"
+        half = wanted and there and gains
+        assert options.precision_of(filler) == ("bf16-mixed" if half else "32-true")
+        with torch.inference_mode():
+            return torch.stack([field for field in filler.fill(batch) if field is not None])
+
+    exact, half = filled(False, True), filled(True, True)
+    assert not torch.equal(half, exact)
+    torch.testing.assert_close(half, exact, rtol=0.02, atol=0.02)
+    for others in (filled(True, False), filled(True, True, False)):
+        assert torch.equal(others, exact)
+    # a run that was trained in float32 is filled in float32
+    TrainerOptions().prepare(filler, {"precision": "32-true"})
+    assert TrainerOptions(accelerator="cpu").precision_of(filler) == "32-true"
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -73,6 +73,32 @@ def test_rows_in_batches_give_the_trees_of_one_table(spill, monkeypatch):
     assert parts.save_raw() == whole.save_raw()
 
 
+@pytest.mark.parametrize("forest", [False, True])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_compiled_trees_give_the_numbers_of_xgboost(forest, threads):
+    trees = pytest.importorskip("sgdsm.models.trees.compiled_trees", reason="numba is not installed")
+    features, truth = table()
+    words = {"num_parallel_tree": 7, "max_depth": 12, "lambda": 0.0, "eta": 1.0} if forest else {"base_score": 0.25}
+    data = xgboost.QuantileDMatrix(features, truth)
+    booster = xgboost.train({**SQUARED, **words}, data, 1 if forest else 30)
+    assert trees.simple(booster)
+    rows = np.concatenate([features, np.full((1, len(NAMES)), np.nan, np.float32)])[1:]
+    found = trees.CompiledTrees(booster).predict(rows, threads)
+    assert found.dtype == np.float32
+    assert np.array_equal(found, booster.inplace_predict(rows))
+    quantiles = {"objective": "reg:quantileerror", "quantile_alpha": [0.1, 0.9]}
+    assert not trees.simple(xgboost.train({**SQUARED, **quantiles}, data, 2))
+
+
+def test_a_fill_is_the_same_without_numba(tmp_path, monkeypatch):
+    task = TrainingTask.from_config(settings_of("xgboost model.gap_draws=1 model.rounds=20"))
+    fit(task, tmp_path)
+    with_it = filled(task.cube, task.filler)
+    assert task.filler._arrays[1] is not None
+    monkeypatch.setattr("sgdsm.models.trees.filler.find_spec", lambda name: None)
+    assert filled(task.cube, task.filler).identical(with_it)
+
+
 def test_the_same_random_part_is_kept_in_memory_and_on_disk(nothing_left):
     features, truth = table()
     memory, disk = kept(features, truth, False, 1000), kept(features, truth, True, 1000)

@@ -75,6 +75,8 @@ def _evaluate_run(run: Run) -> None:
     protocol = protocol_of(task.whole, [part.split for part in task.parts], config, others)
     if protocol["digest"] != recorded["protocol"]["digest"]:
         raise ConfigError(f"run={run.folder}: its data or its splits are no longer those of {METRICS}: train it again")
-    run.write(METRICS, {**recorded, "classes": score_run(task, load_filler(run.model), protocol, run)})
+    filler = load_filler(run.model)
+    task.options.prepare(filler)
+    run.write(METRICS, {**recorded, "classes": score_run(task, filler, protocol, run)})
     print(f"\n{scores_text(run)}")
     print(f"run: {shown(run.folder)}")

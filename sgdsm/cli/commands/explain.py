@@ -16,7 +16,7 @@ from sgdsm.models.uncertainty.wrappers import innermost
 from sgdsm.report.importances import importance_figure, write_table
 from sgdsm.training.config import check_training
 from sgdsm.training.run import Run, only_open
-from sgdsm.training.task import TrainingTask
+from sgdsm.training.task import TrainerOptions, TrainingTask
 
 USAGE = "run=PATH [output=FOLDER]"
 
@@ -40,6 +40,7 @@ def run(settings: Settings) -> None:
     filler.to("cuda" if torch.cuda.is_available() else "cpu")
     task = TrainingTask.from_config(trained)
     run.check_data(task.whole)
+    TrainerOptions().prepare(filler, trained["trainer"])
     if not (filler.inputs.dynamic or filler.inputs.static):
         raise ConfigError(f"explain: the run {run.folder} knows no covariate, there is nothing to compare")
     scene = task.data.scene_of(task.split.scenarios["validation"])

@@ -20,7 +20,6 @@ from sgdsm.inference.dask import fill_on_cluster
 from sgdsm.inference.fill import fill_cube
 from sgdsm.inference.writers import writer_for
 from sgdsm.models.checkpoint import load_filler
-from sgdsm.models.networks.base import compile_blocks
 from sgdsm.training.config import check_groups, check_training
 from sgdsm.training.run import Run, check_data_given, file_digest, file_stamp, fingerprint, run_data
 from sgdsm.training.task import TrainerOptions
@@ -89,8 +88,7 @@ def run(settings: Settings) -> None:
         raise ConfigError(f"run={run.folder}: its training has not ended; go on with: python train.py run={run.folder}")
     filler = load_filler(run.model)
     options: TrainerOptions = build(settings.trainer, TrainerOptions)
-    if options.compile:
-        compile_blocks(filler)
+    options.prepare(filler, trained["trainer"])
     output = writer_for(settings.output)
     data = run_data(trained, settings.data)
     cube = checked_cube(build(data, xr.Dataset))

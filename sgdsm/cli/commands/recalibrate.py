@@ -18,6 +18,7 @@ from sgdsm.models.uncertainty.calibrated import Calibrated
 from sgdsm.training.config import check_training
 from sgdsm.training.recalibrate import refit
 from sgdsm.training.run import CONFIG, METRICS, MODEL, PROVENANCE, Run, check_data_given, fingerprint, run_data
+from sgdsm.training.task import TrainerOptions
 
 USAGE = "run=PATH output=NEWRUN [data=..] [days=180]"
 
@@ -66,6 +67,7 @@ def run(settings: Settings) -> None:
     data = run_data(trained, settings.data)
     cube = checked_cube(build(data, xr.Dataset))
     gaps: Gaps = build(trained["gaps"], Gaps)
+    TrainerOptions().prepare(filler, trained["trainer"])
     change = refit(cube, filler, gaps, learned, settings.days, settings.half_life_days, settings.seed)
     with exclusive(output.folder):
         path = {k: str(v) for k, v in data.items() if k == "path"}

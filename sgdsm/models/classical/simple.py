@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import torch
 from torch import Tensor
 
@@ -39,6 +41,11 @@ class LinearTime(Persistence):
     """Linear interpolation in time; the nearest seen value where there is none on one side."""
 
     def fill(self, batch: Batch) -> Filled:
+        values = self.in_units(batch.sm, batch)
+        if values.device.type == "cpu" and values.dtype == torch.float32 and find_spec("numba") is not None:
+            from sgdsm.models.classical import compiled_line
+
+            return Filled(compiled_line.interpolate(values, batch.seen, batch.climatology))
         last, following = _nearest_days(batch.seen)
         length = batch.seen.shape[2]
         days = torch.arange(length, device=batch.seen.device)[:, None, None]

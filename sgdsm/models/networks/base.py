@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -38,9 +40,13 @@ class Network(GapFiller):
 
     Attributes:
         beta: Exponent of the beta-NLL; 0: likelihood, 1: squared errors.
+        gains_by_bf16: True if matrix products in bfloat16 make it faster at equal skill, as measured.
+        in_bf16: True to use them where the device has instructions for them; set by `use_bf16`.
     """
 
     beta = 0.5
+    gains_by_bf16 = False
+    in_bf16 = False
 
     def __init__(
         self,
@@ -78,6 +84,11 @@ class Network(GapFiller):
             Anomalies over `Inputs.anomaly_scale` and the logs of their variances or None, (B, 1, T, H, W) each.
         """
 
+    def products(self) -> AbstractContextManager[Any]:
+        """Return the context in which this network computes: autocast to bfloat16 where it is faster."""
+        kind = self.device.type
+        return torch.autocast(kind, torch.bfloat16) if self.in_bf16 and has_bf16(kind) else nullcontext()
+
     def fill(self, batch: Batch, trunk: Any = None) -> Filled:
         """Estimate the wanted values as `GapFiller.fill` does.
 
@@ -88,7 +99,8 @@ class Network(GapFiller):
         Returns:
             Fields (B, 1, T, H, W) in the target's units.
         """
-        anomaly, log_variance = self.estimate(batch, trunk)
+        with self.products():
+            anomaly, log_variance = self.estimate(batch, trunk)
         std = None if log_variance is None else self.inputs.anomaly_scale * torch.exp(0.5 * log_variance.float())
         return Filled(self.in_units(anomaly.float(), batch), std)
 
@@ -103,7 +115,8 @@ class Network(GapFiller):
         number = index * self.trainer.world_size + self.trainer.global_rank
         torch.manual_seed(int(np.random.SeedSequence([self.seed, self.current_epoch, number]).generate_state(1)[0]))
         self._schedule(index)
-        loss = self.loss(self.estimate(batch), batch)
+        with self.products():
+            loss = self.loss(self.estimate(batch), batch)
         self.log("train_loss", loss.detach(), prog_bar=True, on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
         return loss
 
@@ -154,6 +167,41 @@ def blocks_of(filler: nn.Module) -> list[Block]:
         filler: A network, or a filler that contains networks.
     """
     return [module for module in filler.modules() if isinstance(module, Block)]
+
+
+@cache
+def has_bf16(kind: str) -> bool:
+    """Return True if a device has instructions for matrix products in bfloat16.
+
+    Args:
+        kind: 'cpu', 'cuda', ...
+    """
+    if kind == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    # without them bfloat16 is emulated, and slower than float32
+    return kind == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def use_bf16(filler: GapFiller, wanted: bool) -> None:
+    """Let the networks of a filler that gain by it compute their products in bfloat16, or in float32.
+
+    Args:
+        filler: A network, or a filler that contains networks.
+        wanted: False for float32.
+    """
+    for network in filler.modules():
+        if isinstance(network, Network):
+            network.in_bf16 = wanted and network.gains_by_bf16
+
+
+def in_bf16(filler: GapFiller, kind: str) -> bool:
+    """Return True if some network of a filler computes in bfloat16 on a device.
+
+    Args:
+        filler: A network, or a filler that contains networks.
+        kind: 'cpu', 'cuda', ...
+    """
+    return has_bf16(kind) and any(isinstance(part, Network) and part.in_bf16 for part in filler.modules())
 
 
 def compile_blocks(filler: GapFiller) -> None:

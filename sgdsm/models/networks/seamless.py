@@ -21,7 +21,7 @@ from sgdsm.models.networks.optimizer import MuonAdamW
 
 AROUND = 9  # cells in a square of 3 x 3
 GROUP = 32  # series that matrix kernels process together
-IN_CACHE = 24_000  # days of series whose features fit in a processor's cache
+IN_CACHE = 12_000  # days of series whose features fit in a processor's cache
 
 
 class Seamless(Network):
@@ -56,6 +56,7 @@ class Seamless(Network):
     """
 
     trains_on_cores = True
+    gains_by_bf16 = True
     wide_cells = 64
 
     def __init__(
@@ -143,7 +144,7 @@ class Seamless(Network):
         cells = None if torch.compiler.is_exporting() else _in_whole_groups(batch.wanted.any(2)[:, 0])
         line = own_line(batch) if self.gap_features else None
         x = torch.cat([_series(c, cells) for c in self._channels(batch, line)], -1)
-        at_once = x.shape[1] if torch.is_grad_enabled() or x.is_cuda else _series_in_cache(len(x))
+        at_once = x.shape[1] if x.is_cuda or torch.compiler.is_exporting() else _series_in_cache(len(x))
         return torch.cat([self._recur(part) for part in x.split(at_once, 1)], 1), cells, line
 
     def _recur(self, x: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from statistics import NormalDist
 from typing import Any
 
@@ -94,6 +95,8 @@ class TreeFiller(GapFiller):
         }  # fmt: skip
         self.booster: xgboost.Booster | None = None
         self.bounds: xgboost.Booster | None = None
+        # the booster whose trees were last made into arrays, and these
+        self._arrays: tuple[xgboost.Booster, Any] | None = None
         self.names: list[str] = []
 
     def setup_inputs(self, inputs: Inputs) -> None:
@@ -141,7 +144,7 @@ class TreeFiller(GapFiller):
             nothing = torch.zeros_like(batch.sm)
             return Filled(nothing) if self.bounds is None else Filled(nothing, nothing, nothing, nothing)
         features = to_rows(batch, batch.wanted, self.inputs)[0].cpu().numpy()
-        mean = self.booster.inplace_predict(features)
+        mean = self._predict(self.booster, features)
         filled = self._in_units(mean, batch)
         if self.bounds is None:
             return Filled(filled)
@@ -175,6 +178,20 @@ class TreeFiller(GapFiller):
         booster = xgboost.Booster({"nthread": self.tree_parameters["nthread"]})
         booster.load_model(bytearray(raw.cpu().numpy().tobytes()))
         return booster
+
+    def _predict(self, booster: xgboost.Booster, rows: np.ndarray) -> np.ndarray:
+        """Return the anomalies of rows, (N,), by compiled loops where they give the booster's own numbers."""
+        if find_spec("numba") is None:
+            return np.asarray(booster.inplace_predict(rows))
+        from sgdsm.models.trees.compiled_trees import CompiledTrees, simple
+
+        if self._arrays is None or self._arrays[0] is not booster:
+            self._arrays = booster, CompiledTrees(booster) if simple(booster) else None
+        trees = self._arrays[1]
+        if trees is None:
+            return np.asarray(booster.inplace_predict(rows))
+        found: np.ndarray = trees.predict(rows, self.tree_parameters["nthread"] or torch.get_num_threads())
+        return found
 
     def _in_units(self, rows: np.ndarray, batch: Batch) -> Tensor:
         """Return anomalies of the wanted values, (N,), as fields in the target's units, (B, 1, T, H, W)."""

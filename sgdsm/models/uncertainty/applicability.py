@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from sgdsm.data.batch import Batch
 
 POINTS = 1000  # training values kept
-AT_ONCE = 8192  # rows whose distances are in memory together
+AT_ONCE = 256  # rows together: their distances fit in a processor's cache
 MOST_SAMPLED = 10**6  # torch.quantile refuses more than 16 million values
 
 

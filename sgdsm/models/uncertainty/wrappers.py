@@ -93,7 +93,8 @@ class McDropout(Wrapper):
     def fill(self, batch: Batch) -> Filled:
         shared: dict[str, Any] = {}
         if isinstance(self.filler, Network) and all(layer.in_head for layer in self.layers):
-            shared["trunk"] = self.filler.trunk_of(batch)
+            with self.filler.products():
+                shared["trunk"] = self.filler.trunk_of(batch)
         whole = self.filler.fill(batch, **shared)
         # Welford's algorithm: the memory does not grow with the number of samples
         mean, squares = torch.zeros_like(whole.mean), torch.zeros_like(whole.mean)

@@ -7,7 +7,6 @@ number.
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numba
@@ -15,17 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sgdsm.core.compiled import compiled, share
+
 PARALLEL = 1 << 18  # values from which threads pay
 F = np.float32
-
-
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    options: dict[str, Any] = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}
-    try:
-        return numba.njit(function, cache=True, **options)
-    except RuntimeError:
-        # no folder can be written for the compiled code
-        return numba.njit(function, **options)
 
 
 @numba.njit(inline="always")
@@ -45,7 +37,7 @@ def _sigmoid(x: Any) -> Any:
     return min(max(F(0.5) + F(0.5) * (x * above / below), F(0)), F(1))
 
 
-@_compiled
+@compiled(fused=True)
 def _forward(x: Any, h: Any, first: int, last: int) -> None:
     """Write h of the series from `first` to before `last`."""
     days, width = len(x), h.shape[2] // 2
@@ -62,7 +54,7 @@ def _forward(x: Any, h: Any, first: int, last: int) -> None:
                     out[c] = value[c] + _sigmoid(gate[c]) * (state[c] - value[c])
 
 
-@_compiled
+@compiled(fused=True)
 def _backward(grad: Any, x: Any, h: Any, towards_x: Any, first: int, last: int) -> None:
     """Write the gradient with respect to x of the series from `first` to before `last`."""
     days, width = len(x), h.shape[2] // 2
@@ -115,13 +107,6 @@ def backward(grad: Tensor, x: Tensor, h: Tensor) -> Tensor:
 
 def _share(kernel: Callable[..., Any], *tensors: Tensor) -> None:
     """Run a kernel on all series, in as many threads as torch uses."""
-    arrays = [tensor.detach().numpy() for tensor in tensors]
-    series = tensors[0].shape[1]
-    threads = min(torch.get_num_threads(), series) if tensors[0].numel() >= PARALLEL else 1
-    if threads <= 1:
-        kernel(*arrays, 0, series)
-        return
-    bounds = [series * k // threads for k in range(threads + 1)]
-    # plain threads, no parallel loops of numba: those must not run from several threads or forked processes at once
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(lambda first, last: kernel(*arrays, first, last), bounds[:-1], bounds[1:]))
+    arrays = tuple(tensor.detach().numpy() for tensor in tensors)
+    threads = torch.get_num_threads() if tensors[0].numel() >= PARALLEL else 1
+    share(kernel, arrays, tensors[0].shape[1], threads)
