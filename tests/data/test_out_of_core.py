@@ -95,7 +95,14 @@ def test_a_part_without_values_is_skipped(task):
 
 
 def test_train_and_predict(run_command):
-    few = ["model.channels=4", "model.width=8", "model.core_cells=8", "model.window_days=32", "model.epochs=2", "trainer.progress=false"]
+    few = [
+        "model.channels=4",
+        "model.width=8",
+        "model.core_cells=8",
+        "model.window_days=32",
+        "model.epochs=2",
+        "trainer.progress=false",
+    ]
     code, out, err = run_command("train", "model=pconv3d", *SIZE, SMALL, *few)
     assert code == 0, err
     assert "learned from in" in err

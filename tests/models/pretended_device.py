@@ -40,7 +40,7 @@ from sgdsm.training.task import TrainingTask
 from tests.models.test_models import settings_of
 
 NAME = "pretended"
-SMALL = ("data.rows=6", "data.columns=8", "data.days=70", "trainer.accelerator=cpu")
+SMALL = ("data.rows=6", "data.columns=8", "data.days=70", "trainer.accelerator=cpu", "trainer.precision=32-true")
 
 
 def register() -> torch.device:

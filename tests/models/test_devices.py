@@ -8,13 +8,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 import yaml
 
 from sgdsm.core.specification import TARGET, locate
 from sgdsm.models.networks.base import Network
+from sgdsm.models.trees.filler import _predict_there
 from sgdsm.training.compose import config_folder
+from sgdsm.training.fit import fit
+from sgdsm.training.task import TrainingTask
 from tests.conftest import ROOT
+from tests.models.pretended_device import SMALL
+from tests.models.test_models import settings_of
 
 pytestmark = pytest.mark.slow
 
@@ -75,3 +82,19 @@ def test_no_tensor_of_the_cpu_is_mixed_in(found, model, way):
 def test_uncertainties_are_those_of_the_settings(found):
     there = {path.stem for path in (config_folder() / "uncertainty").glob("*.yaml")} - {"none"}
     assert there == {*WAYS} - {"step", "fill"}
+
+
+def test_trees_fill_on_the_gpu_of_the_run(tmp_path, monkeypatch):
+    task = TrainingTask.from_config(settings_of("xgboost model.quantiles=[0.05,0.95]", *SMALL))
+    fit(task, tmp_path)
+    asked, filler = [], task.filler
+    rows = np.random.default_rng(0).normal(size=(50, len(filler.names))).astype(np.float32)
+    rows[::7, 3] = np.nan
+    expected = [booster.inplace_predict(rows) for booster in (filler.booster, filler.bounds)]
+    # where there is no GPU XGBoost would say so and stay on the CPU
+    monkeypatch.setattr("xgboost.Booster.set_param", lambda _, given: asked.append(given))
+    device = torch.device("cuda", 0)
+    np.testing.assert_allclose(filler._predict(filler.booster, rows, device), expected[0], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(_predict_there(filler.bounds, rows, device), expected[1], rtol=1e-5, atol=1e-6)
+    assert asked == [{"device": "cuda:0"}] * 2
+    assert _predict_there(filler.booster, rows, torch.device("cpu")) is None

@@ -144,13 +144,15 @@ class TreeFiller(GapFiller):
             nothing = torch.zeros_like(batch.sm)
             return Filled(nothing) if self.bounds is None else Filled(nothing, nothing, nothing, nothing)
         features = to_rows(batch, batch.wanted, self.inputs)[0].cpu().numpy()
-        mean = self._predict(self.booster, features)
+        device = batch.sm.device
+        mean = self._predict(self.booster, features, device)
         filled = self._in_units(mean, batch)
         if self.bounds is None:
             return Filled(filled)
         assert self.quantiles is not None
         # quantiles of separate trees may cross one another or the mean
-        values = np.column_stack([mean, self.bounds.inplace_predict(features)])
+        bounds = _predict_there(self.bounds, features, device)
+        values = np.column_stack([mean, self.bounds.inplace_predict(features) if bounds is None else bounds])
         lower, upper = (self._in_units(side, batch) for side in (values.min(1), values.max(1)))
         # standard deviation of the normal distribution with these quantiles
         low, high = (NormalDist().inv_cdf(q) for q in self.quantiles)
@@ -179,12 +181,25 @@ class TreeFiller(GapFiller):
         booster.load_model(bytearray(raw.cpu().numpy().tobytes()))
         return booster
 
-    def _predict(self, booster: xgboost.Booster, rows: np.ndarray) -> np.ndarray:
+    def _predict(self, booster: xgboost.Booster, rows: np.ndarray, device: torch.device) -> np.ndarray:
         """Return the anomalies of rows, (N,), by compiled loops where they give the booster's own numbers."""
+<<<<<<< HEAD
         loops = compiled_module("sgdsm.models.trees.compiled_trees")
         if loops is not None and (self._arrays is None or self._arrays[0] is not booster):
             self._arrays = booster, loops.CompiledTrees(booster) if loops.simple(booster) else None
         trees = None if loops is None or self._arrays is None else self._arrays[1]
+=======
+        there = _predict_there(booster, rows, device)
+        if there is not None:
+            return there
+        if find_spec("numba") is None:
+            return np.asarray(booster.inplace_predict(rows))
+        from sgdsm.models.trees.compiled_trees import CompiledTrees, simple
+
+        if self._arrays is None or self._arrays[0] is not booster:
+            self._arrays = booster, CompiledTrees(booster) if simple(booster) else None
+        trees = self._arrays[1]
+>>>>>>> 0c1922976f06dbd4f3389b4b136d8f4399d72d2b
         if trees is None:
             return np.asarray(booster.inplace_predict(rows))
         found: np.ndarray = trees.predict(rows, self.tree_parameters["nthread"] or torch.get_num_threads())
@@ -239,6 +254,16 @@ class TreeFiller(GapFiller):
         for index, batch in enumerate(self.trainer.datamodule.val_dataloader()):  # type: ignore[attr-defined]
             features, _, _ = to_rows(batch, batch.wanted, self.inputs)
             rows.add(features.numpy(), batch.truth[batch.wanted].numpy(), (self.epochs, index))
+
+
+def _predict_there(booster: xgboost.Booster, rows: np.ndarray, device: torch.device) -> np.ndarray | None:
+    """Return what a booster gives for rows, (N,) or (N, outputs), computed on a GPU; None: the device is none."""
+    if device.type != "cuda":
+        return None
+    booster.set_param({"device": str(device)})
+    # of a DMatrix XGBoost copies the rows to the device by itself
+    found: np.ndarray = booster.predict(xgboost.DMatrix(rows))
+    return found
 
 
 class _DeleteRows(pl.Callback):
