@@ -183,23 +183,13 @@ class TreeFiller(GapFiller):
 
     def _predict(self, booster: xgboost.Booster, rows: np.ndarray, device: torch.device) -> np.ndarray:
         """Return the anomalies of rows, (N,), by compiled loops where they give the booster's own numbers."""
-<<<<<<< HEAD
+        there = _predict_there(booster, rows, device)
+        if there is not None:
+            return there
         loops = compiled_module("sgdsm.models.trees.compiled_trees")
         if loops is not None and (self._arrays is None or self._arrays[0] is not booster):
             self._arrays = booster, loops.CompiledTrees(booster) if loops.simple(booster) else None
         trees = None if loops is None or self._arrays is None else self._arrays[1]
-=======
-        there = _predict_there(booster, rows, device)
-        if there is not None:
-            return there
-        if find_spec("numba") is None:
-            return np.asarray(booster.inplace_predict(rows))
-        from sgdsm.models.trees.compiled_trees import CompiledTrees, simple
-
-        if self._arrays is None or self._arrays[0] is not booster:
-            self._arrays = booster, CompiledTrees(booster) if simple(booster) else None
-        trees = self._arrays[1]
->>>>>>> 0c1922976f06dbd4f3389b4b136d8f4399d72d2b
         if trees is None:
             return np.asarray(booster.inplace_predict(rows))
         found: np.ndarray = trees.predict(rows, self.tree_parameters["nthread"] or torch.get_num_threads())
