@@ -85,8 +85,9 @@ def cost(cube: xr.Dataset, filler: GapFiller, path: Path, **settings: Any) -> di
     places = [
         ("read", SlabReader, "__getitem__"),
         ("read", SlabReader, "_read_covariate"),
-        ("write", SlabFiller, "_write"),
-        ("write", writers, "pack"),
+        ("write", writers.NetcdfOutput, "write"),
+        ("write", writers.NetcdfOutput, "_packed"),
+        ("write", writers.ZarrOutput, "write"),
         ("end", SlabFiller, "finish"),
     ]
     # as for a record of 46 years, of which the climatology of the domain takes a sample

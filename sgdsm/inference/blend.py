@@ -225,11 +225,10 @@ class Blends:
             if not self.blended:
                 field[here] = part
                 continue
-            weight: Tensor | float = 1.0
-            for k in self.blended:
-                slices = tuple(there[k] if n == k else slice(None) for n in range(3))
-                weight = weight * self.tapers[k][slices]
-            field[here] += part * weight
+            tapers = [
+                self.tapers[k][tuple(there[k] if n == k else slice(None) for n in range(3))] for k in self.blended
+            ]
+            field[here].addcmul_(part, prod(tapers[1:], start=tapers[0]))
         later = self.begin[0] + self.shape[0] - start[0]
         # windows of an exact axis have no weight after the box
         if not self.axes[0].exact and later < self.axes[0].size:

@@ -15,6 +15,7 @@ from sgdsm.data.batch import Batch, Scene
 from sgdsm.data.normalization import Climatology, Inputs, season_basis
 
 Start = tuple[int, int, int]  # first day, row and column of a window, in the cube
+CACHED = 2**17  # values
 SM, AGE, COVARIATES = 0, 1, 2  # places in `PackedScene.series`
 
 
@@ -70,11 +71,13 @@ class PackedScene:
 
         packed = cls.make(
             inputs, record.days, record.start, record.circular, cells,
-            land=record.land, values=at(record.values), seen=at(scene.seen), wanted=at(scene.wanted),
-            gap_age=at(scene.gap_age), climatology=scene.climatology, static=scene.static, place=record.place,
+            land=record.land, values=np.where(at(scene.seen), at(record.values), np.float32(np.nan)),
+            wanted=at(scene.wanted), gap_age=at(scene.gap_age), climatology=scene.climatology, static=scene.static,
+            place=record.place,
         )  # fmt: skip
         for c in range(len(inputs.dynamic)):
-            packed.put_covariate(c, np.where(at(scene.present[c]), at(scene.dynamic[c]), np.float32(np.nan)))
+            values = np.where(at(scene.present[c]), at(scene.dynamic[c]), np.float32(np.nan))
+            packed.put_covariate(c, slice(None), values)
         return packed
 
     @classmethod
@@ -88,7 +91,6 @@ class PackedScene:
         *,
         land: np.ndarray,
         values: np.ndarray,
-        seen: np.ndarray,
         wanted: np.ndarray,
         gap_age: np.ndarray,
         climatology: Climatology,
@@ -104,8 +106,7 @@ class PackedScene:
             circular: See there.
             cells: Cells to keep, as positions in a flat map, rising, (N,).
             land: Land cells, (H, W) bool.
-            values: Target in its units, anything where not seen, (T, N) float32.
-            seen: Values given to the filler, (T, N) bool.
+            values: Target in its units, NaN where not seen, (T, N) float32.
             wanted: Values to estimate, (T, N) bool.
             gap_age: Days to the nearest seen value of the cell, (T, N).
             climatology: Climatology of the cells, of (H, W).
@@ -126,9 +127,10 @@ class PackedScene:
         series[..., 0] = np.nan
         asked = np.zeros(series.shape[1:], bool)
         asked[:, 1:] = wanted
-        anomaly = values - season_basis(days) @ coefficients[:, 1:]
-        np.divide(anomaly, np.float32(inputs.anomaly_scale), out=series[SM, :, 1:])
-        series[SM, :, 1:][~seen] = np.nan
+        basis = season_basis(days)
+        for some in day_blocks(series[SM]):
+            anomaly = values[some] - basis[some] @ coefficients[:, 1:]
+            np.divide(anomaly, np.float32(inputs.anomaly_scale), out=series[SM, some, 1:])
         series[AGE, :, 1:] = gap_age
         # mean and spread of a cell are given to the filler as two more static maps
         mean = (coefficients[:1] - np.float32(inputs.mean)) / np.float32(inputs.mean_spread)
@@ -147,14 +149,15 @@ class PackedScene:
             land=torch.from_numpy(on_land),
         )
 
-    def put_covariate(self, channel: int, values: np.ndarray) -> None:
+    def put_covariate(self, channel: int, days: slice, values: np.ndarray) -> None:
         """Add a covariate.
 
         Args:
             channel: Its number among the dynamic covariates.
+            days: Some days of the scene.
             values: Scaled values, NaN where missing, (T, N) float32.
         """
-        self.series[COVARIATES + channel].numpy()[:, 1:] = values
+        self.series[COVARIATES + channel].numpy()[days, 1:] = values
 
     def to(self, device: torch.device) -> PackedScene:
         """Return the scene with its arrays on a device."""
@@ -210,9 +213,16 @@ class PackedScene:
             climatology.view(1, days, rows, columns),
             (within[:, None, None] & self.land[index].view(rows, columns))[None],
             asked[None],
-            torch.zeros((1, days, rows, columns), device=device),
+            # in filling nothing is hidden
+            torch.zeros((), device=device).expand(1, days, rows, columns),
             asked[None].float(),
         )
+
+
+def day_blocks(array: np.ndarray) -> list[slice]:
+    """Return slices of days that fit into the cache, of an array (T, ...): what follows each other stays there."""
+    step = max(1, CACHED // max(1, array[0].size))
+    return [slice(k, k + step) for k in range(0, len(array), step)]
 
 
 def near(some: np.ndarray, halo: int | None, circular: bool) -> np.ndarray:

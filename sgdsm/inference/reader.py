@@ -16,7 +16,7 @@ from sgdsm.core.validation import read_values
 from sgdsm.data.batch import ages
 from sgdsm.data.normalization import Inputs
 from sgdsm.data.record import Names, day_numbers, places_of, read_uncertainty
-from sgdsm.inference.packed import PackedScene, near
+from sgdsm.inference.packed import PackedScene, day_blocks, near
 from sgdsm.inference.slabs import Slab, cells_to_read, preceding_days
 from sgdsm.inference.survey import Surveyor
 
@@ -124,7 +124,8 @@ class SlabReader(Dataset[ReadSlab]):
         scaled = [self.inputs.scalers[name](read_values(box[name])) for name in self.names.static]
         scene = PackedScene.make(
             self.inputs, numbers, (days.start, rows.start, 0), self.circular, cells,
-            land=land, values=values, seen=seen, wanted=wanted, gap_age=age, climatology=overview.climatology,
+            land=land, values=_hidden(values, ~on_land & ever.ravel()[cells]), wanted=wanted, gap_age=age,
+            climatology=overview.climatology,
             static=np.nan_to_num(np.stack(scaled)) if scaled else np.zeros((0, *land.shape), np.float32),
             place=places_of(box, land.shape),
         )  # fmt: skip
@@ -157,10 +158,12 @@ class SlabReader(Dataset[ReadSlab]):
     def _read_covariate(self, scene: PackedScene, box: xr.Dataset, channel: int, cells: np.ndarray) -> None:
         """Read a covariate into a scene; log, once, that it lacks values that it had in training."""
         name = self.names.dynamic[channel]
-        values = self.inputs.scalers[name](_at(read_values(box[name]), cells))
-        scene.put_covariate(channel, values)
+        values, scaler = read_values(box[name]), self.inputs.scalers[name]
+        flat = values.reshape(len(values), -1)
+        for days in day_blocks(flat):
+            scene.put_covariate(channel, days, scaler(flat[days].take(cells, 1)))
         if name not in self.logged:
-            self._log_gappy(name, np.isfinite(values[:, scene.land[1:].numpy()]))
+            self._log_gappy(name, np.isfinite(values[:, scene.land[scene.number].numpy()]))
 
     def _log_gappy(self, name: str, present: np.ndarray) -> None:
         if name in self.logged or present.all():
@@ -172,6 +175,14 @@ class SlabReader(Dataset[ReadSlab]):
         else:
             return
         self.logged.add(name)
+
+
+def _hidden(values: np.ndarray, cells: np.ndarray) -> np.ndarray:
+    """Return values with NaN in some cells, (N,) bool."""
+    if cells.any():
+        values = values.copy()
+        values[:, cells] = np.nan
+    return values
 
 
 def _at(values: np.ndarray, cells: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ from sgdsm.inference.reader import ReadAhead, ReadSlab, SlabReader
 from sgdsm.inference.schema import Layout, slab_values
 from sgdsm.inference.slabs import preceding_days
 from sgdsm.inference.survey import land_of
-from sgdsm.inference.writers import Writer
+from sgdsm.inference.writers import CellMaps, Writer
 from sgdsm.models.base import GapFiller
 
 BANDS = 4  # of rows to each process, so that no process waits long for the others at the end
@@ -152,15 +152,10 @@ class SlabFiller(pl.LightningModule):
         packed = {name: values.cpu().numpy() for name, values in variables.items()}
         # one write at a time: memory stays bounded, and an error of the write before is raised here
         self.last_write.result()
-        self.last_write = self.writing.submit(self._write, slab.number, packed, batch.cells, size)
+        layout = self.layout.variables
+        maps = {
+            name: CellMaps(values, batch.cells, size[1:], layout[name][2].get("_FillValue", 0))
+            for name, values in packed.items()
+        }
+        self.last_write = self.writing.submit(self.writer.write, slab.number, maps)
         return slab.number
-
-    def _write(self, number: int, packed: dict[str, np.ndarray], cells: np.ndarray, size: tuple[int, int, int]) -> None:
-        """Write a slab of which some cells have values, (T, N)."""
-        variables = {}
-        for name, values in packed.items():
-            _, dtype, attrs = self.layout.variables[name]
-            whole = np.full((size[0], size[1] * size[2]), attrs.get("_FillValue", 0), dtype)
-            whole[:, cells] = values
-            variables[name] = whole.reshape(size)
-        self.writer.write(number, variables)

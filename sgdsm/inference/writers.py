@@ -10,10 +10,12 @@ import hashlib
 import json
 import shutil
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from itertools import product
+from math import prod
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from struct import Struct
@@ -34,6 +36,31 @@ LENGTH = Struct("<Q")
 PACKED = 2**18  # values that a thread packs at once
 
 
+class CellMaps:
+    """Maps of which some cells have values; others hold a fill value. They are made when they are asked for.
+
+    Args:
+        values: Values, (T, N).
+        cells: Cells that have values, as positions in a flat map, (N,).
+        space: Rows and columns.
+        fill: Value of the other cells.
+    """
+
+    def __init__(self, values: np.ndarray, cells: np.ndarray, space: tuple[int, int], fill: Any) -> None:
+        self.values, self.cells, self.fill = values, cells, fill
+        self.shape = (len(values), *space)
+        self.nbytes = prod(self.shape) * values.itemsize
+
+    def __getitem__(self, days: slice) -> np.ndarray:
+        some = self.values[days]
+        maps = np.full((len(some), self.shape[1] * self.shape[2]), self.fill, self.values.dtype)
+        maps[:, self.cells] = some
+        return maps.reshape(-1, *self.shape[1:])
+
+
+Maps = np.ndarray | CellMaps
+
+
 class Writer(Protocol):
     """Destination of filled slabs."""
 
@@ -52,7 +79,7 @@ class Writer(Protocol):
             ConfigError: When the output belongs to another plan.
         """
 
-    def write(self, slab: int, values: dict[str, np.ndarray]) -> None:
+    def write(self, slab: int, values: Mapping[str, Maps]) -> None:
         """Store one slab of the plan, whole or not at all.
 
         Args:
@@ -121,10 +148,10 @@ class MemoryOutput:
     def join(self, layout: Layout, plan: dict[str, Any]) -> None:
         raise ConfigError("several processes cannot fill one Dataset in memory: give an output file, or one device")
 
-    def write(self, slab: int, values: dict[str, np.ndarray]) -> None:
+    def write(self, slab: int, values: Mapping[str, Maps]) -> None:
         for name, block in values.items():
             region = _region(self.layout, name, *self.slabs[slab])
-            self.arrays[name][tuple(region.values())] = block
+            self.arrays[name][tuple(region.values())] = block[:]
 
     def finish(self, land: np.ndarray) -> None:
         self.arrays["land"][:] = land
@@ -178,27 +205,32 @@ class NetcdfOutput:
         self.rows = max(end - begin for _, (begin, end) in self.slabs)
         self.digest = _digest(plan)
 
-    def write(self, slab: int, values: dict[str, np.ndarray]) -> None:
+    def write(self, slab: int, values: Mapping[str, Maps]) -> None:
         final = self._part(slab)
         # a unique name: when a cluster loses a worker it gives the slab to another, and both may write
-        partial = final.with_suffix(f".{uuid4().hex}.partial")
+        unfinished = final.with_suffix(f".{uuid4().hex}.partial")
         require_space(final, sum(block.nbytes for block in values.values()))
         lengths: dict[str, list[int]] = {}
-        with partial.open("wb") as file, ThreadPoolExecutor() as threads:
+        with unfinished.open("wb") as file, ThreadPoolExecutor() as threads:
             for name, block in values.items():
-                _, dtype, attrs = self.layout.variables[name]
-                maps = block.astype(dtype, copy=False)
-                if maps.shape[-2] < self.rows:
-                    # chunks at the edge of an array are whole too
-                    rest = [*maps.shape[:-2], self.rows - maps.shape[-2], maps.shape[-1]]
-                    maps = np.concatenate([maps, _empty(rest, dtype, attrs)], -2)
-                maps = maps.reshape(-1, *maps.shape[-2:])
-                # some at a time: each call of a thread takes as long as a thousand values
-                some = max(1, PACKED // maps[0].size)
-                groups = threads.map(_packed, (maps[k : k + some] for k in range(0, len(maps), some)))
+                # some days at a time: each call of a thread takes as long as a thousand values
+                step = max(1, PACKED // prod(block.shape[1:]))
+                days = [slice(k, k + step) for k in range(0, block.shape[0], step)]
+                groups = threads.map(partial(self._packed, name, block), days)
                 lengths[name] = [file.write(chunk) for group in groups for chunk in group]
             _Part.end(file, lengths)
-        partial.replace(final)
+        unfinished.replace(final)
+
+    def _packed(self, name: str, block: Maps, days: slice) -> list[bytes]:
+        """Return the chunks of some days of a slab."""
+        _, dtype, attrs = self.layout.variables[name]
+        maps = block[days].astype(dtype, copy=False)
+        maps = maps.reshape(-1, *maps.shape[-2:])
+        if maps.shape[1] < self.rows:
+            # chunks at the edge of an array are whole too
+            rest = _empty([len(maps), self.rows - maps.shape[1], maps.shape[2]], dtype, attrs)
+            maps = np.concatenate([maps, rest], 1)
+        return [pack(one) for one in maps]
 
     def finish(self, land: np.ndarray) -> None:
         if self.complete:
@@ -353,11 +385,11 @@ class ZarrOutput:
         self.layout, self.slabs = layout, plan["slabs"]
         self.store = zarr_store(self.path, write=True)
 
-    def write(self, slab: int, values: dict[str, np.ndarray]) -> None:
+    def write(self, slab: int, values: Mapping[str, Maps]) -> None:
         with one_line_errors(self.path):
             group = _open_group(self.store)
             for name, block in values.items():
-                group[name][tuple(_region(self.layout, name, *self.slabs[slab]).values())] = block
+                group[name][tuple(_region(self.layout, name, *self.slabs[slab]).values())] = block[:]
             group[self.DONE][slab] = 1
 
     def finish(self, land: np.ndarray) -> None:
@@ -410,10 +442,6 @@ class ZarrOutput:
             return dict(_open_group(self.store).attrs)
         except (FileNotFoundError, ValueError, KeyError):
             return {}
-
-
-def _packed(maps: np.ndarray) -> list[bytes]:
-    return [pack(one) for one in maps]
 
 
 def _open_group(store: Any) -> Any:
