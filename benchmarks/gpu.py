@@ -59,7 +59,7 @@ PARTS = ("limits", "scan", "layer", "network", "step", "kernels", "stream", "tra
 SHAPES = ((2, 32, 9, 64, 64), (1, 16, 16, 128, 128))
 NETWORKS = {"pconv3d": "PartialConvNetwork", "seamless": "Seamless"}
 TINY = {
-    "pconv3d": {"window_days": 16, "window_cells": 16, "channels": 4, "layers": 1},
+    "pconv3d": {"window_days": 16, "core_cells": 8, "channels": 4, "width": 8, "memory": 1},
     "seamless": {"window_days": 20, "width": 8, "blocks": 1},
 }
 ALL_DAYS, GLOBE, YEARS = 16_800, 720 * 1440, 4

@@ -67,7 +67,7 @@ def compare(shape: tuple[int, ...], layout: str, device: str, rounds: int) -> di
     plain = nn.Conv3d(channels, channels, 3, padding=1)
     nn.init.normal_(ours.bias)
     with torch.no_grad():
-        published.conv.weight.copy_(ours.conv.weight)
+        published.conv.weight.copy_(ours.filters)
         assert published.conv.bias is not None
         published.conv.bias.copy_(ours.bias.flatten())
     for module in (ours, published, plain):

@@ -46,7 +46,7 @@ def has_network(path: Path) -> bool:
 
 MODELS = sorted(path.stem for path in (config_folder() / "model").glob("*.yaml") if has_network(path))
 # dropout in the head, and branches that are off by default
-MODELS += ["pconv3d model.head_dropout=0.1 model.levels=1 model.gap_features=true", "seamless model.muon_rate=null"]
+MODELS += ["pconv3d model.head_dropout=0.1 model.gap_features=true", "seamless model.muon_rate=null"]
 WAYS = ("step", "fill", "conformal", "input_noise", "mc_dropout")
 
 

@@ -39,8 +39,7 @@ def test_agrees_with_the_published_sum(kernel, shape, share):
     with torch.no_grad():
         layer.bias.uniform_(-1, 1)
     out, new = layer(torch.from_numpy(x), torch.from_numpy(mask))
-    weight = layer.weight.unflatten(1, (*kernel, shape[1])).permute(0, 4, 1, 2, 3)
-    expected, expected_mask = slowly(x, mask, weight.detach().numpy(), layer.bias.detach().numpy().ravel())
+    expected, expected_mask = slowly(x, mask, layer.filters.detach().numpy(), layer.bias.detach().numpy().ravel())
     np.testing.assert_allclose(out.detach().numpy(), expected, atol=1e-5)
     np.testing.assert_array_equal(new.numpy(), expected_mask)
 

@@ -40,6 +40,11 @@ class PartialConv3d(nn.Module):
         self.weight = nn.Parameter(first.permute(0, 2, 3, 4, 1).flatten(1).contiguous())
         self.bias = nn.Parameter(first.new_zeros(channels_out, 1, 1, 1))
 
+    @property
+    def filters(self) -> Tensor:
+        """Filters, (channels out, channels in, days, rows, columns), a view of `weight`."""
+        return self.weight.unflatten(1, (*self.kernel, self.channels_in)).permute(0, 4, 1, 2, 3)
+
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Return features and mask after the layer.
 
@@ -50,8 +55,11 @@ class PartialConv3d(nn.Module):
         present = box_sum(mask, self.kernel)
         new_mask = (present > 0).to(mask.dtype)
         elements = self.kernel[0] * self.kernel[1] * self.kernel[2]
-        weight = self.weight.unflatten(1, (*self.kernel, self.channels_in)).permute(0, 4, 1, 2, 3)
-        y = one_conv3d(x * mask, weight) if self.channels_in == 1 else conv3d(x * mask, weight, padding=self.padding)
+        y = (
+            one_conv3d(x * mask, self.filters)
+            if self.channels_in == 1
+            else conv3d(x * mask, self.filters, padding=self.padding)
+        )
         # the mask stays in full precision; under autocast the product may be in half
         ratio, known = ((new_mask * elements / present.clamp(min=1)).to(y.dtype), new_mask.to(y.dtype))
         return _Renormalised.apply(y, self.bias.to(y.dtype), ratio, known), new_mask
