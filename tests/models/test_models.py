@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,6 @@ from sgdsm.inference.fill import fill_cube
 from sgdsm.inference.writers import MemoryOutput
 from sgdsm.models.base import GapFiller
 from sgdsm.models.checkpoint import load_filler, save_filler
-from sgdsm.models.networks.pconv3d import PartialConvNetwork
 from sgdsm.training.calibrate import add_uncertainty
 from sgdsm.training.compose import config_folder
 from sgdsm.training.fit import fit
@@ -137,9 +137,8 @@ def test_a_reloaded_filler_fills_the_same(task, tmp_path):
 def test_slabs_do_not_show(task):
     whole = filled(task.cube, task.filler)
     parts = filled(task.cube, task.filler, memory_gib=1e-6)
-    # the rounding of a convolution depends on how many windows go through it at once
-    rounding = 2e-7 if isinstance(task.filler, PartialConvNetwork) and task.filler.batch_size > 1 else 0
-    np.testing.assert_allclose(whole["sm_filled"].values, parts["sm_filled"].values, rtol=0, atol=rounding)
+    # overlapping windows are added in another order, and a convolution rounds by how many go through it at once
+    np.testing.assert_allclose(whole["sm_filled"].values, parts["sm_filled"].values, rtol=0, atol=2e-7)
     for name in ("gap_age", "sm_source"):
         np.testing.assert_array_equal(whole[name].values, parts[name].values)
 
@@ -239,7 +238,8 @@ def test_the_repeat_cycle_is_used_and_travels_with_the_model(model, tmp_path, pl
 
 
 def settings_of_user(model: str, words: list[str]) -> dict:
-    return composed("train", *[f"model={model}", "trainer.progress=false", *words, *SMALLER.get(model, [])])
+    quiet = ["trainer.progress=false", "trainer.precision=32-true"]
+    return composed("train", *[f"model={model}", *quiet, *words, *SMALLER.get(model, [])])
 
 
 @pytest.mark.parametrize("with_numba", [True, False])
@@ -285,7 +285,7 @@ def test_tiles_do_not_show_in_space(tmp_path):
     task = TrainingTask.from_config(settings_of("pconv3d", "model.core_cells=4"))
     fit(task, tmp_path)
     a = filled(task.cube, task.filler)["sm_filled"].values
-    task.filler.window = type(task.filler.window)(task.filler.window.days, 12, None, task.filler.window.halo_cells)
+    task.filler.window = replace(task.filler.window, cells=12)
     b = filled(task.cube, task.filler)["sm_filled"].values
     np.testing.assert_allclose(a, b, atol=2e-6)
 

@@ -38,7 +38,7 @@ pytestmark = pytest.mark.slow
 QUIET = {"enable_progress_bar": False, "accelerator": "cpu"}
 SMALL = {
     "pconv3d": {"channels": 8, "layers": 2, "width": 16, "memory": 2, "window_days": 40},
-    "features": {"channels": 8, "width": 16, "memory": 1, "window_days": 40, "gap_features": True},
+    "features": {"channels": 8, "width": 16, "memory": 1, "core_cells": 2, "window_days": 40, "gap_features": True},
     "seamless": {"width": 16, "blocks": 2, "window_days": 40, "window_cells": 6},
     "dense": {"width": 16, "blocks": 1, "window_days": 40, "window_cells": 16, "gap_features": True},
 }

@@ -270,7 +270,7 @@ def test_with_dropout_in_the_head_the_trunk_is_worked_out_once(name, monkeypatch
 
 def test_a_filler_without_dropout_is_refused_before_training():
     with pytest.raises(ConfigError, match="PartialConvNetwork has no dropout"):
-        TrainingTask.from_config(settings_of("pconv3d", "uncertainty=mc_dropout"))
+        TrainingTask.from_config(settings_of("pconv3d", "model.dropout=0", "uncertainty=mc_dropout"))
 
 
 def test_input_noise_grows_with_its_fraction_and_leaves_the_estimate():
@@ -288,7 +288,7 @@ def test_input_noise_grows_with_its_fraction_and_leaves_the_estimate():
 
 @pytest.mark.parametrize("uncertainty", ["mc_dropout", "input_noise"])
 def test_wrappers_inside_wrappers_train_save_and_load(uncertainty, tmp_path):
-    more = [f"uncertainty={uncertainty}", "uncertainty.filler.samples=2"]
+    more = [f"uncertainty={uncertainty}", "uncertainty.filler.samples=2", "trainer.precision=32-true"]
     config = settings_of("seamless", *NETWORKS["seamless"], *more)
     check_training(config)
     made = TrainingTask.from_config(config)

@@ -13,6 +13,7 @@ import numpy as np
 import xgboost
 
 from sgdsm.core.compiled import compiled, share
+from sgdsm.core.errors import SgdsmError
 
 BLOCK = 256  # rows that go down a tree together: their features fit in a processor's cache
 
@@ -22,6 +23,9 @@ class CompiledTrees:
 
     Args:
         booster: Fitted; `simple` says whether it can be taken.
+
+    Raises:
+        SgdsmError: A node points outside its tree: the compiled loop would read outside its arrays.
     """
 
     def __init__(self, booster: xgboost.Booster) -> None:
@@ -40,6 +44,10 @@ class CompiledTrees:
         # of a leaf it is the value
         self.threshold = joined("split_conditions", np.float32)
         left, right = joined("left_children", np.int32), joined("right_children", np.int32)
+        beyond = np.repeat(np.array(sizes, np.int32), sizes)
+        if (np.maximum(left, right) >= beyond).any() or (np.minimum(left, right) < -1).any():
+            raise SgdsmError("the trees of this run are damaged: a node points outside its tree")
+        self.columns = int(self.feature.max(initial=0)) + 1
         shift = np.repeat(self.roots, sizes).astype(np.int32)
         # a leaf is its own child, so that all rows take as many steps
         own, leaf = np.arange(len(left), dtype=np.int32), left < 0
@@ -56,6 +64,8 @@ class CompiledTrees:
             rows: Features, (N, F) float32, NaN where missing.
             threads: At most so many.
         """
+        if rows.shape[1] < self.columns:
+            raise SgdsmError(f"the trees of this run split on {self.columns} features, expected {rows.shape[1]}")
         sums = np.full(len(rows), self.base, np.float32)
         arrays = (self.feature, self.threshold, self.children, self.roots, self.depths)
         share(_add_trees, (np.ascontiguousarray(rows), *arrays, sums), len(rows), threads)
