@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import csv
+
 import numpy as np
 import pytest
 import torch
 import xarray as xr
 
 from sgdsm.core.cube import as_cube
+from sgdsm.core.specification import build
 from sgdsm.data.batch import Batch
 from sgdsm.data.datamodule import GapData
 from sgdsm.data.gaps import Gaps
@@ -14,7 +17,11 @@ from sgdsm.data.record import Names, Record, read_record
 from sgdsm.data.splits import All
 from sgdsm.inference.fill import fill_cube
 from sgdsm.inference.writers import MemoryOutput
+from sgdsm.models.base import GapFiller
 from sgdsm.models.networks.pconv3d import PartialConvNetwork
+from sgdsm.training.fit import fit
+from sgdsm.training.task import TrainingTask
+from tests.models.test_models import settings_of
 
 SHAPES = [
     {"layers": 0},
@@ -149,3 +156,31 @@ def test_a_day_is_estimated_from_the_middle_of_a_window_however_short_the_record
     long, short = (wide.isel(time=slice(20, 20 + days)) for days in (12, 7))
     # days 0 to 2 of both see the same days around them
     np.testing.assert_allclose(filled(long)[:3], filled(short)[:3], atol=1e-6)
+
+
+def test_features_of_trees_are_used_where_there_is_no_weather(wide, world):
+    for cube, used in ((wide, True), (world, False)):
+        net = net_for(cube, gap_features=None)
+        assert (net.gap_features, net.window.halo_cells) == (used, 7 if used else 2)
+    # what holds a network has its window, which is known when the variables are
+    spec = {"_target_": "sgdsm.models.PartialConvNetwork", "width": 8, "memory": 1}
+    stack = build({"_target_": "sgdsm.models.Ensemble", "filler": spec, "members": 2}, GapFiller)
+    assert stack.window.halo_cells == 2
+    stack.configure(net_for(wide).inputs)
+    assert stack.window.halo_cells == 7
+
+
+def test_large_cubes_take_fewer_epochs_and_validations_are_spread(tmp_path, caplog):
+    caplog.set_level("INFO")
+    words = ("model.epochs=30", "model.batch_size=1", "model.core_cells=12", "model.window_days=100")
+    task = TrainingTask.from_config(settings_of("pconv3d", *words, "model.max_steps=40"))
+    steps = len(task.data.training_batches(0))
+    assert 1 < steps < 20
+    fit(task, tmp_path)
+    rows = list(csv.DictReader((tmp_path / "training.csv").open()))
+    epochs = -(-40 // steps)
+    assert len(rows) == epochs < 30
+    assert f"{epochs} epochs of {steps} steps: model.max_steps=40" in caplog.text
+    checked = [int(row["epoch"]) + 1 for row in rows if row["validation_rmse"]]
+    every = -(-epochs // 12)
+    assert checked == [*range(every, epochs + 1, every)]

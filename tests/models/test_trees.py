@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import json
 import subprocess
 import sys
 import tempfile
@@ -371,3 +372,21 @@ def test_explain_writes_a_table_and_a_figure(run_command, tmp_path):
     code, _, err = run_command("explain", "run=run", "block_days=150")
     assert code == 1
     assert err.strip().endswith("error: block_days=150: the record has 150 days, expected two blocks or more")
+
+
+def test_nodes_that_point_outside_their_tree_are_refused():
+    trees = pytest.importorskip("sgdsm.models.trees.compiled_trees", reason="numba is not installed")
+    rng = np.random.default_rng(0)
+    rows = rng.random((200, 3), np.float32)
+    booster = xgboost.train({"max_depth": 3}, xgboost.DMatrix(rows, rows.sum(1)), 2)
+    with pytest.raises(SgdsmError, match=r"split on 3 features, expected 2"):
+        trees.CompiledTrees(booster).predict(rows[:, :2], 1)
+    model = json.loads(booster.save_raw("json"))
+    model["learner"]["gradient_booster"]["model"]["trees"][1]["left_children"][0] = 10**6
+
+    class Damaged:
+        def save_raw(self, _: str) -> str:
+            return json.dumps(model)
+
+    with pytest.raises(SgdsmError, match="a node points outside its tree"):
+        trees.CompiledTrees(Damaged())
