@@ -3,7 +3,7 @@ set -euo pipefail
 
 # to try it: two processes on the CPU, half a minute, no data needed
 torchrun --standalone --nproc-per-node 2 train.py model=pconv3d data.days=120 model.channels=8 model.layers=1 \
-    model.window_days=32 model.window_cells=16 trainer.max_epochs=1 trainer.accelerator=cpu trainer.devices=2
+    model.window_days=32 model.core_cells=12 trainer.max_epochs=1 trainer.accelerator=cpu trainer.devices=2
 
 # the four GPUs of one machine
 torchrun --standalone --nproc-per-node 4 train.py model=seamless data=netcdf data.path=cube.zarr data.target=sm \

@@ -237,8 +237,10 @@ def slab_values(
     Returns:
         Name -> values, (T, N) each.
     """
+    # a slab without a gap has no estimates
+    nothing = torch.full_like(values, torch.nan)
     # observed values come through unchanged
-    mean = torch.where(observed, values, filled["mean"])
+    mean = torch.where(observed, values, filled.get("mean", nothing))
     known = mean.isfinite()
     slab = {
         target: values,
@@ -261,8 +263,8 @@ def slab_values(
     for name in (*BOUNDS, *PARTS, SM_DISTANCE):
         if name in variables:
             # estimates are NaN where observed
-            own = of_product.get(name)
-            slab[name] = estimates[name] if own is None else torch.where(observed, own, estimates[name])
+            own, estimate = of_product.get(name), estimates.get(name, nothing)
+            slab[name] = estimate if own is None else torch.where(observed, own, estimate)
     if SM_FLAG in variables and "distance" in filled:
         # flags are for estimates only
         estimated = known & ~observed

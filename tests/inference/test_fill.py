@@ -356,7 +356,7 @@ def test_global_grid_has_no_seam(world):
     filler = build({**spec, "channels": 4}, GapFiller)
     record = read_record(cube)
     filler.configure(Inputs.fit(record, Names.of(cube), record.observed, "m3 m-3", 1, "train"))
-    filler.head[-1].weight.data.normal_()
+    filler.output.weight.data.normal_()
     filler.eval()
     turned = cube.assign(sm=cube["sm"].copy(data=np.roll(sm, 5, 2)), land=cube["land"].roll(lon=5))
     a, b = (in_memory(c, filler)["sm_filled"].values for c in (cube, turned))
