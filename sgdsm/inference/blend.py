@@ -133,7 +133,8 @@ def _windows(
     # larger windows have less margin to compute twice; days stay as they are
     most = filler.wide_cells if window_cells is None and filler.device.type == "cuda" else window_cells
     tiles = [
-        axis.tiles(b, b + n, limit) for axis, b, n, limit in zip(axes, begin, shape, (None, most, most), strict=True)
+        (axis, axis.starts_for(b, b + n)) if filler.fixed_windows else axis.tiles(b, b + n, limit)
+        for axis, b, n, limit in zip(axes, begin, shape, (None, most, most), strict=True)
     ]
     tiling = [axis for axis, _ in tiles]
     # larger windows, fewer to a batch: about as many values as the filler's own batch size

@@ -12,13 +12,13 @@ import shutil
 import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from functools import partial
 from itertools import product
 from math import prod
-from mmap import ACCESS_READ, mmap
+from os import SEEK_END
 from pathlib import Path
 from struct import Struct
+from struct import error as StructError
 from typing import Any, BinaryIO, Protocol
 from uuid import uuid4
 
@@ -198,7 +198,7 @@ class NetcdfOutput:
         for left in self.parts.glob("*.partial"):
             left.unlink()
         _replace(note, json.dumps({"digest": self.digest, "plan": plan}).encode())
-        return {k for k in range(len(plan["slabs"])) if self._part(k).exists()}
+        return {k for k in range(len(plan["slabs"])) if _Part.is_whole(self._part(k))}
 
     def join(self, layout: Layout, plan: dict[str, Any]) -> None:
         self.layout, self.slabs = layout, plan["slabs"]
@@ -257,18 +257,17 @@ class NetcdfOutput:
             for name, (_, values, _) in self.layout.fixed.items():
                 output.write(name, values, (slice(None),) * values.ndim)
             for (t0, t1), bands in self._bands(days):
-                with ExitStack() as stack:
-                    parts = {row: stack.enter_context(_Part(self._part(number))) for row, number in bands}
-                    require_space(partial, sum(part.size for part in parts.values()))
-                    inside = range(max(t0, days.start), min(t1, days.stop))
-                    for name, (dims, _, _) in self.layout.variables.items():
-                        # of maps one, of members several
-                        others = list(np.ndindex(*(len(coords[dim][0]) for dim in dims[1:-2])))
-                        # in the order in which HDF5 keeps them
-                        for day, (k, other), (row, part) in product(inside, enumerate(others), parts.items()):
-                            if name in part:
-                                chunk = part.chunk(name, (day - t0) * len(others) + k)
-                                output.write_packed(name, chunk, (day - days.start, *other, row, 0))
+                parts = {row: _Part(self._part(number)) for row, number in bands}
+                require_space(partial, sum(part.size for part in parts.values()))
+                inside = range(max(t0, days.start), min(t1, days.stop))
+                for name, (dims, _, _) in self.layout.variables.items():
+                    # of maps one, of members several
+                    others = list(np.ndindex(*(len(coords[dim][0]) for dim in dims[1:-2])))
+                    # in the order in which HDF5 keeps them
+                    for day, (k, other), (row, part) in product(inside, enumerate(others), parts.items()):
+                        if name in part:
+                            chunk = part.chunk(name, (day - t0) * len(others) + k)
+                            output.write_packed(name, chunk, (day - days.start, *other, row, 0))
             output.write("land", land, (slice(None), slice(None)))
         finally:
             output.close()
@@ -306,16 +305,32 @@ class _Part:
     """
 
     def __init__(self, path: Path) -> None:
+        # not held open: a large cube has more slabs than a process may have files
+        self.path, self.size = path, path.stat().st_size
         with path.open("rb") as file:
-            self.map = mmap(file.fileno(), 0, access=ACCESS_READ)
-        self.size = len(self.map)
-        (length,) = LENGTH.unpack(self.map[-LENGTH.size :])
-        lengths: dict[str, list[int]] = json.loads(self.map[-LENGTH.size - length : -LENGTH.size])
+            file.seek(-LENGTH.size, SEEK_END)
+            (length,) = LENGTH.unpack(file.read())
+            file.seek(-LENGTH.size - length, SEEK_END)
+            lengths: dict[str, list[int]] = json.loads(file.read(length))
         self.ends: dict[str, np.ndarray] = {}
         begin = 0
         for name, sizes in lengths.items():
             self.ends[name] = begin + np.concatenate([[0], np.cumsum(sizes)])
             begin = int(self.ends[name][-1])
+        if begin + length + LENGTH.size != self.size:
+            raise ValueError(f"{path}: {self.size} bytes, expected {begin + length + LENGTH.size}")
+
+    @staticmethod
+    def is_whole(path: Path) -> bool:
+        """Return True if the file is there and whole; one that is damaged, as by a loss of power, is removed."""
+        try:
+            _Part(path)
+        except FileNotFoundError:
+            return False
+        except (OSError, ValueError, StructError):
+            path.unlink()
+            return False
+        return True
 
     @staticmethod
     def end(file: BinaryIO, lengths: dict[str, list[int]]) -> None:
@@ -328,13 +343,10 @@ class _Part:
 
     def chunk(self, name: str, number: int) -> bytes:
         """Return a chunk of a variable."""
-        return self.map[self.ends[name][number] : self.ends[name][number + 1]]
-
-    def __enter__(self) -> _Part:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.map.close()
+        begin, end = (int(at) for at in self.ends[name][number : number + 2])
+        with self.path.open("rb") as file:
+            file.seek(begin)
+            return file.read(end - begin)
 
 
 class ZarrOutput:

@@ -81,6 +81,8 @@ class GapFiller(Recorded, pl.LightningModule, ABC):
         batch_size: Windows in a batch.
         wide_cells: Rows and columns of the windows in filling on a GPU, for models with a finite receptive field whose
             result does not depend on it; None: those of `window`.
+        fixed_windows: True if the result depends on where windows start: filling then keeps the tiling of the whole
+            cube.
         window: Tile size and receptive field.
         level: Coverage of the interval, a share of 1; None: the model gives no interval.
         inputs: Variables and scalers that the model was fitted with, set by `configure`.
@@ -94,6 +96,7 @@ class GapFiller(Recorded, pl.LightningModule, ABC):
     chooses = False
     batch_size = 1
     wide_cells: int | None = None
+    fixed_windows = False
     window = Window(days=None)
     level: float | None = None
     inputs: Inputs

@@ -42,6 +42,11 @@ class TrainingHistory(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._begin = time.perf_counter() - self.seconds
 
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # the last epoch, with the smallest learning rates, is always validated
+        if trainer.current_epoch + 1 == trainer.max_epochs:
+            trainer.check_val_every_n_epoch = 1
+
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         names = ("validation_rmse", "validation_bias")
         self._validated = {name: float(trainer.callback_metrics[name]) for name in names}

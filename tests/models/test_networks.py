@@ -18,6 +18,7 @@ from sgdsm.data.gaps import Gaps
 from sgdsm.data.normalization import Inputs
 from sgdsm.data.record import Names, read_record
 from sgdsm.data.splits import All
+from sgdsm.inference.blend import _windows
 from sgdsm.inference.fill import fill_cube
 from sgdsm.inference.writers import MemoryOutput
 from sgdsm.models.base import GapFiller
@@ -27,7 +28,8 @@ from sgdsm.models.networks import base
 from sgdsm.models.networks.base import Network, compile_blocks
 from sgdsm.models.networks.layers.partial import PartialConv3d
 from sgdsm.models.networks.seamless import Seamless
-from sgdsm.models.uncertainty.wrappers import wrap
+from sgdsm.models.uncertainty.conformal import Conformal
+from sgdsm.models.uncertainty.wrappers import InputNoise, wrap
 from sgdsm.sources.simulation.world import simulate
 from sgdsm.training.task import TrainerOptions
 from tests.conftest import TINY_PCONV, run_folder
@@ -163,6 +165,17 @@ def test_masks_are_exact_in_bf16(share):
     assert torch.equal(half.float(), found)
     assert not (y[:, :, ~half[0, 0].bool()] != 0).any(), "0 where nothing is there"
     torch.testing.assert_close(y.float(), expected, rtol=0.05, atol=0.05)
+
+
+def test_noise_of_the_inputs_is_drawn_for_the_windows_of_the_whole_cube():
+    cube = simulate(rows=40, columns=12, days=60, seed=3)
+    noisy = Conformal(InputNoise(small("seamless", cube), samples=2))
+    axes = noisy.window.tile((60, 40, 12), False, filling=True)
+    tiling, whole, _ = _windows(noisy, axes, (0, 0, 0), (60, 40, 12), None)
+    for begin, end in ((0, 7), (7, 29), (29, 40)):
+        own, starts, _ = _windows(noisy, axes, (0, begin, 0), (60, end - begin, 12), None)
+        assert own == tiling
+        assert {*starts[1]} <= {*whole[1]}
 
 
 @pytest.mark.parametrize("circular", [False, True])

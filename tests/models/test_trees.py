@@ -382,11 +382,18 @@ def test_nodes_that_point_outside_their_tree_are_refused():
     with pytest.raises(SgdsmError, match=r"split on 3 features, expected 2"):
         trees.CompiledTrees(booster).predict(rows[:, :2], 1)
     model = json.loads(booster.save_raw("json"))
-    model["learner"]["gradient_booster"]["model"]["trees"][1]["left_children"][0] = 10**6
 
     class Damaged:
         def save_raw(self, _: str) -> str:
             return json.dumps(model)
 
-    with pytest.raises(SgdsmError, match="a node points outside its tree"):
+    tree = model["learner"]["gradient_booster"]["model"]["trees"][1]
+    for side, node, to in (("left_children", 0, 10**6), ("right_children", 0, -1), ("left_children", 1, 0)):
+        kept = tree[side][node]
+        tree[side][node] = to
+        with pytest.raises(SgdsmError, match="a node points to none that comes later in its tree"):
+            trees.CompiledTrees(Damaged())
+        tree[side][node] = kept
+    tree["split_type"][0] = 1
+    with pytest.raises(SgdsmError, match="split on categories"):
         trees.CompiledTrees(Damaged())

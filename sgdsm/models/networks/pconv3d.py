@@ -62,7 +62,8 @@ class PartialConvNetwork(Network):
         global_weight: Weight of the same loss at the values that the window shows; 0 for none. Not for 'nll'.
         recompute_blocks: True for less memory in training, see `Block`.
         epochs: See `Network`.
-        max_steps: Training ends with the epoch that reaches so many steps: large cubes need fewer epochs.
+        max_steps: Training ends with the epoch that reaches so many steps: large cubes need fewer epochs. None: all
+            epochs. Cubes that are learned from in parts take all.
         learning_rate: See `Network`.
         muon_rate: Learning rate of Muon, which trains the matrices and filters of the blocks; None: AdamW trains them
             like the rest.
@@ -97,7 +98,7 @@ class PartialConvNetwork(Network):
         global_weight: float = 0.0,
         recompute_blocks: bool = False,
         epochs: int = 48,
-        max_steps: int = 2400,
+        max_steps: int | None = 2400,
         learning_rate: float = 3e-3,
         muon_rate: float | None = 0.02,
         weight_decay: float = 0.1,
@@ -107,7 +108,9 @@ class PartialConvNetwork(Network):
         super().__init__(
             epochs, learning_rate=learning_rate, weight_decay=weight_decay, batch_size=batch_size, seed=seed
         )
-        at_least(1, window_days=window_days, core_cells=core_cells, max_steps=max_steps, channels=channels, width=width)
+        at_least(
+            1, window_days=window_days, core_cells=core_cells, max_steps=max_steps or 1, channels=channels, width=width
+        )
         at_least(0, layers=layers, memory=memory, global_weight=global_weight)
         if any(size < 1 or size % 2 == 0 for size in kernel):
             raise ConfigError(f"model.kernel={list(kernel)}: expected odd sizes")

@@ -25,7 +25,8 @@ class CompiledTrees:
         booster: Fitted; `simple` says whether it can be taken.
 
     Raises:
-        SgdsmError: A node points outside its tree: the compiled loop would read outside its arrays.
+        SgdsmError: A node does not point to later nodes of its tree, or splits on categories: the compiled loop would
+            read outside its arrays, or give other numbers.
     """
 
     def __init__(self, booster: xgboost.Booster) -> None:
@@ -44,9 +45,12 @@ class CompiledTrees:
         # of a leaf it is the value
         self.threshold = joined("split_conditions", np.float32)
         left, right = joined("left_children", np.int32), joined("right_children", np.int32)
-        beyond = np.repeat(np.array(sizes, np.int32), sizes)
-        if (np.maximum(left, right) >= beyond).any() or (np.minimum(left, right) < -1).any():
-            raise SgdsmError("the trees of this run are damaged: a node points outside its tree")
+        place, beyond = np.concatenate([np.arange(n) for n in sizes]), np.repeat(sizes, sizes)
+        inside = (np.minimum(left, right) > place) & (np.maximum(left, right) < beyond)
+        if not (inside | ((left == -1) & (right == -1))).all():
+            raise SgdsmError("the trees of this run are damaged: a node points to none that comes later in its tree")
+        if joined("split_type", np.int32).any():
+            raise SgdsmError("the trees of this run split on categories: expected numbers")
         self.columns = int(self.feature.max(initial=0)) + 1
         shift = np.repeat(self.roots, sizes).astype(np.int32)
         # a leaf is its own child, so that all rows take as many steps
@@ -79,7 +83,7 @@ def simple(booster: xgboost.Booster) -> bool:
         booster: Fitted.
     """
     config: dict[str, Any] = json.loads(booster.save_config())["learner"]
-    one = int(config["learner_model_param"]["num_target"]) == 1
+    one = int(config["learner_model_param"]["num_target"]) == 1 and booster.num_boosted_rounds() > 0
     return one and config["objective"]["name"] == "reg:squarederror" and config["gradient_booster"]["name"] == "gbtree"
 
 

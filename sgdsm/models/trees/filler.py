@@ -30,7 +30,7 @@ class TreeFiller(GapFiller):
 
     The features are those of `sgdsm.data.features`, the target is the anomaly from the cell's climatology. Lightning's
     loop only supplies the batches: manual optimisation, no optimizer, no gradient. XGBoost trains on the device that
-    Lightning uses; it always fills on the CPU.
+    Lightning uses; it fills on the device of the filler.
 
     Args:
         gap_draws: Number of mask samples (passes over the record with other gaps) to take rows from.

@@ -32,7 +32,7 @@ class Wrapper(GapFiller):
         super().__init__()
         self.filler = filler
         self.window, self.batch_size, self.decomposes = filler.window, filler.batch_size, filler.decomposes
-        self.wide_cells = filler.wide_cells
+        self.wide_cells, self.fixed_windows = filler.wide_cells, filler.fixed_windows
 
     def setup_inputs(self, inputs: Inputs) -> None:
         self.filler.configure(inputs)
@@ -139,8 +139,8 @@ class InputNoise(Wrapper):
                 f"uncertainty.fraction={fraction}, samples={samples}: expected more than 0, and at least 2"
             )
         self.fraction, self.samples, self.seed = fraction, samples, seed
-        # the noise is drawn for windows of one size: wider ones would get other noise
-        self.wide_cells = None
+        # the noise is drawn for windows of one size: others would get other noise
+        self.wide_cells, self.fixed_windows = None, True
 
     def fill(self, batch: Batch) -> Filled:
         whole = self.filler.fill(batch)
