@@ -213,7 +213,7 @@ class Blends:
 
         Args:
             name: A field of `Filled`.
-            window: Its values, (T, H, W), or those of its last days alone.
+            window: Its values, (T, H, W).
             start: Where the whole window starts in the cube.
         """
         if name not in self.fields:

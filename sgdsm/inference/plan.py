@@ -47,7 +47,7 @@ def plan_filling(
         climatology_from: A cube on the same grid whose values give the climatology of the cells (default: `cube`).
         wanted_days: Days to fill, (T,) bool (default: all); on the others gaps stay NaN.
         max_gap_days: Values farther in time from the nearest observation of their cell stay NaN, days.
-        memory_gib: Memory for one slab, GiB; two slabs are in memory at a time.
+        memory_gib: Memory for one slab, GiB; up to three are in memory: one is read, one filled, one written.
         window_cells: Side of the windows that go through the filler, cells; see `fill_scene`.
 
     Returns:

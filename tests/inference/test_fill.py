@@ -197,6 +197,20 @@ def test_an_interrupted_output_is_resumed_with_the_unfinished_slabs(world, fille
         np.testing.assert_array_equal(got["sm_filled"].values, in_memory(world, filler)["sm_filled"].values)
 
 
+@pytest.mark.parametrize("damage", [lambda whole: b"", lambda whole: whole[:-7], lambda whole: whole[:50] + whole[60:]])
+def test_a_slab_that_is_not_whole_is_filled_again(world, filler, tmp_path, damage):
+    path = tmp_path / "filled.nc"
+    first, second = recording(writer_for(path), stop_after=3), recording(writer_for(path))
+    with pytest.raises(KeyboardInterrupt):
+        _fill_directly(world, filler, first)
+    part = sorted((tmp_path / "filled.nc.parts").glob("slab-*.chunks"))[0]
+    part.write_bytes(damage(part.read_bytes()))
+    _fill_directly(world, filler, second)
+    assert first.recorded[0] in second.recorded
+    with xr.open_dataset(path) as got:
+        np.testing.assert_array_equal(got["sm_filled"].values, in_memory(world, filler)["sm_filled"].values)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".nc", ".zarr"])
 def test_an_output_is_resumed_wherever_it_was_killed(tmp_path, suffix):
