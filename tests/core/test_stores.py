@@ -239,6 +239,7 @@ def test_outputs_that_cannot_work(bucket, path, message):
     ],
 )
 def test_cubes_that_cannot_be_read(bucket, path, message):
+    bucket.pipe("bucket/notes.zarr/readme.txt", b"not ours")
     with pytest.raises((ConfigError, CubeError), match=message) as error:
         open_cube(path, "sm")
     assert "\n" not in str(error.value)
