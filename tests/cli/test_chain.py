@@ -172,6 +172,7 @@ def test_words_of_the_data_change_the_world_and_others_every_training(run_comman
         ("data.path=mine.nc", "data.path=mine.nc: chain.world says data.path=some where/world.nc itself"),
         ("data.rows=7", "data.rows=7: chain.world says data.rows=6 itself"),
         ("splits.hidden=0.3", "splits.hidden=0.3: chain.steps.cells says splits.hidden=0.6 itself"),
+        ("model.wdith=8", "unknown setting 'model.wdith'"),
         ("model.width=8", "chain.steps.flat: there is no setting 'model.width' here"),
         ("splits=all", "chain.steps.cells: there is no setting 'splits.hidden' here"),
     ],
