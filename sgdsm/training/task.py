@@ -25,6 +25,7 @@ from sgdsm.data.gaps import Gaps
 from sgdsm.data.normalization import Inputs
 from sgdsm.data.out_of_core import HELD, PartedData, cut_parts, gib_of, part_of
 from sgdsm.data.record import Names, Record, read_record, usable, warn_unusual
+from sgdsm.data.repeat_cycle import find_repeat_cycle
 from sgdsm.data.splits import All, Blocks, Random, Split
 from sgdsm.inference.fill import fill_cube
 from sgdsm.inference.writers import Writer
@@ -225,7 +226,7 @@ class TrainingTask(Part):
         options: TrainerOptions = build(config["trainer"], TrainerOptions)
         filler: GapFiller = build(config["model"], GapFiller)
         held, boxes = _held_and_left(cube, filler, options, config)
-        inputs = _inputs(cube, held, whole=not boxes)
+        inputs = _inputs(cube, held, filler, whole=not boxes)
         filler.configure(inputs)
         _check(filler, config, len(held[0].record.days))
         options.prepare(filler)
@@ -344,17 +345,32 @@ def _windows(part: SplitCube, filler: GapFiller, inputs: Inputs, config: dict[st
     )
 
 
-def _inputs(cube: xr.Dataset, held: Sequence[SplitCube], whole: bool) -> Inputs:
+def _inputs(cube: xr.Dataset, held: Sequence[SplitCube], filler: GapFiller, whole: bool) -> Inputs:
     target = target_of(cube)
+    cycle = repeat_cycle(cube)
+    if cycle is None:
+        cycle = _find_cycle(held[0], step_days(cube["time"])) if filler.uses_repeat_cycle else 0
     return Inputs.fit_parts(
         [(part.record, part.split.base) for part in held],
         Names.of(cube),
         target.attrs.get("units", "1"),
         step_days(cube["time"]),
         "train",
-        repeat_cycle(cube),
+        cycle,
         whole,
     )
+
+
+def _find_cycle(part: SplitCube, step: int) -> int:
+    """Return the repeat cycle that training values show, steps, or 0."""
+    cycle = find_repeat_cycle(part.record.values, part.split.base, REACH_DAYS)
+    if cycle:
+        log.info(
+            "the values change in a cycle of %d days, as the orbit repeats: the model uses it to foretell the product; "
+            "data.repeat_cycle_days=0 turns this off",
+            cycle * step,
+        )
+    return cycle
 
 
 def _check(filler: GapFiller, config: dict[str, Any], days: int) -> None:

@@ -126,6 +126,8 @@ class PartialConvNetwork(Network):
         self.beta, self.muon_rate = beta, muon_rate
         self.global_weight, self.recompute_blocks = global_weight, recompute_blocks
         self._use_gap_features(bool(gap_features))
+        # where they are used is known with the variables
+        self.uses_repeat_cycle = gap_features is not False
 
     def _use_gap_features(self, used: bool) -> None:
         """Set the window, whose margin is what the inputs reach."""
