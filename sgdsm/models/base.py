@@ -81,6 +81,8 @@ class GapFiller(Recorded, pl.LightningModule, ABC):
         batch_size: Windows in a batch.
         wide_cells: Rows and columns of the windows in filling on a GPU, for models with a finite receptive field whose
             result does not depend on it; None: those of `window`.
+        wide_values: Days times cells of such a window at most, for models whose windows have all days of the record:
+            they go through them in wide windows on the CPU too. None: no limit, and only on a GPU.
         fixed_windows: True if the result depends on where windows start: filling then keeps the tiling of the whole
             cube.
         window: Tile size and receptive field.
@@ -96,6 +98,7 @@ class GapFiller(Recorded, pl.LightningModule, ABC):
     chooses = False
     batch_size = 1
     wide_cells: int | None = None
+    wide_values: int | None = None
     fixed_windows = False
     window = Window(days=None)
     level: float | None = None
@@ -105,6 +108,14 @@ class GapFiller(Recorded, pl.LightningModule, ABC):
     def error_bars(self) -> ErrorBars | None:
         """Description of the intervals that `fill` gives; None: it gives none."""
         return None if self.level is None else ErrorBars(self.level, self.decomposes)
+
+    def window_for(self, dynamic: Sequence[str]) -> Window:
+        """Return the window for a cube with these dynamic covariates; also before `configure`.
+
+        Args:
+            dynamic: Their names.
+        """
+        return self.window
 
     @property
     def configured(self) -> bool:

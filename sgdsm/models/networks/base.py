@@ -42,11 +42,13 @@ class Network(GapFiller):
         beta: Exponent of the beta-NLL; 0: likelihood, 1: squared errors.
         gains_by_bf16: True if matrix products in bfloat16 make it faster at equal skill, as measured.
         in_bf16: True to use them where the device has instructions for them; set by `use_bf16`.
+        emulates_bf16: True to use them then on other devices too, slowly.
     """
 
     beta = 0.5
     gains_by_bf16 = False
     in_bf16 = False
+    emulates_bf16 = False
 
     def __init__(
         self,
@@ -88,7 +90,7 @@ class Network(GapFiller):
         """Return the context in which this network computes: autocast to bfloat16 where it is faster."""
         kind = self.device.type
         # an exported program is for other devices too
-        wanted = self.in_bf16 and has_bf16(kind) and not torch.compiler.is_exporting()
+        wanted = self.in_bf16 and (self.emulates_bf16 or has_bf16(kind)) and not torch.compiler.is_exporting()
         return torch.autocast(kind, torch.bfloat16) if wanted else nullcontext()
 
     def fill(self, batch: Batch, trunk: Any = None) -> Filled:
@@ -184,16 +186,17 @@ def has_bf16(kind: str) -> bool:
     return kind == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def use_bf16(filler: GapFiller, wanted: bool) -> None:
+def use_bf16(filler: GapFiller, wanted: bool, emulated: bool = False) -> None:
     """Let the networks of a filler that gain by it compute their products in bfloat16, or in float32.
 
     Args:
         filler: A network, or a filler that contains networks.
         wanted: False for float32.
+        emulated: True to do so also where the device has no instructions for it.
     """
     for network in filler.modules():
         if isinstance(network, Network):
-            network.in_bf16 = wanted and network.gains_by_bf16
+            network.in_bf16, network.emulates_bf16 = wanted and network.gains_by_bf16, emulated
 
 
 def in_bf16(filler: GapFiller, kind: str) -> bool:

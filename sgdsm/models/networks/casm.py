@@ -80,6 +80,9 @@ class Casm(Network):
         ConfigError: If a setting is out of range.
     """
 
+    # so many that the inputs of the network, some hundred, take less than 100 MiB
+    wide_cells, wide_values = 64, 2**17
+
     def __init__(
         self,
         window_cells: int = 1,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -18,8 +19,8 @@ from sgdsm.models.networks.layers.block import run
 from sgdsm.models.networks.layers.dropout import ChannelDropout
 from sgdsm.models.networks.layers.partial import PartialBlock, PartialConv3d, box_sum
 from sgdsm.models.networks.layers.recurrent import RecurrentBlock
-from sgdsm.models.networks.layers.series import series_at_once, to_field, to_series, wanted_cells
-from sgdsm.models.networks.optimizer import MuonAdamW
+from sgdsm.models.networks.layers.series import through_blocks, to_field, to_series, wanted_cells
+from sgdsm.models.networks.optimizer import muon_or_adamw
 
 NEAR = (1, 3, 3)  # the neighbours whose share of seen values is an input
 OWN = 4  # inputs of the cell itself: value, mask, gap age, share of seen neighbours
@@ -63,7 +64,7 @@ class PartialConvNetwork(Network):
         recompute_blocks: True for less memory in training, see `Block`.
         epochs: See `Network`.
         max_steps: Training ends with the epoch that reaches so many steps: large cubes need fewer epochs. None: all
-            epochs. Cubes that are learned from in parts take all.
+            epochs. Of a cube that is learned from in parts, those in memory say how many steps an epoch has.
         learning_rate: See `Network`.
         muon_rate: Learning rate of Muon, which trains the matrices and filters of the blocks; None: AdamW trains them
             like the rest.
@@ -125,21 +126,25 @@ class PartialConvNetwork(Network):
         self.penalty = {"nll": None, "smooth_l1": smooth_l1_loss, "mse": mse_loss}[loss]
         self.beta, self.muon_rate = beta, muon_rate
         self.global_weight, self.recompute_blocks = global_weight, recompute_blocks
-        self._use_gap_features(bool(gap_features))
+        self.gap_features = self.uses_repeat_cycle = bool(gap_features)
+        # until the covariates are known
+        self.window = self.window_for(["some"])
 
-    def _use_gap_features(self, used: bool) -> None:
-        """Set the window, whose margin is what the inputs reach."""
-        self.gap_features = self.uses_repeat_cycle = used
+    def window_for(self, dynamic: Sequence[str]) -> Window:
+        # its margin is what the inputs reach
         reach = 1 + self.layers * (max(self.kernel[1:]) // 2)
-        self.halo = max(HALO_CELLS, reach) if used else reach
+        halo = max(HALO_CELLS, reach) if self._uses_gap_features(dynamic) else reach
         # recurrences take series of any length: filling uses longer windows, with fewer overlaps
         halo_days, longest = (self.window_days // 2, 1) if self.middle_day else (None, 3)
-        self.window = Window(self.window_days, self.core_cells + 2 * self.halo, halo_days, self.halo, longest)
+        return Window(self.window_days, self.core_cells + 2 * halo, halo_days, halo, longest)
+
+    def _uses_gap_features(self, dynamic: Sequence[str]) -> bool:
+        return not dynamic if self.wants_gap_features is None else self.wants_gap_features
 
     def setup_inputs(self, inputs: Inputs) -> None:
         dynamic, gappy, static = inputs.channels
-        if self.wants_gap_features is None:
-            self._use_gap_features(not dynamic)
+        self.gap_features = self.uses_repeat_cycle = self._uses_gap_features(inputs.dynamic)
+        self.window = self.window_for(inputs.dynamic)
         torch.manual_seed(self.seed)
         self.gappy = [inputs.dynamic.index(name) for name in inputs.gappy]
         self.first = PartialConv3d(1, self.channels, (self.kernel[0], 3, 3))
@@ -161,16 +166,8 @@ class PartialConvNetwork(Network):
         nn.init.zeros_(self.output.weight)
 
     def make_optimizer(self) -> torch.optim.Optimizer:
-        if self.muon_rate is None:
-            return super().make_optimizer()
-        # Muon orthogonalises matrices; filters of three days (3 x C) are none
         within = [*self.partial.parameters(), *self.blocks.parameters()]
-        matrices = [p for p in within if p.ndim == 2 and min(p.shape) > 3]
-        if not matrices:
-            return super().make_optimizer()
-        chosen = set(map(id, matrices))
-        rest = [p for p in self.parameters() if id(p) not in chosen]
-        return MuonAdamW(matrices, rest, self.muon_rate, self.learning_rate, self.weight_decay)
+        return muon_or_adamw(self, within, self.muon_rate, self.learning_rate, self.weight_decay)
 
     def trunk_of(self, batch: Batch) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Return the features before the head.
@@ -186,7 +183,7 @@ class PartialConvNetwork(Network):
         # the memory runs only in cells with wanted values
         cells = wanted_cells(batch.wanted)
         x = torch.cat([to_series(c, cells) for c in [*self._seen(batch), *self._known(batch, line)]], -1)
-        return torch.cat([self._remember(part) for part in x.split(series_at_once(x), 1)], 1), cells, line
+        return through_blocks(x, self.join, self.blocks, self.norm), cells, line
 
     def _seen(self, batch: Batch) -> list[Tensor]:
         """Return the inputs that come from soil moisture, (B, C, T, H, W) each."""
@@ -209,14 +206,6 @@ class PartialConvNetwork(Network):
             batch.season[:, :, :, None, None].expand(-1, -1, -1, *size[3:]),
         ]
         return known if line is None else [*known, *gap_channels(batch, line, self.inputs)]
-
-    def _remember(self, x: Tensor) -> Tensor:
-        """Return the features of series, (T, N, C), from their inputs, (T, N, channels)."""
-        # under autocast the products are in bf16, but not the residual stream that the blocks add to
-        x = self.join(x).float()
-        for block in self.blocks:
-            x = run(block, x)
-        return self.norm(x)
 
     def estimate(self, batch: Batch, trunk: Any = None) -> Estimate:
         x, cells, line = self.trunk_of(batch) if trunk is None else trunk
