@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import h5py
@@ -14,6 +15,7 @@ import zarr
 from sgdsm.core.cube import as_cube
 from sgdsm.core.errors import ConfigError, CubeError
 from sgdsm.core.filled import NONE
+from sgdsm.core.io.hdf5 import join_packed, pack
 from sgdsm.core.region import Box, box_of
 from sgdsm.core.specification import build
 from sgdsm.core.tiling import Axis
@@ -21,6 +23,7 @@ from sgdsm.data.batch import Batch, Filled
 from sgdsm.data.normalization import Inputs, season_basis
 from sgdsm.data.record import Names, day_numbers, read_record
 from sgdsm.inference.fill import fill_cube
+from sgdsm.inference.reader import SlabReader
 from sgdsm.inference.schema import BOUNDS, PARTS
 from sgdsm.inference.slabs import plan_slabs
 from sgdsm.inference.survey import Overview, Surveyor, prior_of, survey
@@ -390,6 +393,31 @@ def test_a_covariate_that_is_gappy_only_now_is_logged(world, caplog):
     with caplog.at_level("INFO", "sgdsm"):
         in_memory(gappy, climatology, memory_gib=SMALL_SLABS)
     assert caplog.text.count("covariate 'precipitation' has gaps here") == 1
+
+
+def test_a_covariate_is_looked_at_again_only_where_it_has_gaps(world, monkeypatch):
+    climatology = fitted("sgdsm.models.Climatology", world)
+    looked = []
+    monkeypatch.setattr(SlabReader, "_log_gappy", lambda reader, name, everywhere: looked.append((name, everywhere)))
+    in_memory(world, climatology, memory_gib=SMALL_SLABS)
+    assert not looked
+    gappy = world.copy(deep=True)
+    sea = ~world["land"].values
+    gappy["precipitation"].values[:, sea] = np.nan
+    in_memory(gappy, climatology, memory_gib=SMALL_SLABS)
+    assert not looked
+    gappy["precipitation"].values[:] = np.nan
+    in_memory(gappy, climatology)
+    assert looked == [("precipitation", True)]
+
+
+def test_packed_rows_are_joined_without_unpacking():
+    rng = np.random.default_rng(0)
+    for dtype in (np.int8, np.int16, np.float32):
+        rows = [rng.integers(-3, 3, (n, 7)).astype(dtype) for n in (1, 4, 9000)]
+        shuffled = np.concatenate(rows).view(np.uint8).reshape(-1, np.dtype(dtype).itemsize).T.tobytes()
+        # it checks the checksum
+        assert zlib.decompress(join_packed([pack(part) for part in rows], [part.size for part in rows])) == shuffled
 
 
 def test_slabs_cover_a_box_once():
