@@ -121,7 +121,7 @@ def test_train_and_predict(run_command):
 
 
 def test_parts_are_cut_for_the_window_that_a_cube_without_weather_needs(monkeypatch):
-    cube = simulate(rows=24, columns=30, days=100)
+    cube = simulate(rows=24, columns=30, days=400)
     cube = cube.drop_vars([name for name in cube if cube[name].attrs.get("role") == "dynamic"])
     asked = []
 

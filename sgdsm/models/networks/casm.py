@@ -81,7 +81,8 @@ class Casm(Network):
     """
 
     # so many that the inputs of the network, some hundred, take less than 100 MiB
-    wide_cells, wide_values = 64, 2**17
+    wide_cells = 64
+    wide_values = 2**17
 
     def __init__(
         self,
