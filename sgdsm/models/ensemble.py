@@ -52,6 +52,8 @@ class Stack(GapFiller):
             _largest([getattr(w, size) for w in windows]) for size in ("days", "cells", "halo_days", "halo_cells")
         )
         self.window = Window(days, cells, halo_days, halo_cells, min(w.longest for w in windows))
+        wide = {(member.wide_cells, member.wide_values) for member in self.fillers}
+        self.wide_cells, self.wide_values = wide.pop() if len(wide) == 1 else (None, None)
 
     def setup_inputs(self, inputs: object) -> None:
         for member in self.fillers:

@@ -12,7 +12,7 @@ import torch
 import xarray as xr
 
 from sgdsm.core.arguments import Recorded
-from sgdsm.core.cube import repeat_cycle, seen_only, step_days, target_of
+from sgdsm.core.cube import by_role, repeat_cycle, seen_only, step_days, target_of
 from sgdsm.core.errors import ConfigError, CubeError
 from sgdsm.core.logging import log
 from sgdsm.core.orbit import Orbit
@@ -318,7 +318,7 @@ def _held_and_left(
     """Return what is held in memory, split, and the boxes of a large cube that are read one an epoch."""
     if gib_of(cube) <= options.memory_gib:
         return [_split_cube(cube, config)], []
-    held, boxes = _hold(cube, filler.window, options.memory_gib, config)
+    held, boxes = _hold(cube, filler.window_for(by_role(cube, "dynamic")), options.memory_gib, config)
     epochs = options.max_epochs or filler.epochs
     if boxes and 0 < epochs < len(boxes):
         log.info(
