@@ -103,12 +103,15 @@ def _season(cube: Cube, _: float, rng: np.random.Generator) -> np.ndarray:
             f"{len(SEASONS)}: leave it out"
         )
     mask = np.zeros_like(cube.observed)
-    for rows, columns in _places(cube):
+    # each season is asked for in as many places as the others
+    order = rng.permutation(whole)
+    for number, (rows, columns) in enumerate(_places(cube)):
         inside = cube.observed[:, rows, columns]
-        # seasons that the place has never values in cannot be asked for
-        there = [q for q in whole if inside[quarter == q].any()]
+        # a season that the place has no values in, like a winter of frost, cannot be asked for: the next one is
+        turn = np.roll(order, -number)
+        there = [q for q in turn if inside[quarter == q].any()]
         if there:
-            mask[:, rows, columns] = (quarter == rng.choice(there))[:, None, None]
+            mask[:, rows, columns] = (quarter == there[0])[:, None, None]
     return mask
 
 

@@ -32,7 +32,7 @@ KINDS: dict[str, Any] = {
 GROUPS = ("data", "model", "gaps", "splits", "trainer", "uncertainty")
 # what an experiment file may say for the commands `compare`, `chain` and `tune`
 EXPERIMENT_PARTS: dict[str, dict[str, type]] = {
-    "compare": {"models": dict, "repeats": int, "beside": str},
+    "compare": {"models": dict, "repeats": int, "repeated": str, "beside": str},
     "chain": {"world": str, "steps": dict, "scores": dict},
     "tune": {"space": dict},
 }
