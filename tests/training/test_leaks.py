@@ -45,7 +45,7 @@ def with_others(cube: xr.Dataset, where: np.ndarray, *roles: str) -> xr.Dataset:
     rng, changed = np.random.default_rng(1), {}
     for name in (n for role in roles for n in by_role(cube, role)):
         values = cube[name].values.copy()
-        values[where] = values[where][::-1] * 0.5 + 0.3 * rng.random(where.sum()) * np.nanmean(values)
+        values[where] = 0.5 * values[where] + 0.3 * rng.random(where.sum()) * np.nanmean(values)
         changed[name] = cube[name].copy(data=values)
     return cube.assign(changed)
 
