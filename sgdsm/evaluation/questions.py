@@ -99,8 +99,8 @@ def _season(cube: Cube, _: float, rng: np.random.Generator) -> np.ndarray:
     whole = [q for q in np.unique(quarter) if (quarter == q).sum() * step >= WHOLE * 91]
     if len(whole) < len(SEASONS):
         raise ConfigError(
-            f"scenarios=season: a record of {len(cube.days)} maps holds {len(whole)} seasons, expected at least "
-            f"{len(SEASONS)}: leave it out"
+            f"scenarios=season: expected a record with at least {len(SEASONS)} seasons, found {len(whole)}: "
+            "leave it out"
         )
     mask = np.zeros_like(cube.observed)
     # each season is asked for in as many places as the others

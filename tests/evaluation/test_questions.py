@@ -73,7 +73,7 @@ def test_the_seed_alone_draws_them(cube, questions):
         ([], 400, r"scenarios=\[\]: expected some of"),
         (["swath", "swath"], 400, "expected each once"),
         (["long_90"], 170, "scenarios=long_90: expected a record of at least 180 days, found 170"),
-        (["season"], 170, "scenarios=season: a record of 170 maps holds 2 seasons, expected at least 4"),
+        (["season"], 170, "scenarios=season: expected a record with at least 4 seasons, found 2: leave it out"),
     ],
 )
 def test_what_cannot_be_asked_is_refused(cube, scenarios, days, message):

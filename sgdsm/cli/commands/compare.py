@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -109,8 +109,11 @@ def _repeated(settings: Settings, output: Path, experiment: str | None) -> str:
         if not value or not value.startswith("splits="):
             raise ConfigError(f"compare.{key}={shown_value(value)}: expected words for splits, such as 'splits=blocks'")
     repeated, other = (str(value).split()[0].removeprefix("splits=") for value in words.values())
-    folders = [output / f"{repeated}_{k}" for k in range(repeats)]
-    planned = [_planned(settings, folder, f"{words['repeated']} splits.seed={k}") for k, folder in enumerate(folders)]
+    drawn = _planned(settings, output, str(words["repeated"]))
+    planned = [
+        [(Run(output / f"{repeated}_{k}" / run.folder.name), _seeded(training, k)) for run, training in drawn]
+        for k in range(repeats)
+    ]
     # the other split last: its comparison is what the page ends with
     planned.append(_planned(settings, output / other, str(words["beside"])))
     _train([one for group in planned for one in group], output, [output / other])
@@ -123,6 +126,11 @@ def _repeated(settings: Settings, output: Path, experiment: str | None) -> str:
     picture = holdout_figure(runs, units, output / "holdouts.png")
     text = format_repeated(runs, units)
     return compare_runs([e.folder for e in beside], settings.reference, output, experiment, (text, picture))
+
+
+def _seeded(training: Any, seed: int) -> Any:
+    """Return the settings of a training with another seed of its splits."""
+    return replace(training, splits={**training.splits, "seed": seed})
 
 
 def _entry(label: str, folder: Path) -> Entry:

@@ -33,7 +33,7 @@ from sgdsm.training.task import orbit_of
 
 USAGE = "data=.. output=FOLDER [scenarios=[swath,outage]]"
 GROUPS = ("data", "gaps")
-RECORD = "protocol.json"
+RECORD, READ_ME = "protocol.json", "README.txt"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +60,7 @@ class Settings:
 def run(settings: Settings) -> None:
     """Draw the questions, write their files and print what they ask for."""
     output = Path(settings.output)
+    _refuse_others(output)
     cube = usable(build(settings.data, xr.Dataset))
     warn_unusual(cube)
     drawn = _cube(cube, settings)
@@ -106,11 +107,16 @@ def _record(cube: xr.Dataset, settings: Settings, questions: dict[str, Scenario]
     return {**record, "digest": digest}
 
 
+def _refuse_others(output: Path) -> None:
+    """Raise ConfigError for a folder with anything but questions; those of an interrupted call are made again."""
+    ours = {*SCENARIOS, READ_ME, RECORD, f"{RECORD}.partial"}
+    if output.is_dir() and {path.name for path in output.iterdir()} - ours:
+        raise ConfigError(f"output={output}: holds other files: choose a new folder")
+
+
 def _is_made(output: Path, record: dict[str, Any]) -> bool:
     """Return True if the folder holds these questions; ConfigError where it holds others."""
     if not (output / RECORD).is_file():
-        if any(output.iterdir()) and not any(output.glob(f"*/{VISIBLE}*")):
-            raise ConfigError(f"output={output}: holds other files: choose a new folder")
         return False
     try:
         found = json.loads((output / RECORD).read_text(encoding="utf-8"))["digest"]
@@ -136,7 +142,7 @@ def _write(output: Path, cube: xr.Dataset, questions: dict[str, Scenario], recor
             "history": f"{when} sgdsm {version('sgdsm')} protocol",
         }
         write_question(output / name, cube, scenario, about)
-    (output / "README.txt").write_text(_read_me(next(iter(questions)), record), encoding="utf-8")
+    (output / READ_ME).write_text(_read_me(next(iter(questions)), record), encoding="utf-8")
     # last: a folder without it is begun again
     partial = output / f"{RECORD}.partial"
     partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
