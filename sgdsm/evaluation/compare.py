@@ -41,12 +41,19 @@ def check_protocol(entries: list[Entry]) -> None:
     for entry in entries[1:]:
         ours, theirs = first.metrics["protocol"], entry.metrics["protocol"]
         if ours["digest"] != theirs["digest"]:
-            # the first setting that differs explains more than two digests
-            key = next(k for k in {**ours, **theirs} if k != "digest" and ours.get(k) != theirs.get(k))
             raise ConfigError(
                 f"compare: {first.folder} and {entry.folder} were scored by different protocols: "
-                f"{key} {ours.get(key)} and {theirs.get(key)}"
+                f"{_difference(ours, theirs)}"
             )
+
+
+def _difference(ours: Any, theirs: Any, key: str = "") -> str:
+    """Return the first setting that differs, and both values: it explains more than two digests."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        for name in {**ours, **theirs}:
+            if name != "digest" and ours.get(name) != theirs.get(name):
+                return _difference(ours.get(name), theirs.get(name), f"{key}.{name}" if key else name)
+    return f"{key} {ours} and {theirs}"
 
 
 def comparison(entries: list[Entry], reference: str) -> list[dict[str, Any]]:
