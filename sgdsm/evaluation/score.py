@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -214,7 +215,7 @@ class Scores:
 
 
 @dataclass
-class _Files:
+class ScoredFiles:
     """Variables that scores are made from, on the axes of the truth, (T, H, W), lazy.
 
     Attributes:
@@ -242,7 +243,7 @@ class _Files:
     place: xr.DataArray
 
     @classmethod
-    def of(cls, product: ScoredFile, question: ScoredFile, shown: ScoredFile, precipitation: str | None) -> _Files:
+    def of(cls, product: ScoredFile, question: ScoredFile, shown: ScoredFile, precipitation: str | None) -> ScoredFiles:
         truth, masks = _hidden(question)
         target = str(truth.attrs["target"])
         seen = in_units(aligned(shown.variable(target), truth, shown.name), truth, shown.name)
@@ -314,7 +315,7 @@ class _Sums:
         weights: Of each cell, (cells,), or None.
     """
 
-    def __init__(self, files: _Files, strata: dict[str, np.ndarray], weights: np.ndarray | None) -> None:
+    def __init__(self, files: ScoredFiles, strata: dict[str, np.ndarray], weights: np.ndarray | None) -> None:
         wet = ("rain", "dry") if files.rain is not None else ()
         self.classes = [
             *files.masks, "all", *GAP_LENGTHS, *SEASON_MONTHS, *MONTHS, *GAP_AGES, *DISTANCES, *wet, *strata
@@ -422,7 +423,7 @@ def score(
     named = None if classes is None else split_name(classes)
     product = ScoredFile.product(filled, estimate, layout)
     question, shown = ScoredFile.of(hidden), ScoredFile.of(visible)
-    files = _Files.of(product, question, shown, precipitation)
+    files = ScoredFiles.of(product, question, shown, precipitation)
     blocks, visible_days, only = _visible_days(files, days_at_once)
     strata = _strata(files, temperature, (visible_days.count > 0).reshape(files.place.shape))
     strata |= _class_maps(files)
@@ -460,7 +461,7 @@ def score(
     return _scores(files, sums, change, weighted=area is not None)
 
 
-def _visible_days(files: _Files, days_at_once: int | None) -> tuple[list[slice], VisibleDays, np.ndarray | None]:
+def _visible_days(files: ScoredFiles, days_at_once: int | None) -> tuple[list[slice], VisibleDays, np.ndarray | None]:
     """Read the visible values once.
 
     Returns:
@@ -490,7 +491,7 @@ def _age(numbers: np.ndarray, day: np.ndarray, before: np.ndarray, after: np.nda
     return age
 
 
-def _scores(files: _Files, sums: _Sums, change: Change, weighted: bool) -> Scores:
+def _scores(files: ScoredFiles, sums: _Sums, change: Change, weighted: bool) -> Scores:
     table = metrics(sums.cells)
     enough = sums.cells.weight >= CELL_VALUES
     units = {"units": str(files.truth.attrs.get("units", "1"))}
@@ -571,6 +572,27 @@ def format_change(change: Change) -> str:
     )
 
 
+def write_maps(maps: xr.Dataset, path: Path, sources: dict[str, str]) -> None:
+    """Write the scores of each cell to a NetCDF file, which appears when it is complete.
+
+    Args:
+        maps: `Scores.maps`.
+        path: Of the file.
+        sources: What was scored, as attributes of the file.
+    """
+    partial = Path(f"{path}.partial")
+    written = datetime.now(UTC).isoformat(timespec="seconds")
+    attrs = {
+        "Conventions": "CF-1.10",
+        "title": "scores of filled values at hidden values, of each cell",
+        "history": f"{written} sgdsm evaluate",
+    }
+    encoding = {str(name): {"zlib": True, "complevel": 1} for name in maps.data_vars}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    maps.drop_encoding().assign_attrs({**attrs, **sources}).to_netcdf(partial, encoding=encoding)
+    partial.replace(path)
+
+
 def _metric(name: str) -> Metric:
     return next(metric for metric in METRICS if metric.name == name)
 
@@ -620,7 +642,7 @@ def _hidden(question: ScoredFile) -> tuple[xr.DataArray, dict[str, xr.DataArray]
 
 
 def _check(
-    files: _Files, truth: np.ndarray, filled: np.ndarray, visible: np.ndarray, hidden: np.ndarray, allowed: bool
+    files: ScoredFiles, truth: np.ndarray, filled: np.ndarray, visible: np.ndarray, hidden: np.ndarray, allowed: bool
 ) -> Change:
     """Raise CubeError unless hidden values have a truth, are filled and are not visible, and visible ones are kept.
 
@@ -670,7 +692,7 @@ def _check(
     return change
 
 
-def _check_size(files: _Files, filled: np.ndarray) -> None:
+def _check_size(files: ScoredFiles, filled: np.ndarray) -> None:
     """Raise CubeError where estimates without units are likely to be in percent."""
     units = files.truth.attrs.get("units")
     if "units" in files.filled.attrs or units is None or moisture_bounds(units) != (0.0, 1.0) or not filled.size:
@@ -739,7 +761,7 @@ def _is_rain(variable: xr.DataArray) -> bool:
     return variable.attrs.get("quantity") == "precipitation" or "precipitation" in standard or "rainfall" in standard
 
 
-def _strata(files: _Files, temperature: str | None, ever_seen: np.ndarray) -> dict[str, np.ndarray]:
+def _strata(files: ScoredFiles, temperature: str | None, ever_seen: np.ndarray) -> dict[str, np.ndarray]:
     """Return the masks of the strata, (H, W) bool, by name.
 
     All days of the visible file count, also those that are not scored: strata are of the climate of a place.
@@ -779,7 +801,7 @@ def _strata(files: _Files, temperature: str | None, ever_seen: np.ndarray) -> di
     return strata if air is None else strata | thirds(air, land, TEMPERATURE)
 
 
-def _class_maps(files: _Files) -> dict[str, np.ndarray]:
+def _class_maps(files: ScoredFiles) -> dict[str, np.ndarray]:
     """Return the classes of the maps of the visible file that name them, but for the land mask: name -> (H, W) bool."""
     weather = files.shown.companions(str(files.truth.attrs["target"]))
     maps = [
