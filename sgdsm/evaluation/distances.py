@@ -99,7 +99,7 @@ class NearestVisible:
             self.y, self.x = self.y / 1000, self.x / 1000
             reach = FARTHEST_KM
         # rows that may hold a nearer cell, as steps from the row of a value
-        steps = np.arange(-len(self.y) + 1, len(self.y))
+        steps = range(-len(self.y) + 1, len(self.y))
         self.steps = [s for s in steps if (abs(_moved(self.y, s) - _moved(self.y, -s)) <= reach).any()]
 
     def km(self, seen: np.ndarray, cells: np.ndarray) -> np.ndarray:
@@ -143,7 +143,7 @@ class NearestVisible:
         gaps = [abs(self.x[side.clip(0, len(columns) - 1)] - self.x) for side in (west, east)]
         if self.is_sphere:
             gaps = [np.deg2rad(np.minimum(gap, 360 - gap)) for gap in gaps]
-        return np.where(seen.any(1)[:, None], np.minimum(*gaps), np.nan)
+        return np.where(seen.any(axis=1, keepdims=True), np.minimum(*gaps), np.nan)
 
 
 def _moved(values: np.ndarray, step: int) -> np.ndarray:

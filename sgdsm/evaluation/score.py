@@ -22,6 +22,7 @@ from sgdsm.core.cube import open_dataset, time_chunks
 from sgdsm.core.days import SEASON_MONTHS
 from sgdsm.core.errors import ConfigError, CubeError
 from sgdsm.core.filled import SM_LOWER, SM_STD, SM_UPPER
+from sgdsm.core.logging import log
 from sgdsm.core.units import PER_DAY, moisture_bounds, per_day
 from sgdsm.core.validation import check_values
 from sgdsm.evaluation.distances import NearestVisible, VisibleDays, around
@@ -814,7 +815,11 @@ def _class_maps(files: ScoredFiles) -> dict[str, np.ndarray]:
     ]
     found: dict[str, np.ndarray] = {}
     for name in maps:
-        found |= class_map(files.shown, name, files.place)
+        try:
+            found |= class_map(files.shown, name, files.place)
+        except CubeError as error:
+            # nobody asked for it: a map that was averaged to another grid has no classes any more
+            log.info("no scores by '%s': %s", name, error)
     return found
 
 
