@@ -33,7 +33,7 @@ class Realism(NamedTuple):
     Attributes:
         std: Standard deviation of the hidden values' anomalies, in the target's units.
         autocorrelation: At LAGS, 1.
-        power: Power spectrum at PERIODS, squared units times days.
+        power: Power spectrum at PERIODS, squared units times days; 0 where it is too small to estimate.
         distance_km: Mean distance of the pairs at OFFSETS, without the first axis.
         variogram: Half the mean squared difference at these distances, squared units.
         drydown_days: Time scale of the decay towards the lowest visible value of the cell on days without rain.
@@ -101,10 +101,10 @@ def format_realism(found: Realism, units: str) -> str:
     lag = {int(days): k for k, days in enumerate(LAGS)}
     fast, slow = PERIODS <= 5, PERIODS >= 10
     rows = {f"standard deviation of anomalies [{units}]": found.std}
-    rows |= {f"autocorrelation after {k} days": found.autocorrelation[:, lag[k]] for k in (1, 7, 30)}
-    rows["power, periods of 2 to 5 days"] = found.power[:, fast].mean(1)
-    rows["power, periods of 10 to 60 days"] = found.power[:, slow].mean(1)
-    rows["drydown time scale [days]"] = found.drydown_days
+    rows |= {f"autocorrelation, lag of {k} d": found.autocorrelation[:, lag[k]] for k in (1, 7, 30)}
+    rows["power, periods of 2 to 5 d"] = found.power[:, fast].mean(1)
+    rows["power, periods of 10 to 60 d"] = found.power[:, slow].mean(1)
+    rows["drydown time scale [d]"] = found.drydown_days
     rows[f"root semivariogram at {found.distance_km[0]:.0f} km [{units}]"] = np.sqrt(found.variogram[:, 0])
     rows["jump at edges of gaps over inside, in time"] = found.seam_time
     rows["jump at edges of gaps over inside, in space"] = found.seam_space
@@ -224,7 +224,8 @@ def _spectrum(autocorrelation: np.ndarray, variance: np.ndarray) -> np.ndarray:
     waves = np.cos(2 * np.pi * LAGS[:, None] / PERIODS)
     # a lag without pairs says nothing
     lagged = np.nan_to_num(autocorrelation) * window
-    power: np.ndarray = variance[:, None] * (1 + 2 * lagged @ waves)
+    # pairs of different lags are not the same ones, so that rounding down to 0 may be needed
+    power: np.ndarray = variance[:, None] * np.maximum(1 + 2 * lagged @ waves, 0)
     return power
 
 

@@ -137,12 +137,9 @@ def class_map(source: ScoredFile, name: str, place: xr.DataArray) -> dict[str, n
     codes = source.variable(name).squeeze()
     if set(codes.dims) != set(place.dims):
         raise CubeError(f"{source.name}: '{name}' has dims {codes.dims}, expected a map with {place.dims}")
-    codes, inside = codes.transpose(*place.dims), []
-    for dim in place.dims:
-        steps = abs(np.diff(np.sort(codes[dim].values.astype(np.float64))))
-        index = places(codes[dim].values, place[dim].values, str(dim), 0.51 * steps.max() if steps.size else None)
-        codes, inside = codes.isel({dim: index}), [*inside, index >= 0]
-    values = np.where(inside[0][:, None] & inside[1], codes.values.astype(np.float64), np.nan)
+    row, column = (_nearest(codes[dim].values, place[dim].values, str(dim)) for dim in place.dims)
+    nearest = codes.transpose(*place.dims).values[np.ix_(row, column)].astype(np.float64)
+    values = np.where((row >= 0)[:, None] & (column >= 0), nearest, np.nan)
     found = np.unique(values[np.isfinite(values)])
     if len(found) > CLASSES or (found != np.round(found)).any():
         raise CubeError(
@@ -151,6 +148,13 @@ def class_map(source: ScoredFile, name: str, place: xr.DataArray) -> dict[str, n
         )
     names = flag_names(codes.attrs)
     return {f"{name}={names.get(int(code), str(int(code)))}": values == code for code in found}
+
+
+def _nearest(centres: np.ndarray, wanted: np.ndarray, dim: str) -> np.ndarray:
+    """Return the index of the cell that holds each place along an axis, -1 outside of the cells."""
+    steps = abs(np.diff(np.sort(centres.astype(np.float64))))
+    # the widest cell decides, and a little for rounding
+    return places(centres, wanted, dim, 0.51 * float(steps.max()) if steps.size else None)
 
 
 def flag_names(attributes: Mapping[str, object]) -> dict[int, str]:

@@ -351,7 +351,7 @@ def _realism_of_runs(entries: list[Entry], rows: list[dict[str, Any]], units: st
     by_label = {entry.label: entry.folder / "evaluation" for entry in entries}
     ordered = {row["label"]: by_label[row["label"]] for row in rows}
     found = {
-        label: realism(*(folder / name for name in (FILLED, HIDDEN, VISIBLE)))
+        label: realism(folder / FILLED, folder / HIDDEN, folder / VISIBLE)
         for label, folder in ordered.items()
         if all((folder / name).is_file() for name in (FILLED, HIDDEN, VISIBLE))
     }

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -35,11 +36,16 @@ def realism_figure(found: Mapping[str, Realism], path: Path, title: str, units: 
     """
     figure, ((a, b), (c, d)) = subplots(2, 2, figsize=(11, 8), layout="constrained")
     first = next(iter(found.values()))
-    colours = colormaps["tab10"].colors  # type: ignore[attr-defined]
+    colours = [colormaps["tab10"](k) for k in range(10)]
     lines = {"hidden truth": (first, TRUTH, INK)}
     lines |= {name: (one, FILLED, colours[k % len(colours)]) for k, (name, one) in enumerate(found.items())}
     for name, (one, which, colour) in lines.items():
-        style = {"color": colour, "lw": 2.5 if which == TRUTH else 1.3, "label": name, "marker": "." if which else ""}
+        style: dict[str, Any] = {
+            "color": colour,
+            "lw": 2.5 if which == TRUTH else 1.3,
+            "label": name,
+            "marker": "." if which else "",
+        }
         a.plot(LAGS, one.autocorrelation[which], **style)
         b.plot(PERIODS, np.where(one.power[which] > 0, one.power[which], np.nan), **style)
         c.plot(one.distance_km, np.sqrt(one.variogram[which]), **style)
@@ -60,14 +66,19 @@ def realism_figure(found: Mapping[str, Realism], path: Path, title: str, units: 
     return path
 
 
-def _ratios(axis: Axes, found: Mapping[str, Realism], colours: list[str]) -> None:
-    """Draw filled over truth as bars, a group for each quantity."""
+def _ratios(axis: Axes, found: Mapping[str, Realism], colours: Sequence[Any]) -> None:
+    """Draw filled over truth as bars, a group for each quantity that is known."""
     width = 0.8 / len(found)
+    fields = {
+        label: field
+        for label, field in RATIOS.items()
+        if any(np.isfinite(getattr(one, field)).all() for one in found.values())
+    }
     for k, one in enumerate(found.values()):
-        values = [getattr(one, field) for field in RATIOS.values()]
+        values = [getattr(one, field) for field in fields.values()]
         ratios = [value[FILLED] / value[TRUTH] for value in values]
-        places = np.arange(len(RATIOS)) + (k - (len(found) - 1) / 2) * width
+        places = np.arange(len(fields)) + (k - (len(found) - 1) / 2) * width
         axis.bar(places, ratios, width, color=colours[k % len(colours)])
     axis.axhline(1, color=INK, lw=1, ls="--")
-    axis.set_xticks(range(len(RATIOS)), list(RATIOS))
+    axis.set_xticks(range(len(fields)), list(fields))
     axis.set(title="filled over hidden truth (1: as real)", ylabel="ratio")
