@@ -330,6 +330,7 @@ class _Sums:
         self.state = State.zeros((len(self.classes), self.blocks, self.regions))
         self.counts = np.zeros(len(self.classes))
         self.cells = State.zeros((self.region.size,))
+        self.of_cells = {str(name) for metric in IN_MAPS for name in _metric(metric).statistics}
         self.calibration = Calibration.zeros()
 
     def members(
@@ -360,7 +361,11 @@ class _Sums:
         if std is not None:
             self.calibration = self.calibration + Calibration.of(filled, truth, std)
         per_value = error_statistics(filled, truth, cell_mean, lower=low, upper=high, std=std, level=self.level)
-        self.cells = self.cells + bin_statistics(per_value, cell, self.region.size)
+        # in place: a global map of all statistics has 200 MB
+        for k, name in enumerate(STATISTICS):
+            if name in self.of_cells:
+                self.cells.sum[:, k] += np.bincount(cell, per_value[:, k], self.region.size)
+        self.cells.weight[:] += np.bincount(cell, minlength=self.region.size)
         # States are kept by block of days and region, for bootstrap intervals without another reading
         unit = self.block[day] * self.regions + self.region[cell]
         weights = None if self.weights is None else self.weights[cell]

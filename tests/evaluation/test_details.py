@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
 
 from sgdsm.core.errors import ConfigError, CubeError
+from sgdsm.evaluation.compare import Entry, comparison, format_comparison
 from sgdsm.evaluation.distances import NearestVisible
 from sgdsm.evaluation.score import (
     CELL_VALUES,
@@ -218,3 +220,16 @@ def test_the_tables_stay_narrow(files):
     assert len(format_change(scores.change)) <= 120
     line = next(line for line in details.splitlines() if line.startswith("all"))
     assert re.search(rf"^all +{scores.table()['all']['n']:.0f} +{scores.table()['all']['rmse']:.4f} ", line)
+
+
+def test_a_comparison_has_a_second_table(files):
+    question, shown, answer = files
+    scores = [score(answer, question, shown), score(answer, question, shown.assign(sm=shown["sm"]), weights="area")]
+    entries = [Entry(name, Path(), {"fit_seconds": 1.0}, s) for name, s in zip(("one", "two"), scores, strict=True)]
+    rows = comparison(entries, "one")
+    text = format_comparison(rows, "one", "m3 m-3", {"scored_split": "test", "hidden": {}})
+    second = text.split("\n\n")[1].splitlines()
+    assert second[0].split() == ["model", "MAE", "ubRMSE", "NSE", "R2-cell-median"]
+    assert max(map(len, second)) <= 100
+    line = next(line for line in second if line.startswith("one"))
+    assert line.split()[3] == f"{scores[0].table()['all']['nse']:+.3f}"
