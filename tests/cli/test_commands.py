@@ -718,7 +718,7 @@ def test_evaluate_takes_the_users_own_file(run_command, tmp_path, plain):
     for expected in (
         "month_0",
         "age_1_day",
-        "NSE +",
+        "NSE ",
         "visible values: N ",
         "changed 0.0%",
         "autocorrelation, lag of 1 d",
