@@ -37,7 +37,7 @@ def realism_figure(found: Mapping[str, Realism], path: Path, title: str, units: 
     figure, ((a, b), (c, d)) = subplots(2, 2, figsize=(11, 8), layout="constrained")
     first = next(iter(found.values()))
     colours = [colormaps["tab10"](k) for k in range(10)]
-    lines = {"hidden truth": (first, TRUTH, INK)}
+    lines: dict[str, tuple[Realism, int, Any]] = {"hidden truth": (first, TRUTH, INK)}
     lines |= {name: (one, FILLED, colours[k % len(colours)]) for k, (name, one) in enumerate(found.items())}
     for name, (one, which, colour) in lines.items():
         style: dict[str, Any] = {
