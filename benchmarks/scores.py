@@ -21,6 +21,7 @@ import numpy as np
 import xarray as xr
 import zarr
 
+from sgdsm.core.cube import open_dataset
 from sgdsm.sources.simulation.world import simulate_store
 
 YEAR, PERIOD, CHUNK = 365, 64, 16  # days
@@ -29,7 +30,9 @@ NAMES = ("filled", "hidden", "visible")
 
 def make(folder: Path) -> None:
     """Write the three stores of PERIOD days, block by block, and repeat them."""
-    world = simulate_store(str(folder / "world.zarr"), days=PERIOD)
+    simulate_store(str(folder / "world.zarr"), days=PERIOD)
+    # the truth is in the store, and in no cube
+    world = open_dataset(folder / "world.zarr")
     rng = np.random.default_rng(0)
     observed = np.isfinite(world["sm"].values)
     for begin in range(0, PERIOD, CHUNK):
