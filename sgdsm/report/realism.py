@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.colors import TABLEAU_COLORS
 
 from sgdsm.evaluation.realism import LAGS, PERIODS, Realism
 from sgdsm.report.style import INK, subplots
@@ -36,7 +36,7 @@ def realism_figure(found: Mapping[str, Realism], path: Path, title: str, units: 
     """
     figure, ((a, b), (c, d)) = subplots(2, 2, figsize=(11, 8), layout="constrained")
     first = next(iter(found.values()))
-    colours = [colormaps["tab10"](k) for k in range(10)]
+    colours = list(TABLEAU_COLORS.values())
     lines: dict[str, tuple[Realism, int, Any]] = {"hidden truth": (first, TRUTH, INK)}
     lines |= {name: (one, FILLED, colours[k % len(colours)]) for k, (name, one) in enumerate(found.items())}
     for name, (one, which, colour) in lines.items():

@@ -236,7 +236,7 @@ def test_compare_an_experiment_and_its_runs(run_command, tmp_path):
     assert table.splitlines()[2].startswith("xgboost")
     assert "share of linear_time" in table
     page = (tmp_path / "cmp" / "report.html").read_text()
-    assert page.count("data:image/png;base64") == 2 + 4 + 4
+    assert page.count("data:image/png;base64") == 3 + 4 + 4
     stamp = (tmp_path / "cmp" / "xgboost" / "model.ckpt").stat().st_mtime_ns
     code, _, err = run_command("compare", *experiment)
     assert code == 0, err
