@@ -49,7 +49,9 @@ def write_files(folder: Path, cube: xr.Dataset, scenario: Scenario, learned: np.
     visible = seen_only(cube, scenario.seen)
     covariates = cube[by_role(cube, "dynamic")]
     weather = (precipitation_of(cube), air_temperature_of(covariates), potential_evaporation_of(covariates))
-    visible = visible[[str(target.name), *(name for name in weather if name), *by_role(cube, "land")]]
+    # maps that name their classes: scores are by class too
+    maps = [name for name in by_role(cube, "static") if "flag_meanings" in cube[name].attrs]
+    visible = visible[[str(target.name), *(name for name in weather if name), *by_role(cube, "land"), *maps]]
     visible["learned"] = (target.dims, learned, {"long_name": "whether a value was learned from"})
     for name, dataset in {HIDDEN: _hidden(target, scenario), VISIBLE: visible}.items():
         _save(dataset, folder / name)
