@@ -74,7 +74,9 @@ def plan_filling(
         "slabs": [[[e - part.start for e in edges] for edges, part in zip(s[1:], box, strict=False)] for s in slabs],
         **({} if max_gap_days is None else {"max_gap_days": max_gap_days}),
     }
-    file_layout = layout(cube, filler.error_bars, source, box, max_gap_days)
+    used = inputs.dynamic if filler.uses_covariates else ()
+    covariates = {name: str(cube[name].attrs.get("source", "")) for name in used}
+    file_layout = layout(cube, filler.error_bars, source, box, max_gap_days, covariates)
     # boxes of days that will be read; a slab reads fewer where it continues the one before
     boxes = [
         cells_to_read(axes[0], slab.days, before) for slab in slabs for before in (None, preceding_days(slab, slabs))

@@ -26,6 +26,7 @@ from sgdsm.core.logging import log
 
 HDF5_OWN = 8 * 2**20
 COORDINATES = ("time", "lat", "lon", "latitude", "longitude", "y", "x")
+BY_MAP = ("time", "member", "product", "kind", "subset")  # dimensions along which each map is a chunk
 INTERNAL = {
     "CLASS",
     "NAME",
@@ -187,7 +188,7 @@ class NetcdfWriter:
             packing: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if shape else {}
             if shape:
                 # one map a chunk: written day by day, read as maps
-                chunk = [1 if d in ("time", "member") else n for d, n in zip(dims, shape, strict=True)]
+                chunk = [1 if d in BY_MAP else n for d, n in zip(dims, shape, strict=True)]
                 if rows is not None and "time" in dims and len(dims) > 2:
                     chunk[-2] = rows
                 packing["chunks"] = tuple(chunk)
