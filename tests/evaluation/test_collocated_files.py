@@ -1,4 +1,4 @@
-"""Triple collocation of files: days, cells, subsets and anomalies as from the arrays themselves, each chunk read once."""
+"""Triple collocation of files: days, cells, subsets and anomalies as from the arrays; each chunk is read once."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_bands_do_not_show_and_each_chunk_is_read_once(files, tmp_path, monkeypa
     rows: dict[str, list[int]] = {}
     for name, _, lines, _ in read:
         rows.setdefault(name, []).extend(lines // 2)
-    assert {name: sorted(set(lines)) for name, lines in rows.items()} == dict.fromkeys([*NAMES, "sm_source"], [0, 1])
+    assert {name: sorted(set(lines)) for name, lines in rows.items()} == {n: [0, 1] for n in (*NAMES, "sm_source")}
     assert len(read) == 2 * 4
 
 
