@@ -351,7 +351,7 @@ def write(found: Collocated, triplet: Triplet, output: Path, reference: int, abo
         name: (np.array(words, h5py.string_dtype()), {"long_name": meaning[name]}) for name, words in texts.items()
     }
     coords |= {dim: _coordinate(triplet.grid, dim) for dim in (rows, columns)}
-    variables = {
+    variables: dict[str, tuple[tuple[str, ...], Any, dict[str, Any]]] = {
         name: (dims, np.float32, attrs)
         for name, attrs in _attributes(found, labels[reference], units, reference).items()
     }
