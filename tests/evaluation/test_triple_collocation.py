@@ -115,10 +115,13 @@ def test_the_bounds_are_quantiles_of_the_estimates_of_the_drawn_days():
     found = triple_collocation(values, least=100, weights=resampled(drawn))
     # a day that is drawn twice counts twice
     each = [triple_collocation(values[:, days], least=2) for days in drawn]
-    for name in ("error_std", "scaling", "fmse", "r"):
+    for name in ("error_std", "scaling", "fmse"):
         low, high = np.quantile([one[name] for one in each], (0.025, 0.975), axis=0)
         np.testing.assert_allclose(found[f"{name}_lower"], low, rtol=1e-6)
         np.testing.assert_allclose(found[f"{name}_upper"], high, rtol=1e-6)
+    # R falls where the share of errors rises, so that its bounds are those of the share, turned round
+    np.testing.assert_allclose(found["r_lower"], np.sqrt(1 - found["fmse_upper"]), rtol=1e-12)
+    np.testing.assert_allclose(found["r_upper"], np.sqrt(1 - found["fmse_lower"]), rtol=1e-12)
 
 
 def test_parts_of_the_places_do_not_show(monkeypatch):
