@@ -35,3 +35,4 @@ class Stream(IntEnum):
     FOLDS = 21  # of a bias correction
     CORRECTION_ROWS = 22
     QUESTIONS = 26  # of `sgdsm protocol`: what each scenario hides
+    MOVING_BLOCKS = 23  # of days, for intervals
