@@ -34,3 +34,4 @@ class Stream(IntEnum):
     PART_ORDER = 20
     FOLDS = 21  # of a bias correction
     CORRECTION_ROWS = 22
+    MOVING_BLOCKS = 23  # of resampled series
