@@ -18,7 +18,7 @@ from sgdsm.evaluation.blocks import moving_blocks
 from sgdsm.evaluation.metrics import State, error_statistics, metrics
 
 # ours: the class of `evaluation.metrics`
-SHARED = {"r": "r", "rmsd": "rmse", "ubrmsd": "ubrmse", "mae": "mae", "bias": "bias", "coverage": "coverage"}
+SHARED = {"r": "r", "rmsd": "rmse", "ubrmsd": "ubrmse", "mae": "mae", "bias": "bias"}
 LEAST_SHARE = 0.25  # of a window that must have values, for its mean to be one
 LEAST_DRAWS = 0.5  # share of the resampled series that must give a value, for an interval
 
@@ -42,7 +42,7 @@ def pair_metrics(
         reference: Values (N,), finite.
         weights: Weights (..., N) of the days, 0 or more: numbers of copies of a resampled series, or any other;
             by default 1.
-        lower: Lower bounds (N,) of the estimate's interval, for `coverage`.
+        lower: Lower bounds (N,) of the estimate's interval, for `coverage`; days where they are NaN do not count there.
         upper: Upper bounds (N,).
 
     Returns:
@@ -57,27 +57,43 @@ def pair_metrics(
     weights = np.ones(reference.shape) if weights is None else np.asarray(weights, np.float64)
     # differences stay, and variances from sums of squares keep their digits
     middle = reference.mean() if reference.size else 0.0
-    bounds = (None, None) if lower is None or upper is None else (lower - middle, upper - middle)
-    values = error_statistics(estimate - middle, reference - middle, lower=bounds[0], upper=bounds[1])
-    state = State(weights @ values, weights.sum(-1))
-    found = metrics(state)
+    x, y = estimate - middle, reference - middle
+    found = metrics(State(weights @ error_statistics(x, y), weights.sum(-1)))
     table = {"n": found["n"]} | {ours: found[theirs] for ours, theirs in SHARED.items()}
     table["spearman"] = spearman(estimate, reference, weights)
-    # spreads about the means, of estimate and reference
     with np.errstate(invalid="ignore", divide="ignore"):
-        means = weights @ np.stack([estimate - middle, reference - middle], -1) / state.weight[..., None]
-    spreads = []
-    for series, mean in ((estimate, means[..., 0]), (reference, means[..., 1])):
-        apart = series - middle - mean[..., None]
+        (_, s_x), (_, s_y) = _departures(x, weights), _departures(y, weights)
+        mse = table["rmsd"] ** 2
+        table["nse"] = np.where(s_y > 0, 1 - mse / s_y**2, np.nan)
+        table |= {"mse": mse, "mse_bias": table["bias"] ** 2, "mse_var": (s_x - s_y) ** 2}
+        # without spread of one of them there is no R, and nothing is lost by its lack
+        table["mse_corr"] = np.where(s_x * s_y > 0, 2 * s_x * s_y * (1 - table["r"]), 0 * mse)
+    table["coverage"] = np.full(table["n"].shape, np.nan)
+    if lower is not None and upper is not None:
+        known = np.isfinite(lower) & np.isfinite(upper)
+        inside = ((reference >= lower) & (reference <= upper))[known]
         with np.errstate(invalid="ignore", divide="ignore"):
-            spreads.append(np.sqrt((weights * apart * apart).sum(-1) / state.weight))
-    mse, (s_e, s_r) = table["rmsd"] ** 2, spreads
-    with np.errstate(invalid="ignore", divide="ignore"):
-        table["nse"] = np.where(s_r > 0, 1 - mse / s_r**2, np.nan)
-    table |= {"mse": mse, "mse_bias": table["bias"] ** 2, "mse_var": (s_e - s_r) ** 2}
-    # without spread of one of them there is no R, and nothing is lost by its lack
-    table["mse_corr"] = np.where(s_e * s_r > 0, 2 * s_e * s_r * (1 - table["r"]), 0 * mse)
+            table["coverage"] = (weights[..., known] @ inside) / weights[..., known].sum(-1)
     return table
+
+
+def pearson(estimate: np.ndarray, reference: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """Return Pearson's correlation of values (N,), or ranks (..., N), for weights (..., N); NaN without spread."""
+    weights = np.ones(reference.shape[-1]) if weights is None else np.asarray(weights, np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        (a, s_a), (b, s_b) = _departures(estimate, weights), _departures(reference, weights)
+        product = (weights * a * b).sum(-1) / weights.sum(-1)
+        # what rounding leaves of a constant is no spread
+        flat = (s_a <= 1e-12 * abs(estimate).max(-1, initial=0)) | (s_b <= 1e-12 * abs(reference).max(-1, initial=0))
+        correlation: np.ndarray = np.where(flat, np.nan, product / (s_a * s_b))
+    return correlation
+
+
+def _departures(values: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return departures (..., N) from the weighted mean, and the standard deviation (...)."""
+    total = weights.sum(-1)
+    apart = values - ((weights * values).sum(-1) / total)[..., None]
+    return apart, np.sqrt((weights * apart * apart).sum(-1) / total)
 
 
 def spearman(estimate: np.ndarray, reference: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
@@ -94,13 +110,10 @@ def spearman(estimate: np.ndarray, reference: np.ndarray, weights: np.ndarray | 
     weights = np.ones(len(reference)) if weights is None else np.asarray(weights, np.float64)
     if not weights.shape[-1]:
         return np.full(weights.shape[:-1], np.nan)
-    total = weights.sum(-1, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
+        total = weights.sum(-1, keepdims=True)
         ranks = [_ranks(np.asarray(series, np.float64), weights) / total for series in (estimate, reference)]
-        a, b = (rank - (weights * rank).sum(-1, keepdims=True) / total for rank in ranks)
-        spread = (weights * a * a).sum(-1) * (weights * b * b).sum(-1)
-        correlation: np.ndarray = (weights * a * b).sum(-1) / np.sqrt(np.where(spread > 0, spread, np.nan))
-    return correlation
+    return pearson(ranks[0], ranks[1], weights)
 
 
 def _ranks(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
