@@ -35,3 +35,4 @@ class Stream(IntEnum):
     FOLDS = 21  # of a bias correction
     CORRECTION_ROWS = 22
     MOVING_BLOCKS = 23  # of resampled series
+    STATION_NETWORK = 24  # simulated

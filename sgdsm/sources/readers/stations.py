@@ -18,7 +18,6 @@ from sgdsm.core.errors import ConfigError
 from sgdsm.sources.readers.files import OnBadFile, SourceError
 from sgdsm.sources.readers.names import M3
 
-
 HOUR = np.timedelta64(1, "h")
 OFTEN_HOURS = 3.5  # a station that reads at least so often must do so on most of a day
 
