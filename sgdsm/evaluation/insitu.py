@@ -130,11 +130,12 @@ def _closest(centres: np.ndarray, wanted: np.ndarray, turn: float | None) -> np.
 
 
 def _half_width(centres: np.ndarray) -> np.ndarray:
-    """Return half of the distance to the neighbour, (N,); of a lone centre without a neighbour anything is inside."""
+    """Return half of the distance to the nearer neighbour, (N,); in a lone row or column anything is inside."""
     if len(centres) < 2:
         return np.full(len(centres), np.inf)
     steps = abs(np.diff(centres.astype(np.float64)))
-    return np.r_[steps, steps[-1]] / 2
+    # longitudes may jump from 359 to 0
+    return np.minimum(np.r_[steps, np.inf], np.r_[np.inf, steps]) / 2
 
 
 def distance_km(lat: Any, lon: Any, other_lat: Any, other_lon: Any) -> np.ndarray:
@@ -242,7 +243,7 @@ def matched(
     status[(status == OK) & ~np.isfinite(series["in_situ"]).any(0)] = NO_DAYS
     dims = ("time", "station")
     data: dict[str, Any] = {key: (dims, v) for key, v in series.items()}
-    data["reason"] = (dims, reason)
+    data["reason"] = (dims, np.broadcast_to(reason, estimates.shape).copy())
     centre_lat, centre_lon = _centres(values, space, row, column, projection)
     coords: dict[str, Any] = {
         "time": days,

@@ -63,7 +63,7 @@ class Settings:
     )
     depth_m: list[float] | None = setting(None, "shallowest and deepest depth of a sensor, m, like [0,0.1]")
     flags: list[str] | None = setting(None, "of ISMN: quality flags of readings that are used, by default [G]")
-    options: dict[str, Any] = setting({}, "others of the reader, like options.sm=theta for the name of a column")
+    options: dict[str, Any] = setting({}, "others of the reader, like options={sm: theta} for the name of a column")
     estimate: str = setting(SM_FILLED, "variable that is compared")
     observed: str | None = setting(
         None, "variable whose finite values say which days were observed, where there is no sm_source"
@@ -110,8 +110,9 @@ def run(settings: Settings) -> None:
     if output.is_file():
         raise ConfigError(f"output={output}: a file; expected a folder")
     with open_dataset(settings.filled) as product:
-        stations = _stations(settings, product, output)
-        result = _compared(settings, product, stations)
+        world = _world(settings, product) if settings.stations == SIMULATE else None
+        stations = _stations(settings, world, output)
+        result = _compared(settings, product, stations, world)
     rows = summary(result)
     lost = left_out(result)
     if not rows:
@@ -131,8 +132,9 @@ def run(settings: Settings) -> None:
         print(f"figures: {', '.join(str(path) for path in made)}")
 
 
-def _compared(settings: Settings, product: xr.Dataset, stations: xr.Dataset) -> InSitu:
-    reasons = None if settings.reasons is None else open_dataset(settings.reasons)
+def _compared(settings: Settings, product: xr.Dataset, stations: xr.Dataset, world: xr.Dataset | None) -> InSitu:
+    # of the built-in world the reasons are known
+    reasons = world if settings.reasons is None else open_dataset(settings.reasons)
     if reasons is not None and "sm_reason" not in reasons:
         raise CubeError(f"reasons={settings.reasons}: no variable 'sm_reason', expected a cube of prepare or simulate")
     if settings.estimate not in product:
@@ -169,13 +171,13 @@ def _compared(settings: Settings, product: xr.Dataset, stations: xr.Dataset) -> 
     )
 
 
-def _stations(settings: Settings, product: xr.Dataset, output: Path) -> xr.Dataset:
+def _stations(settings: Settings, world: xr.Dataset | None, output: Path) -> xr.Dataset:
     """Return the stations; simulated ones are written as files first, and read as any others."""
     path, reader = settings.stations, settings.reader
-    if path == SIMULATE:
+    if world is not None:
         if reader not in (None, "ismn", "station_csv"):
             raise ConfigError(f"reader={reader}: stations=simulate writes files for ismn and station_csv")
-        path = str(_simulated(settings, product, output, "csv" if reader == "station_csv" else "zip"))
+        path = str(_written(world, settings.seed, output / "stations", "csv" if reader == "station_csv" else "zip"))
     reader = reader or _reader_of(path)
     parameters = inspect.signature(import_module(f"sgdsm.sources.products.{reader}").files).parameters
     options: dict[str, Any] = dict(settings.options)
@@ -187,7 +189,7 @@ def _stations(settings: Settings, product: xr.Dataset, output: Path) -> xr.Datas
         if name in parameters:
             options.setdefault(name, getattr(settings, name))
     if reader == "station_csv" and isinstance(options.get("depth_m"), list):
-        raise ConfigError("depth_m= chooses among depths, a table has one: options.depth_m=0.05 says which")
+        raise ConfigError("depth_m= chooses among depths, a table has one: options={depth_m: 0.05} says which")
     if settings.frozen_below is not None and "frozen_below" in parameters:
         # the one that is asked for, not the reader's own
         options["frozen_below"] = settings.frozen_below
@@ -218,8 +220,9 @@ def _reader_of(path: str) -> str:
     raise ConfigError(f"stations={path}: its ending does not tell the reader: give reader=ismn, station_csv...")
 
 
-def _simulated(settings: Settings, product: xr.Dataset, output: Path, kind: str) -> Path:
-    from sgdsm.sources.simulation.stations import simulated_stations, world_like, write_csv, write_ismn
+def _world(settings: Settings, product: xr.Dataset) -> xr.Dataset:
+    """Return the built-in world that the file fills, made again from its seed."""
+    from sgdsm.sources.simulation.stations import world_like
 
     if not {"lat", "lon", "time"} <= set(product.dims) or SM_FILLED not in product:
         raise ConfigError(f"stations=simulate: filled={settings.filled} is no filled file of the built-in world")
@@ -231,8 +234,14 @@ def _simulated(settings: Settings, product: xr.Dataset, output: Path, kind: str)
             f"stations=simulate: the observed values of filled={settings.filled} are not those of the built-in world "
             f"with data.seed={seed}: stations of another world would be compared with it (world_seed=)"
         )
-    stations = simulated_stations(world, seed=settings.seed)
-    folder = output / "stations"
+    return world
+
+
+def _written(world: xr.Dataset, seed: int, folder: Path, kind: str) -> Path:
+    """Write simulated stations as archive and as table; return the one of a kind."""
+    from sgdsm.sources.simulation.stations import simulated_stations, write_csv, write_ismn
+
+    stations = simulated_stations(world, seed=seed)
     folder.mkdir(parents=True, exist_ok=True)
     write_ismn(stations, folder / "simulated.zip")
     write_csv(stations, folder / "simulated.csv")
