@@ -334,7 +334,7 @@ def write_netcdf(result: InSitu, path: Path, about: dict[str, Any]) -> None:
     if units != "m3 m-3":
         for name in ("rmsd", "ubrmsd", "ubrmsd_anomaly", "mae", "bias"):
             table[name].attrs["units"] = units
-    table.to_netcdf(partial_path, engine="h5netcdf")
+    table.to_netcdf(partial_path, engine="netcdf4")
     partial_path.replace(path)
 
 
