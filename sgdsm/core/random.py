@@ -34,5 +34,6 @@ class Stream(IntEnum):
     PART_ORDER = 20
     FOLDS = 21  # of a bias correction
     CORRECTION_ROWS = 22
-    QUESTIONS = 26  # of `sgdsm protocol`: what each scenario hides
-    MOVING_BLOCKS = 23  # of days, for intervals
+    MOVING_BLOCKS = 23  # of resampled series
+    STATION_NETWORK = 24  # simulated
+    QUESTIONS = 25  # of `sgdsm protocol`: what each scenario hides

@@ -222,7 +222,10 @@ def test_roles_are_needed_for_prepared(tmp_path):
         open_prepared(str(tmp_path / "plain.nc"))
 
 
-@pytest.mark.parametrize("name", [p for p in products() if p not in ("ismn", "station_csv")])
+STATIONS = ("ismn", "scan", "station_csv", "station_netcdf", "uscrn")
+
+
+@pytest.mark.parametrize("name", [p for p in products() if p not in STATIONS])
 def test_each_product_has_its_settings(name):
     """A file configs/source/PRODUCT.yaml with all of its options."""
     import importlib
