@@ -25,7 +25,7 @@ Robust = Literal["none", "covariance", "hamed_rao"]
 LEVEL = 0.05
 LAGS = 3  # of the correction of Hamed and Rao; with all lags it is wrong more often (benchmarks/trends.py)
 BOUND = 1.959963984540054  # a normal value is beyond it in 5 % of the cases
-AT_ONCE = 2**19  # pairs in memory at once: 4 MiB
+AT_ONCE = 2**20  # pairs in memory at once: 8 MiB
 FEW = 2**14  # pairs; the median of so many is found by sorting those of many cells together
 MOST_PAIRS = 2**26  # 0.5 GiB
 
@@ -83,19 +83,31 @@ def trends(values: np.ndarray, years: np.ndarray, robust: Robust = "none") -> Tr
         )
     few = max(1, AT_ONCE // max(1, pairs))
     spans = _differences(years[None, :, None])
+    # new memory for each part would take as long as the subtractions
+    buffer = np.empty((min(few, cells), pairs // seasons, seasons))
     parts = [
-        _chunk(np.ascontiguousarray(np.moveaxis(values[..., c : c + few], -1, 0), np.float64), years, spans, robust)
+        _chunk(
+            np.ascontiguousarray(np.moveaxis(values[..., c : c + few], -1, 0), np.float64), years, spans, buffer, robust
+        )
         for c in range(0, cells, few)
     ]
     return Trend(*(np.concatenate(field) for field in zip(*parts, strict=True))) if parts else Trend(*np.empty((7, 0)))
 
 
-def _chunk(values: np.ndarray, years: np.ndarray, spans: np.ndarray, robust: Robust) -> Trend:
-    """Return the trends of some cells, of values (cells, T, seasons); `spans` are the differences of `years`."""
+def _chunk(values: np.ndarray, years: np.ndarray, spans: np.ndarray, buffer: np.ndarray, robust: Robust) -> Trend:
+    """Return the trends of some cells, of values (cells, T, seasons).
+
+    Args:
+        values: Of the cells.
+        years: Times of the steps.
+        spans: Their differences, in the order of those of the values.
+        buffer: Memory for the slopes of as many cells, or more.
+        robust: Of the test.
+    """
     present = np.isfinite(values)
     n_of_season = present.sum(1)  # (cells, seasons)
     n = n_of_season.sum(1)
-    slopes = _differences(values)  # (cells, pairs, seasons)
+    slopes = _differences(values, buffer[: len(values)])  # (cells, pairs, seasons)
     slopes /= spans
     rising, falling = (np.array([np.count_nonzero(s) for s in sign]) for sign in (slopes > 0, slopes < 0))
     s = (rising - falling).astype(np.float64)
@@ -121,13 +133,13 @@ def _chunk(values: np.ndarray, years: np.ndarray, spans: np.ndarray, robust: Rob
     return Trend(slope, intercept, s, variance, z, erfc(abs(z) / np.sqrt(2)), n)
 
 
-def _differences(values: np.ndarray) -> np.ndarray:
+def _differences(values: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     """Return the differences of all pairs of steps, (cells, pairs, seasons), of values (cells, T, seasons).
 
     The steps are a circle: at half of the lags, all pairs are there once.
     """
     cells, steps, seasons = values.shape
-    differences = np.empty((cells, steps * (steps - 1) // 2, seasons))
+    differences = np.empty((cells, steps * (steps - 1) // 2, seasons)) if out is None else out
     twice = np.concatenate([values, values], 1)
     begin = 0
     for lag in range(1, steps // 2 + 1):

@@ -63,6 +63,7 @@ def _maps(result: xr.Dataset, path: Path) -> Path:
         _crosses(axes[1, column], one, kind, rows, columns)
     for axis in axes.flat:
         axis.set_facecolor(STATES["sea"])
+        axis.xaxis.set_major_locator(MaxNLocator(4))
     name_axes(one, axes[-1, :], axes[:, 0])
     figure.suptitle(f"{result.attrs['period']}, step: {result.attrs['step']}", fontsize=11)
     figure.savefig(path, dpi=110)
@@ -93,7 +94,6 @@ def _series(result: xr.Dataset, path: Path) -> Path:
         axis.set_title(str(zone), fontsize=9, loc="left")
         axis.set_ylabel(result["series_filled"].attrs["units"])
     axes[0, 0].legend(fontsize=8, ncols=2, title="mean of the cells, +-1 standard error", title_fontsize=8)
-    axes[-1, 0].xaxis.set_major_locator(axes[-1, 0].xaxis.get_major_locator())
     figure.suptitle(f"{result.attrs['period']}; slopes of cells in [{units}] are in the maps", fontsize=9)
     figure.savefig(path, dpi=110)
     return path

@@ -1,9 +1,9 @@
 """Run steps that build on one another, and print one table of scores.
 
 A step is a line of the words of another command: `train`, `predict`, `correct fit`, `correct apply` or `trends`.
-{NAME} in it is the folder of an earlier step, {here} that of the chain. `chain.world`, where it is given, are the words of the data
-that the steps share; it is opened, or made, before the first of them. What an interrupted chain has finished is not
-done again.
+{NAME} in it is the folder of an earlier step, {here} that of the chain. `chain.world`, where it is given, are the words
+of the data that the steps share; it is opened, or made, before the first of them. What an interrupted chain has
+finished is not done again.
 """
 
 from __future__ import annotations
