@@ -108,7 +108,7 @@ class Calendar:
         if self.step == "raw":
             return self.days.astype("datetime64[ns]")
         unit, each = ("Y", 1) if self.step == "year" else ("M", 12)
-        first = np.datetime64(f"{self.first:04d}", unit).astype(np.int64)
+        first = _january(self.first).astype(f"datetime64[{unit}]").astype(np.int64)
         return (first + np.arange(self.count * each)).astype(f"datetime64[{unit}]").astype("datetime64[ns]")
 
     @property
