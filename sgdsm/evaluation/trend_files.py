@@ -397,7 +397,7 @@ def _same_units(own: xr.DataArray, other: xr.DataArray, path: str) -> None:
 
 def _coords(estimate: xr.DataArray) -> dict[str, Any]:
     """Return the coordinates of the maps."""
-    return {n: c for n, c in estimate.coords.items() if "time" not in c.dims and n != "time"}
+    return {str(n): c for n, c in estimate.coords.items() if "time" not in c.dims and n != "time"}
 
 
 def _maps(

@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from sgdsm.core.cube import space_dims
 from sgdsm.core.filled import SM_FILLED
+from sgdsm.evaluation.trend_files import slope_scores
 from sgdsm.report.figures import STATES, extent_of, name_axes
 from sgdsm.report.style import BLUE, INK, RED, subplots
 
@@ -121,7 +122,7 @@ def _scatter(result: xr.Dataset, path: Path) -> Path:
         axis.axhline(0, color=INK, lw=0.3)
         axis.axvline(0, color=INK, lw=0.3)
         if known.sum() > 1:
-            r2 = np.corrcoef(slope[known], truth[known])[0, 1] ** 2
+            r2 = slope_scores(slope[known], truth[known])["r_squared"]
             same = (np.sign(slope) == np.sign(truth))[known].mean()
             axis.set_title(f"{COLUMNS[kind]}: squared correlation {r2:.2f}, same sign {same:.0%}", fontsize=9)
         axis.set_xlabel(f"known slope [{result['slope_truth'].attrs['units']}]")

@@ -77,6 +77,7 @@ def run(settings: Settings) -> None:
     """Compute the trends; print, write and draw them."""
     output = Path(settings.output)
     with ExitStack() as stack:
+        output.parent.mkdir(parents=True, exist_ok=True)
         stack.enter_context(exclusive(output))
 
         def opened(path: str) -> ScoredFile:
@@ -97,7 +98,6 @@ def run(settings: Settings) -> None:
         result = trend_maps(files, calendar, robust, zones)
         if settings.members is not None and settings.estimate == SM_FILLED:
             result = _with_spread(result, filled, calendar, settings.members, settings.seed)
-        output.parent.mkdir(parents=True, exist_ok=True)
         partial = output.with_name(f"{output.name}.partial")
         result.to_netcdf(partial, engine="netcdf4", encoding=_encoding(result))
         partial.replace(output)
