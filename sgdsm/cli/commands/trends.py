@@ -142,7 +142,7 @@ def _with_spread(result: xr.Dataset, file: ScoredFile, calendar: Calendar, count
     attrs = {
         "units": slope_units(str(filled[SM_FILLED].attrs.get("units", "1"))),
         "long_name": f"standard deviation of the slope from errors of filled values, {count} possible maps",
-        "comment": "a lower bound: errors that last for years are not in it, nor the chance of these years (p_value_filled)",
+        "comment": "a lower bound: without errors that last for years; the chance of these years is in p_value_filled",
     }
     spread = np.concatenate(parts).reshape(height, width)
     return result.assign(slope_std_filled=(result["slope_filled"].dims, spread, attrs))
