@@ -9,8 +9,8 @@ import numpy as np
 import xarray as xr
 
 from sgdsm.core.errors import ConfigError
-from sgdsm.preprocessing.features import HELD, terrain
 from sgdsm.core.units import same_units
+from sgdsm.preprocessing.features import HELD, terrain
 from sgdsm.preprocessing.recipe import Feature, Recipe, Source
 from sgdsm.preprocessing.regrid import Method, Regridder
 from sgdsm.sources.readers.files import Files
