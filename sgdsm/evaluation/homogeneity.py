@@ -23,6 +23,7 @@ from sgdsm.core.errors import CubeError
 SIGNIFICANT = 0.05
 LEAST_OF_CYCLE = 40  # pairs of a cell for a seasonal cycle, as in CASM; with fewer its mean
 LEAST_OF_YEAR = 6  # months
+LEAST_RUN = 6  # months for which a part must lead to count as the sensor of its time
 NOT_TESTED, NO_BREAK, LEVEL, SPREAD, BOTH = -1, 0, 1, 2, 3  # codes of `break_kind`
 KINDS = "not_tested no_break level spread level_and_spread"
 
@@ -303,7 +304,7 @@ def fligner_killeen(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def breaks_of(parts: Parts) -> list[np.datetime64]:
     """Return the first days of the months in which another part gives most of the values.
 
-    Months without values of the parts go on with the part before.
+    Months without values of the parts, and a few months of another part, go on with the part before.
 
     Args:
         parts: Parts of the record.
@@ -317,7 +318,16 @@ def breaks_of(parts: Parts) -> list[np.datetime64]:
             np.add.at(counts[:, k], np.searchsorted(every, months), (codes == value).sum((1, 2)))
     known = counts.any(1)
     every, most = every[known], counts[known].argmax(1)
-    return [month.astype("datetime64[D]") for month, new in zip(every[1:], np.diff(most) != 0, strict=True) if new]
+    # runs of months with one part; short ones go on with the part before
+    begins = np.flatnonzero(np.diff(most, prepend=-1))
+    found: list[np.datetime64] = []
+    before = None
+    for begin, end in zip(begins, [*begins[1:], len(most)], strict=True):
+        if end - begin >= LEAST_RUN or before is None:
+            if before is not None and most[begin] != before:
+                found.append(every[begin].astype("datetime64[D]"))
+            before = most[begin]
+    return found
 
 
 def check_pairs(found: xr.Dataset, product: str, reference: str) -> None:

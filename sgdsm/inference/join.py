@@ -17,16 +17,20 @@ OBSERVED_PART = 1  # its code of observed values; those of the parts follow
 WITHOUT_PASS = "_without_pass"  # ends the meaning of a value of a part whose sensor had no pass
 
 
-def joined(parts: Mapping[str, xr.Dataset], passes: Mapping[str, xr.DataArray] | None = None) -> xr.Dataset:
+def joined(
+    parts: Mapping[str, xr.Dataset], passes: Mapping[str, xr.DataArray] | None = None, without_pass: bool = False
+) -> xr.Dataset:
     """Return one filled Dataset of several ones, value by value.
 
-    Observed values come first, then those of the first part whose sensor had a pass there, then those of the first
-    part that has a value. CASM (Skulovich and Gentine, Sci. Data 10, 154, 2023) joins its parts from SMOS and AMSR so.
+    Observed values come first, then those of the first part whose sensor had a pass there, and perhaps then those of
+    the first part that has a value. CASM (Skulovich and Gentine, Sci. Data 10, 154, 2023) joins its parts from SMOS and AMSR so.
 
     Args:
         parts: Name -> filled Dataset in chunks, (T, H, W) on one grid; the preferred one first. Days may differ.
         passes: Name -> variable that has a value where the sensor of that part measured, on days of any period. None:
             the order of the parts alone decides.
+        without_pass: With passes: True to take values where no sensor had one too. Of a network that knows nothing but
+            the pass these are the seasonal cycle.
 
     Returns:
         The variables that all parts have, of all their days, lazy, and `sm_part` with its flags. Attributes are those
@@ -51,8 +55,9 @@ def joined(parts: Mapping[str, xr.Dataset], passes: Mapping[str, xr.DataArray] |
         for name in parts:
             seen = np.isfinite(passes[name]).reindex(time=time, fill_value=False)
             choices.append((name, name, there[name] & seen.drop_vars([c for c in seen.coords if c not in seen.dims])))
-    suffix = "" if passes is None else WITHOUT_PASS
-    choices += [(f"{name}{suffix}", name, there[name]) for name in parts]
+    if passes is None or without_pass:
+        suffix = "" if passes is None else WITHOUT_PASS
+        choices += [(f"{name}{suffix}", name, there[name]) for name in parts]
     meanings = ["none", *dict.fromkeys(meaning for meaning, *_ in choices)]
     code = xr.zeros_like(there[preferred], dtype=np.int8)
     number = code.copy()  # of the choice + 1

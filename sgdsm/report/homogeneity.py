@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
+from matplotlib.ticker import MaxNLocator
 
+from sgdsm.evaluation.homogeneity import SIGNIFICANT
 from sgdsm.report.style import BLUE, INK, RED, SAND, subplots
+
+MOST_BREAKS = 6  # maps of breaks in the figure; the file has all
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,7 +29,9 @@ def homogeneity_figure(found: xr.Dataset, units: str, path: Path) -> Path:
     Returns:
         `path`.
     """
-    rows = 2 + -(-found.sizes["break"] // 2)
+    tested = np.isfinite(found["shift"].values).any((1, 2))
+    breaks = found["break"].values[tested][:MOST_BREAKS]
+    rows = 2 + -(-len(breaks) // 2)
     figure, axes = subplots(rows, 2, figsize=(12, 3.6 * rows), layout="constrained")
     for axis, name, title in zip(axes[0], ("r", "r_residual"), ("R", "R without the seasonal cycle"), strict=True):
         values = found[name].isel(subset=0)
@@ -39,14 +45,15 @@ def homogeneity_figure(found: xr.Dataset, units: str, path: Path) -> Path:
         )
     shifts = abs(found["shift"].values)
     most = float(np.nanquantile(shifts, 0.98)) if np.isfinite(shifts).any() else 1.0
-    for axis, day in zip(axes[2:].flat, found["break"].values, strict=False):
+    for axis, day in zip(axes[2:].flat, breaks, strict=False):
         one = found.sel({"break": day})
-        _map(axis, one["shift"], f"shift at the change of {str(day)[:7]}", units, (-most, most), "RdBu")
-        tested = one["p_level"].values < 0.05
-        where = np.argwhere(tested)
+        _map(
+            axis, one["shift"], f"shift at the change of {str(day)[:7]}; dots: level, 5 %", units, (-most, most), "RdBu"
+        )
+        where = np.argwhere(one["p_level"].values < SIGNIFICANT)
         dims = one["shift"].dims
         axis.plot(found[dims[1]].values[where[:, 1]], found[dims[0]].values[where[:, 0]], "k.", markersize=2)
-    for axis in axes[2:].flat[found.sizes["break"] :]:
+    for axis in axes[2:].flat[len(breaks) :]:
         axis.set_axis_off()
     _months(axes[1, 0], found, units)
     _years(axes[1, 1], found, units)
@@ -85,6 +92,7 @@ def _years(axis: Axes, found: xr.Dataset, units: str) -> None:
     if both.any():
         ends = [min(p.min() for p in pairs), max(p.max() for p in pairs)]
         axis.plot(ends, ends, color=INK, lw=1)
+    axis.xaxis.set_major_locator(MaxNLocator(5))
     axis.set(
         title="years, each cell",
         xlabel=f"departure of the reference [{units}]",

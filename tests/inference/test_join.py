@@ -36,7 +36,7 @@ def test_values_come_from_the_sensor_with_a_pass_then_from_the_preferred_part():
     by_amsr[:4] = 1.0
     place = {"time": time, "lat": [40.0], "lon": [5.0, 6.0]}
     passes = {n: xr.DataArray(v, place, ("time", "lat", "lon")) for n, v in (("smos", by_smos), ("amsr", by_amsr))}
-    made = joined({"smos": smos, "amsr": amsr}, passes).load()
+    made = joined({"smos": smos, "amsr": amsr}, passes, without_pass=True).load()
     meanings = made["sm_part"].attrs["flag_meanings"].split()
     named = np.array(meanings)[made["sm_part"].values[:, 0]]
     assert meanings == ["none", "observed", "smos", "amsr", "smos_without_pass", "amsr_without_pass"]
@@ -49,6 +49,10 @@ def test_values_come_from_the_sensor_with_a_pass_then_from_the_preferred_part():
     assert made["sm_source"].values[:, 0, 0].tolist() == [FILLED] * 5 + [OBSERVED]
     # what belongs to one part alone is not said of the whole
     assert made["sm_std"].attrs == {"units": "m3 m-3"}
+    # by default only what a sensor saw
+    seen_only = joined({"smos": smos, "amsr": amsr}, passes).load()
+    assert seen_only["sm_part"].values[:, 0, 0].tolist() == [3, 3, 2, 3, 0, 1]
+    assert np.isnan(seen_only["sm_filled"].values[4]).all()
     # without passes the order alone decides
     plain = joined({"smos": smos, "amsr": amsr}).load()
     assert plain["sm_part"].attrs["flag_meanings"] == "none observed smos amsr"

@@ -36,6 +36,9 @@ class Settings:
     where: list[str] | None = setting(
         None, "a variable of passes= for each part: its values count first where that has one, like [tb_1h,tb_10h]"
     )
+    without_pass: bool = setting(
+        False, "with passes=: keep values where no sensor had a pass; of a network on brightness temperatures the cycle"
+    )
     output: str = setting(help="FILE.nc or FILE.zarr", path=True)
 
     def __post_init__(self) -> None:
@@ -48,6 +51,8 @@ class Settings:
             )
         if (self.passes is None) != (self.where is None):
             raise ConfigError("join: give passes= and where= together, or neither")
+        if self.without_pass and self.passes is None:
+            raise ConfigError("without_pass=true: only with passes=")
         if self.where is not None and len(self.where) != len(self.parts):
             raise ConfigError(
                 f"where=[{','.join(self.where)}]: expected a variable for each of {len(self.parts)} parts"
@@ -59,7 +64,7 @@ def run(settings: Settings) -> None:
     output = output_of(settings.output)
     files = {f"part {name}": path for name, path in zip(settings.names, settings.parts, strict=True)}
     files |= {} if settings.passes is None else {"passes": settings.passes}
-    identity = identity_of({**files, "where": settings.where}, *files)
+    identity = identity_of({**files, "where": settings.where, "without_pass": settings.without_pass}, *files)
     with exclusive(output):
         if is_made(output, identity):
             return
@@ -76,7 +81,7 @@ def run(settings: Settings) -> None:
                 for name, variable in zip(settings.names, settings.where, strict=True)
             }
         try:
-            product = joined(opened, passes)
+            product = joined(opened, passes, settings.without_pass)
         except CubeError as error:
             raise CubeError(f"join: {error}") from error
         made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
