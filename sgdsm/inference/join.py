@@ -23,7 +23,8 @@ def joined(
     """Return one filled Dataset of several ones, value by value.
 
     Observed values come first, then those of the first part whose sensor had a pass there, and perhaps then those of
-    the first part that has a value. CASM (Skulovich and Gentine, Sci. Data 10, 154, 2023) joins its parts from SMOS and AMSR so.
+    the first part that has a value. CASM (Skulovich and Gentine, Sci. Data 10, 154, 2023) joins its parts from SMOS
+    and AMSR so.
 
     Args:
         parts: Name -> filled Dataset in chunks, (T, H, W) on one grid; the preferred one first. Days may differ.
