@@ -160,7 +160,7 @@ def _band(
     basis = season_basis(time, least.harmonics)
     left = [values - _cycle(values, paired, basis) for values in (product, reference)]
     subsets = [paired] + ([paired & (parts[0] == value) for value in parts[1]] if parts else [])
-    scores = [_scores(product, reference, *left, mask, least.pairs) for mask in subsets]
+    scores = [_scores((product, reference), (left[0], left[1]), mask, least.pairs) for mask in subsets]
     found = {name: np.stack([score[name] for score in scores]) for name in scores[0]}
     monthly = [_means(values, calendar.month, len(calendar.months), least.days) for values in left]
     found["product_month"], found["reference_month"] = monthly
@@ -210,19 +210,15 @@ def _cycle(values: np.ndarray, known: np.ndarray, basis: np.ndarray) -> np.ndarr
 
 
 def _scores(
-    product: np.ndarray,
-    reference: np.ndarray,
-    product_left: np.ndarray,
-    reference_left: np.ndarray,
-    mask: np.ndarray,
-    least: int,
+    pair: tuple[np.ndarray, np.ndarray], left: tuple[np.ndarray, np.ndarray], mask: np.ndarray, least: int
 ) -> dict[str, np.ndarray]:
+    """Return the scores of a subset of the values; `left` are the departures of the pair from its cycles."""
     count = mask.sum(0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        bias = np.where(mask, product - reference, 0.0).sum(0) / count
+        bias = np.where(mask, pair[0] - pair[1], 0.0).sum(0) / count
     return {
-        "r": correlation(product, reference, mask, least),
-        "r_residual": correlation(product_left, reference_left, mask, least),
+        "r": correlation(*pair, mask, least),
+        "r_residual": correlation(*left, mask, least),
         "bias": np.where(count >= least, bias, np.nan),
         "n": count.astype(np.int32),
     }

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from sgdsm.core.cube import DAY, suggest
+from sgdsm.core.axes import DAY
+from sgdsm.core.cube import suggest
 from sgdsm.core.errors import CubeError
 from sgdsm.core.filled import NONE, OBSERVED, OBSERVED_NAME, SM_FILLED, SM_SOURCE, maps_of
 
@@ -49,12 +50,12 @@ def joined(
         late = time[1:][steps != steps[0]][0]
         raise CubeError(f"the days of the parts do not follow one another at equal steps, at {str(late)[:10]}")
     whole = {name: _reindexed(part, time) for name, part in parts.items()}
-    there = {name: np.isfinite(part[SM_FILLED]) for name, part in whole.items()}
+    there = {name: part[SM_FILLED].notnull() for name, part in whole.items()}
     # (meaning, part, where it has a value), the preferred one first
     choices = [("observed", name, whole[name][SM_SOURCE] == OBSERVED) for name in parts]
     if passes is not None:
         for name in parts:
-            seen = np.isfinite(passes[name]).reindex(time=time, fill_value=False)
+            seen = passes[name].notnull().reindex(time=time, fill_value=False)
             choices.append((name, name, there[name] & seen.drop_vars([c for c in seen.coords if c not in seen.dims])))
     if passes is None or without_pass:
         suffix = "" if passes is None else WITHOUT_PASS
@@ -72,8 +73,8 @@ def joined(
             made[name] = variable
             continue
         values = xr.full_like(whole[preferred][name], np.nan if variable.dtype.kind == "f" else 0)
-        for k, (_, part, _) in enumerate(choices, 1):
-            values = xr.where(number == k, whole[part][name], values)
+        for k, (_, source, _) in enumerate(choices, 1):
+            values = xr.where(number == k, whole[source][name], values)
         made[name] = values.astype(variable.dtype).transpose(*first[SM_FILLED].dims)
         made[name].attrs = _same_attrs([part[name] for part in parts.values()])
     made[SM_PART] = code.astype(np.int8).transpose(*first[SM_FILLED].dims)

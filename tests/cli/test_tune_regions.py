@@ -7,7 +7,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-WORLD = ["data=model_world", "data.rows=6", "data.columns=8", "data.days=150", "splits.block_days=20",
+WORLD = ["data=model_world", "data.rows=6", "data.columns=10", "data.days=300", "splits.block_days=20",
          "splits.separation_days=6", "splits=blocks", "uncertainty=none", "trainer.progress=false"]  # fmt: skip
 
 

@@ -57,5 +57,5 @@ def test_presets_of_ones_own():
     with pytest.raises(ConfigError, match=r"model.zones.1=zone_2: expected one of .*zone_1"):
         shapes_of("semi_arid", {1: "zone_2"}, {}, own)
     for wrong in ([30, 7, 4], [0, 7, 4, 0.5], [30, 7, 1, 0.5], [30, 7, 4, 1.5]):
-        with pytest.raises(ConfigError, match="model.presets.zone_1="):
+        with pytest.raises(ConfigError, match=r"model\.presets\.zone_1="):
             own_presets({"zone_1": wrong})
