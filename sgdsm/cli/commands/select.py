@@ -82,23 +82,21 @@ def run(settings: Settings) -> None:
     print(" ".join(f"data.{role}=[{','.join(chosen)}]" for role, chosen in kept.items()) + more)
 
 
-def strata_of(cube: xr.Dataset, name: str) -> tuple[np.ndarray, list[str]]:
+def strata_of(cube: xr.Dataset, name: str, key: str = "stratum") -> tuple[np.ndarray, list[str]]:
     """Return the stratum of each cell, (H, W), -1 where it has none, and the names of the strata.
 
-    Raises ConfigError where `name` is no static variable of classes.
+    `key` is the setting that names it, for messages. Raises ConfigError where `name` is no static variable of classes.
     """
     known = by_role(cube, "static")
     if name not in known:
         raise ConfigError(
-            f"stratum={name}: expected a static variable{suggest(name, known)}; there are {known or 'none'}"
+            f"{key}={name}: expected a static variable{suggest(name, known)}; there are {known or 'none'}"
         )
     values = cube[name].values.astype(np.float64)
     land = cube[by_role(cube, "land")[0]].values.astype(bool)
     classes = np.unique(values[land & np.isfinite(values)])
     if not 2 <= len(classes) <= MOST_STRATA:
-        raise ConfigError(
-            f"stratum={name}: {len(classes)} different values on land, expected 2 to {MOST_STRATA} classes"
-        )
+        raise ConfigError(f"{key}={name}: {len(classes)} different values on land, expected 2 to {MOST_STRATA} classes")
     stratum = np.where(land & np.isin(values, classes), np.searchsorted(classes, values), -1)
     attrs = cube[name].attrs
     meanings = str(attrs.get("flag_meanings", "")).split()

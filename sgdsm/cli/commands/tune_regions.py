@@ -70,7 +70,7 @@ def _search(settings: Settings, folder: Path) -> None:
     logging.getLogger("optuna").setLevel(logging.WARNING)
     groups = {group: getattr(settings, group) for group in ("data", "gaps", "splits")}
     cube = split_cube(groups).cube
-    regions, names = strata_of(cube, settings.zone)
+    regions, names = strata_of(cube, settings.zone, "zone")
     codes = _codes(cube[settings.zone].values, regions, settings.zone)
     overrides = overrides_for_trainings("output", "trials", "startup_trials", "zone")
     studies = {}
