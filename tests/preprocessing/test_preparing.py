@@ -184,7 +184,8 @@ def test_mistakes_end_in_one_line(run_command, words, tmp_path, changes, message
 
 def test_describe_takes_the_users_own_file(run_command, tmp_path, plain):
     plain(days=400).to_netcdf(tmp_path / "mine.nc")
-    code, out, err = run_command("describe", "mine.nc", "target=sm")
+    code, out, err = run_command("describe", "mine.nc", "target=sm", "dynamic=[rain]", "static=[clay]")
+    assert "  all together  100.0%" in out
     assert code == 0, err
     assert "400" in out
     assert (tmp_path / "mine.nc.png").stat().st_size > 10_000

@@ -34,7 +34,7 @@ def test_uscrn(tmp_path):
     assert float(cube["soil_temperature"][0, 0]) == 10
     assert np.isfinite(open_product("uscrn", tmp_path, frozen_below=None)["sm"].values[2, 0])
     assert float(open_product("uscrn", tmp_path, depth_m=[0.08, 0.2])["sm"][0, 0]) == pytest.approx(0.222)
-    with pytest.raises(SgdsmError, match="uscrn: depth_m=.*expected a range with one of"):
+    with pytest.raises(SgdsmError, match=r"uscrn: depth_m=.*expected a range with one of"):
         open_product("uscrn", tmp_path, depth_m=[0.06, 0.09])
     daily01(tmp_path, 2017, [12.0], [8])
     with pytest.raises(SgdsmError, match="soil moisture 12, expected m3 m-3"):
@@ -67,7 +67,7 @@ def test_scan(tmp_path):
     np.testing.assert_allclose(cube["sm"].values[0], [0.125, 0.3], rtol=1e-6)
     assert float(open_product("scan", path, frozen_below=None)["sm"][1, 0]) == pytest.approx(0.13)
     assert float(open_product("scan", path, depth_m=[0.15, 0.3])["sm"][2, 0]) == pytest.approx(0.2)
-    with pytest.raises(SgdsmError, match="no sensor there, the table has 0.051, 0.203 m"):
+    with pytest.raises(SgdsmError, match=r"no sensor there, the table has 0.051, 0.203 m"):
         open_product("scan", path, depth_m=[0.4, 0.6])
     path.write_text(SCAN.replace("Latitude", "North"))
     with pytest.raises(SgdsmError, match="no column 'Latitude': ask the report for it, or give lat="):
@@ -103,9 +103,9 @@ def test_netcdf_of_stations(tmp_path):
     assert float(cube["depth_m"][0]) == pytest.approx(0.05)
     assert float(cube["soil_temperature"][2, 0]) == pytest.approx(1.0)
     assert np.isnan(open_product("station_netcdf", path, frozen_below=4.0)["sm"].values[2, 0])
-    with pytest.raises(SgdsmError, match="net.nc: no variable 'theta' of stations; there are sm"):
+    with pytest.raises(SgdsmError, match=r"net.nc: no variable 'theta' of stations; there are sm"):
         open_product("station_netcdf", path, sm="theta")
-    with pytest.raises(SgdsmError, match="no sensor there, the file has 0.05, 0.2 m"):
+    with pytest.raises(SgdsmError, match=r"no sensor there, the file has 0.05, 0.2 m"):
         open_product("station_netcdf", path, depth_m=[0.5, 1.0])
     bare = stacked()
     del bare["sm"].attrs["units"]
