@@ -569,10 +569,8 @@ def compare(
             sides = (reached[part], reached["observed"])
             if name.endswith(SAME_MONTHS):
                 sides = station.same_months(masks[part][:, s], masks["observed"][:, s], month, copies)
-            reached[name] = tuple(  # type: ignore[assignment]
-                {key: one - other for (key, one), other in zip(a.items(), b.values(), strict=True)}
-                for a, b in zip(*sides, strict=True)
-            )
+            (value, copied), (other, others) = sides
+            reached[name] = _minus(value, other), _minus(copied, others)
         for name, (values, resampled) in reached.items():
             k = names.index(name)
             for key in METRICS:
@@ -659,6 +657,10 @@ class _Station:
         return tuple(sides)
 
 
+def _minus(values: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value - others[name] for name, value in values.items()}
+
+
 def _normal_quantile(probability: float) -> float:
     from scipy.stats import norm
 
@@ -693,10 +695,10 @@ def _dataset(
     data["status"] = (dims, status.astype(np.int8), {"long_name": "whether there are metrics, or why not", **flags})
     kept = ("network", "lat", "lon", "depth_m", "cell_lat", "cell_lon", "distance_km", "class", "count")
     coords: dict[str, Any] = {n: ("station", pairs[n].values) for n in kept if n in pairs.coords}
-    units = {"lat": "degrees_north", "cell_lat": "degrees_north", "lon": "degrees_east", "cell_lon": "degrees_east"}
-    units |= {"depth_m": "m", "distance_km": "km"}
+    unit_of = {"lat": "degrees_north", "cell_lat": "degrees_north", "lon": "degrees_east", "cell_lon": "degrees_east"}
+    unit_of |= {"depth_m": "m", "distance_km": "km"}
     dataset = xr.Dataset(data, {**coords, "station": pairs["station"].values, "subset": names})
-    for name, unit in units.items():
+    for name, unit in unit_of.items():
         if name in dataset.coords:
             dataset[name].attrs["units"] = unit
     return dataset

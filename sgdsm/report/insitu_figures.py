@@ -58,19 +58,18 @@ def station_map(table: xr.Dataset) -> Picture:
     known = known[np.isfinite(known)]
     low = float(np.floor(10 * np.quantile(known, 0.05)) / 10) if known.size else 0.0
     low = min(low, 0.8)
-    shown = None
     for axis, side in zip(axes, SIDES, strict=True):
         r = _of(table, "r", side)
         there = np.isfinite(r)
         lon, lat = table["lon"].values, table["lat"].values
         axis.plot(lon[~there], lat[~there], "x", color="#999999", ms=4)
-        shown = axis.scatter(
+        points = axis.scatter(
             lon[there], lat[there], c=r[there], cmap="viridis", vmin=low, vmax=1, s=34, edgecolor=INK, linewidth=0.4
         )
         middle = float(np.median(r[there])) if there.any() else np.nan
         axis.set(title=f"{side} days: {int(there.sum())} stations, median R {middle:.3f}", xlabel="longitude [°E]")
     axes[0].set_ylabel("latitude [°N]")
-    figure.colorbar(shown, ax=axes, label="R", extend="min", shrink=0.85)
+    figure.colorbar(points, ax=axes, label="R", extend="min", shrink=0.85)
     return figure
 
 
@@ -117,7 +116,6 @@ def scatter(result: InSitu, units: str = "m3 m-3") -> Picture:
     figure, axes = subplots(1, 2, figsize=(9.5, 4.6), layout="constrained", sharex=True, sharey=True)
     every = np.concatenate([estimate[known], station[known]])
     reach = float(np.quantile(every, 0.999)) * 1.1 if every.size else 1.0
-    shown = None
     for axis, side, code in zip(axes, SIDES, (OBSERVED, FILLED), strict=True):
         chosen = known & (source == code)
         x, y = station[chosen], estimate[chosen]
@@ -133,7 +131,7 @@ def scatter(result: InSitu, units: str = "m3 m-3") -> Picture:
         axis.set(title=f"{side} days", xlabel="station [m³ m⁻³]", xlim=(0, reach), ylim=(0, reach))
     axes[0].set_ylabel(f"product [{_written(units)}]")
     if shown is not None:
-        figure.colorbar(shown, ax=axes, label="pairs")
+        figure.colorbar(points, ax=axes, label="pairs")
     return figure
 
 

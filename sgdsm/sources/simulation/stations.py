@@ -141,11 +141,11 @@ def simulated_stations(
             begin = int(rng.integers(0, len(times)))
             values[begin : begin + len(times) // 30] = np.nan
         kept = np.isfinite(values)
-        place = [float(np.round(axis, 5)) for axis in (
-            lat[row] + rng.uniform(-0.4, 0.4) * step, lon[column] + rng.uniform(-0.4, 0.4) * step
-        )]  # fmt: skip
+        north = float(np.round(lat[row] + rng.uniform(-0.4, 0.4) * step, 5))
+        east = float(np.round(lon[column] + rng.uniform(-0.4, 0.4) * step, 5))
         clipped = np.round(np.clip(values[kept], 0.01, 0.6), 4)
-        found.append(Readings(f"Sim{number_of:03d}", int(row), int(column), *place, times[kept], clipped, flags[kept]))
+        name = f"Sim{number_of:03d}"
+        found.append(Readings(name, int(row), int(column), north, east, times[kept], clipped, flags[kept]))
     return found
 
 
