@@ -489,10 +489,7 @@ def _index(product: Product, dim: Any, like: xr.DataArray) -> np.ndarray:
         )
     own = product.variable[dim]
     numbers = xr.DataArray(np.arange(own.size), {dim: own.values}, (dim,), name=product.variable.name)
-    try:
-        return aligned(numbers, like[dim], product.path).values
-    except CubeError as error:
-        raise CubeError(f"{error}: the three files must be on one grid") from error
+    return aligned(numbers, like[dim], product.path).values
 
 
 def _labels(paths: Sequence[str], names: Sequence[str]) -> list[str]:
