@@ -23,13 +23,12 @@ from sgdsm.core.units import same_units
 from sgdsm.core.validation import check_values
 from sgdsm.evaluation.blocks import moving_blocks
 from sgdsm.evaluation.independence import SAME, dependences, equal_share, unsaid
-from sgdsm.evaluation.moving_anomaly import moving_anomaly
+from sgdsm.evaluation.moving_anomaly import LEAST_IN_WINDOW, moving_anomaly
 from sgdsm.evaluation.scored_files import ScoredFile, aligned
 from sgdsm.evaluation.triple_collocation import LEVEL, STATISTICS, STATUS, TOO_FEW, resampled, triple_collocation
 
 RAW, ANOMALY = "raw", "anomaly"
 ALL = "all"
-LEAST_IN_WINDOW = 5  # values in the window of an anomaly
 CELLS_AT_ONCE = 2**21  # values of a data set at cells whose anomalies are computed at once
 BYTES_A_VALUE = 24  # in memory of each value that is read: of three data sets, and the source of the filled one
 SAMPLED_MAPS = 16  # of which equal values are counted

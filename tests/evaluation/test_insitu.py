@@ -8,18 +8,8 @@ import xarray as xr
 from scipy.stats import spearmanr
 
 from sgdsm.core.errors import CubeError
-from sgdsm.evaluation.insitu import (
-    Projection,
-    compare,
-    distance_km,
-    format_summary,
-    matched,
-    nearest_cells,
-    paired_difference,
-    scaled,
-    summary,
-    with_dense_cells,
-)
+from sgdsm.evaluation.insitu import compare, format_summary, paired_difference, summary
+from sgdsm.evaluation.station_matching import Projection, distance_km, matched, nearest_cells, scaled, with_dense_cells
 from sgdsm.preprocessing.bias_correction.moments import fit_moments
 from sgdsm.sources import open_product
 from sgdsm.sources.simulation.stations import GOOD, simulated_stations, write_csv, write_ismn

@@ -21,19 +21,8 @@ from sgdsm.core.errors import ConfigError, CubeError, SgdsmError
 from sgdsm.core.filled import SM_FILLED, observed_of
 from sgdsm.core.logging import log
 from sgdsm.core.settings import setting
-from sgdsm.evaluation.insitu import (
-    METRICS,
-    WITH_INTERVAL,
-    InSitu,
-    Projection,
-    compare,
-    format_summary,
-    left_out,
-    matched,
-    scaled,
-    summary,
-    with_dense_cells,
-)
+from sgdsm.evaluation.insitu import METRICS, WITH_INTERVAL, InSitu, compare, format_summary, left_out, summary
+from sgdsm.evaluation.station_matching import Projection, matched, scaled, with_dense_cells
 from sgdsm.preprocessing.bias_correction.cdf import fit_cdf
 from sgdsm.preprocessing.bias_correction.moments import fit_moments
 from sgdsm.preprocessing.grid import crs_in
@@ -63,7 +52,9 @@ class Settings:
     )
     depth_m: list[float] | None = setting(None, "shallowest and deepest depth of a sensor, m, like [0,0.1]")
     flags: list[str] | None = setting(None, "of ISMN: quality flags of readings that are used, by default [G]")
-    options: dict[str, Any] = setting({}, "others of the reader, like options={sm: theta} for the name of a column")
+    options: dict[str, Any] | None = setting(
+        None, "others of the reader, like options={sm: theta} for the name of a column"
+    )
     estimate: str = setting(SM_FILLED, "variable that is compared")
     observed: str | None = setting(
         None, "variable whose finite values say which days were observed, where there is no sm_source"
@@ -180,7 +171,7 @@ def _stations(settings: Settings, world: xr.Dataset | None, output: Path) -> xr.
         path = str(_written(world, settings.seed, output / "stations", "csv" if reader == "station_csv" else "zip"))
     reader = reader or _reader_of(path)
     parameters = inspect.signature(import_module(f"sgdsm.sources.products.{reader}").files).parameters
-    options: dict[str, Any] = dict(settings.options)
+    options: dict[str, Any] = dict(settings.options or {})
     for name in ("depth_m", "flags", "overpass_hour"):
         if getattr(settings, name) is not None:
             options[name] = getattr(settings, name)
