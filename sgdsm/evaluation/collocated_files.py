@@ -177,8 +177,8 @@ def check_independent(triplet: Triplet, allowed: bool = False) -> list[str]:
         log.warning("the triplet is not independent: %s: errors are found too small", reason)
     for label in unsaid(variables, files):
         log.warning(
-            "'%s': the file does not say which covariates it was filled with: make sure that the other two products "
-            "are none of them", label,
+            "'%s': the file does not say which covariates it was filled with, or of which products they are: make sure "
+            "that the other two products are none of them", label,
         )  # fmt: skip
     return reasons
 

@@ -11,10 +11,11 @@ import xarray as xr
 from sgdsm.core.axes import SPACE_DIMS
 from sgdsm.core.cube import step_days
 from sgdsm.core.errors import CubeError
-from sgdsm.core.filled import FILLED, GAP_AGE, OBSERVED, OBSERVED_NAME, SM_LOWER, SM_SOURCE, SM_UPPER
+from sgdsm.core.filled import FILLED, GAP_AGE, OBSERVED, OBSERVED_NAME, SM_LOWER, SM_SOURCE, SM_UPPER, level_of
 from sgdsm.core.grids import MEAN_EARTH_RADIUS_KM
 from sgdsm.core.units import conversion, normal
 from sgdsm.evaluation.scored_files import ScoredFile, aligned
+from sgdsm.evaluation.strata import flag_names
 
 OK, FEW, FLAT, OUTSIDE, OFF_LAND, NO_DAYS = range(6)  # what became of a station
 DENSE = "dense cells"  # network of the means of cells with many stations
@@ -183,7 +184,7 @@ def matched(
         "source": np.where(np.isfinite(estimates), source, 0),
         "lower": np.full(estimates.shape, np.nan),
         "upper": np.full(estimates.shape, np.nan),
-        "gap_age": _gap_age(file, source, picked, step),
+        "gap_age": _gap_age(file, source, picked, days),
     }
     if temperature is not None and frozen_below is not None:
         series["in_situ"] = np.where(temperature <= frozen_below, np.nan, station_sm)
@@ -215,10 +216,14 @@ def matched(
     noise = stations["sm_noise"].values if "sm_noise" in stations else np.full(len(lat), np.nan)
     data["noise"] = ("station", np.asarray(noise, np.float64))
     bounds = product[SM_LOWER].attrs if SM_LOWER in product else {}
-    return xr.Dataset(data, coords, {
+    pairs = xr.Dataset(data, coords)
+    # moving means and blocks go by days: those that a file lacks are gaps
+    axis = np.arange(days[0], days[-1] + np.timedelta64(1, "D"), np.timedelta64(step, "D"))
+    pairs = pairs.reindex(time=axis, fill_value={"estimate": np.nan, "source": 0, "reason": -1})
+    return pairs.assign_attrs({
         "reason_names": reason_names,
         "step_days": step,
-        "level": float(bounds.get("level", np.nan)),
+        "level": level_of(bounds),
         "units": str(values.attrs.get("units", "1")) if any_units else "m3 m-3",
         "max_distance_km": np.nan if max_distance_km is None else float(max_distance_km),
     })  # fmt: skip
@@ -323,14 +328,14 @@ def _source(
 
 
 def _gap_age(
-    file: ScoredFile, source: np.ndarray, picked: Callable[[xr.DataArray], np.ndarray], step: int
+    file: ScoredFile, source: np.ndarray, picked: Callable[[xr.DataArray], np.ndarray], times: np.ndarray
 ) -> np.ndarray:
     if GAP_AGE in file.dataset:
         return picked(file.variable(GAP_AGE))
-    steps = np.arange(len(source))[:, None]
-    before = np.maximum.accumulate(np.where(source == OBSERVED, steps, -(10**7)), 0)
-    after = np.minimum.accumulate(np.where(source == OBSERVED, steps, 10**7)[::-1], 0)[::-1]
-    return step * np.minimum(steps - before, after - steps).astype(np.float64)
+    days = times.astype("datetime64[D]").astype(np.int64)[:, None]
+    before = np.maximum.accumulate(np.where(source == OBSERVED, days, -(10**7)), 0)
+    after = np.minimum.accumulate(np.where(source == OBSERVED, days, 10**7)[::-1], 0)[::-1]
+    return np.minimum(days - before, after - days).astype(np.float64)
 
 
 def _reasons(
@@ -361,9 +366,8 @@ def _classes(classes: xr.DataArray | None, lat: np.ndarray, lon: np.ndarray) -> 
     classes = classes.transpose("lat", "lon")
     row, column, _, inside = nearest_cells(classes["lat"].values, classes["lon"].values, lat, lon)
     values = np.where(inside, classes.values[row, column].astype(np.float64), np.nan)
-    meanings = str(classes.attrs.get("flag_meanings", "")).split()
-    named = dict(zip(np.atleast_1d(classes.attrs.get("flag_values", [])).tolist(), meanings, strict=False))
-    return np.array(["" if np.isnan(v) else named.get(v, f"{v:g}") for v in values])
+    named = flag_names(classes.attrs)
+    return np.array(["" if np.isnan(v) else named.get(int(v), f"{v:g}") for v in values])
 
 
 def with_dense_cells(pairs: xr.Dataset, least: int) -> xr.Dataset:

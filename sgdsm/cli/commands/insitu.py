@@ -19,6 +19,7 @@ import xarray as xr
 from sgdsm.core.cube import open_dataset
 from sgdsm.core.errors import ConfigError, CubeError, SgdsmError
 from sgdsm.core.filled import SM_FILLED, observed_of
+from sgdsm.core.lock import exclusive
 from sgdsm.core.logging import log
 from sgdsm.core.settings import setting
 from sgdsm.evaluation.insitu import METRICS, WITH_INTERVAL, InSitu, compare, format_summary, left_out, summary
@@ -100,6 +101,12 @@ def run(settings: Settings) -> None:
     output = Path(settings.output)
     if output.is_file():
         raise ConfigError(f"output={output}: a file; expected a folder")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with exclusive(output):
+        _run(settings, output)
+
+
+def _run(settings: Settings, output: Path) -> None:
     with open_dataset(settings.filled) as product:
         world = _world(settings, product) if settings.stations == SIMULATE else None
         stations = _stations(settings, world, output)
@@ -276,7 +283,11 @@ def _classes(words: str | None) -> xr.DataArray | None:
 
 def _head(settings: Settings, result: InSitu) -> str:
     scale = settings.scale
-    fitted = "" if scale == "none" else f"; the product is scaled to each station ({scale}), fitted on observed days"
+    fitted = (
+        ""
+        if scale == "none"
+        else f"; the product is scaled to each station ({scale}), fitted on the scored observed days"
+    )
     place = (
         "stations in their cell"
         if settings.max_distance_km is None
