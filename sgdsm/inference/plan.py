@@ -96,7 +96,9 @@ def plan_filling(
     ]
     if kept := _keep_precision(filler, precision, begun.get("precision")):
         plan["precision"] = kept
-    file_layout = layout(cube, filler.error_bars, source, box, max_gap_days)
+    used = inputs.dynamic if filler.uses_covariates else ()
+    covariates = {name: str(cube[name].attrs.get("source", "")) for name in used}
+    file_layout = layout(cube, filler.error_bars, source, box, max_gap_days, covariates)
     # boxes of days that will be read; a slab reads fewer where it continues the one before
     boxes = [
         cells_to_read(axes[0], slab.days, before) for slab in slabs for before in (None, preceding_days(slab, slabs))

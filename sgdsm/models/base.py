@@ -72,6 +72,7 @@ class GapFiller(Recorded, pl.LightningModule, ABC):
 
     Attributes:
         uses_repeat_cycle: True if the model needs the repeat cycle of the orbit.
+        uses_covariates: True if estimates depend on the covariates; filled files name them then.
         decomposes: True if the model separates epistemic from aleatoric uncertainty.
         epochs: Passes over the record in training; 0: the model is not trained.
         steps: Training ends with the epoch that reaches so many steps of the optimizer; None: after `epochs`.
@@ -91,6 +92,7 @@ class GapFiller(Recorded, pl.LightningModule, ABC):
     """
 
     uses_repeat_cycle = False
+    uses_covariates = True
     decomposes = False
     epochs: int = 0
     steps: int | None = None

@@ -46,6 +46,7 @@ class Stack(GapFiller):
     def _widen_window(self) -> None:
         """Set a window that is large enough for every member."""
         self.uses_repeat_cycle = any(member.uses_repeat_cycle for member in self.fillers)
+        self.uses_covariates = any(member.uses_covariates for member in self.fillers)
         windows = [member.window for member in self.fillers]
         # None stands for the whole axis
         days, cells, halo_days, halo_cells = (

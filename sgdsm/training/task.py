@@ -22,11 +22,12 @@ from sgdsm.core.specification import TARGET, build
 from sgdsm.data.datamodule import GapData
 from sgdsm.data.features import REACH_DAYS
 from sgdsm.data.gaps import Gaps
+from sgdsm.data.held_out import AnySplits
 from sgdsm.data.normalization import Inputs
 from sgdsm.data.out_of_core import HELD, PartedData, cut_parts, gib_of, part_of
 from sgdsm.data.record import Names, Record, read_record, usable, warn_unusual
 from sgdsm.data.repeat_cycle import find_repeat_cycle
-from sgdsm.data.splits import All, Blocks, Random, Split
+from sgdsm.data.splits import Split
 from sgdsm.inference.fill import fill_cube
 from sgdsm.inference.writers import Writer
 from sgdsm.models.base import GapFiller, Window
@@ -272,7 +273,7 @@ def split_cube(config: dict[str, Any]) -> SplitCube:
 
 
 def _split_cube(cube: xr.Dataset, config: dict[str, Any]) -> SplitCube:
-    splits: All | Blocks | Random = build(config["splits"], All | Blocks | Random)
+    splits: AnySplits = build(config["splits"], AnySplits)
     record = read_record(cube)
     gaps: Gaps = build(config["gaps"], Gaps)
     return SplitCube(cube, record, splits.split(record.observed & record.land, record.days, gaps, orbit_of(cube)))
@@ -287,10 +288,10 @@ def _hold(
     cube: xr.Dataset, window: Window, memory_gib: float, config: dict[str, Any]
 ) -> tuple[list[SplitCube], list[Box]]:
     """Return some parts of a large cube, split, and the boxes that are left."""
-    if not build(config["splits"], All | Blocks | Random).in_parts:
+    if not build(config["splits"], AnySplits).in_parts:
         raise ConfigError(
             f"the cube takes {gib_of(cube):.3g} GiB in memory, more than trainer.memory_gib allows: it is learned from "
-            "in parts, with splits=all alone; for splits=blocks give more memory, or a smaller cube"
+            "in parts, with splits=all alone; for other splits give more memory, or a smaller cube"
         )
     boxes = cut_parts(cube, (window.days, window.cells), memory_gib)
     found: dict[int, SplitCube] = {}

@@ -157,9 +157,9 @@ CALLS: list[tuple[str, Callable[[SimpleNamespace], Any]]] = [
     ("visible=5", lambda a: a.filled.sgdsm.scores(a.hidden, 5)),
     ("precipitation=5", lambda a: score_of(a, precipitation=5)),
     ("temperature=True", lambda a: score_of(a, temperature=True)),
-    ("rows_at_once=0: expected at least 1", lambda a: score_of(a, rows_at_once=0)),
-    ("rows_at_once=-1", lambda a: score_of(a, rows_at_once=-1)),
-    ("rows_at_once='all'", lambda a: score_of(a, rows_at_once="all")),
+    ("days_at_once=0: expected at least 1", lambda a: score_of(a, days_at_once=0)),
+    ("days_at_once=-1", lambda a: score_of(a, days_at_once=-1)),
+    ("days_at_once='all'", lambda a: score_of(a, days_at_once="all")),
     # gaps, splits, options, worlds
     ("fraction='0.3'", lambda a: Gaps(fraction="0.3")),
     ("fraction=None", lambda a: Gaps(fraction=None)),
@@ -222,7 +222,7 @@ def test_calls_that_work_are_let_through(a):
     assert a.filled.sgdsm.members(np.int64(2), seed=np.uint8(3)).sizes["member"] == 2
     assert Gaps(np.float32(0.25), outage_days=[6, np.int16(15)]).spec["outage_days"] == [6, 15]
     assert All(0.1).spec == {"_target_": "sgdsm.data.All", "fraction": 0.1, "seed": 0}
-    assert score_of(a, rows_at_once=np.int64(2)).table()["all"]["n"] > 0
+    assert score_of(a, days_at_once=np.int64(2)).table()["all"]["n"] > 0
     assert TrainerOptions(devices=[0]).devices == [0]
 
 

@@ -30,6 +30,7 @@ HDF5_OWN = 8 * 2**20
 ZLIB_BEGIN, ZLIB_END, ADLER = b"\x78\x01", b"\x03\x00", 65521
 CHECKSUM = Struct(">I")
 COORDINATES = ("time", "lat", "lon", "latitude", "longitude", "y", "x")
+BY_MAP = ("time", "member", "product", "kind", "subset")  # dimensions along which each map is a chunk
 INTERNAL = {
     "CLASS",
     "NAME",
@@ -191,7 +192,7 @@ class NetcdfWriter:
             packing: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if shape else {}
             if shape:
                 # one map a chunk: written day by day, read as maps
-                chunk = [1 if d in ("time", "member") else n for d, n in zip(dims, shape, strict=True)]
+                chunk = [1 if d in BY_MAP else n for d, n in zip(dims, shape, strict=True)]
                 if rows is not None and "time" in dims and len(dims) > 2:
                     chunk[-2] = rows
                 packing["chunks"] = tuple(chunk)

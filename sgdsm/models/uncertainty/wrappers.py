@@ -34,6 +34,7 @@ class Wrapper(GapFiller):
         self.window, self.batch_size, self.decomposes = filler.window, filler.batch_size, filler.decomposes
         self.wide_cells, self.wide_values = filler.wide_cells, filler.wide_values
         self.fixed_windows = filler.fixed_windows
+        self.uses_covariates = filler.uses_covariates
 
     def setup_inputs(self, inputs: Inputs) -> None:
         self.filler.configure(inputs)
