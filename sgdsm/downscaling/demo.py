@@ -36,6 +36,7 @@ def demo(
     config: Mapping[str, Any],
     others: Mapping[str, Mapping[str, Any]],
     folder: Path,
+    own: str,
     accelerator: str = "auto",
 ) -> str:
     """Fit further regressors beside that of a run, and score all of them at 10 m on days of the test.
@@ -44,7 +45,8 @@ def demo(
         settings: `fine_days` and `write_fine` of an experiment.
         config: Of the run.
         others: Specifications of the further regressors, by name.
-        folder: Of the run; FINE files and figures are written there.
+        folder: Of the run; scores, stack, truth, wells and figures are written there.
+        own: Name of the run's regressor.
         accelerator: As in `pytorch_lightning.Trainer`.
 
     Returns:
@@ -53,7 +55,6 @@ def demo(
     rows = rows_of(build(config["data"], xr.Dataset))
     splits: Months = build(config["splits"], Months)
     label = labelled(rows, splits)
-    own = Run(folder).metrics()["model"]
     models = {own: load(folder)}
     for name, spec in others.items():
         models[name] = fitted(spec, rows, label, config["seed"], None, accelerator)[0]
@@ -204,7 +205,7 @@ def _write(folder: Path, region: Region, fine: xr.Dataset) -> None:
     coarse = fine[["SM"]].coarsen(y=FACTOR, x=FACTOR).mean()
     coarse["SM"].attrs = fine["SM"].attrs
     partial = folder / f"{COARSE}.partial"
-    coarse.to_netcdf(partial, engine="h5netcdf")
+    coarse.to_netcdf(partial, engine="netcdf4")
     partial.rename(folder / COARSE)
     lines = ["date,x,y,groundwater_level"]
     west, north = float(fine["x"][0]) - 5, float(fine["y"][0]) + 5

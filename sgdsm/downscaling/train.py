@@ -74,10 +74,10 @@ def train(config: Mapping[str, Any], folder: Path, accelerator: str = "auto", fi
         write_table(ranked, folder / "importances.csv")
         if figures:
             run.figures.mkdir(exist_ok=True)
-            training_figures(
-                run.figures, found, rows.truth[test], rows.days[test], ranked, dependence(downscaler, rows.values[held]),
-                scores, name=folder.name, units=(rows.units, rows.target_units),
-            )  # fmt: skip
+            curves = dependence(downscaler, rows.values[held])
+            about_test = found, rows.truth[test], rows.days[test]
+            units = rows.units, rows.target_units
+            training_figures(run.figures, *about_test, ranked, curves, scores, name=folder.name, units=units)
         covered = {}
         if "lower" in found:
             inside = (rows.truth[test] >= found["lower"]) & (rows.truth[test] <= found["upper"])

@@ -5,6 +5,8 @@ from __future__ import annotations
 from itertools import count
 from pathlib import Path
 
+from hydra.core.hydra_config import HydraConfig
+
 from sgdsm.cli.hydra_state import is_run_folder_given, is_sweep, run_folder, shown
 from sgdsm.core.errors import ConfigError
 from sgdsm.downscaling.config import DownscaleConfig as Settings
@@ -50,7 +52,8 @@ def run(settings: Settings) -> float:
         print(f"intervals of level {metrics['level']:g} hold {metrics['coverage']:.3f} of the test values")
     if settings.demo is not None:
         specs = {name: other["regressor"] for name, other in others.items()}
-        print(demo(settings.demo, config, specs, folder, settings.accelerator))
+        own = str(HydraConfig.get().runtime.choices["regressor"])
+        print(demo(settings.demo, config, specs, folder, own, settings.accelerator))
     print(f"run: {shown(folder)}")
     score: float = metrics["validation_rmse"]
     return score
