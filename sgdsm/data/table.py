@@ -100,9 +100,9 @@ def _days(column: Any, name: str, path: str) -> np.ndarray:
     elif column.dtype.kind in "iufb":
         raise CubeError(f"{path}: column '{name}' holds numbers, expected dates like 2019-01-31")
     try:
-        days = pd.to_datetime(column).to_numpy().astype("datetime64[D]").astype("datetime64[ns]")
+        days = pd.to_datetime(column, format="ISO8601").to_numpy().astype("datetime64[D]").astype("datetime64[ns]")
     except (ValueError, TypeError, OverflowError) as error:
-        raise CubeError(f"{path}: column '{name}': {str(error).splitlines()[0][:120]}, expected 2019-01-31") from error
+        raise CubeError(f"{path}: column '{name}': {str(error).splitlines()[0][:80]}: expected 2019-01-31") from error
     if np.isnat(days).any():
         raise CubeError(f"{path}: column '{name}' lacks a date in row {int(np.flatnonzero(np.isnat(days))[0]) + 1}")
     found: np.ndarray = days

@@ -62,7 +62,8 @@ def demo(
     region = region_of(config["data"])
     states: dict[str, State] = {}
     unfiltered: dict[str, State] = {}
-    spread, made, pictures = Spread(models[own]), [], {}
+    pictures: dict[str, np.ndarray] = {}
+    spread, made = Spread(models[own]), []
     for day in days:
         number = int((day - region.first).astype(int))
         fine = fine_day(region, number)

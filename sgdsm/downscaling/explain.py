@@ -67,7 +67,8 @@ def dependence(downscaler: Downscaler, values: np.ndarray) -> dict[str, tuple[np
     rows = values[:: max(1, len(values) // ROWS)]
     curves = {}
     for k, name in enumerate(downscaler.predictors):
-        steps = np.linspace(*np.quantile(values[:, k], [0.01, 0.99]), STEPS)
+        low, high = (float(end) for end in np.quantile(values[:, k], [0.01, 0.99]))
+        steps = np.linspace(low, high, STEPS)
         given = np.repeat(rows[None], STEPS, 0)
         given[:, :, k] = steps[:, None]
         estimates = downscaler.estimate(given.reshape(-1, rows.shape[1]))["mean"]

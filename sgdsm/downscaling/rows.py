@@ -44,7 +44,7 @@ class Rows:
 
     def classes(self) -> dict[str, np.ndarray]:
         """Return for each value of each flag the rows that have it, (N,) bool, by names like 'crop=2'."""
-        found = {}
+        found: dict[str, np.ndarray] = {}
         for name, values in self.flags.items():
             known = np.unique(values[np.isfinite(values)])
             if len(known) > MOST_CLASSES:

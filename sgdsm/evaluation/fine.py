@@ -30,7 +30,7 @@ def fine_states(truth: np.ndarray, estimates: Mapping[str, np.ndarray]) -> dict[
         for start in range(0, len(reference), AT_ONCE):
             part = slice(start, start + AT_ONCE)
             statistics = error_statistics(chosen[part], reference[part])
-            state = state + State(statistics.sum(0), np.float64(len(statistics)))
+            state = state + State(statistics.sum(0), np.asarray(float(len(statistics))))
         found[name] = state
     return found
 

@@ -11,7 +11,7 @@ moisture (0.045 m3 m-3) than most do, so that errors at 10 m are smaller than th
 from __future__ import annotations
 
 from functools import cached_property, lru_cache
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -386,7 +386,9 @@ def _cube(cells: int, days: int, step_days: int, start: str, speckle: str, seed:
     numbers = range(0, days, step_days)
     maps = [region.coarse(number) for number in numbers]
     dims = ("time", "y", "x")
-    arrays = {name: (dims, np.stack([one[name] for one in maps]).astype(np.float32)) for name in ("SM", *DYNAMIC)}
+    arrays: dict[str, Any] = {
+        name: (dims, np.stack([one[name] for one in maps]).astype(np.float32)) for name in ("SM", *DYNAMIC)
+    }
     arrays |= {name: (dims[1:], maps[0][name]) for name in STATIC}
     late = averaged((region.sown > 145).astype(np.float32)[region.field], FACTOR)
     # flags of a cube have all days
@@ -437,7 +439,7 @@ def fine_day(region: Region, day: int) -> xr.Dataset:
     """
     found = region.make(day)
     dims = ("time", "y", "x")
-    arrays = {name: (dims, found.predictors[name][None]) for name in DYNAMIC}
+    arrays: dict[str, Any] = {name: (dims, found.predictors[name][None]) for name in DYNAMIC}
     arrays |= {name: (dims[1:], found.predictors[name]) for name in STATIC}
     arrays["SM"] = (dims, found.truth[None])
     place = {
