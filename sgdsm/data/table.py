@@ -22,7 +22,7 @@ def read_table(
     path: str,
     target: str,
     predictors: Sequence[str],
-    units: Mapping[str, str],
+    units: Mapping[str, str | int],
     *,
     time: str = "date",
     flag: Sequence[str] = (),
@@ -64,7 +64,7 @@ def read_table(
     table = xr.Dataset(arrays, {"time": ("row", _days(frame[time], time, path))})
     for name in named:
         role = "target" if name == target else "dynamic" if name in predictors else "flag"
-        table[name].attrs = {"role": role, "units": units.get(name, "1"), "source": (sources or {}).get(name, "")}
+        table[name].attrs = {"role": role, "units": str(units.get(name, 1)), "source": (sources or {}).get(name, "")}
     return table
 
 

@@ -17,6 +17,7 @@ from sgdsm.downscaling.regressors import Regressor
 KINDS: dict[str, Any] = {"data": xr.Dataset, "regressor": Regressor, "splits": Months}
 GROUPS = tuple(KINDS)
 DEMO = {"regressors": list, "fine_days": int, "write_fine": bool}
+MONTHS = "sgdsm.data.Months"
 REGION = "sgdsm.sources.simulated_region"
 
 
@@ -38,6 +39,8 @@ class DownscaleConfig:
             spec = getattr(self, group)
             if not isinstance(spec, Mapping):
                 raise ConfigError(f"{group}={spec!r}: expected settings with {TARGET}")
+            if group == "splits" and spec.get(TARGET) != MONTHS:
+                raise ConfigError(f"splits: {spec.get(TARGET)} is for gap-fillers, expected splits=months")
             check_spec(spec, kind, group)
             if group != "data":
                 build(spec, kind)

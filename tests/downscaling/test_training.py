@@ -192,7 +192,7 @@ def test_the_command_trains_on_a_table(run_command, tmp_path):
     [
         (("data.predictors=[GRD,sand]", "data.units={SM: m3 m-3, GRD: dB, sand: '%'}"), "no column 'sand'"),
         (("splits.year=2021",), "splits.year=2021: no day for test"),
-        (("splits=blocks",), "does not make a Months"),
+        (("splits=blocks",), "splits: sgdsm.data.Blocks is for gap-fillers, expected splits=months"),
         (("regressor.trees=0",), "trees=0"),
         (("level=2",), "level=2: expected 0.5 to 0.99"),
         (("experiment=downscale_demo", "data=table"), "the truth at 10 m is known of data=region only"),
