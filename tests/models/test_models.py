@@ -32,7 +32,7 @@ VARIANTS = [
     "pconv3d model.gap_features=true model.memory=0 model.loss=smooth_l1 model.muon_rate=null",
     "seamless trainer.precision=bf16-mixed model.muon_rate=null",
     "seamless model.observations=false",
-    "seamless model.neighbours=false gaps=matched",
+    "seamless model.neighbours=false gaps.match=true",
     "dctpls model.s=gcv model.time_weight=1.0 model.robust=true model.window_cells=8",
     "xgboost model.quantiles=[0.05,0.95] model.early_stopping_rounds=5",
     "xgboost model.spill=true model.monotone={precipitation:1}",
