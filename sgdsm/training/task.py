@@ -337,8 +337,8 @@ def _gaps(part: SplitCube, config: dict[str, Any]) -> Gaps:
         gaps.match = is_unlike(draw.all_hidden, draw.seen, part.record.observed, part.record.land)
         if gaps.match:
             log.info(
-                "most gaps lie in time otherwise than the values that can be hidden: training weighs these to be alike; "
-                "gaps.match=false turns this off"
+                "most gaps lie in time otherwise than the values that can be hidden: training weighs these to be "
+                "alike; gaps.match=false turns this off"
             )
     return gaps
 
