@@ -39,11 +39,11 @@ def fill(
     Args:
         dataset: A cube (`sgdsm.as_cube`), or a Dataset with the variables that the run was trained on, dims (time,
             lat, lon) or (time, y, x).
-        run: A run or its folder; None together with `model` trains one on the Dataset itself.
+        run: A run or its folder; None trains one on the Dataset itself.
         max_gap_days: Values farther from the nearest observation of their cell, in days, are not filled.
-        model: As in `sgdsm.train`; only without `run`.
-        folder: As in `sgdsm.train`; only with `model`.
-        overrides: As in `sgdsm.train`; only with `model`.
+        model: As in `sgdsm.train`, by default 'auto'; only without `run`.
+        folder: As in `sgdsm.train`; only without `run`.
+        overrides: As in `sgdsm.train`; only without `run`.
         **roles: Arguments of `sgdsm.as_cube` where its names differ, such as `target=`, `dynamic=`, `static=`,
             `land=`.
 
@@ -53,17 +53,17 @@ def fill(
 
     Raises:
         CubeError: The Dataset lacks what the run needs.
-        ConfigError: The folder is no run, an argument is unknown, or neither `run` nor `model` is given.
+        ConfigError: The folder is no run, an argument is unknown, or both `run` and `model` are given.
     """
-    if (run is None) == (model is None):
-        raise ConfigError("fill: give run=, a run or its folder, or model=, to train one on this Dataset")
-    if model is not None:
+    if run is not None and model is not None:
+        raise ConfigError("fill: give run=, a run or its folder, or model=, to train one on this Dataset, not both")
+    if run is None:
         # here: filling with a run needs no Hydra
         from sgdsm.api.train import train
 
-        run = train(dataset, model, folder=folder, overrides=overrides, **roles)
+        run = train(dataset, model or "auto", folder=folder, overrides=overrides, **roles)
     elif folder is not None or overrides:
-        raise ConfigError("fill: folder= and overrides= are for model=, run= has no use for them")
+        raise ConfigError("fill: folder= and overrides= are for training, run= has no use for them")
     known = [name for name in inspect.signature(as_cube).parameters if name != "dataset"]
     # checked here, so that the message names fill and not as_cube
     for name in roles:

@@ -17,14 +17,14 @@ from sgdsm.core.settings import check_part, made, setting
 from sgdsm.core.specification import TARGET, build, check_spec
 from sgdsm.data.gaps import Gaps
 from sgdsm.data.held_out import AnySplits
-from sgdsm.models.base import GapFiller
+from sgdsm.models.auto import AnyModel, Auto
 from sgdsm.models.uncertainty.wrappers import check_wrappers
 from sgdsm.training.task import TrainerOptions
 
 # what the specification of each group makes
 KINDS: dict[str, Any] = {
     "data": xr.Dataset,
-    "model": GapFiller,
+    "model": AnyModel,
     "gaps": Gaps,
     "splits": AnySplits,
     "trainer": TrainerOptions,
@@ -93,7 +93,8 @@ def check_groups(config: Mapping[str, Any], groups: Sequence[str] = GROUPS) -> d
             check_spec(spec, KINDS[group], group)
     objects = {g: build(config[g], KINDS[g]) for g in groups if g not in ("data", "uncertainty")}
     if "model" in objects and "trainer" in objects:
-        _check_epochs(objects["model"], objects["trainer"].max_epochs)
+        model = objects["model"]
+        _check_epochs(model.many if isinstance(model, Auto) else model, objects["trainer"].max_epochs)
     return objects
 
 

@@ -123,10 +123,6 @@ class Run:
                     f"{path}: '{name}' was in '{units}' when the run was begun, now it is in '{now}': train a new one"
                 )
 
-    def model_name(self) -> str:
-        """Return the class name of the model, as its configuration has it."""
-        return str(self.config()["model"][TARGET]).rsplit(".", 1)[-1]
-
     @property
     def scores(self) -> dict[str, dict[str, float]]:
         """For each class of hidden values its metrics; ConfigError where the run is not finished."""

@@ -14,6 +14,7 @@ from sgdsm.evaluation.score import Scores, format_table, score
 from sgdsm.inference.writers import NetcdfOutput
 from sgdsm.models.base import GapFiller
 from sgdsm.models.checkpoint import save_filler
+from sgdsm.models.uncertainty.wrappers import innermost
 from sgdsm.report.figures import run_figures
 from sgdsm.training.calibrate import add_uncertainty
 from sgdsm.training.callbacks import BEST
@@ -117,7 +118,7 @@ def _save_metrics(
     run.write(
         METRICS,
         {
-            "model": run.model_name(),
+            "model": type(innermost(filler)).__name__,
             "units": filler.inputs.units,
             "split": protocol["scored_split"],
             "fit_seconds": round(fitted.seconds, 1),

@@ -21,6 +21,7 @@ from sgdsm.inference.dask import fill_on_cluster
 from sgdsm.inference.fill import fill_cube
 from sgdsm.inference.writers import writer_for
 from sgdsm.models.checkpoint import load_filler
+from sgdsm.models.uncertainty.wrappers import innermost
 from sgdsm.training.config import check_groups, check_training
 from sgdsm.training.run import Run, check_data_given, file_digest, file_stamp, fingerprint, run_data
 from sgdsm.training.task import TrainerOptions
@@ -99,7 +100,7 @@ def run(settings: Settings) -> None:
     # dask's workers have no GPU
     used = replace(options, accelerator="cpu") if settings.inference.cluster else options
     how: dict[str, Any] = {
-        "source": f"{run.model_name()} fitted in {run.folder.name}",
+        "source": f"{type(innermost(filler)).__name__} fitted in {run.folder.name}",
         "identity": f"{file_digest(run.model)} {fingerprint(cube)} {file_stamp(data.get('path'))}",
         "box": box_of(cube, period_of(settings.time), settings.bbox),
         "max_gap_days": settings.max_gap_days,
