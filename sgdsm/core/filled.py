@@ -24,6 +24,7 @@ NONE, OBSERVED, FILLED = 0, 1, 2  # codes of `sm_source`
 COVARIATES = (
     "covariates"  # attribute of the file: JSON, dynamic covariates that the estimates rest on and their products
 )
+CAUSAL = "near_real_time"  # attribute of the file where nothing after a day was looked at, in words
 OBSERVED_NAME = "observed_variable"  # attribute of `sm_filled`: what the variable of the observed values is called
 
 

@@ -98,7 +98,7 @@ def plan_filling(
         plan["precision"] = kept
     used = inputs.dynamic if filler.uses_covariates else ()
     covariates = {name: str(cube[name].attrs.get("source", "")) for name in used}
-    file_layout = layout(cube, filler.error_bars, source, box, max_gap_days, covariates)
+    file_layout = layout(cube, filler.error_bars, source, box, max_gap_days, covariates, inputs.causal)
     # boxes of days that will be read; a slab reads fewer where it continues the one before
     boxes = [
         cells_to_read(axes[0], slab.days, before) for slab in slabs for before in (None, preceding_days(slab, slabs))

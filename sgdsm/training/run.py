@@ -101,6 +101,12 @@ class Run:
             raise ConfigError(f"{path}: no such file; expected the folder of a run")
         return _from_json(path, {"data": dict})
 
+    def last_day(self) -> str | None:
+        """Return the last day of the data that the run was trained on; None where its folder does not say."""
+        path = self.folder / PROVENANCE
+        last = self.provenance()["data"].get("last_day") if path.is_file() else None
+        return last if isinstance(last, str) else None
+
     def write(self, name: str, content: dict[str, Any]) -> None:
         """Write a file of the run (YAML or JSON by its ending), whole or not at all."""
         self.folder.mkdir(parents=True, exist_ok=True)

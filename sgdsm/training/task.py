@@ -227,7 +227,7 @@ class TrainingTask(Part):
         options: TrainerOptions = build(config["trainer"], TrainerOptions)
         filler: GapFiller = build(config["model"], GapFiller)
         held, boxes = _held_and_left(cube, filler, options, config)
-        inputs = _inputs(cube, held, filler, whole=not boxes)
+        inputs = replace(_inputs(cube, held, filler, whole=not boxes), causal=config.get("causal", False))
         filler.configure(inputs)
         _check(filler, config, len(held[0].record.days))
         options.prepare(filler)

@@ -17,6 +17,7 @@ from sgdsm.core.settings import setting
 from sgdsm.core.specification import build
 from sgdsm.data.batch import check_cap
 from sgdsm.data.record import warn_unusual
+from sgdsm.inference.causal import look_back_only, of_training
 from sgdsm.inference.dask import fill_on_cluster
 from sgdsm.inference.fill import fill_cube
 from sgdsm.inference.writers import writer_for
@@ -63,6 +64,9 @@ class Settings:
     output: str = setting(help="FILE.nc or FILE.zarr; {year} in the name splits it by years", path=True)
     time: str | None = setting(None, "first and last day, like 2015-04-01:2015-06-30")
     bbox: list[Any] | None = setting(None, "[west, south, east, north], degrees")
+    causal: bool = setting(
+        False, "near real time: look at nothing after the day that is filled (a run trained with causal=true always does)"
+    )
     max_gap_days: int | None = setting(None, "fill only values at most so many days from an observation of their cell")
     inference: Inference = setting(Inference(), "how the cube goes through the model")
 
@@ -92,6 +96,8 @@ def run(settings: Settings) -> None:
     filler = load_filler(run.model)
     options: TrainerOptions = build(settings.trainer, TrainerOptions)
     options.prepare(filler, trained["trainer"])
+    if settings.causal:
+        look_back_only(filler)
     output = writer_for(settings.output)
     data = run_data(trained, settings.data)
     cube = checked_cube(build(data, xr.Dataset))
@@ -107,6 +113,12 @@ def run(settings: Settings) -> None:
         "window_cells": settings.inference.window_cells,
         "precision": {"setting": options.precision, "used": used.precision_of(filler)},
     }
+    if filler.inputs.causal:
+        if settings.inference.cluster:
+            raise ConfigError("inference.cluster=true: a causal filling runs on one machine")
+        own = checked_cube(build(run_data(trained, None), xr.Dataset))
+        how["climatology_from"] = of_training(own, run.last_day(), cube)
+        how["identity"] += " causal"
     with exclusive(settings.output):
         if settings.inference.cluster:
             fill_on_cluster(cube, filler, output, partial(build, data, xr.Dataset), **how)
