@@ -12,14 +12,13 @@ import xarray as xr
 from sgdsm.core.arguments import checked
 from sgdsm.core.cube import NO_UNCERTAINTY, as_cube, by_role, checked_cube, suggest
 from sgdsm.core.errors import ConfigError, CubeError
-from sgdsm.core.specification import build
 from sgdsm.data.normalization import Inputs
-from sgdsm.inference.causal import of_training
+from sgdsm.inference.causal import read_climatology
 from sgdsm.inference.fill import fill_cube
 from sgdsm.inference.writers import MemoryOutput
 from sgdsm.models.base import GapFiller
 from sgdsm.models.checkpoint import load_filler
-from sgdsm.training.run import Run, run_data
+from sgdsm.training.run import Run
 from sgdsm.training.task import TrainerOptions
 
 
@@ -81,8 +80,7 @@ def fill(
     dataset = checked_cube(dataset)
     more: dict[str, Any] = {}
     if filler.inputs.causal:
-        own = dataset if model is not None else build(run_data(config, None), xr.Dataset)
-        more["climatology_from"] = of_training(own, trained_run.last_day(), dataset)
+        more["climatology"] = read_climatology(trained_run.climatology, dataset)
     output = MemoryOutput()
     fill_cube(dataset, filler, output, max_gap_days=max_gap_days, trainer={"enable_progress_bar": False}, **more)
     return output.dataset

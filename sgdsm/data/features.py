@@ -229,7 +229,10 @@ def _neighbours(batch: Batch, line: Tensor, ahead: bool) -> Iterator[tuple[str, 
         # how much wetter neighbours are than their own line: rain that the cell itself did not show
         mean = _ratio(_box(departure, radius), _box(weight, radius))
         for shift, when in ((0, "today"), (1, "yesterday"), (-1, "tomorrow")):
-            yield f"departure_{radius}_{when}", _shift(mean, shift) if ahead or shift >= 0 else torch.full_like(mean, NAN)
+            yield (
+                f"departure_{radius}_{when}",
+                _shift(mean, shift) if ahead or shift >= 0 else torch.full_like(mean, NAN),
+            )
 
 
 def _covariates(batch: Batch, inputs: Inputs) -> Iterator[tuple[str, Tensor]]:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
-from sgdsm.core.cube import checked_cube, target_of
+from sgdsm.core.cube import by_role, target_of
 from sgdsm.core.errors import ConfigError
+from sgdsm.core.io.hdf5 import open_hdf5
+from sgdsm.data.normalization import Climatology, Inputs
+from sgdsm.inference.survey import prior_of, survey
 from sgdsm.models.base import GapFiller
+from sgdsm.preprocessing.export import write_netcdf
+
+COEFFICIENTS, SPREAD, TERM = "coefficients", "spread", "term"  # of the file of a climatology
 
 
 def look_back_only(filler: GapFiller) -> None:
@@ -35,24 +42,51 @@ def look_back_only(filler: GapFiller) -> None:
             part.window = replace(part.window, ahead=False)
 
 
-def of_training(trained_on: xr.Dataset, last_day: str | None, cube: xr.Dataset) -> xr.Dataset:
-    """Return the days of a cube that a run was trained on, for the climatology of the cells.
-
-    From the cube that is filled it would change with later days.
+def save_climatology(cube: xr.Dataset, inputs: Inputs, path: Path) -> None:
+    """Write the climatology of the cells of a cube: from a cube that grows it would change with its later days.
 
     Args:
-        trained_on: The cube of the training; its file may have grown since.
-        last_day: Last day of the training, as 2015-12-31; None: not known.
+        cube: What the filler was trained on, in the units of the training.
+        inputs: Of the filler.
+        path: Of a NetCDF file.
+    """
+    target, land = target_of(cube), cube[by_role(cube, "land")[0]].values.astype(bool)
+    coefficients, spread = survey(target, land, [], prior_of(target, land, inputs.anomaly_scale**2)).climatology
+    rows, columns = (str(dim) for dim in target.dims[1:])
+    units = {"units": inputs.units}
+    about = "of 1, then cosine and sine of the year and of half a year, as in sgdsm.data.normalization"
+    whole = xr.Dataset(
+        {
+            COEFFICIENTS: ((TERM, rows, columns), coefficients, {**units, "long_name": f"coefficients {about}"}),
+            SPREAD: ((rows, columns), spread, {**units, "long_name": "standard deviation of the anomalies"}),
+        },
+        {TERM: np.arange(len(coefficients), dtype=np.int32), rows: cube[rows].values, columns: cube[columns].values},
+    )
+    write_netcdf(whole, path)
+
+
+def read_climatology(path: Path, cube: xr.Dataset) -> Climatology:
+    """Return what `save_climatology` wrote.
+
+    Args:
+        path: Of the file.
         cube: What is to be filled.
 
     Raises:
-        ConfigError: If they are not on one grid.
+        ConfigError: It is no such file, or of another grid.
     """
-    known = checked_cube(trained_on)
-    for dim in target_of(cube).dims[1:]:
-        if dim not in known.dims or not np.array_equal(known[dim].values, cube[dim].values):
-            raise ConfigError(
-                f"causal=true: '{dim}' of the cube is not that of the run's own data, which the climatology of the "
-                "cells comes from: train a run on this grid"
-            )
-    return known if last_day is None else known.sel(time=slice(None, last_day))
+    target = target_of(cube)
+    try:
+        with open_hdf5(path) as known:
+            for dim in map(str, target.dims[1:]):
+                if not np.array_equal(known[dim].values, cube[dim].values):
+                    raise ConfigError(
+                        f"causal=true: '{dim}' of the cube is not that of the training, which the climatology of the "
+                        "cells comes from: train a run on this grid"
+                    )
+            found = Climatology(known[COEFFICIENTS].values, known[SPREAD].values)
+    except (OSError, KeyError) as error:
+        raise ConfigError(f"{path}: not a climatology that train has written: train the run again") from error
+    if found.coefficients.ndim != 3 or found.coefficients.shape[1:] != target.shape[1:] != found.spread.shape:
+        raise ConfigError(f"{path}: not a climatology of this grid: train the run again")
+    return found

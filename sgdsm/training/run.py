@@ -33,6 +33,7 @@ from sgdsm.training.config import load_config
 SCORED = ("target", "land")  # the roles that a score depends on
 LARGE = 2**28  # values of the target
 CONFIG, MODEL, METRICS, PROVENANCE = "config.yaml", "model.ckpt", "metrics.json", "provenance.json"
+CLIMATOLOGY = "climatology.nc"
 PACKAGES = (
     "sgdsm",
     "torch",
@@ -68,6 +69,11 @@ class Run:
     def model(self) -> Path:
         """Path of the fitted filler."""
         return self.folder / MODEL
+
+    @property
+    def climatology(self) -> Path:
+        """Path of the climatology of the cells in training; only of a run of near real time."""
+        return self.folder / CLIMATOLOGY
 
     @property
     def evaluation(self) -> Path:

@@ -16,7 +16,6 @@ from sgdsm.models.classical.smooth import smooth
 from sgdsm.models.classical.tuned import Tuned
 from sgdsm.models.networks.base import at_least
 
-
 CAUSAL_DAYS = 32  # that a day is smoothed with where later ones are not looked at: smoothing reaches about ten
 
 

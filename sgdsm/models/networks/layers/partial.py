@@ -29,9 +29,7 @@ class PartialConv3d(nn.Module):
         causal: True for a kernel that ends with the day, in place of one around it.
     """
 
-    def __init__(
-        self, channels_in: int, channels_out: int, kernel: tuple[int, int, int], causal: bool = False
-    ) -> None:
+    def __init__(self, channels_in: int, channels_out: int, kernel: tuple[int, int, int], causal: bool = False) -> None:
         super().__init__()
         if any(size % 2 == 0 for size in kernel):
             raise ValueError(f"kernel {kernel}: expected odd sizes")
