@@ -60,9 +60,10 @@ SMALLER = {
     "window_forest": ["model.trees=5", "model.min_samples_split=12"],
     "stack": [
         "model.members.xgboost.gap_draws=1",
-        *(f"model.members.{name}.epochs=1" for name in ("one", "two")),
-        *(f"model.members.{name}.{word}" for name in ("one", "two") for word in ("width=8", "window_days=60")),
         "model.members.xgboost.rounds=5",
+        *(f"model.members.pconv3d.{word}" for word in ("channels=8", "width=8", "memory=1", "window_days=32")),
+        *(f"model.members.seamless.{word}" for word in ("width=8", "blocks=1", "window_days=60", "window_cells=6")),
+        *(f"model.members.{name}.epochs=1" for name in ("pconv3d", "seamless")),
     ],
 }
 NEEDS_COVARIATES = ("casm", "casm_ensemble", "casm_paper", "regression_kriging")
