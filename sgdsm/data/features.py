@@ -310,9 +310,8 @@ def _over_cycles(values: Tensor, cycle: int, ahead: bool) -> Tensor:
     """Return sums of the values whole cycles before and, if `ahead`, after each day, up to REACH_DAYS."""
     total = values.clone()
     for days in range(cycle, min(REACH_DAYS, values.shape[2] - 1) + 1, cycle):
-        total += _shift(values, days).nan_to_num()
-        if ahead:
-            total += _shift(values, -days).nan_to_num()
+        around = _shift(values, days).nan_to_num()
+        total += around + _shift(values, -days).nan_to_num() if ahead else around
     return total
 
 

@@ -167,6 +167,8 @@ def _refill(
     digest = hashlib.sha256(f"{how['identity']} {days}".encode()).hexdigest()[:16]
     with opened(path) as filled:
         if up_to_date(filled, digest):
+            # killed just before it was removed
+            _beside(settings).unlink(missing_ok=True)
             print("the file is of this run, these data and days already")
             return
         if filled.attrs.get("source") != how["source"]:
