@@ -13,6 +13,7 @@ from sgdsm.core.arguments import checked
 from sgdsm.core.cube import NO_UNCERTAINTY, as_cube, by_role, checked_cube, suggest
 from sgdsm.core.errors import ConfigError, CubeError
 from sgdsm.data.normalization import Inputs
+from sgdsm.inference.causal import read_climatology
 from sgdsm.inference.fill import fill_cube
 from sgdsm.inference.writers import MemoryOutput
 from sgdsm.models.base import GapFiller
@@ -77,8 +78,11 @@ def fill(
     if roles or not (by_role(dataset, "target") and by_role(dataset, "land")):
         dataset = as_cube(dataset, **{**_roles(filler.inputs, trained, dataset), **roles})
     dataset = checked_cube(dataset)
+    more: dict[str, Any] = {}
+    if filler.inputs.causal:
+        more["climatology"] = read_climatology(trained_run.climatology, dataset)
     output = MemoryOutput()
-    fill_cube(dataset, filler, output, max_gap_days=max_gap_days, trainer={"enable_progress_bar": False})
+    fill_cube(dataset, filler, output, max_gap_days=max_gap_days, trainer={"enable_progress_bar": False}, **more)
     return output.dataset
 
 

@@ -33,6 +33,7 @@ from sgdsm.training.config import load_config
 SCORED = ("target", "land")  # the roles that a score depends on
 LARGE = 2**28  # values of the target
 CONFIG, MODEL, METRICS, PROVENANCE = "config.yaml", "model.ckpt", "metrics.json", "provenance.json"
+CLIMATOLOGY = "climatology.nc"
 PACKAGES = (
     "sgdsm",
     "torch",
@@ -70,6 +71,11 @@ class Run:
         return self.folder / MODEL
 
     @property
+    def climatology(self) -> Path:
+        """Path of the climatology of the cells in training; only of a run of near real time."""
+        return self.folder / CLIMATOLOGY
+
+    @property
     def evaluation(self) -> Path:
         """Folder of the files that the run was scored with."""
         return self.folder / "evaluation"
@@ -100,6 +106,12 @@ class Run:
         if not path.is_file():
             raise ConfigError(f"{path}: no such file; expected the folder of a run")
         return _from_json(path, {"data": dict})
+
+    def last_day(self) -> str | None:
+        """Return the last day of the data that the run was trained on; None where its folder does not say."""
+        path = self.folder / PROVENANCE
+        last = self.provenance()["data"].get("last_day") if path.is_file() else None
+        return last if isinstance(last, str) else None
 
     def write(self, name: str, content: dict[str, Any]) -> None:
         """Write a file of the run (YAML or JSON by its ending), whole or not at all."""

@@ -11,6 +11,7 @@ from sgdsm.core.lock import exclusive, is_first
 from sgdsm.core.logging import log
 from sgdsm.evaluation.protocol import FILLED, HIDDEN, SCORES, VISIBLE, kind_of_split, write_files
 from sgdsm.evaluation.score import Scores, format_table, score
+from sgdsm.inference.causal import save_climatology
 from sgdsm.inference.writers import NetcdfOutput
 from sgdsm.models.base import GapFiller
 from sgdsm.models.checkpoint import save_filler
@@ -52,6 +53,8 @@ def train(config: dict[str, Any], folder: Path, cube: xr.Dataset | None = None, 
         protocol = _begin(run, task)
         fitted = fit(task, folder)
         filler = add_uncertainty(task, config["uncertainty"])
+        if filler.inputs.causal:
+            save_climatology(task.whole, filler.inputs, run.climatology)
         save_filler(filler, run.model)
         classes = score_run(task, filler, protocol, run)
         if figures:
