@@ -61,7 +61,9 @@ class TrainingConfig:
             check_part(part, getattr(self, part), known)
         objects = check_groups(self.training())
         if self.causal:
-            objects["model"].check_causal()
+            model = objects["model"]
+            for filler in (model.many, model.few) if isinstance(model, Auto) else (model,):
+                filler.check_causal()
 
     def training(self) -> dict[str, Any]:
         """Return the groups, the seed and `causal` as plain values: what a run folder keeps in config.yaml."""
