@@ -198,3 +198,25 @@ def beta_index(values: Any, shapes: Any, others: Any, order: Any, starts: Any, l
                 index[at_low[j], cell] = _normal_quantile(low[j], largest)
             for j in range(above):
                 index[at_high[j], cell] = -_normal_quantile(high[j], largest)
+
+
+@compiled()
+def count_below(ranked: Any, counts: Any, values: Any, near: Any, twice: Any) -> None:
+    """Write how many of the values of a pool are smaller than a value, plus how many are not larger.
+
+    Args:
+        ranked: Values of each cell in rising order, (N, M).
+        counts: How many of them there are, (N,).
+        values: (T, N), NaN where missing.
+        near: Values so near are equal, (N,).
+        twice: The result, (T, N); NaN before, and left where a value is missing or there is no pool.
+    """
+    for cell in range(values.shape[1]):
+        known = ranked[cell, : counts[cell]]
+        if len(known) == 0:
+            continue
+        for k in range(values.shape[0]):
+            v = values[k, cell]
+            if v == v:
+                below = np.searchsorted(known, v - near[cell])
+                twice[k, cell] = below + np.searchsorted(known, v + near[cell], side="right")

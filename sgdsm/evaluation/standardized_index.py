@@ -82,14 +82,20 @@ class Standardization:
         table[slots[used], years[used]] = smoothed[used]
         half = self.half_window_days
         centre = _window_mean(table, half)
-        pools = _Pools(table, centre, half, np.inf if self.fit == "gamma" else self.upper)
+        pools = _Pools(table, centre, half, self.upper if self.fit == "beta" else np.inf)
+        has_fit = _years(table, half) >= self.least_years
         if self.fit == "empirical":
-            return FittedIndex(self, pools, ())
+            return FittedIndex(self, (), pools, has_fit)
         found = [_FITTED[self.fit](pools.of(day), self.upper) for day in range(DAYS)]
-        parameters = tuple(np.stack(one) for one in zip(*found, strict=True))
-        for one in parameters:
-            one[pools.years() < self.least_years] = np.nan
-        return FittedIndex(self, pools, parameters)
+        parameters = tuple(np.where(has_fit, np.stack(one), np.nan) for one in zip(*found, strict=True))
+        return FittedIndex(self, parameters, None, has_fit)
+
+    def limits(self) -> tuple[float, float]:
+        """Return the smallest and the largest value that the distribution takes."""
+        if self.fit == "empirical":
+            return -np.inf, np.inf
+        least = float(np.finfo(np.float32).tiny)
+        return least, float(np.float32(self.upper) * np.float32(1 - 1e-6)) if self.fit == "beta" else np.inf
 
     def _check(self, values: np.ndarray) -> None:
         if self.fit == "empirical":
@@ -110,13 +116,16 @@ class FittedIndex:
 
     Args:
         asked: What they were fitted for.
-        pools: The values that they were fitted to.
-        parameters: Of each day of the year, (365, CELLS) each: shape and scale of gamma, both shapes of beta.
+        parameters: Of each day of the year, (365, CELLS) each: shape and scale of gamma, both shapes of beta; none of
+            `empirical`.
+        pools: The values that `empirical` ranks.
+        has_fit: Days of the year with a fit, (365, CELLS) bool.
     """
 
     asked: Standardization
-    pools: _Pools
     parameters: tuple[np.ndarray, ...]
+    pools: _Pools | None
+    has_fit: np.ndarray
 
     def index(self, values: np.ndarray) -> np.ndarray:
         """Return the index of values of these cells.
@@ -154,9 +163,8 @@ class FittedIndex:
             return np.asarray(gammainc(shape, values / scale))
         if self.asked.fit == "beta":
             return np.asarray(betainc(*(one[day] for one in self.parameters), values))
-        probability = _by_rank(self.pools.of(day), values)
-        probability[:, self.pools.years()[day] < self.asked.least_years] = np.nan
-        return probability
+        assert self.pools is not None
+        return np.where(self.has_fit[day], _by_rank(self.pools.of(day), values), np.nan)
 
 
 class _Pools:
@@ -170,7 +178,7 @@ class _Pools:
     """
 
     def __init__(self, table: np.ndarray, centre: np.ndarray, half: int, upper: float) -> None:
-        self.table, self.centre, self.half, self.upper = table, centre, half, upper
+        self.centre, self.half, self.upper = centre, half, upper
         departures = table - centre[:, None] if half else table
         # the year goes on after its end
         self.around = np.concatenate([departures[DAYS - half :], departures, departures[:half]]) if half else departures
@@ -190,12 +198,6 @@ class _Pools:
                 pool = np.where(low, values * (self.centre[day] / own), pool)
                 pool = np.where(high, self.upper - (self.upper - values) * (rest / (self.upper - own)), pool)
         return pool
-
-    def years(self) -> np.ndarray:
-        """Return of how many years the values for each day are, (365, CELLS)."""
-        known = np.isfinite(self.table)
-        days = (np.arange(DAYS)[:, None] + np.arange(-self.half, self.half + 1)) % DAYS
-        return np.stack([known[window].any(0).sum(0) for window in days])
 
 
 def days_of_year(days: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -263,6 +265,13 @@ def _window_mean(table: np.ndarray, half: int) -> np.ndarray:
         return np.stack([total[window].sum(0) / count[window].sum(0) for window in days])
 
 
+def _years(table: np.ndarray, half: int) -> np.ndarray:
+    """Return of how many years the values for each day are, (365, CELLS)."""
+    known = np.isfinite(table)
+    days = (np.arange(DAYS)[:, None] + np.arange(-half, half + 1)) % DAYS
+    return np.stack([known[window].any(0).sum(0) for window in days])
+
+
 def _gamma(pool: np.ndarray, _: float) -> tuple[np.ndarray, np.ndarray]:
     """Return shape and scale of the gamma distribution of a pool (Thom 1958, Eq. 22)."""
     known = pool > 0
@@ -296,15 +305,24 @@ _FITTED = {"gamma": _gamma, "beta": _beta}
 
 def _by_rank(pool: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Return the plotting positions of values among those of a pool, (t, CELLS); equal ones have their mean rank."""
-    ranked = np.sort(pool.reshape(-1, CELLS).T, axis=1)  # missing values come last
+    ranked = np.sort(np.ascontiguousarray(pool.reshape(-1, CELLS).T), axis=1)  # missing values come last
     counts = np.isfinite(ranked).sum(1)
-    probability = np.full(values.shape, np.nan)
+    # a hair aside: a departure plus a mean is the value itself but for rounding
+    near = 1e-12 * np.nan_to_num(abs(ranked)).max(1)
+    twice = np.full(values.shape, np.nan)
+    kernels = compiled_module("sgdsm.evaluation.compiled_index")
+    (_count_below if kernels is None else kernels.count_below)(ranked, counts, values, near, twice)
+    # a value outside of all others is as rare as the outermost one, not rarer
+    with np.errstate(invalid="ignore"):
+        rank = np.clip((twice + 1) / 2, 1, np.maximum(counts, 1))
+    return np.asarray((rank - 0.44) / (counts + 0.12))
+
+
+def _count_below(
+    ranked: np.ndarray, counts: np.ndarray, values: np.ndarray, near: np.ndarray, twice: np.ndarray
+) -> None:
+    """Write how many values are smaller, plus how many are not larger; see `compiled_index.count_below`."""
     for cell in np.flatnonzero(counts):
         known, wanted = ranked[cell, : counts[cell]], values[:, cell]
-        # a hair aside: a departure plus a mean is the value itself but for rounding
-        near = 1e-12 * abs(known[-1])
-        below, upto = np.searchsorted(known, wanted - near), np.searchsorted(known, wanted + near, side="right")
-        # a value outside of all others is as rare as the outermost one, not rarer
-        rank = np.clip((below + upto + 1) / 2, 1, counts[cell])
-        probability[:, cell] = np.where(np.isnan(wanted), np.nan, (rank - 0.44) / (counts[cell] + 0.12))
-    return probability
+        below = np.searchsorted(known, wanted - near[cell]), np.searchsorted(known, wanted + near[cell], side="right")
+        twice[:, cell] = np.where(np.isnan(wanted), np.nan, below[0] + below[1])
