@@ -22,7 +22,7 @@ DAYS = 365  # of a year; 29 February has no fit of its own
 LARGEST = 8.21  # beyond it a probability in double precision is 0 or 1
 CELLS = 64  # computed at once; always as many, so that no sum depends on how cells are dealt to batches
 FACTORS = 8  # values multiplied before a logarithm is taken: fewer logarithms, and no underflow
-LEAST_SPREAD = 1e-10  # log of the mean minus mean of the logs: below it, the values are the same but for rounding
+LEAST_SPREAD = 1e-7  # log of the mean minus mean of the logs: of values that differ by .04 % of their mean
 
 
 @dataclass(frozen=True)
