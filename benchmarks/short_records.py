@@ -119,9 +119,16 @@ def table(lines: list[Line]) -> list[str]:
     for line in lines:
         found[line["record"], line["model"]][line["when"]].append(line)
     names = [f"{name}, {when}" for name in CLASSES.values() for when in ("before", "after")]
-    rows = [["record", "model", "seeds", *names, "width, after over before"]]
+    rows = [["record", "model", "seeds", "RMSE", "over the first model's", *names, "width, after over before"]]
+    first: dict[str, dict[int, float]] = {}
     for (where, model), by_time in found.items():
-        cells = []
+        errors = {line["seed"]: line["rmse"] for line in by_time["after"]}
+        reference = first.setdefault(where, errors)
+        shares = [error / reference[seed] for seed, error in errors.items() if seed in reference]
+        cells = [
+            f"{np.mean(list(errors.values())):.4f}",
+            f"{np.mean(shares):.3f} ({min(shares):.2f}-{max(shares):.2f})",
+        ]
         for name in CLASSES:
             for when in ("before", "after"):
                 shares = [line[name] for line in by_time[when] if name in line]

@@ -51,9 +51,9 @@ def check_same(run: Run, training: Any) -> None:
         raise ConfigError(f"{run.folder} holds a run with other settings: remove it, or choose another output")
 
 
-def train_once(run: Run, training: Any) -> None:
+def train_once(run: Run, training: Any, figures: bool = True) -> None:
     """Train in the folder of a run, or resume there; nothing is done where it is finished."""
     if run.finished():
         log.info("%s: finished already", run.folder)
     else:
-        load("train").train_and_print(training, run)
+        load("train").train_and_print(training, run, figures)

@@ -27,9 +27,7 @@ RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(
         ("rounds", "trees", "epochs", "gap_draws", "samples", "iterations", "max_epochs", "accumulate"), (1, 10**6)
     ),
-    **dict.fromkeys(
-        ("batch_size", "window_days", "window_cells", "core_cells", "max_steps", "check_every"), (1, 10**6)
-    ),
+    **dict.fromkeys(("batch_size", "window_days", "window_cells", "core_cells", "steps", "check_every"), (1, 10**6)),
     **dict.fromkeys(("width", "channels"), (1, 2**14)),
     **dict.fromkeys(("layers", "blocks", "memory"), (0, 1000)),
     **dict.fromkeys(("subsample", "column_share"), (1e-6, 1)),
@@ -52,6 +50,9 @@ RANGES: dict[str, tuple[float, float]] = {
     "values_per_bin": (2, 10**9),
     "least_values": (2, 10**9),
     "block_days": (1, 10**6),
+    "anomaly_days": (1, 10**6),
+    "least": (2, 10**9),
+    "draws": (0, 10**6),
     "days": (1, 10**6),
     "rows": (1, 10**6),
     "columns": (1, 10**6),

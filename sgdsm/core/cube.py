@@ -154,8 +154,9 @@ def as_cube(
         missing_days: 'refuse' (the default), or 'insert' to add the days that the time axis lacks, without
             observations.
         circular_longitude: The last column touches the first; by default derived from the longitudes.
-        repeat_cycle_days: Days after which the satellite's orbit repeats (8 for SMAP). A model may use it to find when
-            a composite of several days was renewed; by default it is not used.
+        repeat_cycle_days: Days after which the satellite's orbit repeats (8 for SMAP). Trees and some networks use it
+            to find when a composite of several days was renewed. By default training looks for a cycle in the values;
+            0 for none.
         uncertainty: Standard deviation of the target's values in their units, which weighs them in training. By default
             the variable that is their standard error by the attributes of CF, or `<target>_uncertainty`; 'none' takes
             none.
@@ -197,7 +198,7 @@ def as_cube(
         _mark_precipitation(cube, rain)
     circular = is_circular(cube) if circular_longitude is None else circular_longitude
     cube.attrs["circular_longitude"] = int(circular)
-    cube.attrs.pop("repeat_cycle_days", None)  # never from a file: it is used only where it is asked for
+    cube.attrs.pop("repeat_cycle_days", None)  # never from a file
     if repeat_cycle_days is not None:
         cube.attrs["repeat_cycle_days"] = repeat_cycle_days
     check_cube(cube)
@@ -257,8 +258,8 @@ def _mark_precipitation(cube: xr.Dataset, name: str) -> None:
     cube[name].attrs["quantity"] = "precipitation"
 
 
-def repeat_cycle(cube: xr.Dataset) -> int:
-    """Return the steps after which the orbit repeats; 0 where a cube does not give the repeat cycle.
+def repeat_cycle(cube: xr.Dataset) -> int | None:
+    """Return the steps after which the orbit repeats, 0 for none, None where that is to be found in the values.
 
     Args:
         cube: The cube.
@@ -267,10 +268,12 @@ def repeat_cycle(cube: xr.Dataset) -> int:
         CubeError: The attribute `repeat_cycle_days` is no whole number of steps.
     """
     if "repeat_cycle_days" not in cube.attrs:
-        return 0
+        return None
     days, step = int(cube.attrs["repeat_cycle_days"]), step_days(cube["time"])
-    if not 1 <= days <= 366 or days % step:
-        raise CubeError(f"repeat_cycle_days={days}: expected a multiple of the {step} days between maps, at most 366")
+    if not 0 <= days <= 366 or days % step:
+        raise CubeError(
+            f"repeat_cycle_days={days}: expected 0 or a multiple of the {step} days between maps, at most 366"
+        )
     return days // step
 
 

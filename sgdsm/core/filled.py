@@ -19,6 +19,9 @@ LAND = "land"
 SM_MEMBERS = "sm_members"  # of a file of ensemble members
 
 NONE, OBSERVED, FILLED = 0, 1, 2  # codes of `sm_source`
+COVARIATES = (
+    "covariates"  # attribute of the file: JSON, dynamic covariates that the estimates rest on and their products
+)
 OBSERVED_NAME = "observed_variable"  # attribute of `sm_filled`: what the variable of the observed values is called
 
 

@@ -8,7 +8,7 @@ from enum import IntEnum
 class Stream(IntEnum):
     """A word of the seed of `numpy.random.default_rng([Stream.X, seed, ...])`.
 
-    The numbers never change: a run would draw others. The simulated world itself uses [seed, 0] and [seed, 1].
+    The numbers never change: a run would draw others. The simulated world itself uses [seed, 0] to [seed, 2].
     """
 
     TRAINING_GAPS = 1  # what is hidden in each epoch
@@ -34,3 +34,6 @@ class Stream(IntEnum):
     PART_ORDER = 20
     FOLDS = 21  # of a bias correction
     CORRECTION_ROWS = 22
+    MOVING_BLOCKS = 23  # of resampled series
+    STATION_NETWORK = 24  # simulated
+    QUESTIONS = 25  # of `sgdsm protocol`: what each scenario hides

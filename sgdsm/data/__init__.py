@@ -14,7 +14,10 @@ PUBLIC = {
     "All": "splits",
     "Blocks": "splits",
     "Gaps": "gaps",
+    "Protocol": "held_out",
     "Random": "splits",
+    "Regions": "held_out",
+    "Years": "held_out",
 }
 __all__ = [*PUBLIC]
 

@@ -6,6 +6,7 @@ seed of its splits alone, so they are the same for every filler and every run wi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -146,6 +147,7 @@ class Blocks(Recorded):
     """
 
     in_parts = False
+    name = "splits=blocks"  # in messages
 
     def __init__(
         self,
@@ -155,15 +157,9 @@ class Blocks(Recorded):
         hidden: float = 0.4,
         seed: int = 0,
     ) -> None:
-        if len(shares) != 4 or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6:
-            raise ConfigError(f"splits.shares={list(shares)}: expected four positive shares that add up to 1")
-        if not 0 <= separation_days < block_days:
-            raise ConfigError(
-                f"splits.separation_days={separation_days}: expected less than splits.block_days={block_days}, "
-                "or no split could hold a target"
-            )
-        if not 0 < hidden < 1:
-            raise ConfigError(f"splits.hidden={hidden}: expected a share between 0 and 1")
+        check_shares(shares, len(SPLITS))
+        check_separation("days", separation_days, block_days)
+        check_hidden(hidden)
         self.block_days, self.separation_days, self.shares = block_days, separation_days, tuple(shares)
         self.hidden, self.seed = hidden, seed
 
@@ -186,23 +182,8 @@ class Blocks(Recorded):
         last = last if days[-1] - days[last] > self.block_days else len(days) - 1
         label, target = np.full(len(days), -1), np.zeros(len(days), bool)
         label[first : last + 1], target[first : last + 1] = self.label(days[first : last + 1])
-        train = label == 0
-        scenarios = {}
-        for code, split in enumerate(SPLITS[1:], start=1):
-            in_split = label == code
-            available = observed & in_split[:, None, None]
-            allowed = available & (target & in_split)[:, None, None]
-            if not allowed.any():
-                raise ConfigError(f"splits=blocks: the {split} days hold no observed value")
-            rng = np.random.default_rng([Stream.SCORED_GAPS, self.seed, code])
-            hidden = gaps.draw(available, allowed, rng, orbit, self.hidden, in_split)
-            if not any(mask.any() for mask in hidden.values()):
-                raise ConfigError(nothing_hidden(split, gaps, observed))
-            seen = available & ~hidden["swath"] & ~hidden["outage"]
-            # climatology from training days too, as a final product would have it
-            scenarios[split] = Scenario(seen, hidden, seen | (observed & train[:, None, None]))
-        base = observed & train[:, None, None]
-        return Split(base, base & target[:, None, None], train, scenarios)
+        where = label[:, None, None], target[:, None, None]
+        return split_by_label(observed, *where, gaps, orbit, self.hidden, self.seed, self.name)
 
     def label(self, days: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the split of each day, and the days whose values may be targets.
@@ -216,18 +197,7 @@ class Blocks(Recorded):
         Raises:
             ConfigError: When the record is too short for four splits.
         """
-        span = int(days[-1] - days[0]) + 1
-        # blocks of equal length that cover the record exactly
-        count = round(span / self.block_days)
-        if count < len(SPLITS):
-            raise ConfigError(
-                f"splits=blocks: a record of {span} days holds {count} blocks of {self.block_days} days, "
-                f"expected at least {len(SPLITS)}: lower splits.block_days, or use splits=all"
-            )
-        block = np.minimum((days - days[0]) * count // span, count - 1)
-        middles = days[0] + (np.arange(count) + 0.5) * span / count
-        split_of_block = self._assign(season_numbers(middles))
-        label = split_of_block[block]
+        label, about = self._dealt(days)
         target = np.ones(len(days), bool)
         before = self.separation_days // 2
         # days near the boundary of two splits are no targets: errors are correlated over some days
@@ -235,15 +205,14 @@ class Blocks(Recorded):
             boundary = days[edge + 1]
             target &= (days < boundary - before) | (days >= boundary + self.separation_days - before)
         for code, split in enumerate(SPLITS):
-            if code not in split_of_block:
+            if code not in label:
                 raise ConfigError(
-                    f"splits=blocks: a record of {span} days holds {count} blocks of {self.block_days} days, and the "
-                    f"{split} split gets none of them: lower splits.block_days and splits.separation_days, like 20 and "
-                    "5, or use splits=all"
+                    f"{about}, and the {split} split gets none of them: lower splits.block_days and "
+                    "splits.separation_days, like 20 and 5, or use splits=all"
                 )
             if not (target & (label == code)).any():
                 raise ConfigError(
-                    f"splits=blocks: {self.separation_days} days from the others, the {split} split has no day left: "
+                    f"{self.name}: {self.separation_days} days from the others, the {split} split has no day left: "
                     "lower splits.separation_days or raise splits.block_days"
                 )
             lacking = [s for k, s in enumerate(SEASONS) if k not in season_numbers(days[target & (label == code)])]
@@ -251,14 +220,37 @@ class Blocks(Recorded):
                 log.info("the %s days hold no %s: the record has too few blocks", split, ", ".join(lacking))
         return label, target
 
+    def _dealt(self, days: np.ndarray, free: np.ndarray | None = None) -> tuple[np.ndarray, str]:
+        """Return the split of each day, -1 where none is dealt, (T,) int; and the number of blocks in words.
+
+        Args:
+            days: Days since 1970-01-01, (T,).
+            free: Days whose blocks are dealt, (T,) bool; None: all.
+
+        Raises:
+            ConfigError: When the record is too short for four splits.
+        """
+        free = np.ones(len(days), bool) if free is None else free
+        span = int(days[-1] - days[0]) + 1
+        # blocks of equal length that cover the record exactly
+        count = round(span / self.block_days)
+        about = f"{self.name}: a record of {span} days holds {count} blocks of {self.block_days} days"
+        if count < len(SPLITS):
+            raise ConfigError(f"{about}, expected at least {len(SPLITS)}: lower splits.block_days, or use splits=all")
+        block = np.minimum((days - days[0]) * count // span, count - 1)
+        dealt = np.unique(block[free])
+        split_of_block = np.full(count, -1)
+        split_of_block[dealt] = self._assign(season_numbers(days[0] + (dealt + 0.5) * span / count))
+        return np.where(free, split_of_block[block], -1), about
+
     def _assign(self, season: np.ndarray) -> np.ndarray:
         """Return a split for each block; every split gets each season that has as many blocks as there are splits."""
         rng = np.random.default_rng([Stream.ASSIGNMENT, self.seed])
         shares = np.asarray(self.shares)
-        split_of_block, counts = np.empty(len(season), int), np.zeros(len(SPLITS))
+        split_of_block, counts = np.empty(len(season), int), np.zeros(len(shares))
         for number in range(len(SEASONS)):
             blocks = rng.permutation(np.flatnonzero(season == number))
-            first = len(SPLITS) if len(blocks) >= len(SPLITS) else 0
+            first = len(shares) if len(blocks) >= len(shares) else 0
             for place, block in enumerate(blocks):
                 # after one for each, the split that is furthest behind its share of all blocks comes next
                 choice = place if place < first else int(np.argmin((counts + 1) / shares))
@@ -284,8 +276,7 @@ class Random(Recorded):
     in_parts = False
 
     def __init__(self, shares: tuple[float, float, float, float] = (0.52, 0.16, 0.16, 0.16), seed: int = 0) -> None:
-        if len(shares) != 4 or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6:
-            raise ConfigError(f"splits.shares={list(shares)}: expected four positive shares that add up to 1")
+        check_shares(shares, len(SPLITS))
         self.shares, self.seed = tuple(shares), seed
 
     def split(self, observed: np.ndarray, days: np.ndarray, gaps: Gaps, orbit: Orbit | None = None) -> Split:
@@ -319,3 +310,71 @@ def nothing_hidden(split: str, gaps: Gaps, observed: np.ndarray) -> str:
         f"the draw for {split} hides none of {int(observed.sum())} observed values ({' and '.join(KINDS)}): "
         f"with gaps.bank={gaps.bank} the masks of other days show no gap here; use gaps=amsr2, or a longer record"
     )
+
+
+def split_by_label(
+    observed: np.ndarray,
+    label: np.ndarray,
+    target: np.ndarray,
+    gaps: Gaps,
+    orbit: Orbit | None,
+    hidden: float,
+    seed: int,
+    name: str,
+) -> Split:
+    """Split observed values where each day, or each cell, belongs to one split; a filler sees those of its split only.
+
+    Args:
+        observed: (T, H, W) bool.
+        label: Index into SPLITS, another number for none, (T, 1, 1) or (1, H, W) int.
+        target: Where values may be targets, of the shape of `label`, bool.
+        gaps: How the mask samples of validation, calibration and test are drawn.
+        orbit: Orbit over the cube's grid, for simulated swaths.
+        hidden: Share of the values that may be targets that a mask sample hides.
+        seed: Of the mask samples.
+        name: Of the splits, in messages.
+
+    Raises:
+        ConfigError: When a split has no value or no hidden value.
+    """
+    days = len(observed)
+    learned = observed & (label == 0)
+    scenarios = {}
+    for code, split in enumerate(SPLITS[1:], start=1):
+        in_split = label == code
+        available = observed & in_split
+        allowed = available & target
+        if not allowed.any():
+            kind = "days" if len(label) > 1 else "cells"
+            raise ConfigError(f"{name}: the {split} {kind} hold no observed value")
+        rng = np.random.default_rng([Stream.SCORED_GAPS, seed, code])
+        donors = np.broadcast_to(in_split.any((1, 2)), days)
+        masks = gaps.draw(available, allowed, rng, orbit, hidden, donors)
+        if not any(mask.any() for mask in masks.values()):
+            raise ConfigError(nothing_hidden(split, gaps, observed))
+        seen = available & ~masks["swath"] & ~masks["outage"]
+        # climatology from training values too, as a final product would have it
+        scenarios[split] = Scenario(seen, masks, seen | learned)
+    return Split(learned, learned & target, np.broadcast_to((label == 0).any((1, 2)), days), scenarios)
+
+
+def check_shares(shares: Sequence[float], number: int) -> None:
+    """Raise ConfigError unless there are so many positive shares that add up to 1."""
+    if len(shares) != number or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6:
+        count = {3: "three", 4: "four"}[number]
+        raise ConfigError(f"splits.shares={list(shares)}: expected {count} positive shares that add up to 1")
+
+
+def check_separation(of: str, separation: int, block: int) -> None:
+    """Raise ConfigError where blocks are too short to hold values that far from those of other splits."""
+    if not 0 <= separation < block:
+        raise ConfigError(
+            f"splits.separation_{of}={separation}: expected less than splits.block_{of}={block}, "
+            "or no split could hold a target"
+        )
+
+
+def check_hidden(hidden: float) -> None:
+    """Raise ConfigError for a share of hidden values that is none."""
+    if not 0 < hidden < 1:
+        raise ConfigError(f"splits.hidden={hidden}: expected a share between 0 and 1")

@@ -41,12 +41,19 @@ def check_protocol(entries: list[Entry]) -> None:
     for entry in entries[1:]:
         ours, theirs = first.metrics["protocol"], entry.metrics["protocol"]
         if ours["digest"] != theirs["digest"]:
-            # the first setting that differs explains more than two digests
-            key = next(k for k in {**ours, **theirs} if k != "digest" and ours.get(k) != theirs.get(k))
             raise ConfigError(
                 f"compare: {first.folder} and {entry.folder} were scored by different protocols: "
-                f"{key} {ours.get(key)} and {theirs.get(key)}"
+                f"{_difference(ours, theirs)}"
             )
+
+
+def _difference(ours: Any, theirs: Any, key: str = "") -> str:
+    """Return the first setting that differs, and both values: it explains more than two digests."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        for name in {**ours, **theirs}:
+            if name != "digest" and ours.get(name) != theirs.get(name):
+                return _difference(ours.get(name), theirs.get(name), f"{key}.{name}" if key else name)
+    return f"{key} {ours} and {theirs}"
 
 
 def comparison(entries: list[Entry], reference: str) -> list[dict[str, Any]]:
@@ -100,6 +107,7 @@ def format_comparison(rows: list[dict[str, Any]], reference: str, units: str, pr
     head = ["model", f"RMSE [95 %] {units}", f"share of {reference}", f"minus {reference} [95 %]"]
     head += [k.removeprefix("rmse_") for k in kinds] + [*(metric.head for metric in columns), "fit s"]
     lines = [head]
+    more = [metric for metric in METRICS if not metric.head and not metric.of_error_bars]
     for row in rows:
         is_reference = row["label"] == reference
         lines.append([
@@ -111,7 +119,15 @@ def format_comparison(rows: list[dict[str, Any]], reference: str, units: str, pr
             *(metric.text(row[metric.name]) for metric in columns),
             f"{row['fit_seconds']:.0f}",
         ])  # fmt: skip
-    widths = [max(len(line[k]) for line in lines) for k in range(len(head))]
+    scored = f"hidden values of the {protocol['scored_split']} split ({kind_of_split(protocol)})"
+    second = [["model", *(metric.label for metric in more)]]
+    second += [[row["label"], *(metric.text(row[metric.name]) for metric in more)] for row in rows]
+    return f"{_aligned(lines)}\nN {rows[0]['n']:.0f} {scored}\n\n{_aligned(second)}"
+
+
+def _aligned(lines: list[list[str]]) -> str:
+    """Return the cells of a table as text, with a rule under the head."""
+    widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
     text = [
         "  ".join(
             cell.ljust(w) if k == 0 else cell.rjust(w) for k, (cell, w) in enumerate(zip(line, widths, strict=True))
@@ -119,8 +135,7 @@ def format_comparison(rows: list[dict[str, Any]], reference: str, units: str, pr
         for line in lines
     ]
     text.insert(1, "-" * len(text[0]))
-    scored = f"hidden values of the {protocol['scored_split']} split ({kind_of_split(protocol)})"
-    return "\n".join(text) + f"\nN {rows[0]['n']:.0f} {scored}"
+    return "\n".join(text)
 
 
 def by_gap_length(entry: Entry) -> dict[str, float]:

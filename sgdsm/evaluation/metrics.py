@@ -146,6 +146,7 @@ class Metric:
         digits: Decimals in comparisons; score tables have six.
         signed: True for a metric that is printed with its sign.
         of_error_bars: True for a metric that only fillers with error bars have; tables leave it out for others.
+        of_details: True for a metric that is in the table of details, and not in the first table.
         statistics: What `value` needs the means of: names in `STATISTICS`, or functions of `Values` that are added
             there by their names.
     """
@@ -157,6 +158,7 @@ class Metric:
     digits: ClassVar[int] = 4
     signed: ClassVar[bool] = False
     of_error_bars: ClassVar[bool] = False
+    of_details: ClassVar[bool] = False
     statistics: ClassVar[tuple[str | Statistic, ...]] = ()
 
     def __init_subclass__(cls) -> None:
@@ -180,8 +182,8 @@ class Metric:
         raise NotImplementedError
 
     def text(self, value: float, digits: int | None = None) -> str:
-        """Return a value as text, with `digits` decimals; '-' for one that needs error bars that are not there."""
-        if self.of_error_bars and not np.isfinite(value):
+        """Return a value as text, with `digits` decimals; '-' for one that needs what is not there, like error bars."""
+        if (self.of_error_bars or self.of_details) and not np.isfinite(value):
             return "-"
         return f"{value:{'+' if self.signed else ''}.{self.digits if digits is None else digits}f}"
 
@@ -254,6 +256,39 @@ class AnomalyCorrelation(Metric):
 
     def value(self, mean: Means) -> np.ndarray:
         return _correlation(*(mean[str(name)] for name in self.statistics))
+
+
+class NashSutcliffeEfficiency(Metric):
+    """1 minus mean squared error over the variance of the truth, 1 (Nash and Sutcliffe, J. Hydrol. 10, 282, 1970).
+
+    It is R2 of Liu et al. (HESS 27, 577, 2023, Eq. 7), with the truth in the denominator. It may be below 0.
+    """
+
+    name, label, column, digits = "nse", "NSE", "", 3
+    explanation = "1 minus the mean squared error over the variance of the true values (Nash-Sutcliffe efficiency, R2)"
+    signed = of_details = True
+    statistics = ("squared_error", "truth", "truth_squared")
+
+    def value(self, mean: Means) -> np.ndarray:
+        squares = mean["truth_squared"]
+        variance = squares - mean["truth"] ** 2
+        # truth without spread; sums in float64 leave a rest
+        efficiency: np.ndarray = 1 - mean["squared_error"] / np.where(variance > 1e-12 * squares, variance, np.nan)
+        return efficiency
+
+
+class CellEfficiency(Metric):
+    """Median over cells of the Nash-Sutcliffe efficiency of each cell, 1.
+
+    It is no function of mean statistics: `Scores.table` takes it from the cells, for all values together.
+    """
+
+    name, label, column, digits = "r2_cell_median", "R2-cell-median", "", 3
+    explanation = "median over cells of R2 (NSE) in time of each cell"
+    signed = of_details = True
+
+    def value(self, mean: Means) -> np.ndarray:
+        return np.array(np.nan)
 
 
 class Coverage(Metric):
@@ -406,23 +441,25 @@ def normal_crps(errors: np.ndarray, std: np.ndarray) -> np.ndarray:
     return crps
 
 
-def bin_statistics(values: np.ndarray, bins: np.ndarray, count: int) -> State:
+def bin_statistics(values: np.ndarray, bins: np.ndarray, count: int, weights: np.ndarray | None = None) -> State:
     """Sum the statistics of values by bin.
 
     Args:
         values: Statistics at each value, (N, S).
         bins: Bin of each value, (N,), whole numbers from 0.
         count: Number of bins.
+        weights: Weight of each value, (N,); by default 1.
 
     Returns:
         A State with the leading shape (count,).
     """
-    sums = np.stack([np.bincount(bins, weights=column, minlength=count) for column in values.T], -1)
-    return State(sums, np.bincount(bins, minlength=count).astype(np.float64))
+    columns = values.T if weights is None else values.T * weights
+    sums = np.stack([np.bincount(bins, weights=column, minlength=count) for column in columns], -1)
+    return State(sums, np.bincount(bins, weights=weights, minlength=count).astype(np.float64))
 
 
 def metrics(state: State) -> dict[str, np.ndarray]:
-    """Return `n`, the number of values, and all METRICS of a State.
+    """Return `n`, the number (or the weight) of the values, and all METRICS of a State.
 
     Each has the State's leading shape, and NaN where there are no values.
     """

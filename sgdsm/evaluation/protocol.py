@@ -15,12 +15,15 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from sgdsm.core.cube import by_role, precipitation_of, seen_only, target_of
+from sgdsm.core.cube import ROLES, by_role, precipitation_of, seen_only, target_of
+from sgdsm.data.held_out import HIDDEN as HIDDEN
+from sgdsm.data.held_out import VISIBLE as VISIBLE
+from sgdsm.data.held_out import masks_digest
 from sgdsm.data.splits import Scenario, Split
 from sgdsm.evaluation.strata import air_temperature_of, potential_evaporation_of
 
 OF_TRAINING = ("fraction", "learn", "match")  # settings of the gaps that the scored masks do not depend on
-HIDDEN, VISIBLE, FILLED, SCORES = "hidden.nc", "visible.nc", "filled.nc", "scores.nc"
+FILLED, SCORES = "filled.nc", "scores.nc"
 KINDS_OF_SPLIT = {
     "test": "never seen in training",
     "validation": "they chose the epochs of the networks: not a test",
@@ -43,17 +46,42 @@ def write_files(folder: Path, cube: xr.Dataset, scenario: Scenario, learned: np.
     """
     folder.mkdir(parents=True, exist_ok=True)
     target = target_of(cube)
-    dims = target.dims
-    hidden = xr.Dataset({kind: (dims, mask) for kind, mask in scenario.hidden.items()}, coords=target.coords)
-    hidden["truth"] = target.astype(np.float32)
-    hidden.attrs["target"] = str(target.name)
     visible = seen_only(cube, scenario.seen)
     covariates = cube[by_role(cube, "dynamic")]
     weather = (precipitation_of(cube), air_temperature_of(covariates), potential_evaporation_of(covariates))
-    visible = visible[[str(target.name), *(name for name in weather if name), *by_role(cube, "land")]]
-    visible["learned"] = (dims, learned, {"long_name": "whether a value was learned from"})
-    for name, dataset in {HIDDEN: hidden, VISIBLE: visible}.items():
+    # maps that name their classes: scores are by class too
+    maps = [name for name in by_role(cube, "static") if "flag_meanings" in cube[name].attrs]
+    visible = visible[[str(target.name), *(name for name in weather if name), *by_role(cube, "land"), *maps]]
+    visible["learned"] = (target.dims, learned, {"long_name": "whether a value was learned from"})
+    for name, dataset in {HIDDEN: _hidden(target, scenario), VISIBLE: visible}.items():
         _save(dataset, folder / name)
+
+
+def write_question(folder: Path, cube: xr.Dataset, scenario: Scenario, about: dict[str, str | int]) -> None:
+    """Write the files HIDDEN and VISIBLE of a question for anybody: VISIBLE is a whole cube, with all covariates.
+
+    Args:
+        folder: Where to write them.
+        cube: The cube that is scored.
+        scenario: Which of its values are hidden and seen.
+        about: Attributes of both files; the digest of the masks is added.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    attrs = {"Conventions": "CF-1.10", **about, "digest": masks_digest([scenario])}
+    visible = seen_only(cube, scenario.seen)
+    visible = visible[[name for role in ROLES for name in by_role(cube, role)]]
+    for name, dataset in {VISIBLE: visible, HIDDEN: _hidden(target_of(cube), scenario)}.items():
+        _save(dataset.assign_attrs(attrs), folder / name)
+
+
+def _hidden(target: xr.DataArray, scenario: Scenario) -> xr.Dataset:
+    masks = {
+        kind: (target.dims, mask, {"long_name": f"hidden values: {kind}"}) for kind, mask in scenario.hidden.items()
+    }
+    hidden = xr.Dataset(masks, coords=target.coords)
+    hidden["truth"] = target.astype(np.float32)
+    hidden.attrs["target"] = str(target.name)
+    return hidden
 
 
 def protocol_record(
@@ -79,10 +107,6 @@ def protocol_record(
         The record, for metrics.json; its `digest` is of all of it, the hidden values included.
     """
     gaps = {key: value for key, value in gaps.items() if key not in OF_TRAINING}
-    masks = hashlib.sha256()
-    for mask in (mask for scenario in scenarios for mask in (scenario.seen, *scenario.hidden.values())):
-        # eight values in a byte
-        masks.update(np.packbits(mask).tobytes())
     kinds = scenarios[0].hidden
     record = {
         "scored_split": split_name,
@@ -91,7 +115,7 @@ def protocol_record(
         "data": data,
         "hidden": {kind: sum(int(scenario.hidden[kind].sum()) for scenario in scenarios) for kind in kinds},
         "seen": sum(int(scenario.seen.sum()) for scenario in scenarios),
-        "masks": masks.hexdigest()[:16],
+        "masks": masks_digest(scenarios),
         **({"learned_from": learned_from} if learned_from else {}),
     }
     digest = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:16]
@@ -116,4 +140,7 @@ def _save(dataset: xr.Dataset, path: Path) -> None:
     for name in dataset.data_vars:
         dataset[name].encoding.clear()
         dataset[name].attrs = {k: v for k, v in dataset[name].attrs.items() if k not in ("_FillValue", "grid_mapping")}
-    dataset.to_netcdf(path, encoding=encoding)
+    # whole or not at all
+    partial = path.with_name(f"{path.name}.partial")
+    dataset.to_netcdf(partial, encoding=encoding)
+    partial.replace(path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
-from math import prod
+from math import isqrt, prod
 
 import numpy as np
 import torch
@@ -86,7 +86,8 @@ def fill_packed(
         begin: First day, row and column of the box, as indices of the cube.
         shape: Days, rows and columns of the box.
         window_cells: Largest number of rows and columns of a window, for fillers to whose result it makes no
-            difference. None: as `axes` has them, and on a GPU the filler's `wide_cells`.
+            difference. None: as `axes` has them, and on a GPU the filler's `wide_cells` (with `wide_values` on the CPU
+            too).
         overlaps: What the windows of the box just before in time estimated for days of this box; those windows are
             not filled again. Replaced by the same for the box just after. None: nothing is kept.
 
@@ -131,7 +132,12 @@ def _windows(
     if window_cells is not None and filler.wide_cells is None:
         raise ConfigError(f"inference.window_cells={window_cells}: {type(filler).__name__} has windows of its own")
     # larger windows have less margin to compute twice; days stay as they are
-    most = filler.wide_cells if window_cells is None and filler.device.type == "cuda" else window_cells
+    most = window_cells
+    if most is None and filler.wide_cells is not None:
+        if filler.wide_values is not None:
+            most = min(filler.wide_cells, isqrt(filler.wide_values // axes[0].size))
+        elif filler.device.type == "cuda":
+            most = filler.wide_cells
     tiles = [
         (axis, axis.starts_for(b, b + n)) if filler.fixed_windows else axis.tiles(b, b + n, limit)
         for axis, b, n, limit in zip(axes, begin, shape, (None, most, most), strict=True)

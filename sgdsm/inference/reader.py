@@ -156,19 +156,26 @@ class SlabReader(Dataset[ReadSlab]):
         )
 
     def _read_covariate(self, scene: PackedScene, box: xr.Dataset, channel: int, cells: np.ndarray) -> None:
-        """Read a covariate into a scene; log, once, that it lacks values that it had in training."""
+        """Read a covariate into a scene; log, once a fill, that it lacks values that it had in training."""
         name = self.names.dynamic[channel]
         values, scaler = read_values(box[name]), self.inputs.scalers[name]
-        flat = values.reshape(len(values), -1)
+        flat, watched = values.reshape(len(values), -1), name not in self.logged
+        # cells that lack some value, and all values
+        some, every = np.zeros(len(cells), bool), np.ones(len(cells), bool)
         for days in day_blocks(flat):
-            scene.put_covariate(channel, days, scaler(flat[days].take(cells, 1)))
-        if name not in self.logged:
-            self._log_gappy(name, np.isfinite(values[:, scene.land[scene.number].numpy()]))
+            scaled = scaler(flat[days].take(cells, 1))
+            scene.put_covariate(channel, days, scaled)
+            if watched:
+                # now, while it is in the cache: a pass of its own takes longer than the reading
+                missing = np.isnan(scaled)
+                some |= missing.any(0)
+                every &= missing.all(0)
+        land = scene.land[1:].numpy()
+        if watched and some[land].any():
+            self._log_gappy(name, bool(every[land].all()))
 
-    def _log_gappy(self, name: str, present: np.ndarray) -> None:
-        if name in self.logged or present.all():
-            return
-        if not present.any():
+    def _log_gappy(self, name: str, everywhere: bool) -> None:
+        if everywhere:
             log.info("covariate '%s' is missing everywhere (in some part of the cube): filled without it", name)
         elif name not in self.inputs.gappy:
             log.info("covariate '%s' has gaps here and had none in training: filled without it there", name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from torch import Tensor
 from sgdsm.core.cube import target_of, uncertainty_of
 from sgdsm.core.errors import CubeError
 from sgdsm.core.filled import (
+    COVARIATES,
     FILLED,
     GAP_AGE,
     LAND,
@@ -75,6 +77,7 @@ def layout(
     source: str,
     box: Box,
     max_gap_days: int | None = None,
+    covariates: Mapping[str, str] | None = None,
 ) -> Layout:
     """Return the layout of the file that fills a box of a cube.
 
@@ -84,6 +87,7 @@ def layout(
         source: What filled the cube, for the attribute of that name.
         box: The part of the cube that is filled.
         max_gap_days: The cap on `gap_age` of filled values, days, if there is one.
+        covariates: Names of the dynamic covariates that the filler used and their products, '' where not known.
 
     Returns:
         The layout; its coordinates are those of the box.
@@ -124,6 +128,7 @@ def layout(
         "title": f"{long_name} with filled gaps",
         "source": source,
         "history": f"{written} gaps filled by sgdsm",
+        COVARIATES: json.dumps(dict(covariates or {})),
         **({} if max_gap_days is None else {"max_gap_days": max_gap_days}),
     }
     fixed = places(part, dims)

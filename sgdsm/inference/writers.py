@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import product
+from itertools import groupby, pairwise, product
 from math import prod
 from os import SEEK_END
 from pathlib import Path
@@ -27,11 +27,14 @@ import numpy as np
 import xarray as xr
 
 from sgdsm.core.errors import ConfigError
-from sgdsm.core.io.hdf5 import NetcdfWriter, pack, require_space, with_places
+from sgdsm.core.io.hdf5 import NetcdfWriter, join_packed, pack, require_space, with_places
 from sgdsm.core.io.stores import check_url, chunks, is_remote, is_there, one_line_errors, zarr_store
 from sgdsm.inference.schema import Layout
 
 PLAN = "sgdsm_plan"
+# of a plan: what may differ where the values do not, so that an output begun on one machine goes on on another
+NOTED = ("slabs", "precision")
+LEAST_ROWS = 64  # of a chunk, where slabs have fewer: reading a map then needs few chunks
 LENGTH = Struct("<Q")
 PACKED = 2**18  # values that a thread packs at once
 
@@ -64,13 +67,21 @@ Maps = np.ndarray | CellMaps
 class Writer(Protocol):
     """Destination of filled slabs."""
 
+    def begun(self, plan: dict[str, Any]) -> dict[str, Any] | None:
+        """Return what the plan of an interrupted output says of `NOTED`; None where there is none of this plan.
+
+        Args:
+            plan: What identifies the output; it need not have the keys of `NOTED` yet.
+        """
+
     def begin(self, layout: Layout, plan: dict[str, Any]) -> set[int]:
         """Prepare the output, or find an interrupted one of the same plan.
 
         Args:
             layout: Layout of the filled file.
             plan: What identifies the output, plain values; `plan["slabs"]` holds days and rows of each slab,
-                [[first, after last], [first, after last]].
+                [[first, after last], [first, after last]]. The keys of `NOTED` do not identify it: of an interrupted
+                output they are those that `begun` returns.
 
         Returns:
             Numbers of the slabs that an interrupted run has finished.
@@ -137,6 +148,9 @@ class MemoryOutput:
         dataset: The filled cube, once `finish` has been called.
     """
 
+    def begun(self, plan: dict[str, Any]) -> None:
+        return None
+
     def begin(self, layout: Layout, plan: dict[str, Any]) -> set[int]:
         self.layout, self.slabs = layout, plan["slabs"]
         sizes = {dim: len(values) for dim, (values, _) in layout.coords.items()}
@@ -161,7 +175,8 @@ class MemoryOutput:
 class NetcdfOutput:
     """One netCDF-4 file. Slabs are kept in `FILE.nc.parts/`, as the chunks that the file takes over as they are.
 
-    A chunk holds the rows of a slab on one day. HDF5 itself would not survive a kill, nor several processes that write.
+    A chunk holds one day, of the rows of a slab, or of several slabs where these have fewer than LEAST_ROWS. HDF5
+    itself would not survive a kill, nor several processes that write.
 
     Args:
         path: Name of the file; '{year}' in it makes one file a year.
@@ -170,6 +185,13 @@ class NetcdfOutput:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.parts = Path(f"{path}.parts")
+
+    def begun(self, plan: dict[str, Any]) -> dict[str, Any] | None:
+        note = self.parts / "plan.json"
+        if not note.exists() or not any(self.parts.glob("slab-*.chunks")):
+            return None
+        found = json.loads(note.read_text())
+        return _noted(found["plan"]) if found["digest"] == _digest(plan) else None
 
     def begin(self, layout: Layout, plan: dict[str, Any]) -> set[int]:
         self.join(layout, plan)
@@ -191,7 +213,7 @@ class NetcdfOutput:
             # interrupted while it was made or removed: the slabs in it cannot be assigned to a run
             shutil.rmtree(self.parts, ignore_errors=True)
             self.parts.mkdir()
-        elif json.loads(note.read_text())["digest"] != self.digest and any(self.parts.glob("slab-*")):
+        elif any(self.parts.glob("slab-*.chunks")) and self.begun(plan) != _noted(plan):
             raise ConfigError(
                 f"{self.parts} holds slabs of another run or of other data: remove it, or choose another output"
             )
@@ -203,6 +225,8 @@ class NetcdfOutput:
     def join(self, layout: Layout, plan: dict[str, Any]) -> None:
         self.layout, self.slabs = layout, plan["slabs"]
         self.rows = max(end - begin for _, (begin, end) in self.slabs)
+        whole = max(end for _, (_, end) in self.slabs)
+        self.chunk_rows = min(whole, self.rows * -(-LEAST_ROWS // self.rows))
         self.digest = _digest(plan)
 
     def write(self, slab: int, values: Mapping[str, Maps]) -> None:
@@ -216,19 +240,22 @@ class NetcdfOutput:
                 # some days at a time: each call of a thread takes as long as a thousand values
                 step = max(1, PACKED // prod(block.shape[1:]))
                 days = [slice(k, k + step) for k in range(0, block.shape[0], step)]
-                groups = threads.map(partial(self._packed, name, block), days)
-                lengths[name] = [file.write(chunk) for group in groups for chunk in group]
+                groups = threads.map(partial(self._packed, name, block, self._height(slab)), days)
+                lengths[name] = [file.write(plane) for group in groups for chunk in group for plane in chunk]
             _Part.end(file, lengths)
         unfinished.replace(final)
 
-    def _packed(self, name: str, block: Maps, days: slice) -> list[bytes]:
-        """Return the chunks of some days of a slab."""
+    def _height(self, slab: int) -> int:
+        """Return how many rows of a chunk a slab takes: chunks at the edge of an array are whole too."""
+        return min(self.rows, self.chunk_rows - self.slabs[slab][1][0] % self.chunk_rows)
+
+    def _packed(self, name: str, block: Maps, height: int, days: slice) -> list[list[bytes]]:
+        """Return the packed rows of a slab on some days."""
         _, dtype, attrs = self.layout.variables[name]
         maps = block[days].astype(dtype, copy=False)
         maps = maps.reshape(-1, *maps.shape[-2:])
-        if maps.shape[1] < self.rows:
-            # chunks at the edge of an array are whole too
-            rest = _empty([len(maps), self.rows - maps.shape[1], maps.shape[2]], dtype, attrs)
+        if maps.shape[1] < height:
+            rest = _empty([len(maps), height - maps.shape[1], maps.shape[2]], dtype, attrs)
             maps = np.concatenate([maps, rest], 1)
         return [pack(one) for one in maps]
 
@@ -252,22 +279,34 @@ class NetcdfOutput:
         partial = Path(f"{path}.partial")
         # latitudes and longitudes of a projected grid are variables too
         variables = with_places(self.layout.variables, self.layout.fixed)
-        output = NetcdfWriter(partial, coords, variables, {**self.layout.attrs, PLAN: self.digest}, self.rows)
+        output = NetcdfWriter(partial, coords, variables, {**self.layout.attrs, PLAN: self.digest}, self.chunk_rows)
         try:
             for name, (_, values, _) in self.layout.fixed.items():
                 output.write(name, values, (slice(None),) * values.ndim)
             for (t0, t1), bands in self._bands(days):
-                parts = {row: _Part(self._part(number)) for row, number in bands}
+                parts = {number: _Part(self._part(number)) for _, number in bands}
                 require_space(partial, sum(part.size for part in parts.values()))
+                # the slabs of each chunk, from the top of the map down
+                groups = groupby(bands, lambda band: band[0] // self.chunk_rows * self.chunk_rows)
+                stacks = [(row, [number for _, number in group]) for row, group in groups]
                 inside = range(max(t0, days.start), min(t1, days.stop))
-                for name, (dims, _, _) in self.layout.variables.items():
+                for name, (dims, dtype, attrs) in self.layout.variables.items():
+                    if not all(name in part for part in parts.values()):
+                        continue
                     # of maps one, of members several
                     others = list(np.ndindex(*(len(coords[dim][0]) for dim in dims[1:-2])))
+                    columns = len(coords[dims[-1]][0])
+                    rest = self.chunk_rows - sum(self._height(number) for number in stacks[-1][1])
+                    end = pack(_empty([rest, columns], dtype, attrs)) if rest else []
                     # in the order in which HDF5 keeps them
-                    for day, (k, other), (row, part) in product(inside, enumerate(others), parts.items()):
-                        if name in part:
-                            chunk = part.chunk(name, (day - t0) * len(others) + k)
-                            output.write_packed(name, chunk, (day - days.start, *other, row, 0))
+                    for day, (k, other), (row, numbers) in product(inside, enumerate(others), stacks):
+                        at = (day - t0) * len(others) + k
+                        rows = [parts[number].rows(name, at, np.dtype(dtype).itemsize) for number in numbers]
+                        sizes = [self._height(number) * columns for number in numbers]
+                        if rest and row == stacks[-1][0]:
+                            rows, sizes = [*rows, end], [*sizes, rest * columns]
+                        chunk = join_packed(rows, sizes)
+                        output.write_packed(name, chunk, (day - days.start, *other, row, 0))
             output.write("land", land, (slice(None), slice(None)))
         finally:
             output.close()
@@ -298,7 +337,7 @@ class NetcdfOutput:
 
 
 class _Part:
-    """The packed chunks of a slab, one after the other, then their lengths by variable as JSON, and its length.
+    """The packed maps of a slab, one after the other, then the lengths of their pieces as JSON, and its length.
 
     Args:
         path: The file.
@@ -334,19 +373,19 @@ class _Part:
 
     @staticmethod
     def end(file: BinaryIO, lengths: dict[str, list[int]]) -> None:
-        """Write what follows the chunks."""
+        """Write what follows the maps."""
         text = json.dumps(lengths).encode()
         file.write(text + LENGTH.pack(len(text)))
 
     def __contains__(self, name: str) -> bool:
         return name in self.ends
 
-    def chunk(self, name: str, number: int) -> bytes:
-        """Return a chunk of a variable."""
-        begin, end = (int(at) for at in self.ends[name][number : number + 2])
+    def rows(self, name: str, number: int, planes: int) -> list[bytes]:
+        """Return the packed rows of a map of a variable, which has so many bytes a value."""
+        ends = self.ends[name][number * planes : (number + 1) * planes + 1].tolist()
         with self.path.open("rb") as file:
-            file.seek(begin)
-            return file.read(end - begin)
+            file.seek(ends[0])
+            return [file.read(end - begin) for begin, end in pairwise(ends)]
 
 
 class ZarrOutput:
@@ -354,7 +393,8 @@ class ZarrOutput:
 
     A local folder is made under another name and renamed, so that a folder under the final name has all its arrays. An
     object store cannot rename: there the attribute that names the plan is written after all arrays. The array
-    `finished_slabs` marks finished slabs and is deleted when all are.
+    `finished_slabs` marks finished slabs and is deleted when all are. Processes write chunks of their own: a
+    chunk has no more rows than a slab.
 
     Args:
         path: Folder or URL.
@@ -365,6 +405,14 @@ class ZarrOutput:
 
     def __init__(self, path: str | Path) -> None:
         self.path = path
+
+    def begun(self, plan: dict[str, Any]) -> dict[str, Any] | None:
+        with one_line_errors(self.path):
+            self.store = zarr_store(self.path, write=True)
+            if not is_there(self.path) or self._attrs().get(PLAN) != _digest(plan):
+                return None
+            group = _open_group(self.store)
+            return _noted(group[self.DONE].attrs) if self.DONE in group else None
 
     def begin(self, layout: Layout, plan: dict[str, Any]) -> set[int]:
         digest = _digest(plan)
@@ -378,7 +426,10 @@ class ZarrOutput:
                     group = _open_group(self.store)
                     # the array of finished slabs is deleted when all are
                     self.complete = self.DONE not in group
-                    return set(range(count)) if self.complete else set(np.flatnonzero(group[self.DONE][:]).tolist())
+                    if self.complete:
+                        return set(range(count))
+                    if self.begun(plan) == _noted(plan):
+                        return set(np.flatnonzero(group[self.DONE][:]).tolist())
                 # at a URL, interrupted before all arrays were there: it is made again
                 if not is_remote(self.path) or attrs.get(self.BEGUN) != digest:
                     raise ConfigError(
@@ -386,10 +437,10 @@ class ZarrOutput:
                         "or choose another output"
                     )
             if is_remote(self.path):
-                self._make(self.store, count, digest)
+                self._make(self.store, plan)
             else:
                 partial = Path(f"{self.path}.partial")
-                self._make(partial, count, digest)
+                self._make(partial, plan)
                 partial.replace(self.path)
         return set()
 
@@ -418,10 +469,11 @@ class ZarrOutput:
             if zarr.open_group(self.store, mode="r").metadata.consolidated_metadata is None:
                 zarr.consolidate_metadata(self.store)
 
-    def _make(self, store: Any, count: int, digest: str) -> None:
+    def _make(self, store: Any, plan: dict[str, Any]) -> None:
         import dask.array
         import zarr
 
+        digest = _digest(plan)
         zarr.create_group(store, attributes={self.BEGUN: digest}, overwrite=True)
         sizes = {dim: len(values) for dim, (values, _) in self.layout.coords.items()}
         rows_dim = _rows_dim(self.layout)
@@ -444,7 +496,13 @@ class ZarrOutput:
         dataset.to_zarr(store, mode="a", compute=False, encoding=encoding, consolidated=False)
         group = _open_group(store)
         group.create_array(
-            self.DONE, shape=(count,), chunks=(1,), dtype="int8", fill_value=0, dimension_names=("slab",)
+            self.DONE,
+            shape=(len(plan["slabs"]),),
+            chunks=(1,),
+            dtype="int8",
+            fill_value=0,
+            dimension_names=("slab",),
+            attributes=_noted(plan),
         )
         group.attrs.put({**{k: v for k, v in group.attrs.items() if k != self.BEGUN}, PLAN: digest})
 
@@ -498,7 +556,12 @@ def _no_fill(attrs: dict[str, Any]) -> dict[str, Any]:
 
 def _digest(plan: dict[str, Any]) -> str:
     # short, but long enough that two plans do not collide
-    return hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()[:16]
+    identity = {key: value for key, value in plan.items() if key not in NOTED}
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _noted(plan: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: plan[key] for key in NOTED if key in plan}
 
 
 def _plan_of(path: Path) -> str | None:

@@ -72,15 +72,18 @@ class GapFiller(Recorded, pl.LightningModule, ABC):
 
     Attributes:
         uses_repeat_cycle: True if the model needs the repeat cycle of the orbit.
+        uses_covariates: True if estimates depend on the covariates; filled files name them then.
         decomposes: True if the model separates epistemic from aleatoric uncertainty.
         epochs: Passes over the record in training; 0: the model is not trained.
-        max_steps: Training ends with the epoch that reaches so many steps of the optimizer; None: after `epochs`.
+        steps: Training ends with the epoch that reaches so many steps of the optimizer; None: after `epochs`.
         trains_on_cores: True if training uses values in the cores of windows only, where the receptive field is
             complete.
         chooses: True if settings are chosen on the validation split.
         batch_size: Windows in a batch.
         wide_cells: Rows and columns of the windows in filling on a GPU, for models with a finite receptive field whose
             result does not depend on it; None: those of `window`.
+        wide_values: Days times cells of such a window at most, for models whose windows have all days of the record:
+            they go through them in wide windows on the CPU too. None: no limit, and only on a GPU.
         fixed_windows: True if the result depends on where windows start: filling then keeps the tiling of the whole
             cube.
         window: Tile size and receptive field.
@@ -89,13 +92,15 @@ class GapFiller(Recorded, pl.LightningModule, ABC):
     """
 
     uses_repeat_cycle = False
+    uses_covariates = True
     decomposes = False
     epochs: int = 0
-    max_steps: int | None = None
+    steps: int | None = None
     trains_on_cores = False
     chooses = False
     batch_size = 1
     wide_cells: int | None = None
+    wide_values: int | None = None
     fixed_windows = False
     window = Window(days=None)
     level: float | None = None
@@ -105,6 +110,14 @@ class GapFiller(Recorded, pl.LightningModule, ABC):
     def error_bars(self) -> ErrorBars | None:
         """Description of the intervals that `fill` gives; None: it gives none."""
         return None if self.level is None else ErrorBars(self.level, self.decomposes)
+
+    def window_for(self, dynamic: Sequence[str]) -> Window:
+        """Return the window for a cube with these dynamic covariates; also before `configure`.
+
+        Args:
+            dynamic: Their names.
+        """
+        return self.window
 
     @property
     def configured(self) -> bool:

@@ -46,12 +46,15 @@ class Stack(GapFiller):
     def _widen_window(self) -> None:
         """Set a window that is large enough for every member."""
         self.uses_repeat_cycle = any(member.uses_repeat_cycle for member in self.fillers)
+        self.uses_covariates = any(member.uses_covariates for member in self.fillers)
         windows = [member.window for member in self.fillers]
         # None stands for the whole axis
         days, cells, halo_days, halo_cells = (
             _largest([getattr(w, size) for w in windows]) for size in ("days", "cells", "halo_days", "halo_cells")
         )
         self.window = Window(days, cells, halo_days, halo_cells, min(w.longest for w in windows))
+        wide = {(member.wide_cells, member.wide_values) for member in self.fillers}
+        self.wide_cells, self.wide_values = wide.pop() if len(wide) == 1 else (None, None)
 
     def setup_inputs(self, inputs: object) -> None:
         for member in self.fillers:

@@ -16,6 +16,7 @@ from sgdsm.preprocessing.features import (
     antecedent_precipitation,
     composites,
     diurnal_temperature_range,
+    mean_of_two,
     n_day_mean,
 )
 from sgdsm.preprocessing.recipe import Feature, Recipe, Source
@@ -115,8 +116,7 @@ class BlockBuilder:
         for name, feature in self.recipe.features.items():
             # the maps before the block are in the store already: features are a second stage
             before = min(feature.halo_days, days.start)
-            names = [n for n in (feature.of, feature.minus) if n is not None]
-            read = self.store.read(names, slice(days.start - before, days.stop))
+            read = self.store.read(feature.names, slice(days.start - before, days.stop))
             values[name] = _feature(feature, read)[before:]
         self.store.write(block, values)
         return {}
@@ -275,4 +275,7 @@ def _feature(feature: Feature, maps: dict[str, np.ndarray]) -> np.ndarray:
     if feature.kind == "range":
         assert feature.minus is not None
         return diurnal_temperature_range(maps[feature.of], maps[feature.minus])
+    if feature.kind == "mean":
+        assert feature.also is not None
+        return mean_of_two(maps[feature.of], maps[feature.also])
     return antecedent_precipitation(maps[feature.of], feature.days)

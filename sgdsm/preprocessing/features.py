@@ -74,6 +74,21 @@ def diurnal_temperature_range(tmax: np.ndarray, tmin: np.ndarray) -> np.ndarray:
     return (np.asarray(tmax, np.float32) - np.asarray(tmin, np.float32)).astype(np.float32)
 
 
+def mean_of_two(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return the mean of two variables where both have a value, else the one that has.
+
+    Liu et al., HESS 27, 577, 2023, section 2.1.1, average NDVI of two satellites (MOD13C1, MYD13C1) so.
+
+    Args:
+        first: Any shape, NaN = missing.
+        second: The same shape and units.
+    """
+    pair = np.stack([first, second]).astype(np.float32)
+    known = np.isfinite(pair)
+    count = known.sum(0)
+    return _divided(np.where(known, pair, 0).sum(0), count, count > 0)
+
+
 def n_day_mean(values: np.ndarray, days: int) -> np.ndarray:
     """Return means of blocks of `days` days, over the values that are there.
 

@@ -104,30 +104,39 @@ class Feature:
 
     Args:
         kind: 'antecedent' = mean of the last `days` maps, this one included (Liu et al., HESS 27, 577, 2023, Eq. 1, for
-            precipitation); 'range' = `of` minus `minus` (of the day's highest and lowest temperature).
+            precipitation); 'range' = `of` minus `minus` (of the day's highest and lowest temperature); 'mean' = mean of
+            `of` and `also` where both have a value, else the one that has (LIU's NDVI of MOD13C1 and MYD13C1).
         of: Variable of the cube.
         days: Number of maps, for 'antecedent'.
         minus: Variable of the cube, for 'range'.
+        also: Variable of the cube in the same units, for 'mean'.
 
     Raises:
         ConfigError: When the arguments do not fit the kind.
     """
 
-    kind: Literal["antecedent", "range"]
+    kind: Literal["antecedent", "range", "mean"]
     of: str
     days: int = 5
     minus: str | None = None
+    also: str | None = None
 
     def __post_init__(self) -> None:
-        if (self.kind == "range") != (self.minus is not None):
-            raise ConfigError(f"feature of '{self.of}': 'minus' belongs to kind=range, and only there")
+        for key, kind in (("minus", "range"), ("also", "mean")):
+            if (self.kind == kind) != (getattr(self, key) is not None):
+                raise ConfigError(f"feature of '{self.of}': '{key}' belongs to kind={kind}, and only there")
         if self.days < 1:
             raise ConfigError(f"feature of '{self.of}': days={self.days}: expected at least 1")
 
     @property
     def halo_days(self) -> int:
         """Number of maps before the first one that the feature needs."""
-        return 0 if self.kind == "range" else self.days - 1
+        return self.days - 1 if self.kind == "antecedent" else 0
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the variables that it is made of."""
+        return [name for name in (self.of, self.minus, self.also) if name is not None]
 
 
 @dataclass
@@ -183,8 +192,8 @@ class Recipe:
             raise ConfigError(f"recipe: several sources or features make {twice}")
         dynamic = self.dynamic()
         for name, feature in self.features.items():
-            for of in (feature.of, feature.minus):
-                if of is not None and of not in dynamic:
+            for of in feature.names:
+                if of not in dynamic:
                     raise ConfigError(f"recipe: feature '{name}' is made of '{of}', expected one of {dynamic}")
         for of in self.screening.names():
             if of not in names:

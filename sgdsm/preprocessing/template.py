@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from sgdsm.core.errors import ConfigError
+from sgdsm.core.units import same_units
 from sgdsm.preprocessing.features import HELD, terrain
 from sgdsm.preprocessing.recipe import Feature, Recipe, Source
 from sgdsm.preprocessing.regrid import Method, Regridder
@@ -62,6 +63,10 @@ def template(recipe: Recipe, files: dict[str, Files], static: dict[str, Any], bl
                 add(f"{variable}_uncertainty", {**uncertainty_attrs, "role": "uncertainty"})
     for name, feature in recipe.features.items():
         units = variables[feature.of][2]["units"]
+        # only a feature of two variables has more than one: their units must be one
+        if others := [n for n in feature.names if not same_units(variables[n][2]["units"], units)]:
+            found = variables[others[0]][2]["units"]
+            raise ConfigError(f"recipe: feature '{name}': '{feature.of}' is in '{units}', '{others[0]}' in '{found}'")
         add(name, {"units": units, "long_name": _long_name(feature), "role": "dynamic"})
     for name, (values, attrs) in static.items():
         variables[name] = recipe.grid.dims, values.astype(np.float32), {**attrs, "role": "static"}
@@ -144,4 +149,6 @@ def described(example: xr.Dataset, name: str, product: str) -> dict[str, Any]:
 def _long_name(feature: Feature) -> str:
     if feature.kind == "range":
         return f"{feature.of} minus {feature.minus}"
+    if feature.kind == "mean":
+        return f"mean of {feature.of} and {feature.also}"
     return f"mean of {feature.of} over {feature.days} maps"

@@ -103,6 +103,53 @@ def ranges(cube: xr.Dataset) -> tuple[str, CubeError | None]:
     return "\n".join(["values", *lines]), problem
 
 
+def availability(cube: xr.Dataset) -> dict[str, float]:
+    """Return the share of the land values at which each covariate has a value, and all of them together have.
+
+    Liu et al. (HESS 27, 577, 2023) draw it in Fig. 3c. Of a large cube, only every n-th map is read.
+
+    Args:
+        cube: The cube.
+
+    Returns:
+        Covariate -> share, 0 to 1, in the order of the cube; 'all together' last, where there are several. Empty
+        without covariates.
+    """
+    names = [*by_role(cube, "dynamic"), *by_role(cube, "static")]
+    land = cube[by_role(cube, "land")[0]].values.astype(bool)
+    if not names or not land.any():
+        return {}
+    target = target_of(cube)
+    dims = target.dims
+    step = max(1, target.size * len(names) // MANY)
+    maps = cube.isel(time=slice(None, None, step))
+    still = {name: np.isfinite(cube[name].transpose(*dims[1:]).values)[land] for name in names if cube[name].ndim == 2}
+    found = dict.fromkeys(names, 0)
+    together, total = 0, maps.sizes["time"] * int(land.sum())
+    # days of all covariates together are in memory
+    for days in time_chunks(maps[target.name], 2**24 // len(names)):
+        every = np.ones((len(range(*days.indices(maps.sizes["time"]))), int(land.sum())), bool)
+        for name in names:
+            moving = None if name in still else maps[name].isel(time=days).transpose(*dims).values
+            known = np.broadcast_to(still[name], every.shape) if moving is None else np.isfinite(moving[:, land])
+            found[name] += int(known.sum())
+            every &= known
+        together += int(every.sum())
+    shares = {name: count / total for name, count in found.items()}
+    return shares | ({"all together": together / total} if len(names) > 1 else {})
+
+
+def availability_lines(shares: dict[str, float]) -> str:
+    """Return the availability of the covariates as text, '' without covariates.
+
+    Args:
+        shares: What `availability` returns.
+    """
+    width = max(map(len, shares), default=0)
+    lines = [f"  {name:{width}} {share:7.1%}" for name, share in shares.items()]
+    return "\n".join(["covariates, share of the land values", *lines]) if lines else ""
+
+
 def _range(variable: xr.DataArray, role: str) -> str:
     """Return smallest and largest value as text, and for soil moisture the share outside the bounds of its units."""
     units = variable.attrs.get("units", "1")
@@ -171,20 +218,24 @@ def _gap_lines(gaps: Counter[int]) -> list[str]:
     return [*lines, f"  longest      {max(gaps):8d}"]
 
 
-def figure(cube: xr.Dataset, found: Coverage, path: Path) -> Path:
-    """Draw the share of days on which each cell is observed, the observed share by month, and lengths of gaps.
+def figure(cube: xr.Dataset, found: Coverage, path: Path, available: dict[str, float] | None = None) -> Path:
+    """Draw where and when a cube is observed, lengths of gaps, and availability of covariates.
 
     Args:
         cube: The cube.
         found: Its coverage.
         path: Of the picture.
+        available: Share of the values of each covariate; None or empty: not drawn.
 
     Returns:
         `path`.
     """
     target = target_of(cube)
     rows, columns = space_dims(target)
-    canvas, axes = subplots(1, 3, figsize=(15, 4), layout="constrained", width_ratios=(2, 1.4, 1))
+    widths = (2, 1.4, 1, 1.2) if available else (2, 1.4, 1)
+    # names of many covariates need a line each
+    size = (19 if available else 15, max(4.0, 0.22 * len(available or ())))
+    canvas, axes = subplots(1, len(widths), figsize=size, layout="constrained", width_ratios=widths)
     picture = axes[0].pcolormesh(
         cube[columns], cube[rows], found.share, vmin=0, vmax=1, cmap="viridis", rasterized=True
     )
@@ -192,6 +243,8 @@ def figure(cube: xr.Dataset, found: Coverage, path: Path) -> Path:
     axes[0].set(title=f"{target.name}: where it is observed", xlabel=columns, ylabel=rows)
     _draw_months(axes[1], found.by_month)
     _draw_gaps(axes[2], found.gaps)
+    if available:
+        _draw_available(axes[3], available)
     path.parent.mkdir(parents=True, exist_ok=True)
     canvas.savefig(path, dpi=110)
     return path
@@ -216,6 +269,14 @@ def _draw_gaps(axis: Axes, gaps: Counter[int]) -> None:
     ]
     axis.bar([label.replace("more than ", "> ") for *_, label in LENGTHS], shares, color="tab:orange")
     axis.set(title="length of the gaps", xlabel="maps", ylabel="share of the missing values")
+
+
+def _draw_available(axis: Axes, available: dict[str, float]) -> None:
+    names = list(available)[::-1]
+    colours = ["tab:gray" if name == "all together" else "tab:green" for name in names]
+    axis.barh(names, [available[name] for name in names], color=colours)
+    axis.set(title="covariates", xlabel="share of the land values", xlim=(0, 1))
+    axis.tick_params(axis="y", labelsize=8)
 
 
 def _span(coordinate: xr.DataArray) -> str:

@@ -19,8 +19,10 @@ from sgdsm.core.cube import open_dataset, space_dims
 from sgdsm.core.filled import SM_FILLED, SM_STD
 from sgdsm.evaluation.compare import Entry, by_gap_length
 from sgdsm.evaluation.protocol import FILLED, HIDDEN, SCORES, VISIBLE
+from sgdsm.evaluation.realism import realism
 from sgdsm.evaluation.reliability import PIT_BINS, Calibration
 from sgdsm.evaluation.score import GAP_LENGTHS, Scores, gap_lengths
+from sgdsm.report.realism import realism_figure
 from sgdsm.report.style import BLUE, INK, RED, SAND, Picture, subplots
 
 SEEN, FILL, SHADE = BLUE, RED, "#efe9da"
@@ -319,6 +321,7 @@ def comparison_figures(
     return [
         _rmse_of_runs(rows, reference, units, folder / "comparison.png"),
         _gap_lengths_of_runs(entries, units, folder / "comparison_gap_length.png"),
+        *_realism_of_runs(entries, rows, units, folder / "comparison_realism.png"),
     ]
 
 
@@ -341,6 +344,18 @@ def _rmse_of_runs(rows: list[dict[str, Any]], reference: str, units: str, path: 
     axis.set_xlabel(f"RMSE at hidden values [{units}], 95 % interval (share of {reference})")
     axis.margins(y=0.5 / len(rows))
     return _save(figure, path, "")
+
+
+def _realism_of_runs(entries: list[Entry], rows: list[dict[str, Any]], units: str, path: Path) -> list[Path]:
+    """Draw how the filled values of all runs vary beside the truth; of those whose scored files are there."""
+    by_label = {entry.label: entry.folder / "evaluation" for entry in entries}
+    ordered = {row["label"]: by_label[row["label"]] for row in rows}
+    found = {
+        label: realism(folder / FILLED, folder / HIDDEN, folder / VISIBLE)
+        for label, folder in ordered.items()
+        if all((folder / name).is_file() for name in (FILLED, HIDDEN, VISIBLE))
+    }
+    return [realism_figure(found, path, "filled values beside the hidden truth", units)] if found else []
 
 
 def _gap_lengths_of_runs(entries: list[Entry], units: str, path: Path) -> Path:

@@ -33,6 +33,7 @@ AFTER = {"fit s": "seconds of fitting"}
 CAPTIONS = {
     "comparison": "RMSE at the hidden values, with its interval",
     "comparison_gap_length": "RMSE by the number of days in a row without a visible value",
+    "comparison_realism": "How filled values vary in time and space, beside the hidden truth at the same places",
     "maps": "One day: values seen by the filler, filled values, errors at hidden values, and which values were which",
     "series": "Visible, filled and hidden values at some cells",
     "gap_length": "RMSE by the length of the gap, and how many values were hidden in each class",

@@ -12,6 +12,7 @@ from sgdsm.core.public import resolve
 # public name: module that defines it; specifications in files use `sgdsm.sources.NAME`
 PUBLIC = {
     "Sensors": "simulation.emission",
+    "model_world": "simulation.model_world",
     "open_product": "readers.files",
     "sensor_world": "simulation.world",
     "simulate": "simulation.world",

@@ -16,7 +16,7 @@ from sgdsm.core.io.safety import refuse_irregular
 from sgdsm.core.settings import check_part, made, setting
 from sgdsm.core.specification import TARGET, build, check_spec
 from sgdsm.data.gaps import Gaps
-from sgdsm.data.splits import All, Blocks, Random
+from sgdsm.data.held_out import AnySplits
 from sgdsm.models.base import GapFiller
 from sgdsm.models.uncertainty.wrappers import check_wrappers
 from sgdsm.training.task import TrainerOptions
@@ -26,13 +26,13 @@ KINDS: dict[str, Any] = {
     "data": xr.Dataset,
     "model": GapFiller,
     "gaps": Gaps,
-    "splits": All | Blocks | Random,
+    "splits": AnySplits,
     "trainer": TrainerOptions,
 }
 GROUPS = ("data", "model", "gaps", "splits", "trainer", "uncertainty")
 # what an experiment file may say for the commands `compare`, `chain` and `tune`
 EXPERIMENT_PARTS: dict[str, dict[str, type]] = {
-    "compare": {"models": dict},
+    "compare": {"models": dict, "repeats": int, "repeated": str, "beside": str},
     "chain": {"world": str, "steps": dict, "scores": dict},
     "tune": {"space": dict},
 }
@@ -45,7 +45,9 @@ class TrainingConfig:
     data: dict[str, Any] = setting("simulate", "the cube: data=netcdf for a file of your own", group=True)
     model: dict[str, Any] = setting("pconv3d", "the gap-filler", group=True)
     gaps: dict[str, Any] = setting("transplant", "how observed values are hidden", group=True)
-    splits: dict[str, Any] = setting("all", "all, or blocks of days for training, validation and test", group=True)
+    splits: dict[str, Any] = setting(
+        "all", "what is held out for the scores: all, blocks, years, regions, protocol", group=True
+    )
     trainer: dict[str, Any] = setting("default", "devices, precision, epochs", group=True)
     uncertainty: dict[str, Any] = setting("conformal", "how the error bars are made", group=True)
     seed: int = setting(0, "of training: weights, order, gaps of each epoch, rows of trees")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from sgdsm.core.errors import ConfigError
 from sgdsm.core.lock import exclusive
 from sgdsm.core.logging import log
 from sgdsm.core.processes import run_in_processes
+from sgdsm.data.out_of_core import PartedData
 from sgdsm.models.base import GapFiller, interruptible, quiet_lightning
 from sgdsm.models.checkpoint import load_filler, save_filler
 from sgdsm.models.ensemble import Stack
@@ -149,14 +151,19 @@ def _refuse_ranks(options: TrainerOptions) -> None:
 
 
 def _epochs(task: TrainingTask) -> int:
-    """Return the epochs of a network: its own, or fewer on a cube whose epochs have many steps."""
+    """Return the epochs of a network: its own, or as many as its steps need."""
     filler = task.filler
-    if filler.max_steps is None or task.learned is not task.data:
+    if filler.steps is None:
         return filler.epochs
-    steps = len(task.data.training_batches(0)) // (task.options.accumulate * task.options.count)
-    epochs = min(filler.epochs, -(-filler.max_steps // max(1, steps)))
-    if epochs < filler.epochs:
-        log.info("%d epochs of %d steps: model.max_steps=%d", epochs, steps, filler.max_steps)
+    # of a large cube the parts in memory stand for the others
+    parts = task.learned.held if isinstance(task.learned, PartedData) else [task.learned]
+    batches = []
+    for part in parts:
+        with suppress(ConfigError):  # it has no value to hide
+            batches.append(len(part.training_batches(0)))
+    steps = sum(batches) // (max(1, len(batches)) * task.options.accumulate * task.options.count)
+    epochs = min(filler.epochs, -(-filler.steps // max(1, steps)))
+    log.info("%d epochs of %d steps: model.steps=%d", epochs, steps, filler.steps)
     return epochs
 
 

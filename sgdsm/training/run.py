@@ -196,7 +196,9 @@ def protocol_of(
     """
     name = scored_split(splits[0])
     scenarios = [split.scenarios[name] for split in splits]
-    return protocol_record(name, scenarios, fingerprint(cube, SCORED), config["splits"], config["gaps"], others)
+    # where a question lies does not matter: the masks tell which one it is
+    settings = {k: v for k, v in config["splits"].items() if k != "path"}
+    return protocol_record(name, scenarios, fingerprint(cube, SCORED), settings, config["gaps"], others)
 
 
 def only_open(data: dict[str, Any]) -> None:

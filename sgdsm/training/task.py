@@ -12,7 +12,7 @@ import torch
 import xarray as xr
 
 from sgdsm.core.arguments import Recorded
-from sgdsm.core.cube import repeat_cycle, seen_only, step_days, target_of
+from sgdsm.core.cube import by_role, repeat_cycle, seen_only, step_days, target_of
 from sgdsm.core.errors import ConfigError, CubeError
 from sgdsm.core.logging import log
 from sgdsm.core.orbit import Orbit
@@ -22,10 +22,12 @@ from sgdsm.core.specification import TARGET, build
 from sgdsm.data.datamodule import GapData
 from sgdsm.data.features import REACH_DAYS
 from sgdsm.data.gaps import Gaps
+from sgdsm.data.held_out import AnySplits
 from sgdsm.data.normalization import Inputs
 from sgdsm.data.out_of_core import HELD, PartedData, cut_parts, gib_of, part_of
 from sgdsm.data.record import Names, Record, read_record, usable, warn_unusual
-from sgdsm.data.splits import All, Blocks, Random, Split
+from sgdsm.data.repeat_cycle import find_repeat_cycle
+from sgdsm.data.splits import Split
 from sgdsm.inference.fill import fill_cube
 from sgdsm.inference.writers import Writer
 from sgdsm.models.base import GapFiller, Window
@@ -225,7 +227,7 @@ class TrainingTask(Part):
         options: TrainerOptions = build(config["trainer"], TrainerOptions)
         filler: GapFiller = build(config["model"], GapFiller)
         held, boxes = _held_and_left(cube, filler, options, config)
-        inputs = _inputs(cube, held, whole=not boxes)
+        inputs = _inputs(cube, held, filler, whole=not boxes)
         filler.configure(inputs)
         _check(filler, config, len(held[0].record.days))
         options.prepare(filler)
@@ -271,7 +273,7 @@ def split_cube(config: dict[str, Any]) -> SplitCube:
 
 
 def _split_cube(cube: xr.Dataset, config: dict[str, Any]) -> SplitCube:
-    splits: All | Blocks | Random = build(config["splits"], All | Blocks | Random)
+    splits: AnySplits = build(config["splits"], AnySplits)
     record = read_record(cube)
     gaps: Gaps = build(config["gaps"], Gaps)
     return SplitCube(cube, record, splits.split(record.observed & record.land, record.days, gaps, orbit_of(cube)))
@@ -286,10 +288,10 @@ def _hold(
     cube: xr.Dataset, window: Window, memory_gib: float, config: dict[str, Any]
 ) -> tuple[list[SplitCube], list[Box]]:
     """Return some parts of a large cube, split, and the boxes that are left."""
-    if not build(config["splits"], All | Blocks | Random).in_parts:
+    if not build(config["splits"], AnySplits).in_parts:
         raise ConfigError(
             f"the cube takes {gib_of(cube):.3g} GiB in memory, more than trainer.memory_gib allows: it is learned from "
-            "in parts, with splits=all alone; for splits=blocks give more memory, or a smaller cube"
+            "in parts, with splits=all alone; for other splits give more memory, or a smaller cube"
         )
     boxes = cut_parts(cube, (window.days, window.cells), memory_gib)
     found: dict[int, SplitCube] = {}
@@ -317,7 +319,7 @@ def _held_and_left(
     """Return what is held in memory, split, and the boxes of a large cube that are read one an epoch."""
     if gib_of(cube) <= options.memory_gib:
         return [_split_cube(cube, config)], []
-    held, boxes = _hold(cube, filler.window, options.memory_gib, config)
+    held, boxes = _hold(cube, filler.window_for(by_role(cube, "dynamic")), options.memory_gib, config)
     epochs = options.max_epochs or filler.epochs
     if boxes and 0 < epochs < len(boxes):
         log.info(
@@ -344,17 +346,32 @@ def _windows(part: SplitCube, filler: GapFiller, inputs: Inputs, config: dict[st
     )
 
 
-def _inputs(cube: xr.Dataset, held: Sequence[SplitCube], whole: bool) -> Inputs:
+def _inputs(cube: xr.Dataset, held: Sequence[SplitCube], filler: GapFiller, whole: bool) -> Inputs:
     target = target_of(cube)
+    cycle = repeat_cycle(cube)
+    if cycle is None:
+        cycle = _find_cycle(held[0], step_days(cube["time"])) if filler.uses_repeat_cycle else 0
     return Inputs.fit_parts(
         [(part.record, part.split.base) for part in held],
         Names.of(cube),
         target.attrs.get("units", "1"),
         step_days(cube["time"]),
         "train",
-        repeat_cycle(cube),
+        cycle,
         whole,
     )
+
+
+def _find_cycle(part: SplitCube, step: int) -> int:
+    """Return the repeat cycle that training values show, steps, or 0."""
+    cycle = find_repeat_cycle(part.record.values, part.split.base, REACH_DAYS)
+    if cycle:
+        log.info(
+            "the values change in a cycle of %d days, as the orbit repeats: the model uses it to foretell the product; "
+            "data.repeat_cycle_days=0 turns this off",
+            cycle * step,
+        )
+    return cycle
 
 
 def _check(filler: GapFiller, config: dict[str, Any], days: int) -> None:

@@ -24,13 +24,14 @@ from sgdsm.training.task import TrainingTask, fill_scenario
 FEW = 200  # of fewer values, even if independent, an RMSE is known no better than by a twentieth
 
 
-def train(config: dict[str, Any], folder: Path, cube: xr.Dataset | None = None) -> Run:
+def train(config: dict[str, Any], folder: Path, cube: xr.Dataset | None = None, figures: bool = True) -> Run:
     """Train in a folder, or resume an interrupted training there.
 
     Args:
         config: Plain values of `TrainingConfig`: the groups and the seed.
         folder: Of the run. What is finished there is not done again.
         cube: The data, in place of those that `config["data"]` names.
+        figures: Whether figures are drawn.
 
     Returns:
         The run. In a further process of a training on several devices the run is not finished yet: the first
@@ -52,7 +53,8 @@ def train(config: dict[str, Any], folder: Path, cube: xr.Dataset | None = None) 
         filler = add_uncertainty(task, config["uncertainty"])
         save_filler(filler, run.model)
         classes = score_run(task, filler, protocol, run)
-        run_figures(run.evaluation, folder / "training.csv", run.figures, folder.name, protocol["scored_split"])
+        if figures:
+            run_figures(run.evaluation, folder / "training.csv", run.figures, folder.name, protocol["scored_split"])
         _save_metrics(run, filler, fitted, protocol, classes, task.options.precision_of(filler))
     return run
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -235,7 +236,7 @@ def test_compare_an_experiment_and_its_runs(run_command, tmp_path):
     assert table.splitlines()[2].startswith("xgboost")
     assert "share of linear_time" in table
     page = (tmp_path / "cmp" / "report.html").read_text()
-    assert page.count("data:image/png;base64") == 2 + 4 + 4
+    assert page.count("data:image/png;base64") == 3 + 4 + 4
     stamp = (tmp_path / "cmp" / "xgboost" / "model.ckpt").stat().st_mtime_ns
     code, _, err = run_command("compare", *experiment)
     assert code == 0, err
@@ -708,6 +709,28 @@ def test_evaluate_takes_the_users_own_file(run_command, tmp_path, plain):
         assert code == 0, err
         tables.append(out)
     assert tables[0] == tables[1]
+    words = [
+        f"{key}={files[name]}" for key, name in (("filled", "filled"), ("truth", "hidden"), ("visible", "visible"))
+    ]
+    more = ["details=true", "maps=new/maps.nc", "realism=new/realism.png", "changed=allow", "weights=area"]
+    code, out, err = run_command("evaluate", *words, *more)
+    assert code == 0, err
+    for expected in (
+        "month_0",
+        "age_1_day",
+        "NSE ",
+        "visible values: N ",
+        "changed 0.0%",
+        "autocorrelation, lag of 1 d",
+    ):
+        assert expected in out
+    assert (tmp_path / "new" / "realism.png").exists()
+    with xr.open_dataset(tmp_path / "new" / "maps.nc") as maps:
+        assert int(maps["n"].sum()) == int(re.search(r"^all: N (\d+)", out, re.M)[1])
+        assert maps.attrs["truth"] == str(files["hidden"])
+    code, again, err = run_command("evaluate", "run=mine", "details=true")
+    assert code == 0, err
+    assert "month_0" in again
 
 
 def test_a_full_disk_ends_in_one_line_and_is_gone_on_from(run_command, tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ from tests.conftest import ROOT
 
 
 def test_the_numbers_of_the_streams_never_change():
-    assert [s.value for s in Stream] == list(range(1, 23))
+    assert [s.value for s in Stream] == list(range(1, 26))
     assert np.random.default_rng([Stream.TRAINING_GAPS, 5]).random() == np.random.default_rng([1, 5]).random()
 
 

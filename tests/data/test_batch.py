@@ -285,9 +285,10 @@ def test_the_repeat_cycle_shows_when_a_composite_is_renewed(plain):
 
 
 def test_a_repeat_cycle_is_a_number_of_maps(plain):
-    with pytest.raises(CubeError, match="repeat_cycle_days=8: expected a multiple of the 3 days"):
+    with pytest.raises(CubeError, match="repeat_cycle_days=8: expected 0 or a multiple of the 3 days"):
         as_cube(plain(days=40).isel(time=slice(None, None, 3)), "sm", repeat_cycle_days=8)
     # a file's own attribute does not switch it on
-    assert repeat_cycle(as_cube(plain(days=40).assign_attrs(repeat_cycle_days="8 d"), "sm")) == 0
-    with pytest.raises(CubeError, match="repeat_cycle_days=0: expected a multiple"):
-        as_cube(plain(days=40), "sm", repeat_cycle_days=0)
+    assert repeat_cycle(as_cube(plain(days=40).assign_attrs(repeat_cycle_days="8 d"), "sm")) is None
+    assert repeat_cycle(as_cube(plain(days=40), "sm", repeat_cycle_days=0)) == 0
+    with pytest.raises(CubeError, match="repeat_cycle_days=-8: expected 0 or a multiple"):
+        as_cube(plain(days=40), "sm", repeat_cycle_days=-8)

@@ -15,6 +15,7 @@ from sgdsm.data.out_of_core import cut_parts, gib_of
 from sgdsm.evaluation.score import Scores
 from sgdsm.models.checkpoint import load_filler
 from sgdsm.sources.simulation.world import simulate
+from sgdsm.training.fit import _epochs
 from sgdsm.training.task import TrainingTask
 from tests.conftest import run_folder
 from tests.models.test_models import filled, settings_of
@@ -117,6 +118,31 @@ def test_train_and_predict(run_command):
         filled(cube, load_filler(folder / "model.ckpt"))["sm_filled"].values[:, cube["land"].values]
     ).all()
     assert run_command("evaluate", f"run={folder}")[0] == 0
+
+
+def test_parts_are_cut_for_the_window_that_a_cube_without_weather_needs(monkeypatch):
+    cube = simulate(rows=24, columns=30, days=400)
+    cube = cube.drop_vars([name for name in cube if cube[name].attrs.get("role") == "dynamic"])
+    asked = []
+
+    def noted(cube: xr.Dataset, window: tuple, memory_gib: float) -> list[Box]:
+        asked.append(window)
+        return cut_parts(cube, window, memory_gib)
+
+    monkeypatch.setattr("sgdsm.training.task.cut_parts", noted)
+    one = TrainingTask.from_config(settings_of("pconv3d", "trainer.memory_gib=0.01"), cube)
+    assert one.filler.window.halo_cells == 7
+    assert asked == [(one.filler.window.days, one.filler.window.cells)]
+
+
+def test_the_largest_number_of_steps_holds_in_parts(task, monkeypatch, caplog):
+    monkeypatch.setattr(task.filler, "steps", 5)
+    caplog.set_level("INFO")
+    assert len(task.learned.held) > 1
+    steps = sum(len(data.training_batches(0)) for data in task.learned.held) // len(task.learned.held)
+    assert 1 < steps < 5
+    assert _epochs(task) == -(-5 // steps) < task.filler.epochs
+    assert f"epochs of {steps} steps: model.steps=5" in caplog.text
 
 
 def test_blocks_need_the_whole_cube(run_command):

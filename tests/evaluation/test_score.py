@@ -77,7 +77,7 @@ def test_scores_by_hand(files):
 def test_scores_do_not_depend_on_how_the_files_are_read(files):
     folder, question, shown, answer = files
     whole = score(answer, question, shown)
-    rows = score(folder / "filled.nc", folder / "hidden.nc", folder / "visible.nc", rows_at_once=3)
+    rows = score(folder / "filled.nc", folder / "hidden.nc", folder / "visible.nc", days_at_once=3)
     np.testing.assert_allclose(rows.state.sum, whole.state.sum, rtol=1e-9)
     np.testing.assert_array_equal(rows.state.weight, whole.state.weight)
 
@@ -283,15 +283,15 @@ def with_weather_and_std(shown: xr.Dataset, answer: xr.Dataset) -> tuple[xr.Data
         ("land", -9999.0),
     ],
 )
-@pytest.mark.parametrize("rows_at_once", [None, 4])
-def test_undeclared_fill_values_are_refused(files, name, value, rows_at_once):
+@pytest.mark.parametrize("days_at_once", [None, 4])
+def test_undeclared_fill_values_are_refused(files, name, value, days_at_once):
     _, question, shown, answer = files
     shown, answer = with_weather_and_std(shown, answer)
     shown["land"] = shown["sm"][0] * 0 + 1
-    score(answer, question, shown, rows_at_once=rows_at_once)
+    score(answer, question, shown, days_at_once=days_at_once)
     shown, answer = (spoilt(d, name, value) if name in d else d for d in (shown, answer))
     with pytest.raises(CubeError, match=rf"variable '{name}' holds {value:g} \d+ times: a fill value"):
-        score(answer, question, shown, rows_at_once=rows_at_once)
+        score(answer, question, shown, days_at_once=days_at_once)
 
 
 def test_undeclared_fill_values_of_rain_alone_are_refused(files):

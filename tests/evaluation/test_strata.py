@@ -66,7 +66,7 @@ def test_each_zone_has_the_metrics_of_its_cells(question):
             assert table[name]["bias"] == pytest.approx(errors.mean()), name
             assert table[name]["coverage"] == pytest.approx((errors <= 0.05).mean()), name
             assert table[name]["crps"] == pytest.approx(normal_crps(errors, np.full(3, 0.03)).mean()), name
-    rows = score(filled, hidden, shown, rows_at_once=1)
+    rows = score(filled, hidden, shown, days_at_once=1)
     np.testing.assert_allclose(rows.state.sum, found.state.sum)
     assert "dry_zone: N 30 RMSE" in format_table(table)
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import h5py
@@ -14,6 +15,7 @@ import zarr
 from sgdsm.core.cube import as_cube
 from sgdsm.core.errors import ConfigError, CubeError
 from sgdsm.core.filled import NONE
+from sgdsm.core.io.hdf5 import join_packed, pack
 from sgdsm.core.region import Box, box_of
 from sgdsm.core.specification import build
 from sgdsm.core.tiling import Axis
@@ -21,6 +23,7 @@ from sgdsm.data.batch import Batch, Filled
 from sgdsm.data.normalization import Inputs, season_basis
 from sgdsm.data.record import Names, day_numbers, read_record
 from sgdsm.inference.fill import fill_cube
+from sgdsm.inference.reader import SlabReader
 from sgdsm.inference.schema import BOUNDS, PARTS
 from sgdsm.inference.slabs import plan_slabs
 from sgdsm.inference.survey import Overview, Surveyor, prior_of, survey
@@ -28,6 +31,7 @@ from sgdsm.inference.writers import MemoryOutput, NetcdfOutput, ZarrOutput, writ
 from sgdsm.models.base import GapFiller, Window
 from sgdsm.models.classical.simple import Climatology
 from sgdsm.sources.simulation.world import simulate
+from sgdsm.training.task import TrainerOptions
 
 QUIET = {"enable_progress_bar": False}
 SMALL_SLABS = 2e-5
@@ -90,15 +94,18 @@ def test_files_hold_what_memory_holds(world, filler, tmp_path, suffix, memory_gi
     assert leftover == {path.name}
 
 
-def test_a_chunk_holds_the_rows_of_a_slab_on_one_day(world, filler, tmp_path):
+@pytest.mark.parametrize("least", [1, 8, 64])
+def test_a_chunk_holds_the_rows_of_several_small_slabs_on_one_day(world, filler, tmp_path, monkeypatch, least):
+    monkeypatch.setattr("sgdsm.inference.writers.LEAST_ROWS", least)
     fill_cube(world, filler, NetcdfOutput(tmp_path / "whole.nc"), trainer=QUIET)
     # bands of 4 rows: the last has fewer
     fill_cube(world, filler, NetcdfOutput(tmp_path / "bands.nc"), memory_gib=SMALL_SLABS, trainer=QUIET)
     rows, columns = world["land"].shape
     assert rows % 4
+    assert rows > 8
     with h5py.File(tmp_path / "whole.nc") as whole, h5py.File(tmp_path / "bands.nc") as bands:
         assert whole["sm_filled"].chunks == (1, rows, columns)
-        assert bands["sm_filled"].chunks == bands["gap_age"].chunks == (1, 4, columns)
+        assert bands["sm_filled"].chunks == bands["gap_age"].chunks == (1, {1: 4, 8: 8, 64: rows}[least], columns)
         assert bands["sm_filled"].compression == "gzip"
         assert bands["sm_filled"].shuffle
         for name in whole:
@@ -195,6 +202,63 @@ def test_an_interrupted_output_is_resumed_with_the_unfinished_slabs(world, fille
     assert not set(first.recorded) & set(second.recorded)
     with xr.open_dataset(path, engine="zarr" if suffix == ".zarr" else None) as got:
         np.testing.assert_array_equal(got["sm_filled"].values, in_memory(world, filler)["sm_filled"].values)
+
+
+@pytest.mark.parametrize("suffix", [".nc", ".zarr"])
+def test_an_output_that_was_begun_keeps_its_slabs(world, filler, tmp_path, suffix):
+    """They follow from the memory, which may be that of another machine."""
+    path = tmp_path / f"filled{suffix}"
+    first, second = recording(writer_for(path), stop_after=3), recording(writer_for(path))
+    box = Box(slice(20, 60), slice(2, 9), slice(3, 9))
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        fill_cube(world, filler, first, box=box, memory_gib=SMALL_SLABS, trainer=QUIET)
+    fill_cube(world, filler, second, box=box, memory_gib=1.0, trainer=QUIET)
+    assert len(second.slabs) == 4
+    assert sorted(first.recorded + second.recorded) == list(range(len(second.slabs)))
+    before = sorted((p.name, p.stat().st_mtime_ns) for p in tmp_path.rglob("*"))
+    # a finished one has the same values, whatever its slabs were
+    fill_cube(world, filler, writer_for(path), box=box, memory_gib=1.0, trainer=QUIET)
+    assert sorted((p.name, p.stat().st_mtime_ns) for p in tmp_path.rglob("*")) == before
+    with xr.open_dataset(path, engine="zarr" if suffix == ".zarr" else None) as got:
+        xr.testing.assert_equal(got.load().drop_attrs(), in_memory(world, filler, box=box).drop_attrs())
+
+
+@pytest.mark.parametrize("suffix", [".nc", ".zarr"])
+def test_an_output_that_was_begun_keeps_its_precision(world, tmp_path, monkeypatch, caplog, suffix):
+    """Also on a processor with other instructions."""
+    net = build({"_target_": "sgdsm.models.Seamless", "width": 8, "blocks": 1, "window_days": 40}, GapFiller)
+    net.window = Window(40, 8, None, 1)
+    record = read_record(world)
+    net.configure(Inputs.fit(record, Names.of(world), record.observed, "m3 m-3", 1, "train"))
+    with torch.no_grad():
+        net.output.weight.normal_()
+    net.eval()
+
+    def fill(path: Path, has_bf16: bool, stop_after: int = 10**6, setting: str = "auto") -> None:
+        monkeypatch.setattr("sgdsm.models.networks.base.has_bf16", lambda kind: has_bf16)
+        options = TrainerOptions(precision=setting, accelerator="cpu", progress=False)
+        options.prepare(net)
+        precision = {"setting": setting, "used": options.precision_of(net)}
+        writer, trainer = recording(writer_for(path), stop_after), options.predicting()
+        fill_cube(world, net, writer, memory_gib=SMALL_SLABS, trainer=trainer, precision=precision)
+
+    values = {}
+    for name, has_bf16 in (("bf16", True), ("fp32", False)):
+        path, whole = tmp_path / f"{name}{suffix}", tmp_path / f"whole_{name}{suffix}"
+        fill(whole, has_bf16)
+        with pytest.raises((KeyboardInterrupt, SystemExit)):
+            fill(path, has_bf16, stop_after=2)
+        with pytest.raises(ConfigError, match=r"begun with trainer\.precision=auto: go on with that"):
+            fill(path, has_bf16, setting="32-true")
+        with caplog.at_level("INFO", "sgdsm"):
+            fill(path, not has_bf16)
+        engine = "zarr" if suffix == ".zarr" else None
+        with xr.open_dataset(path, engine=engine) as got, xr.open_dataset(whole, engine=engine) as expected:
+            values[name] = got["sm_filled"].values
+            np.testing.assert_array_equal(values[name], expected["sm_filled"].values)
+    assert (np.nan_to_num(values["bf16"]) != np.nan_to_num(values["fp32"])).any()
+    for used in ("bf16-mixed", "32-true"):
+        assert f"going on in precision {used}, in which the output was begun" in caplog.text
 
 
 @pytest.mark.parametrize("damage", [lambda whole: b"", lambda whole: whole[:-7], lambda whole: whole[:50] + whole[60:]])
@@ -329,6 +393,36 @@ def test_a_covariate_that_is_gappy_only_now_is_logged(world, caplog):
     with caplog.at_level("INFO", "sgdsm"):
         in_memory(gappy, climatology, memory_gib=SMALL_SLABS)
     assert caplog.text.count("covariate 'precipitation' has gaps here") == 1
+
+
+def test_a_covariate_is_looked_at_again_only_where_it_has_gaps(world, monkeypatch):
+    climatology = fitted("sgdsm.models.Climatology", world)
+    looked = []
+
+    def noted(reader: SlabReader, name: str, everywhere: bool) -> None:
+        if name not in reader.inputs.gappy:
+            looked.append((name, everywhere))
+
+    monkeypatch.setattr(SlabReader, "_log_gappy", noted)
+    in_memory(world, climatology, memory_gib=SMALL_SLABS)
+    assert not looked
+    gappy = world.copy(deep=True)
+    sea = ~world["land"].values
+    gappy["precipitation"].values[:, sea] = np.nan
+    in_memory(gappy, climatology, memory_gib=SMALL_SLABS)
+    assert not looked
+    gappy["precipitation"].values[:] = np.nan
+    in_memory(gappy, climatology)
+    assert looked == [("precipitation", True)]
+
+
+def test_packed_rows_are_joined_without_unpacking():
+    rng = np.random.default_rng(0)
+    for dtype in (np.int8, np.int16, np.float32):
+        rows = [rng.integers(-3, 3, (n, 7)).astype(dtype) for n in (1, 4, 9000)]
+        shuffled = np.concatenate(rows).view(np.uint8).reshape(-1, np.dtype(dtype).itemsize).T.tobytes()
+        # it checks the checksum
+        assert zlib.decompress(join_packed([pack(part) for part in rows], [part.size for part in rows])) == shuffled
 
 
 def test_slabs_cover_a_box_once():

@@ -70,6 +70,32 @@ def test_all_cells_are_solved_as_each_alone():
         torch.testing.assert_close(together[0, c, :, y, x], alone, atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("kind", ["casm", "paper", "ensemble"])
+def test_wide_windows_fill_the_same(world, kind):
+    spec = {**(PAPER if kind == "paper" else CASM), "samples": 2}
+    if kind == "ensemble":
+        spec = {"_target_": "sgdsm.models.Ensemble", "filler": spec, "members": 2}
+    net = build(spec, GapFiller)
+    record = read_record(world)
+    net.configure(Inputs.fit(record, Names.of(world), record.observed, "m3 m-3", 1, "train"))
+    generator = torch.Generator().manual_seed(0)
+    for name, parameter in net.named_parameters():
+        if name.endswith("output.weight"):
+            parameter.data.normal_(0, 0.3, generator=generator)
+    net.eval()
+    found = []
+    for cells in (None, 1):
+        output, sizes = MemoryOutput(), []
+        fill, net.fill = net.fill, lambda batch, fill=net.fill, sizes=sizes: sizes.append(batch.sm.shape) or fill(batch)
+        fill_cube(world, net, output, window_cells=cells, trainer={"enable_progress_bar": False})
+        net.fill = fill
+        found.append((output.arrays["sm_filled"], sizes))
+    (wide, windows), (single, cells) = found
+    assert len(windows) * 5 < len(cells)
+    assert max(np.prod(size) for size in windows) <= 2**17
+    np.testing.assert_allclose(wide, single, rtol=0, atol=1e-6)
+
+
 def test_the_median_stands_in():
     series = wave(0.1, 0.7, 0.25)
     few = torch.zeros(len(DAYS), dtype=torch.bool)

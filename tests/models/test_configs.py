@@ -33,7 +33,7 @@ OWN = [
         )
     ),
     "gaps/transplant",
-    *(f"splits/{name}" for name in ("all", "blocks", "random")),
+    *(f"splits/{name}" for name in ("all", "blocks", "protocol", "random", "regions", "years")),
     "trainer/default",
     *(f"uncertainty/{name}" for name in ("conformal", "input_noise", "mc_dropout")),
 ]

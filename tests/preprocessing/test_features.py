@@ -10,6 +10,7 @@ from sgdsm.preprocessing.features import (
     antecedent_precipitation,
     composites,
     diurnal_temperature_range,
+    mean_of_two,
     n_day_mean,
     terrain,
 )
@@ -48,6 +49,11 @@ def test_diurnal_temperature_range():
     assert found[:2].tolist() == [20, -1]
     assert np.isnan(found[2])
     assert found.dtype == np.float32
+
+
+def test_the_mean_of_two_is_that_of_the_one_that_is_there():
+    a, b = np.array([0.2, 0.4, np.nan, np.nan]), np.array([0.4, np.nan, 0.6, np.nan])
+    np.testing.assert_allclose(mean_of_two(a, b), [0.3, 0.4, 0.6, np.nan], rtol=1e-6)
 
 
 def test_n_day_mean():

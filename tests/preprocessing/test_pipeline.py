@@ -407,6 +407,35 @@ def test_composites_are_interpolated_and_flagged(cci):
     assert cube["ndvi_flag"].values[:, 1, 1].tolist() == [1, 1, 1, 1, 0, 1, 1, 1, 1, 1]
 
 
+def test_ndvi_of_two_satellites_is_their_mean(cci):
+    rows = 90 - 45 * (np.arange(ROWS) + 0.5)
+    sources = {"cci": CCI}
+    for name, first, value in (("terra", "2015-12-28", 0.2), ("aqua", "2016-01-05", 0.4)):
+        (cci / name).mkdir()
+        times = np.datetime64(first, "ns") + np.arange(2) * np.timedelta64(16, "D")
+        values = np.full((2, ROWS, COLUMNS), value, np.float32)
+        values[:, 2, 3] = np.nan if name == "aqua" else value
+        axes = {"time": times, "lat": rows, "lon": -180 + 45 * (np.arange(COLUMNS) + 0.5)}
+        xr.Dataset({"NDVI": (("time", "lat", "lon"), values, {"units": "1"})}, axes).to_netcdf(cci / name / "a.nc")
+        options = {"variables": {"ndvi": "NDVI"}}
+        sources[name] = Source("netcdf_grid", f"{name}/*.nc", {name: "ndvi"}, options=options, interpolate_days=16)
+    made = recipe(cci, sources=sources, features={"ndvi": Feature("mean", "terra", also="aqua")})
+    assemble(made, cci / "cube.zarr", workers=1, block_days=4)
+    cube = open_prepared(str(cci / "cube.zarr"), made).load()
+    np.testing.assert_allclose(cube["ndvi"][:, 1, 1], 0.3, rtol=1e-6)
+    np.testing.assert_allclose(cube["ndvi"][:, 2, 3], 0.2, rtol=1e-6)
+    assert cube["ndvi"].attrs["long_name"] == "mean of terra and aqua"
+    with pytest.raises(ConfigError, match="'also' belongs to kind=mean"):
+        Feature("mean", "terra")
+
+
+def test_features_of_two_variables_need_one_unit(cci):
+    parts = with_weather(cci)
+    parts["features"] = {"both": Feature("mean", "rain", also="temperature")}
+    with pytest.raises(ConfigError, match="feature 'both': 'rain' is in 'mm d-1', 'temperature' in 'K'"):
+        assemble(recipe(cci, **parts), cci / "cube.zarr", workers=1)
+
+
 def test_projected_cubes_keep_their_crs(cci):
     """Through the cube and its copies."""
     from sgdsm.core.cube import open_dataset

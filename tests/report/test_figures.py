@@ -12,7 +12,7 @@ import xarray as xr
 
 from sgdsm.core.cube import open_dataset
 from sgdsm.core.errors import CubeError
-from sgdsm.report.coverage import coverage, figure
+from sgdsm.report.coverage import availability, availability_lines, coverage, figure
 
 PACKAGE = Path(__file__).resolve().parents[2] / "sgdsm"
 DAY = "2020-01-10"
@@ -41,6 +41,21 @@ def drawn(figure, axis: int = 0) -> np.ndarray:
     return np.ma.filled(figure.axes[axis].images[0].get_array(), np.nan)
 
 
+def test_availability_of_covariates_alone_and_together(world):
+    shares = availability(world)
+    names = ["precipitation", "air_temperature", "shortwave_down", "surface_temperature"]
+    land = world["land"].values
+    known = {name: np.isfinite(world[name].values[:, land]) for name in names}
+    for name in names:
+        assert shares[name] == pytest.approx(known[name].mean())
+    assert shares["clay"] == np.isfinite(world["clay"].values[land]).mean()
+    assert list(shares)[-1] == "all together"
+    assert shares["all together"] == pytest.approx(np.logical_and.reduce(list(known.values())).mean())
+    assert 0.3 < shares["surface_temperature"] < 0.9, "clouds hide it"
+    assert availability(world.assign(land=world["land"] & False)) == {}
+    assert f"surface_temperature {shares['surface_temperature']:7.1%}" in availability_lines(shares)
+
+
 def test_no_module_touches_pyplot_or_the_backend():
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -53,7 +68,7 @@ def test_no_module_touches_pyplot_or_the_backend():
 def test_drawing_leaves_the_backend_and_opens_no_figure(filled, cube, tmp_path):
     made = filled()
     figures = [made.sgdsm.plot_day(DAY), made.sgdsm.plot_series(lat=48, lon=7)]
-    figure(cube, coverage(cube), tmp_path / "describe.png")
+    figure(cube, coverage(cube), tmp_path / "describe.png", availability(cube))
     assert plt.get_backend() == "svg"
     assert not plt.get_fignums()
     # what IPython asks for where pyplot has not told it about figures

@@ -51,7 +51,10 @@ NAMES: dict[str, tuple[str, dict]] = {
     "smos_l3": ("SM_OPER_MIR_CLF31A_20160101T000000_20160101T235959_300_002_7.DBL.nc", {}),
     "smos_tb": ("SM_RE07_MIR_CDF3TA_20160101T000000_20160101T235959_330_001_7.DBL.nc", {}),
     "soil": ("soil.nc", {"maps": {"sand": "T_SAND"}}),
+    "scan": ("scan.csv", {}),
     "station_csv": ("stations.csv", {}),
+    "station_netcdf": ("stations.nc", {}),
+    "uscrn": ("CRND0103-2016-AZ_Elgin_5_S.txt", {}),
 }
 
 

@@ -88,6 +88,27 @@ def test_store_holds_what_memory_holds(tmp_path):
     assert not (tmp_path / "w.nc").exists()
 
 
+def test_lost_passes_and_a_trend_of_the_rain(tmp_path):
+    size = {"rows": 10, "columns": 60, "days": 40, "chunk": 8}
+    whole = simulate_store(str(tmp_path / "whole.zarr"), **size).load()
+    lossy = simulate_store(
+        str(tmp_path / "lossy.zarr"), **size, lost_passes=0.5, lost_until="2015-05-01", rain_trend=0.5
+    ).load()
+    seen = (lossy["sm_reason"].values != 1)[:, lossy["land"].values.astype(bool)].any(1)
+    # thirty days of April: about half of them without a pass, and the same passes as in the other world afterwards
+    assert 8 <= seen[:30].sum() <= 22
+    assert np.isnan(lossy["sm"].values[~seen]).all()
+    assert np.array_equal(lossy["sm_reason"].values[30:], whole["sm_reason"].values[30:])
+    # the rain of the first day is the same, then it changes in proportion to the time, more or less from cell to cell
+    change = np.divide(lossy["precipitation"], whole["precipitation"].where(whole["precipitation"] > 0)).values - 1
+    assert np.nanmax(abs(change[0])) == 0
+    rates = change / (np.arange(40)[:, None, None] / 365.2425 + 1e-12)
+    assert np.nanmax(np.nanstd(rates[10:], 0)) < 1e-3
+    assert np.nanstd(np.nanmean(rates[10:], 0)) > 0.1
+    with pytest.raises(ConfigError, match=r"data.lost_passes=0.5 data.lost_until=None: expected"):
+        simulate_store(str(tmp_path / "no.zarr"), **size, lost_passes=0.5)
+
+
 def test_global_world_is_circular():
     world = simulate(rows=18, columns=36, days=3, resolution=10.0, north=90.0, west=-180.0, land_fraction=0.3)
     assert world.attrs["circular_longitude"] == 1

@@ -1,9 +1,9 @@
 """Run steps that build on one another, and print one table of scores.
 
-A step is a line of the words of another command: `train`, `predict`, `correct fit` or `correct apply`. {NAME} in it is
-the folder of an earlier step, {here} that of the chain. `chain.world`, where it is given, are the words of the data
-that the steps share; it is opened, or made, before the first of them. What an interrupted chain has finished is not
-done again.
+A step is a line of the words of another command: `train`, `predict`, `correct fit`, `correct apply`, `join`,
+`homogeneity` or `trends`. {NAME} in it is the folder of an earlier step, {here} that of the chain. `chain.world`, where
+it is given, are the words of the data that the steps share; it is opened, or made, before the first of them. What an
+interrupted chain has finished is not done again.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from sgdsm.training.run import CONFIG, MODEL, Run, content_digest, file_digest
 
 USAGE = "experiment=E [output=FOLDER]"
 NOTE = "key=value changes a setting of every training, data.key=value one of chain.world where the experiment has it"
-COMMANDS = ("train", "predict", "correct fit", "correct apply")
+COMMANDS = ("train", "predict", "correct fit", "correct apply", "join", "homogeneity", "trends")
 OF_RUN, OF_FILE = {"run"}, {"filled", "truth", "variable", "where", "cycle"}
 OPTIONAL = {"estimate", "time"}  # of a score of a file
 USED = "used.json"  # in the folder of a training: digests of the files that earlier steps made for it
@@ -206,7 +206,7 @@ def _score_words(
         needed, more = ("=, ".join(sorted(names)) + "=" for names in (OF_FILE, OPTIONAL))
         raise ConfigError(f"{place}: found {', '.join(given)}; expected run=, or {needed} (and, if need be, {more})")
     runs = [str(folder / step.name) for step in steps if step.command == "train"]
-    files = [step.output for step in steps if step.command in ("predict", "correct apply")]
+    files = [step.output for step in steps if step.command in ("predict", "correct apply", "join")]
     files += [] if world is None or "path" not in world else [world["path"]]
     for key, known, what in (("run", runs, "train step"), ("cycle", runs, "train step"), ("filled", files, "output")):
         if key in given and given[key] not in known:

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from sgdsm.cli.hydra_state import experiment_name, output_folder, overrides_for_trainings, shown
 from sgdsm.cli.plan import check_same, train_once, training_of
+from sgdsm.core.arguments import shown as shown_value
 from sgdsm.core.errors import ConfigError
 from sgdsm.core.settings import setting
 from sgdsm.core.signals import going_on
 from sgdsm.evaluation.compare import Entry, check_protocol, comparison, format_comparison
+from sgdsm.evaluation.holdouts import Repeated, check_repeated, format_repeated, write_repeated
 from sgdsm.evaluation.protocol import SCORES
 from sgdsm.evaluation.score import Scores
 from sgdsm.report.figures import comparison_figures
+from sgdsm.report.holdouts import holdout_figure
 from sgdsm.report.html import write_report
 from sgdsm.training.config import TrainingConfig
 from sgdsm.training.run import CONFIG, Run
 
 USAGE = "RUN RUN ... | experiment=E"
 POSITIONAL = "runs"
+MOST_REPEATS = 1000
 NOTE = "key=value changes a setting of every training of the experiment"
 
 
@@ -46,6 +51,9 @@ def run(settings: Settings) -> None:
     runs = [Path(run) for run in settings.runs]
     if experiment:
         with going_on(lambda: f"go on with the same words and output={shown(output)}"):
+            if (settings.compare or {}).get("repeats") is not None:
+                print(_repeated(settings, output, experiment))
+                return
             runs = train_experiment(settings, output)
     print(compare_runs(runs, settings.reference, output, experiment))
 
@@ -63,6 +71,11 @@ def train_experiment(settings: Settings, output: Path) -> list[Path]:
     Raises:
         ConfigError: A model cannot work; found before the first one is trained.
     """
+    return _train(_planned(settings, output), output)
+
+
+def _planned(settings: Settings, output: Path, more: str = "") -> list[tuple[Run, Any]]:
+    """Return the run and the training of each model of an experiment, with further words for all of them."""
     models = (settings.compare or {}).get("models") or {}
     if not models:
         raise ConfigError("compare.models is empty: name models by overrides, such as 'xgboost: model=xgboost'")
@@ -70,36 +83,85 @@ def train_experiment(settings: Settings, output: Path) -> list[Path]:
         if not isinstance(words, str):
             raise ConfigError(f"compare.models.{label}={words!r}: expected words, such as 'model=xgboost'")
     shared = overrides_for_trainings("output", "runs", "reference")
-    planned = [
-        (Run(output / str(label)), training_of(f"compare.models.{label}", [*shared, *words.split()]))
+    return [
+        (Run(output / str(label)), training_of(f"compare.models.{label}", [*shared, *words.split(), *more.split()]))
         for label, words in models.items()
     ]
+
+
+def _train(planned: Sequence[tuple[Run, Any]], output: Path, drawn: Sequence[Path] | None = None) -> list[Path]:
+    """Train runs; figures of those in some folders alone where `drawn` is given."""
     for run, training in planned:
         check_same(run, training)
     for number, (run, training) in enumerate(planned, 1):
-        print(f"\n[{number}/{len(planned)}] {run.folder.name}", flush=True)
-        train_once(run, training)
+        print(f"\n[{number}/{len(planned)}] {run.folder.relative_to(output)}", flush=True)
+        train_once(run, training, drawn is None or run.folder.parent in drawn)
     return [run.folder for run, _ in planned]
 
 
-def compare_runs(folders: Sequence[Path], reference: str | None, output: Path, experiment: str | None) -> str:
+def _repeated(settings: Settings, output: Path, experiment: str | None) -> str:
+    """Train every model on several draws of `compare.repeated` and on `compare.beside`; return what to print."""
+    about = settings.compare or {}
+    repeats, words = about["repeats"], {key: about.get(key) for key in ("repeated", "beside")}
+    if not 2 <= repeats <= MOST_REPEATS:
+        raise ConfigError(f"compare.repeats={repeats}: expected 2 to {MOST_REPEATS}")
+    for key, value in words.items():
+        if not value or not value.startswith("splits="):
+            raise ConfigError(f"compare.{key}={shown_value(value)}: expected words for splits, such as 'splits=blocks'")
+    repeated, other = (str(value).split()[0].removeprefix("splits=") for value in words.values())
+    drawn = _planned(settings, output, str(words["repeated"]))
+    planned = [
+        [(Run(output / f"{repeated}_{k}" / run.folder.name), _seeded(training, k)) for run, training in drawn]
+        for k in range(repeats)
+    ]
+    # the other split last: its comparison is what the page ends with
+    planned.append(_planned(settings, output / other, str(words["beside"])))
+    _train([one for group in planned for one in group], output, [output / other])
+    *draws, beside = [[_entry(run.folder.name, run.folder) for run, _ in group] for group in planned]
+    runs = Repeated(draws, beside, repeated, other)
+    check_repeated(runs)
+    units = beside[0].metrics["units"]
+    output.mkdir(parents=True, exist_ok=True)
+    write_repeated(runs, output / "holdouts.csv")
+    picture = holdout_figure(runs, units, output / "holdouts.png")
+    text = format_repeated(runs, units)
+    return compare_runs([e.folder for e in beside], settings.reference, output, experiment, (text, picture))
+
+
+def _seeded(training: Any, seed: int) -> Any:
+    """Return the settings of a training with another seed of its splits."""
+    return replace(training, splits={**training.splits, "seed": seed})
+
+
+def _entry(label: str, folder: Path) -> Entry:
+    run = Run(folder)
+    return Entry(label, folder, run.metrics(), Scores.load(run.evaluation / SCORES))
+
+
+def compare_runs(
+    folders: Sequence[Path],
+    reference: str | None,
+    output: Path,
+    experiment: str | None,
+    above: tuple[str, Path] | None = None,
+) -> str:
     """Write the table, the figures and the page of a comparison to `output`; returns what to print.
 
     reference: label of the run that the others are measured by, or the end of its folder's name; by default
     'linear_time' where there is one, else the first run.
+    above: a text and a figure that come before the table and the figures of the runs.
 
     Raises ConfigError where there is no such run, or several.
     """
-    entries = []
     folders = _expand(folders)
-    for folder, label in zip(folders, _labels(folders), strict=True):
-        run = Run(folder)
-        entries.append(Entry(label, folder, run.metrics(), Scores.load(run.evaluation / SCORES)))
+    entries = [_entry(label, folder) for folder, label in zip(folders, _labels(folders), strict=True)]
     check_protocol(entries)
     reference = _reference([entry.label for entry in entries], reference)
     rows = comparison(entries, reference)
     units = entries[0].metrics["units"]
     table = format_comparison(rows, reference, units, entries[0].metrics["protocol"])
+    if above is not None:
+        table = f"{above[0]}\n\n{table}"
     output.mkdir(parents=True, exist_ok=True)
     (output / "comparison.txt").write_text(table + "\n")
     pictures = comparison_figures(entries, rows, reference, units, output / "figures")
@@ -112,7 +174,7 @@ def compare_runs(folders: Sequence[Path], reference: str | None, output: Path, e
         "data fingerprint": protocol["data"],
         "protocol": protocol["digest"],
     }
-    sections = [("All models", pictures)]
+    sections = [("All models", pictures if above is None else [above[1], *pictures])]
     for row in rows:
         figures = Run(next(e.folder for e in entries if e.label == row["label"])).figures
         sections.append((row["label"], sorted(figures.glob("*.png"))))

@@ -49,11 +49,12 @@ def run(settings: Settings) -> None:
             "history": f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} sgdsm correct apply",
             PLAN: identity,
         }
-        _write(corrected, output)
+        write_cube(corrected, output)
     print(f"corrected: {output}")
 
 
-def _write(cube: xr.Dataset, output: Path) -> None:
+def write_cube(cube: xr.Dataset, output: Path) -> None:
+    """Write a lazy cube as NetCDF or Zarr, a few days at a time."""
     if output.suffix == ".nc":
         write_netcdf(cube, output)
         return

@@ -10,10 +10,10 @@ from sgdsm.core.cube import by_role, checked_cube, open_cube, open_dataset
 from sgdsm.core.errors import ConfigError, CubeError
 from sgdsm.core.io.stores import is_remote
 from sgdsm.core.settings import setting
-from sgdsm.report.coverage import coverage, figure, ranges
+from sgdsm.report.coverage import availability, availability_lines, coverage, figure, ranges
 from sgdsm.report.coverage import describe as lines
 
-USAGE = "CUBE | FILE target=NAME"
+USAGE = "CUBE | FILE target=NAME [dynamic=[NAME,NAME]] [static=[NAME]]"
 POSITIONAL = "cube"
 PICTURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".eps", ".ps")
 
@@ -24,6 +24,8 @@ class Settings:
 
     cube: str = setting(help="a cube, or any file with target=NAME", path=True)
     target: str | None = setting(None, "of a file of your own: its soil moisture")
+    dynamic: list[str] = setting([], "of a file of your own: covariates with a time, such as [precipitation]")
+    static: list[str] = setting([], "of a file of your own: covariates that are maps")
     valid_range: list[float] | None = setting(None, "of target=: values outside are gaps, like [0,0.6]")
     zero_is_value: bool = setting(False, "of a Zarr v2 store with fill_value 0: zeros are values")
     figure: str | None = setting(None, "by default CUBE.png beside the cube", path=True)
@@ -42,21 +44,26 @@ def run(settings: Settings) -> None:
         raise problem if Path(path).name in str(problem) else CubeError(f"{path}: {problem}")
     shares = coverage(cube)
     print(lines(cube, shares))
-    print(f"figure: {figure(cube, shares, picture)}")
+    available = availability(cube)
+    if available:
+        print(availability_lines(available))
+    print(f"figure: {figure(cube, shares, picture, available)}")
 
 
 def _opened(settings: Settings) -> Any:
     path, target = settings.cube, settings.target
     if target is None:
-        for key in ("valid_range", "zero_is_value"):
+        for key in ("valid_range", "zero_is_value", "dynamic", "static"):
             if getattr(settings, key):
                 raise ConfigError(f"{key}={getattr(settings, key)}: only with target=NAME, of a file of your own")
         cube = open_dataset(path)
     else:
-        # of a file of the user's own, its soil moisture alone
+        # of a file of the user's own, its soil moisture and the covariates that are named
         cube = open_cube(
             path,
             target,
+            settings.dynamic,
+            settings.static,
             missing_days="insert",
             valid_range=settings.valid_range,
             zero_is_value=settings.zero_is_value,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -34,7 +34,9 @@ OF_TRAINING = ("max_epochs", "gradient_clip", "check_every", "accumulate", "memo
 class Inference:
     """How a cube goes through a model."""
 
-    memory_gib: float | None = setting(None, "for one slab; two or three are in memory; null = 1, on a GPU 4")
+    memory_gib: float | None = setting(
+        None, "for one slab; two or three are in memory; null = 1, on a GPU 4; an output that was begun keeps its slabs"
+    )
     window_cells: int | None = setting(
         None, "side of the windows that go through a network; null = the model's own, wider ones on a GPU"
     )
@@ -94,6 +96,8 @@ def run(settings: Settings) -> None:
     data = run_data(trained, settings.data)
     cube = checked_cube(build(data, xr.Dataset))
     warn_unusual(cube)
+    # dask's workers have no GPU
+    used = replace(options, accelerator="cpu") if settings.inference.cluster else options
     how: dict[str, Any] = {
         "source": f"{run.model_name()} fitted in {run.folder.name}",
         "identity": f"{file_digest(run.model)} {fingerprint(cube)} {file_stamp(data.get('path'))}",
@@ -101,6 +105,7 @@ def run(settings: Settings) -> None:
         "max_gap_days": settings.max_gap_days,
         "memory_gib": settings.inference.memory_gib or _memory_gib(options, settings.inference.cluster),
         "window_cells": settings.inference.window_cells,
+        "precision": {"setting": options.precision, "used": used.precision_of(filler)},
     }
     with exclusive(settings.output):
         if settings.inference.cluster:

@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from sgdsm.core.cube import by_role, suggest, target_of
+from sgdsm.core.cube import by_role, precipitation_of, suggest, target_of
 from sgdsm.core.errors import ConfigError
 from sgdsm.core.logging import log
 from sgdsm.core.settings import setting
+from sgdsm.evaluation.antecedent import Antecedent, antecedent, format_antecedent
 from sgdsm.evaluation.selection import Sample, Selection
 from sgdsm.evaluation.selection import select as rank_covariates
+from sgdsm.report.antecedent import antecedent_figure
 from sgdsm.report.selection import selection_figure
 from sgdsm.training.config import check_groups
 from sgdsm.training.task import split_cube
@@ -38,8 +40,11 @@ class Settings:
     splits: dict[str, Any] = setting("blocks", "give the splits that scores will be made with", group=True)
     output: str = setting(help="folder of the tables and the figure", path=True)
     stratum: str | None = setting(None, "a static variable of classes (climate, land cover): tested in each too")
+    antecedent_days: int = setting(20, "longest antecedent precipitation that is tried, in maps; 0: none")
 
     def __post_init__(self) -> None:
+        if not 0 <= self.antecedent_days <= 366:
+            raise ConfigError(f"antecedent_days={self.antecedent_days}: expected 0 to 366")
         check_groups({group: getattr(self, group) for group in GROUPS}, GROUPS)
 
 
@@ -60,32 +65,38 @@ def run(settings: Settings) -> None:
     _write_correlations(selection, output / "correlations.csv")
     picture = selection_figure(selection, target, output / "selection.png")
     print(format_selection(selection, target))
+    rain = precipitation_of(cube)
+    if rain is not None and settings.antecedent_days:
+        column = part.record.dynamic[names.index(rain)]
+        memory = antecedent(column, part.record.values, part.split.allowed, settings.antecedent_days, strata)
+        _write_antecedent(memory, output / "antecedent.csv")
+        print(f"\n{format_antecedent(memory, rain)}")
+        drawn = antecedent_figure(memory, target, output / "antecedent.png")
+        print(f"table: {output / 'antecedent.csv'}, figure: {drawn}\n")
     print(f"tables: {output / 'selection.csv'}, {output / 'correlations.csv'}\nfigure: {picture}")
     if "dynamic" not in settings.data:
         log.info("these data have no data.dynamic and data.static of their own: the names are for data=netcdf")
     kept = {r: [n for n in by_role(cube, r) if n in selection.kept or n == stratum] for r in ("dynamic", "static")}
-    rain = settings.data.get("precipitation")
-    more = " data.precipitation=null" if rain is not None and rain not in kept["dynamic"] else ""
+    named = settings.data.get("precipitation")
+    more = " data.precipitation=null" if named is not None and named not in kept["dynamic"] else ""
     print(" ".join(f"data.{role}=[{','.join(chosen)}]" for role, chosen in kept.items()) + more)
 
 
-def strata_of(cube: xr.Dataset, name: str) -> tuple[np.ndarray, list[str]]:
+def strata_of(cube: xr.Dataset, name: str, key: str = "stratum") -> tuple[np.ndarray, list[str]]:
     """Return the stratum of each cell, (H, W), -1 where it has none, and the names of the strata.
 
-    Raises ConfigError where `name` is no static variable of classes.
+    `key` is the setting that names it, for messages. Raises ConfigError where `name` is no static variable of classes.
     """
     known = by_role(cube, "static")
     if name not in known:
         raise ConfigError(
-            f"stratum={name}: expected a static variable{suggest(name, known)}; there are {known or 'none'}"
+            f"{key}={name}: expected a static variable{suggest(name, known)}; there are {known or 'none'}"
         )
     values = cube[name].values.astype(np.float64)
     land = cube[by_role(cube, "land")[0]].values.astype(bool)
     classes = np.unique(values[land & np.isfinite(values)])
     if not 2 <= len(classes) <= MOST_STRATA:
-        raise ConfigError(
-            f"stratum={name}: {len(classes)} different values on land, expected 2 to {MOST_STRATA} classes"
-        )
+        raise ConfigError(f"{key}={name}: {len(classes)} different values on land, expected 2 to {MOST_STRATA} classes")
     stratum = np.where(land & np.isin(values, classes), np.searchsorted(classes, values), -1)
     attrs = cube[name].attrs
     meanings = str(attrs.get("flag_meanings", "")).split()
@@ -135,6 +146,16 @@ def _write_correlations(found: Selection, path: Path) -> None:
         writer.writerow(["covariate", *found.inflation])
         for name, row in zip(found.inflation, found.correlations, strict=True):
             writer.writerow([name, *(f"{value:.4f}" for value in row)])
+
+
+def _write_antecedent(found: list[Antecedent], path: Path) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["sample", "rows", "days", "r_within_cells", "r_over_all", "highest"])
+        for one in found:
+            for days, (within, overall) in enumerate(zip(one.within, one.overall, strict=True), 1):
+                numbers = [f"{value:.6g}" for value in (within, overall)]
+                writer.writerow([one.name, one.rows, days, *numbers, _yes(days == one.best)])
 
 
 def _row(found: Selection, sample: Sample, k: int, name: str) -> dict[str, Any]:

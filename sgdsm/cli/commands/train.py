@@ -42,7 +42,7 @@ def run(settings: Settings) -> float:
     return score
 
 
-def train_and_print(settings: Settings, run: Run) -> Run:
+def train_and_print(settings: Settings, run: Run, figures: bool = True) -> Run:
     """Train in the folder of a run, or resume there, and print scores and folder.
 
     A further process of a training on several devices ends here: the first goes on alone.
@@ -53,7 +53,7 @@ def train_and_print(settings: Settings, run: Run) -> Run:
         return f"go on with: python train.py run={folder}" if (folder / CONFIG).is_file() else ""
 
     with going_on(how_to_resume):
-        trained = train_in(settings.training(), folder)
+        trained = train_in(settings.training(), folder, figures=figures)
     if not is_first():
         sys.exit(0)
     print(f"\n{scores_text(trained)}")

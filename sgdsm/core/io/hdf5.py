@@ -11,8 +11,9 @@ import os
 import shutil
 import threading
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from struct import Struct
 from typing import Any
 
 import h5py
@@ -25,7 +26,11 @@ from sgdsm.core.errors import CubeError
 from sgdsm.core.logging import log
 
 HDF5_OWN = 8 * 2**20
+# of a stream of zlib: its head for windows of 32 KiB, an empty last block, and the modulus of its checksum
+ZLIB_BEGIN, ZLIB_END, ADLER = b"\x78\x01", b"\x03\x00", 65521
+CHECKSUM = Struct(">I")
 COORDINATES = ("time", "lat", "lon", "latitude", "longitude", "y", "x")
+BY_MAP = ("time", "member", "product", "kind", "subset")  # dimensions along which each map is a chunk
 INTERNAL = {
     "CLASS",
     "NAME",
@@ -187,7 +192,7 @@ class NetcdfWriter:
             packing: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if shape else {}
             if shape:
                 # one map a chunk: written day by day, read as maps
-                chunk = [1 if d in ("time", "member") else n for d, n in zip(dims, shape, strict=True)]
+                chunk = [1 if d in BY_MAP else n for d, n in zip(dims, shape, strict=True)]
                 if rows is not None and "time" in dims and len(dims) > 2:
                     chunk[-2] = rows
                 packing["chunks"] = tuple(chunk)
@@ -211,7 +216,7 @@ class NetcdfWriter:
         self.file[name][region if region else ()] = values
 
     def write_packed(self, name: str, packed: bytes, place: tuple[int, ...]) -> None:
-        """Write a whole chunk that `pack` has made; there must be room for it on the disk.
+        """Write a whole chunk that `join_packed` has made; there must be room for it on the disk.
 
         Args:
             name: Name of the variable.
@@ -229,17 +234,44 @@ class NetcdfWriter:
         self.file.close()
 
 
-def pack(values: np.ndarray) -> bytes:
-    """Return a chunk as the filters of `NetcdfWriter` read it: bytes shuffled, then deflated. Threads may do it.
+def pack(values: np.ndarray) -> list[bytes]:
+    """Return rows of a chunk, packed, in pieces that `join_packed` puts together. Threads may do it.
 
     Args:
-        values: The whole chunk, of the type of its variable.
+        values: Rows of the chunk, of the type of its variable.
+
+    Returns:
+        The first bytes of all values, then their second bytes, ...: deflated, after their checksum.
     """
-    # the shuffle filter of HDF5: first bytes of all values, then second bytes, ...
     by_value = np.ascontiguousarray(values).view(np.uint8).reshape(-1, values.itemsize)
     # only runs of equal bytes are looked for: shuffled maps have few other repeats, and it takes half the time
-    packer = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, zlib.Z_RLE)
-    return packer.compress(np.ascontiguousarray(by_value.T).data) + packer.flush()
+    packer = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, zlib.Z_RLE)
+    # each piece ends at a whole byte and does not refer to those before it
+    return [
+        CHECKSUM.pack(zlib.adler32(plane.data)) + packer.compress(plane.data) + packer.flush(zlib.Z_FULL_FLUSH)
+        for plane in np.ascontiguousarray(by_value.T)
+    ]
+
+
+def join_packed(parts: Sequence[Sequence[bytes]], sizes: Sequence[int]) -> bytes:
+    """Return a chunk as the filters of `NetcdfWriter` read it: bytes shuffled, then deflated.
+
+    Nothing is unpacked: a stream of zlib (RFC 1950) is made of the pieces.
+
+    Args:
+        parts: Results of `pack` for the rows of the chunk, in their order.
+        sizes: Number of values of each.
+    """
+    pieces, low, high = [ZLIB_BEGIN], 1, 0
+    # the shuffle filter of HDF5: first bytes of all values, then second bytes, ...
+    for planes in zip(*parts, strict=True):
+        for plane, size in zip(planes, sizes, strict=True):
+            (checksum,) = CHECKSUM.unpack_from(plane)
+            # Adler-32 of what is joined, from those of its parts
+            high = (high + (checksum >> 16) + size * (low - 1)) % ADLER
+            low = (low + (checksum & 0xFFFF) - 1) % ADLER
+            pieces.append(plane[CHECKSUM.size :])
+    return b"".join([*pieces, ZLIB_END, CHECKSUM.pack(high << 16 | low)])
 
 
 class _LazyArray(BackendArray):

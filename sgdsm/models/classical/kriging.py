@@ -77,6 +77,7 @@ class Kriging(Network):
             raise ConfigError("model.halo_days=0, halo_cells=0: expected a reach in days or in cells")
         self.halo, self.neighbours, self.samples = (halo_days, halo_cells), neighbours, samples
         self.ordinary, self.regression = ordinary, regression
+        self.uses_covariates = regression
         days = max(halo_days, max(MEMORIES) - 1) if regression else halo_days
         # tiles with cores of 120 days and 32 x 32 cells
         self.window = Window(2 * days + 120, 2 * halo_cells + 32, days, halo_cells)

@@ -14,6 +14,7 @@ class Climatology(GapFiller):
     """Climatology: mean and two annual harmonics of the cell's seen values."""
 
     window = Window(days=64, halo_days=0, halo_cells=0)
+    uses_covariates = False
 
     def fill(self, batch: Batch) -> Filled:
         return Filled(batch.climatology)
@@ -23,6 +24,7 @@ class Persistence(GapFiller):
     """Last seen value of the cell; before the first one, the first; the climatology where nothing is seen."""
 
     window = Window(days=None, cells=32, halo_cells=0)
+    uses_covariates = False
 
     def fill(self, batch: Batch) -> Filled:
         last, following = _nearest_days(batch.seen)

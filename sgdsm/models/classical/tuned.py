@@ -28,6 +28,8 @@ class Tuned(GapFiller):
         ConfigError: If there is no candidate.
     """
 
+    uses_covariates = False
+
     def __init__(self, candidates: Sequence[Mapping[str, float]]) -> None:
         super().__init__()
         if not candidates:

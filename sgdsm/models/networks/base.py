@@ -18,6 +18,8 @@ from sgdsm.data.batch import Batch, Filled
 from sgdsm.models.base import GapFiller
 from sgdsm.models.networks.layers.block import Block
 
+MOST_EPOCHS = 300  # where the steps decide
+
 # anomalies over `Inputs.anomaly_scale` and the logs of their variances or None, (B, 1, T, H, W) each
 Estimate = tuple[Tensor, Tensor | None]
 
@@ -29,11 +31,13 @@ class Network(GapFiller):
     (ICLR 2022).
 
     Args:
-        epochs: Passes over the record, each with new gaps.
+        epochs: Passes over the record, each with new gaps. None: as many as `steps` need, at most 300.
         learning_rate: Largest one; it rises over the first 3 % of the training, then falls along a cosine.
         weight_decay: Of AdamW.
         batch_size: Windows in a step.
         seed: Of all random numbers in training.
+        steps: Steps of the optimizer where `epochs` is None: a long training of a short record, a short one of a large
+            cube.
 
     Raises:
         ConfigError: If a setting is out of range.
@@ -42,26 +46,31 @@ class Network(GapFiller):
         beta: Exponent of the beta-NLL; 0: likelihood, 1: squared errors.
         gains_by_bf16: True if matrix products in bfloat16 make it faster at equal skill, as measured.
         in_bf16: True to use them where the device has instructions for them; set by `use_bf16`.
+        emulates_bf16: True to use them then on other devices too, slowly.
     """
 
     beta = 0.5
     gains_by_bf16 = False
     in_bf16 = False
+    emulates_bf16 = False
 
     def __init__(
         self,
-        epochs: int = 40,
+        epochs: int | None = 40,
         *,
         learning_rate: float = 3e-3,
         weight_decay: float = 0.01,
         batch_size: int = 1,
         seed: int = 0,
+        steps: int | None = None,
     ) -> None:
         super().__init__()
-        for name, value in {"epochs": epochs, "learning_rate": learning_rate, "batch_size": batch_size}.items():
-            if value <= 0:
+        settings = {"epochs": epochs, "steps": steps, "learning_rate": learning_rate, "batch_size": batch_size}
+        for name, value in settings.items():
+            if value is not None and value <= 0:
                 raise ConfigError(f"model.{name}={value}: expected more than 0")
-        self.epochs, self.learning_rate, self.weight_decay = epochs, learning_rate, weight_decay
+        self.epochs, self.steps = (MOST_EPOCHS, steps) if epochs is None else (epochs, None)
+        self.learning_rate, self.weight_decay = learning_rate, weight_decay
         self.batch_size, self.seed = batch_size, seed
 
     def trunk_of(self, batch: Batch) -> Any:
@@ -88,7 +97,7 @@ class Network(GapFiller):
         """Return the context in which this network computes: autocast to bfloat16 where it is faster."""
         kind = self.device.type
         # an exported program is for other devices too
-        wanted = self.in_bf16 and has_bf16(kind) and not torch.compiler.is_exporting()
+        wanted = self.in_bf16 and (self.emulates_bf16 or has_bf16(kind)) and not torch.compiler.is_exporting()
         return torch.autocast(kind, torch.bfloat16) if wanted else nullcontext()
 
     def fill(self, batch: Batch, trunk: Any = None) -> Filled:
@@ -184,16 +193,17 @@ def has_bf16(kind: str) -> bool:
     return kind == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def use_bf16(filler: GapFiller, wanted: bool) -> None:
+def use_bf16(filler: GapFiller, wanted: bool, emulated: bool = False) -> None:
     """Let the networks of a filler that gain by it compute their products in bfloat16, or in float32.
 
     Args:
         filler: A network, or a filler that contains networks.
         wanted: False for float32.
+        emulated: True to do so also where the device has no instructions for it.
     """
     for network in filler.modules():
         if isinstance(network, Network):
-            network.in_bf16 = wanted and network.gains_by_bf16
+            network.in_bf16, network.emulates_bf16 = wanted and network.gains_by_bf16, emulated
 
 
 def in_bf16(filler: GapFiller, kind: str) -> bool:

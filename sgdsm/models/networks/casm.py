@@ -80,6 +80,10 @@ class Casm(Network):
         ConfigError: If a setting is out of range.
     """
 
+    # so many that the inputs of the network, some hundred, take less than 100 MiB
+    wide_cells = 64
+    wide_values = 2**17
+
     def __init__(
         self,
         window_cells: int = 1,

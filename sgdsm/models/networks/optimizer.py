@@ -2,11 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+
+def muon_or_adamw(
+    network: nn.Module,
+    within: Iterable[Tensor],
+    muon_rate: float | None,
+    learning_rate: float,
+    weight_decay: float,
+) -> torch.optim.Optimizer:
+    """Return Muon for the matrices of some layers of a network and AdamW for the rest.
+
+    Args:
+        network: The network.
+        within: Parameters of these layers.
+        muon_rate: Learning rate of Muon; None: AdamW for all.
+        learning_rate: Learning rate of AdamW.
+        weight_decay: Of both.
+    """
+    # Muon orthogonalises matrices; filters of three days (3 x C) are none
+    matrices = [] if muon_rate is None else [p for p in within if p.ndim == 2 and min(p.shape) > 3]
+    if muon_rate is None or not matrices:
+        return torch.optim.AdamW(network.parameters(), learning_rate, weight_decay=weight_decay)
+    chosen = set(map(id, matrices))
+    rest = [p for p in network.parameters() if id(p) not in chosen]
+    return MuonAdamW(matrices, rest, muon_rate, learning_rate, weight_decay)
 
 
 class MuonAdamW(torch.optim.Optimizer):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -18,8 +19,8 @@ from sgdsm.models.networks.layers.block import run
 from sgdsm.models.networks.layers.dropout import ChannelDropout
 from sgdsm.models.networks.layers.partial import PartialBlock, PartialConv3d, box_sum
 from sgdsm.models.networks.layers.recurrent import RecurrentBlock
-from sgdsm.models.networks.layers.series import series_at_once, to_field, to_series, wanted_cells
-from sgdsm.models.networks.optimizer import MuonAdamW
+from sgdsm.models.networks.layers.series import through_blocks, to_field, to_series, wanted_cells
+from sgdsm.models.networks.optimizer import muon_or_adamw
 
 NEAR = (1, 3, 3)  # the neighbours whose share of seen values is an input
 OWN = 4  # inputs of the cell itself: value, mask, gap age, share of seen neighbours
@@ -61,9 +62,8 @@ class PartialConvNetwork(Network):
         beta: Of 'nll'.
         global_weight: Weight of the same loss at the values that the window shows; 0 for none. Not for 'nll'.
         recompute_blocks: True for less memory in training, see `Block`.
+        steps: See `Network`.
         epochs: See `Network`.
-        max_steps: Training ends with the epoch that reaches so many steps: large cubes need fewer epochs. None: all
-            epochs. Cubes that are learned from in parts take all.
         learning_rate: See `Network`.
         muon_rate: Learning rate of Muon, which trains the matrices and filters of the blocks; None: AdamW trains them
             like the rest.
@@ -97,8 +97,8 @@ class PartialConvNetwork(Network):
         beta: float = 0.5,
         global_weight: float = 0.0,
         recompute_blocks: bool = False,
-        epochs: int = 48,
-        max_steps: int | None = 2400,
+        steps: int = 2000,
+        epochs: int | None = None,
         learning_rate: float = 3e-3,
         muon_rate: float | None = 0.02,
         weight_decay: float = 0.1,
@@ -106,11 +106,14 @@ class PartialConvNetwork(Network):
         seed: int = 0,
     ) -> None:
         super().__init__(
-            epochs, learning_rate=learning_rate, weight_decay=weight_decay, batch_size=batch_size, seed=seed
+            epochs,
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            batch_size=batch_size,
+            seed=seed,
+            steps=steps,
         )
-        at_least(
-            1, window_days=window_days, core_cells=core_cells, max_steps=max_steps or 1, channels=channels, width=width
-        )
+        at_least(1, window_days=window_days, core_cells=core_cells, channels=channels, width=width)
         at_least(0, layers=layers, memory=memory, global_weight=global_weight)
         if any(size < 1 or size % 2 == 0 for size in kernel):
             raise ConfigError(f"model.kernel={list(kernel)}: expected odd sizes")
@@ -121,25 +124,30 @@ class PartialConvNetwork(Network):
         self.kernel, self.channels, self.layers = (kernel[0], kernel[1], kernel[2]), channels, layers
         self.width, self.memory, self.dropout, self.head_share = width, memory, dropout, head_dropout
         self.window_days, self.core_cells, self.middle_day = window_days, core_cells, middle_day
-        self.wants_gap_features, self.max_steps = gap_features, max_steps
+        self.wants_gap_features = gap_features
         self.penalty = {"nll": None, "smooth_l1": smooth_l1_loss, "mse": mse_loss}[loss]
         self.beta, self.muon_rate = beta, muon_rate
         self.global_weight, self.recompute_blocks = global_weight, recompute_blocks
-        self._use_gap_features(bool(gap_features))
+        self.gap_features = bool(gap_features)
+        # until the covariates are known
+        self.uses_repeat_cycle = gap_features is not False
+        self.window = self.window_for(["some"])
 
-    def _use_gap_features(self, used: bool) -> None:
-        """Set the window, whose margin is what the inputs reach."""
-        self.gap_features = self.uses_repeat_cycle = used
+    def window_for(self, dynamic: Sequence[str]) -> Window:
+        # its margin is what the inputs reach
         reach = 1 + self.layers * (max(self.kernel[1:]) // 2)
-        self.halo = max(HALO_CELLS, reach) if used else reach
+        halo = max(HALO_CELLS, reach) if self._uses_gap_features(dynamic) else reach
         # recurrences take series of any length: filling uses longer windows, with fewer overlaps
         halo_days, longest = (self.window_days // 2, 1) if self.middle_day else (None, 3)
-        self.window = Window(self.window_days, self.core_cells + 2 * self.halo, halo_days, self.halo, longest)
+        return Window(self.window_days, self.core_cells + 2 * halo, halo_days, halo, longest)
+
+    def _uses_gap_features(self, dynamic: Sequence[str]) -> bool:
+        return not dynamic if self.wants_gap_features is None else self.wants_gap_features
 
     def setup_inputs(self, inputs: Inputs) -> None:
         dynamic, gappy, static = inputs.channels
-        if self.wants_gap_features is None:
-            self._use_gap_features(not dynamic)
+        self.gap_features = self.uses_repeat_cycle = self._uses_gap_features(inputs.dynamic)
+        self.window = self.window_for(inputs.dynamic)
         torch.manual_seed(self.seed)
         self.gappy = [inputs.dynamic.index(name) for name in inputs.gappy]
         self.first = PartialConv3d(1, self.channels, (self.kernel[0], 3, 3))
@@ -161,16 +169,8 @@ class PartialConvNetwork(Network):
         nn.init.zeros_(self.output.weight)
 
     def make_optimizer(self) -> torch.optim.Optimizer:
-        if self.muon_rate is None:
-            return super().make_optimizer()
-        # Muon orthogonalises matrices; filters of three days (3 x C) are none
         within = [*self.partial.parameters(), *self.blocks.parameters()]
-        matrices = [p for p in within if p.ndim == 2 and min(p.shape) > 3]
-        if not matrices:
-            return super().make_optimizer()
-        chosen = set(map(id, matrices))
-        rest = [p for p in self.parameters() if id(p) not in chosen]
-        return MuonAdamW(matrices, rest, self.muon_rate, self.learning_rate, self.weight_decay)
+        return muon_or_adamw(self, within, self.muon_rate, self.learning_rate, self.weight_decay)
 
     def trunk_of(self, batch: Batch) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Return the features before the head.
@@ -186,7 +186,7 @@ class PartialConvNetwork(Network):
         # the memory runs only in cells with wanted values
         cells = wanted_cells(batch.wanted)
         x = torch.cat([to_series(c, cells) for c in [*self._seen(batch), *self._known(batch, line)]], -1)
-        return torch.cat([self._remember(part) for part in x.split(series_at_once(x), 1)], 1), cells, line
+        return through_blocks(x, self.join, self.blocks, self.norm), cells, line
 
     def _seen(self, batch: Batch) -> list[Tensor]:
         """Return the inputs that come from soil moisture, (B, C, T, H, W) each."""
@@ -209,14 +209,6 @@ class PartialConvNetwork(Network):
             batch.season[:, :, :, None, None].expand(-1, -1, -1, *size[3:]),
         ]
         return known if line is None else [*known, *gap_channels(batch, line, self.inputs)]
-
-    def _remember(self, x: Tensor) -> Tensor:
-        """Return the features of series, (T, N, C), from their inputs, (T, N, channels)."""
-        # under autocast the products are in bf16, but not the residual stream that the blocks add to
-        x = self.join(x).float()
-        for block in self.blocks:
-            x = run(block, x)
-        return self.norm(x)
 
     def estimate(self, batch: Batch, trunk: Any = None) -> Estimate:
         x, cells, line = self.trunk_of(batch) if trunk is None else trunk

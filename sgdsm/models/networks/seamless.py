@@ -14,11 +14,10 @@ from sgdsm.data.features import HALO_CELLS, gap_channel_count, gap_channels, own
 from sgdsm.data.normalization import Inputs
 from sgdsm.models.base import Window
 from sgdsm.models.networks.base import Estimate, Network, at_least, blocks_of
-from sgdsm.models.networks.layers.block import run
 from sgdsm.models.networks.layers.dropout import ChannelDropout
 from sgdsm.models.networks.layers.recurrent import RecurrentBlock
-from sgdsm.models.networks.layers.series import series_at_once, to_field, to_series, wanted_cells
-from sgdsm.models.networks.optimizer import MuonAdamW
+from sgdsm.models.networks.layers.series import through_blocks, to_field, to_series, wanted_cells
+from sgdsm.models.networks.optimizer import muon_or_adamw
 
 AROUND = 9  # cells in a square of 3 x 3
 
@@ -40,6 +39,7 @@ class Seamless(Network):
         dropout: Share of the channels of a series dropped in the blocks.
         head_dropout: The same in the head, where samples of MC dropout cost little.
         beta: Of the loss (Seitzer et al., ICLR 2022).
+        steps: See `Network`.
         epochs: See `Network`.
         learning_rate: See `Network`.
         muon_rate: Learning rate of Muon, which trains the hidden matrices; None: AdamW trains them like the rest.
@@ -69,7 +69,8 @@ class Seamless(Network):
         dropout: float = 0.2,
         head_dropout: float = 0.0,
         beta: float = 0.5,
-        epochs: int = 48,
+        steps: int = 2000,
+        epochs: int | None = None,
         learning_rate: float = 3e-3,
         muon_rate: float | None = 0.02,
         weight_decay: float = 0.1,
@@ -80,7 +81,12 @@ class Seamless(Network):
         recompute_blocks: bool = False,
     ) -> None:
         super().__init__(
-            epochs, learning_rate=learning_rate, weight_decay=weight_decay, batch_size=batch_size, seed=seed
+            epochs,
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            batch_size=batch_size,
+            seed=seed,
+            steps=steps,
         )
         at_least(1, window_days=window_days, width=width, blocks=blocks)
         if gap_features and not (observations and neighbours):
@@ -120,13 +126,7 @@ class Seamless(Network):
         nn.init.zeros_(self.output.weight)
 
     def make_optimizer(self) -> torch.optim.Optimizer:
-        if self.muon_rate is None:
-            return super().make_optimizer()
-        # Muon orthogonalises matrices; filters of three days (3 x C) are none
-        matrices = [p for p in self.blocks.parameters() if p.ndim == 2 and min(p.shape) > 3]
-        chosen = set(map(id, matrices))
-        rest = [p for p in self.parameters() if id(p) not in chosen]
-        return MuonAdamW(matrices, rest, self.muon_rate, self.learning_rate, self.weight_decay)
+        return muon_or_adamw(self, self.blocks.parameters(), self.muon_rate, self.learning_rate, self.weight_decay)
 
     def trunk_of(self, batch: Batch) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Return the features before the head.
@@ -142,15 +142,7 @@ class Seamless(Network):
         cells = wanted_cells(batch.wanted)
         line = own_line(batch) if self.gap_features else None
         x = torch.cat([to_series(c, cells) for c in self._channels(batch, line)], -1)
-        return torch.cat([self._recur(part) for part in x.split(series_at_once(x), 1)], 1), cells, line
-
-    def _recur(self, x: Tensor) -> Tensor:
-        """Return the features of series, (T, N, C), from their inputs, (T, N, channels)."""
-        # under autocast the products are in bf16, but not the residual stream that the blocks add to
-        x = self.encoder(x).float()
-        for block in self.blocks:
-            x = run(block, x)
-        return self.norm(x)
+        return through_blocks(x, self.encoder, self.blocks, self.norm), cells, line
 
     def estimate(self, batch: Batch, trunk: Any = None) -> Estimate:
         x, cells, line = self.trunk_of(batch) if trunk is None else trunk

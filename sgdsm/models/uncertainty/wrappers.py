@@ -32,7 +32,9 @@ class Wrapper(GapFiller):
         super().__init__()
         self.filler = filler
         self.window, self.batch_size, self.decomposes = filler.window, filler.batch_size, filler.decomposes
-        self.wide_cells, self.fixed_windows = filler.wide_cells, filler.fixed_windows
+        self.wide_cells, self.wide_values = filler.wide_cells, filler.wide_values
+        self.fixed_windows = filler.fixed_windows
+        self.uses_covariates = filler.uses_covariates
 
     def setup_inputs(self, inputs: Inputs) -> None:
         self.filler.configure(inputs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -24,28 +24,44 @@ class Covariates:
         chosen: Names of dynamic and static variables; None: all.
         corrected: Names of those that are a model's soil moisture and are rescaled to the satellite's (see the
             function `corrected`).
+        towards: Name of a dynamic variable -> name of another one, to whose mean and spread it is rescaled in each cell
+            over their common days. The other one need not be chosen.
 
     Raises:
         ConfigError: If the cube has no such variable.
     """
 
-    def __init__(self, inputs: Inputs, chosen: Sequence[str] | None, corrected: Sequence[str]) -> None:
+    def __init__(
+        self,
+        inputs: Inputs,
+        chosen: Sequence[str] | None,
+        corrected: Sequence[str],
+        towards: Mapping[str, str] | None = None,
+    ) -> None:
+        pairs = dict(towards or {})
         known = (*inputs.dynamic, *inputs.static)
         names = known if chosen is None else tuple(chosen)
-        for key, wanted, available in (("covariates", names, known), ("corrected", corrected, inputs.dynamic)):
+        for key, wanted, available in (
+            ("covariates", names, known),
+            ("corrected", corrected, inputs.dynamic),
+            ("towards", (*pairs, *pairs.values()), inputs.dynamic),
+        ):
             lacking = [name for name in wanted if name not in available]
             if lacking:
                 raise ConfigError(
                     f"model.{key}: {lacking} not among {', '.join(available) or 'no variable'} of the cube"
                 )
+        if twice := sorted({*corrected} & {*pairs} | {*pairs} & {*pairs.values()}):
+            raise ConfigError(f"model.towards: '{twice[0]}' is rescaled twice, or a reference that is rescaled itself")
         if inputs.precipitation in corrected:
             raise ConfigError(f"model.corrected: '{inputs.precipitation}' is precipitation, expected soil moisture")
         self.dynamic = [c for c, name in enumerate(inputs.dynamic) if name in names]
         self.static = [c for c, name in enumerate(inputs.static) if name in names]
         # a corrected variable is missing in cells that were hardly observed
-        masked = {*inputs.gappy, *corrected}
+        masked = {*inputs.gappy, *corrected, *pairs}
         self.masks = [c for c in self.dynamic if inputs.dynamic[c] in masked]
         self.corrected = [c for c in self.dynamic if inputs.dynamic[c] in corrected]
+        self.pairs = [(inputs.dynamic.index(name), inputs.dynamic.index(other)) for name, other in pairs.items()]
         self.count = len(self.dynamic) + len(self.static)
 
     def of(self, batch: Batch, observed: Tensor) -> Tensor:
@@ -56,8 +72,11 @@ class Covariates:
             observed: The target's seen values, standardised, (B, T, H, W).
         """
         dynamic, present = batch.dynamic, batch.present
-        if self.corrected:
+        if self.corrected or self.pairs:
             dynamic, present = dynamic.clone(), present.clone()
+        for c, other in self.pairs:
+            reference, there = batch.dynamic[:, other], batch.present[:, other]
+            dynamic[:, c], present[:, c] = corrected(dynamic[:, c], present[:, c], reference, there)
         for c in self.corrected:
             dynamic[:, c], present[:, c] = corrected(dynamic[:, c], present[:, c], observed, batch.seen[:, 0])
         days = dynamic.shape[2]

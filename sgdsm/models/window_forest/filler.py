@@ -28,7 +28,7 @@ from sgdsm.models.window_forest.regressors import (
     shared_forest,
     standardised,
 )
-from sgdsm.models.window_forest.settings import check_sizes, shapes_of, window_of
+from sgdsm.models.window_forest.settings import check_sizes, own_presets, shapes_of, window_of
 
 AT_ONCE = 400_000  # samples or matrix elements in memory together
 
@@ -71,7 +71,8 @@ class WindowForest(GapFiller):
             (slow).
         share_days: Days of these blocks.
         regressor: The forest, or a model that LIU compares it with in the same windows.
-        preset: Climate region whose forest (Table 3) is used.
+        preset: Climate region whose forest (Table 3, or one of `presets`) is used.
+        presets: Forests of the user's own: name -> [trees, max_depth, min_samples_split, max_features].
         zone: Name of a static variable with codes of climate regions (strata).
         zones: Preset of each code; other codes have `preset`.
         trees: Replaces the preset's number of trees; None: the preset's, as for the next three.
@@ -81,6 +82,8 @@ class WindowForest(GapFiller):
         covariates: Names of those to use; None: all.
         corrected: Names of those that are a model's soil moisture, to be rescaled to the satellite's mean and spread in
             each cell (Eq. 4); the whole record is then in memory.
+        towards: {name: other}: a dynamic variable that is rescaled in the same way to another one, such as a model's
+            temperature range to that of a satellite, in which clouds leave gaps.
         position: True to use day, row and column as covariates in windows (place and season in the region's forest);
             not in the paper. They are used in any case if there is no other covariate.
         anomalies: True to regress departures from the cell's climatology; not in the paper.
@@ -108,6 +111,7 @@ class WindowForest(GapFiller):
         share_days: int = 2,
         regressor: Literal["forest", "mlr", "svm", "ann", "xgboost"] = "forest",
         preset: str = "semi_arid",
+        presets: dict[str, list[float]] | None = None,
         zone: str | None = None,
         zones: dict[int, str] | None = None,
         trees: int | None = 20,
@@ -116,6 +120,7 @@ class WindowForest(GapFiller):
         max_features: float | None = None,
         covariates: Sequence[str] | None = None,
         corrected: Sequence[str] = (),
+        towards: dict[str, str] | None = None,
         position: bool = False,
         anomalies: bool = True,
         calibrate: bool = True,
@@ -134,17 +139,18 @@ class WindowForest(GapFiller):
         self.grown = stages(cells, days)
         self.samples_per_covariate, self.fewest = samples_per_covariate, fewest
         self.regressor, self.literal = regressor, share_cells == share_days == 1
+        self.presets = own_presets(presets or {})
         overrides = {"trees": trees, "max_depth": max_depth, "min_samples_split": min_samples_split}
-        self.shapes = shapes_of(preset, zones or {}, {**overrides, "max_features": max_features})
+        self.shapes = shapes_of(preset, zones or {}, {**overrides, "max_features": max_features}, self.presets)
         self.preset, self.zone, self.zones = preset, zone, dict(zones or {})
-        self.chosen, self.corrected = covariates, list(corrected)
+        self.chosen, self.corrected, self.towards = covariates, list(corrected), dict(towards or {})
         self.position, self.anomalies, self.calibrate, self.ridge = position, anomalies, calibrate, ridge
         self.max_rows, self.seed = max_rows, seed
         self.forests = nn.ModuleDict({name: RegionForest() for name in self.shapes})
-        self.window = window_of(self.grown[-1], self.block, calibrate, bool(corrected))
+        self.window = window_of(self.grown[-1], self.block, calibrate, bool(corrected or towards))
 
     def setup_inputs(self, inputs: Inputs) -> None:
-        self.covariates = Covariates(inputs, self.chosen, self.corrected)
+        self.covariates = Covariates(inputs, self.chosen, self.corrected, self.towards)
         self.with_position = self.position or not self.covariates.count
         if self.zone is not None and self.zone not in inputs.static:
             maps = ", ".join(inputs.static) or "none, name them in data.static"

@@ -38,8 +38,31 @@ def window_of(largest: tuple[int, int], block: tuple[int, int, int], calibrate: 
     return Window(multiple(CORE_DAYS, share_days) + 2 * halo_days, cells, halo_days, halo_cells)
 
 
+def own_presets(given: Mapping[str, Sequence[float]]) -> dict[str, ForestShape]:
+    """Return presets of the user's own, such as `tune regions` finds them.
+
+    Args:
+        given: Name -> [trees, max_depth, min_samples_split, max_features].
+
+    Raises:
+        ConfigError: If one has not four numbers, or one is out of range.
+    """
+    found = {}
+    for name, values in given.items():
+        if len(values) != 4 or not (values[0] >= 1 and values[1] >= 1 and values[2] >= 2 and 0 < values[3] <= 1):
+            raise ConfigError(
+                f"model.presets.{name}={list(values)}: expected [trees, max_depth, min_samples_split, max_features], "
+                "at least 1, 1 and 2, and a share up to 1"
+            )
+        found[name] = ForestShape(int(values[0]), int(values[1]), int(values[2]), float(values[3]))
+    return found
+
+
 def shapes_of(
-    preset: str, zones: Mapping[int, str], overrides: Mapping[str, int | float | None]
+    preset: str,
+    zones: Mapping[int, str],
+    overrides: Mapping[str, int | float | None],
+    own: Mapping[str, ForestShape] | None = None,
 ) -> dict[str, ForestShape]:
     """Return settings of forests by the name of their preset, the default preset first.
 
@@ -47,13 +70,15 @@ def shapes_of(
         preset: For places without a stratum.
         zones: Preset of each code of a stratum.
         overrides: Settings that replace those of the presets; None: the preset's.
+        own: Further presets by name.
 
     Raises:
         ConfigError: If a name is unknown, a code is no whole number, or a setting is out of range.
     """
+    known = {**PRESETS, **(own or {})}
     for key, name in {"preset": preset, **{f"zones.{code}": name for code, name in zones.items()}}.items():
-        if name not in PRESETS:
-            raise ConfigError(f"model.{key}={name}: expected one of {', '.join(PRESETS)}")
+        if name not in known:
+            raise ConfigError(f"model.{key}={name}: expected one of {', '.join(known)}")
     for code in zones:
         if not isinstance(code, int):
             raise ConfigError(f"model.zones: found the code '{code}', expected whole numbers")
@@ -64,7 +89,7 @@ def shapes_of(
             raise ConfigError(f"model.{key}={value}: expected {expected}")
     given = {key: value for key, value in overrides.items() if value is not None}
     names = dict.fromkeys([preset, *zones.values()])
-    return {name: ForestShape(**{**vars(PRESETS[name]), **given}) for name in names}
+    return {name: ForestShape(**{**vars(known[name]), **given}) for name in names}
 
 
 def check_sizes(

@@ -22,7 +22,7 @@ import xarray as xr
 from sgdsm.core.errors import ConfigError
 from sgdsm.core.logging import log
 from sgdsm.sources.readers.files import OnBadFile, SourceError
-from sgdsm.sources.readers.stations import Series, Stations, daily_means, gathered
+from sgdsm.sources.readers.stations import Daily, Series, Stations, daily_means, gathered
 
 PATTERNS = ("*.zip", "*.stm")
 
@@ -48,18 +48,30 @@ class Sensor:
     bottom: float
 
 
-def files(paths: Sequence[Path], depth_m: Sequence[float] = (0.0, 0.1), flags: Sequence[str] = ("G",)) -> Stations:
+def files(
+    paths: Sequence[Path],
+    depth_m: Sequence[float] = (0.0, 0.1),
+    flags: Sequence[str] = ("G",),
+    *,
+    overpass_hour: float | None = None,
+    window_hours: float = 12.0,
+    least_readings: int = 1,
+) -> Stations:
     """Return the stations of the archives.
 
     Args:
         paths: Archives (.zip) and .stm files.
         depth_m: Shallowest and deepest accepted depth, m below the surface.
         flags: Quality flags of readings that are used.
+        overpass_hour: Local solar hour around which readings count; None: all of the UTC day. See `Daily`.
+        window_hours: Length of the window around it.
+        least_readings: Fewest readings of a day, of a station that reads every three hours or more often.
 
     Returns:
         The stations, read when they are opened; see `open_stations`.
     """
-    return Stations("ismn", lambda on_bad_file: open_stations(paths, depth_m, flags, on_bad_file))
+    daily = Daily(overpass_hour, window_hours, least_readings)
+    return Stations("ismn", lambda on_bad_file: open_stations(paths, depth_m, flags, on_bad_file, daily))
 
 
 def open_stations(
@@ -67,6 +79,7 @@ def open_stations(
     depth_m: Sequence[float] = (0.0, 0.1),
     flags: Sequence[str] = ("G",),
     on_bad_file: OnBadFile = "fail",
+    daily: Daily | None = None,
 ) -> xr.Dataset:
     """Read daily means of the good readings, one sensor a station.
 
@@ -77,6 +90,7 @@ def open_stations(
         depth_m: Shallowest and deepest accepted depth, m below the surface.
         flags: Quality flags of readings that are used.
         on_bad_file: 'fail', or 'skip' to log a line for a file that cannot be read.
+        daily: Which readings make the mean of a day; by default all.
 
     Returns:
         `sm` (time, station) in m3 m-3, see `gathered`.
@@ -102,7 +116,7 @@ def open_stations(
     found = []
     for _, sensor in nearest.values():
         try:
-            found.append(_series(sensor, flags))
+            found.append(_series(sensor, flags, daily or Daily()))
         except SourceError as error:
             if on_bad_file == "fail":
                 raise
@@ -162,7 +176,7 @@ def _sensors(path: Path) -> list[Sensor]:
     return sensors
 
 
-def _series(sensor: Sensor, flags: Sequence[str]) -> tuple[Series, Counter[str]]:
+def _series(sensor: Sensor, flags: Sequence[str], daily: Daily) -> tuple[Series, Counter[str]]:
     """Return daily means of a sensor, and how often each flag occurs among its readings.
 
     Raises:
@@ -185,7 +199,7 @@ def _series(sensor: Sensor, flags: Sequence[str]) -> tuple[Series, Counter[str]]
         flag = table["soil_moisture_flag"].astype(str).str.strip()
         # a mean of the day may be of few readings
         good = flag.isin(list(flags))
-        days, values = daily_means(table.index[good].values, table["soil_moisture"][good].values)
+        days, values = daily_means(table.index[good].values, table["soil_moisture"][good].values, lon, daily)
     except (IsmnFileError, OSError, KeyError, ValueError, IndexError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())[:160]
         raise SourceError(f"{where}: cannot be read as a file of ISMN: {reason}") from error

@@ -17,7 +17,7 @@ from sgdsm.core.errors import ConfigError
 from sgdsm.core.logging import log
 from sgdsm.sources.readers.broken import kind_of
 from sgdsm.sources.readers.files import OnBadFile, SourceError, Unfit
-from sgdsm.sources.readers.stations import Series, Stations, daily_means, gathered
+from sgdsm.sources.readers.stations import Daily, Series, Stations, daily_means, gathered
 
 PATTERNS = ("*.csv", "*.txt")
 SEPARATORS = (",", ";", "\t", "|")
@@ -55,6 +55,9 @@ def files(
     separator: str | None = None,
     decimal: str | None = None,
     encoding: str | None = None,
+    overpass_hour: float | None = None,
+    window_hours: float = 12.0,
+    least_readings: int = 1,
 ) -> Stations:
     """Return the stations of the tables.
 
@@ -71,6 +74,9 @@ def files(
             columns.
         decimal: '.' or ','; None: the one that the numbers have.
         encoding: Encoding of the text; None: UTF-8, or else cp1252 or latin-1, which is logged.
+        overpass_hour: Local solar hour around which readings count; None: all of the UTC day. See `Daily`.
+        window_hours: Length of the window around it.
+        least_readings: Fewest readings of a day, of a station that reads every three hours or more often.
 
     Returns:
         The stations, read when they are opened.
@@ -82,9 +88,10 @@ def files(
     if decimal not in (None, ".", ","):
         raise ConfigError(f"station_csv: decimal='{decimal}', expected '.' or ','")
     form = Form(separator, decimal, encoding)
+    daily = Daily(overpass_hour, window_hours, least_readings)
 
     def gather(on_bad_file: OnBadFile) -> xr.Dataset:
-        return open_stations(paths, columns, network, depth_m, form, on_bad_file)
+        return open_stations(paths, columns, network, depth_m, form, on_bad_file, daily)
 
     return Stations("station_csv", gather)
 
@@ -96,6 +103,7 @@ def open_stations(
     depth_m: float,
     form: Form | None = None,
     on_bad_file: OnBadFile = "fail",
+    daily: Daily | None = None,
 ) -> xr.Dataset:
     """Read daily means of the readings; a station may continue in several tables.
 
@@ -106,6 +114,7 @@ def open_stations(
         depth_m: Depth of all stations, m below the surface.
         form: Format of the tables; None: detected.
         on_bad_file: 'fail', or 'skip' to log a line for a table that cannot be read.
+        daily: Which readings make the mean of a day; by default all.
 
     Returns:
         `sm` (time, station) in m3 m-3, see `gathered`.
@@ -131,8 +140,8 @@ def open_stations(
             raise SourceError(
                 f"{paths[0]}: station {name} is at {len(places)} places, expected one: {places.values.tolist()}"
             )
-        days, values = daily_means(rows["time"].values, rows["sm"].values)
         here = places.iloc[0]
+        days, values = daily_means(rows["time"].values, rows["sm"].values, float(here["lon"]), daily)
         series.append(Series(str(name), network, float(here["lat"]), float(here["lon"]), depth_m, days, values))
     return gathered("station_csv", series)
 

@@ -19,6 +19,7 @@ import xarray as xr
 
 from sgdsm.core.arguments import checked
 from sgdsm.core.cube import as_cube, open_cube, open_dataset
+from sgdsm.core.days import DAYS_PER_YEAR
 from sgdsm.core.errors import ConfigError
 from sgdsm.core.io.stores import local_only
 from sgdsm.core.memory import check_fits
@@ -173,6 +174,9 @@ def simulate_store(
     land_fraction: float = 0.3,
     seed: int = 0,
     chunk: Literal[8, 16, 32] = 16,
+    lost_passes: float = 0.0,
+    lost_until: str | None = None,
+    rain_trend: float = 0.0,
 ) -> xr.Dataset:
     """Return `simulate` of any size, written to a Zarr store in blocks of `chunk` days and opened from there.
 
@@ -190,6 +194,10 @@ def simulate_store(
         land_fraction: As in `simulate`.
         seed: As in `simulate`.
         chunk: Days of a chunk.
+        lost_passes: Share of the days before `lost_until` without a pass, as if the satellite had begun with half of
+            its instruments: coverage then rises, and trends of observed values alone are those of other days.
+        lost_until: The first day from which no pass is lost.
+        rain_trend: Standard deviation over the cells of the change of the precipitation, share a year.
 
     Returns:
         Cube (T, H, W), lazy.
@@ -200,9 +208,10 @@ def simulate_store(
     settings: dict[str, Any] = {
         "rows": rows, "columns": columns, "days": days, "resolution": resolution, "north": north, "west": west,
         "start": start, "land_fraction": land_fraction, "seed": seed, "chunk": chunk,
+        "lost_passes": lost_passes, "lost_until": lost_until, "rain_trend": rain_trend,
     }  # fmt: skip
     if not is_made(path, ".zarr", settings):
-        world = World(rows, columns, resolution, north, west, land_fraction, seed)
+        world = World(rows, columns, resolution, north, west, land_fraction, seed, lost_passes, lost_until, rain_trend)
         block: list[dict[str, np.ndarray]] = []
         for number, day in enumerate(world.run(days, start)):
             block.append(day)
@@ -241,9 +250,12 @@ class World:
         west: Western edge of the grid, degrees.
         land_fraction: Share of cells above the sea, 1.
         seed: Seed of all random numbers.
+        lost_passes: Share of the days before `lost_until` on which nothing is observed.
+        lost_until: The first day from which no pass is lost; needed where passes are lost.
+        rain_trend: Standard deviation over the cells of the change of the precipitation, share a year.
 
     Raises:
-        ConfigError: If the grid or the share of land is not possible.
+        ConfigError: If the grid, the share of land or what is lost is not possible.
     """
 
     rows: int
@@ -253,12 +265,20 @@ class World:
     west: float
     land_fraction: float
     seed: int
+    lost_passes: float = 0.0
+    lost_until: str | None = None
+    rain_trend: float = 0.0
 
     def __post_init__(self) -> None:
         if min(self.rows, self.columns) < 1 or self.resolution <= 0:
             raise ConfigError(f"data: {self.rows} x {self.columns} cells of {self.resolution} degrees is no grid")
         if not 0 < self.land_fraction <= 1:
             raise ConfigError(f"data.land_fraction={self.land_fraction}: expected a share above 0, at most 1")
+        if not 0 <= self.lost_passes <= 1 or (self.lost_passes > 0) != (self.lost_until is not None):
+            raise ConfigError(
+                f"data.lost_passes={self.lost_passes} data.lost_until={self.lost_until}: expected a share of 0 to 1, "
+                "and a day where it is above 0"
+            )
         self.lat = self.north - self.resolution * (np.arange(self.rows) + 0.5)
         self.lon = self.west + self.resolution * (np.arange(self.columns) + 0.5)
         if abs(self.lat).max() > 90 or self.columns * self.resolution > 360 + 1e-6:
@@ -309,6 +329,12 @@ class World:
         local = self._noise(rng, 150.0, 2.5)
         # a start near equilibrium; the spin-up removes the rest
         surface, root = self.capacity * self.wetness, self.capacity * (0.5 + 0.5 * self.wetness)
+        # a stream of its own: the weather is the same whatever is lost
+        extra = np.random.default_rng([self.seed, 2])
+        lost = extra.random(days) < self.lost_passes
+        if self.lost_until is not None:
+            lost[max(0, np.datetime64(self.lost_until, "D").astype(int) - first) :] = False
+        change = self.rain_trend / DAYS_PER_YEAR * self._noise(extra, 800.0, 2.5)
         if sensors is not None:
             sensors.begin(self.seed, self.lat, self.lon)
         for number in range(-SPIN_UP_DAYS, days):
@@ -319,10 +345,11 @@ class World:
             local = 0.3 * local + 0.954 * self._noise(rng, 150.0, 2.5)
             warm = 0.8 * warm + 0.6 * self._noise(rng, 1200.0, 3.0)
             weather = self._weather(first + number, 0.85 * storm + 0.53 * local, warm)
+            weather["precipitation"] *= np.maximum(1 + change * max(number, 0), 0)
             surface, root = self._water(surface, root, weather)
             if number < 0:
                 continue
-            maps = self._observe(number, rng, surface, weather)
+            maps = self._observe(number, rng, surface, weather, bool(lost[number]))
             if sensors is not None:
                 date, thawed = np.datetime64(int(first) + number, "D"), maps["air_temperature"] >= FROST_K
                 maps |= sensors.measure(number, date, maps, self.porosity, self.ndvi, thawed)
@@ -397,15 +424,20 @@ class World:
         return surface, np.clip(root, 0.5 * self.wilting, self.porosity)
 
     def _observe(
-        self, number: int, rng: np.random.Generator, surface: np.ndarray, weather: dict[str, np.ndarray]
+        self, number: int, rng: np.random.Generator, surface: np.ndarray, weather: dict[str, np.ndarray], lost: bool
     ) -> dict[str, np.ndarray]:
-        """Return the covariates of a day, and what the satellite retrieves of the soil moisture `surface`."""
+        """Return the covariates of a day, and what the satellite retrieves of the soil moisture `surface`.
+
+        Nothing is retrieved where the pass is `lost`; random numbers are drawn all the same.
+        """
         shape = surface.shape
         frost = weather["air_temperature"] < FROST_K
         # gaps over dense vegetation are frequent, not permanent
         dense = rng.random(shape) < np.clip(3 * (self.ndvi - 0.62), 0, 0.9)
         interference = self.disturbed & (rng.random(shape) < 0.6) | (self._noise(rng, 150.0, 2.5) > 1.6)
-        reason = np.select([~self.swaths[number % len(self.swaths)], frost, dense, interference], [1, 2, 3, 4], 0)
+        reason = np.select(
+            [~self.swaths[number % len(self.swaths)] | lost, frost, dense, interference], [1, 2, 3, 4], 0
+        )
         # retrievals are never negative
         value = np.maximum(surface + self.noise * rng.standard_normal(shape), 0.01)
         seen = self.land & (reason == 0)

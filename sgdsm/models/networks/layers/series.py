@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from sgdsm.models.networks.layers.block import run
 
 GROUP = 32  # series that matrix kernels process together
 IN_CACHE = 12_000  # days of series whose features fit in a processor's cache
@@ -61,6 +65,28 @@ def wanted_cells(wanted: Tensor) -> Tensor | None:
     cells = cells.clone()
     cells.view(-1)[added] = True
     return cells
+
+
+def through_blocks(x: Tensor, encoder: nn.Module, blocks: Iterable[nn.Module], norm: nn.Module) -> Tensor:
+    """Return the features of series from their inputs, some series at a time.
+
+    Args:
+        x: Inputs, (T, N, channels).
+        encoder: From the inputs to the features.
+        blocks: Add to the features.
+        norm: Of the result.
+
+    Returns:
+        (T, N, C).
+    """
+    parts = []
+    for part in x.split(series_at_once(x), 1):
+        # under autocast the products are in bf16, but not the residual stream that the blocks add to
+        features = encoder(part).float()
+        for block in blocks:
+            features = run(block, features)
+        parts.append(norm(features))
+    return torch.cat(parts, 1)
 
 
 def series_at_once(x: Tensor) -> int:

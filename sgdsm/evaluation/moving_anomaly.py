@@ -1,0 +1,43 @@
+"""Anomalies of series from a moving mean, which takes the seasonal cycle and slower changes away."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def moving_anomaly(values: np.ndarray, window: int, least: int) -> np.ndarray:
+    """Return the differences of values from the mean of a centred moving window.
+
+    The window is shorter at both ends of the series. The value itself belongs to its window.
+
+    Args:
+        values: Series on consecutive steps along the first axis, NaN in gaps, (T, ...).
+        window: Length of the window in steps. An even one reaches one step further back than forward.
+        least: Least number of values in a window, in one with fewer the anomaly is NaN.
+
+    Returns:
+        Anomalies in the units of the values, NaN in gaps, (T, ...) float64.
+
+    Source:
+        Dorigo et al., Remote Sens. Environ. 162, 380, 2015, use 35 days for soil moisture.
+    """
+    values = np.asarray(values, np.float64)
+    known = np.isfinite(values)
+    # sums stay small when they are of differences from the mean, and so do their rounding errors
+    count = known.sum(0)
+    middle = np.divide(np.where(known, values, 0).sum(0), count, where=count > 0, out=np.zeros(values.shape[1:]))
+    shifted = np.where(known, values - middle, 0)
+    steps = np.arange(len(values))
+    first = (steps - window // 2).clip(0)
+    end = (steps - window // 2 + window).clip(0, len(values))
+    inside = _sums(known, first, end)
+    mean = np.divide(_sums(shifted, first, end), inside, where=inside > 0, out=np.zeros(values.shape))
+    return np.where(known & (inside >= least), shifted - mean, np.nan)
+
+
+def _sums(values: np.ndarray, first: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """Return the sums over spans [first, end) of the first axis, (T, ...)."""
+    whole = np.zeros((len(values) + 1, *values.shape[1:]))
+    np.cumsum(values, axis=0, out=whole[1:])
+    spans: np.ndarray = whole[end] - whole[first]
+    return spans
