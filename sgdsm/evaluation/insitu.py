@@ -566,7 +566,7 @@ def compare(
             table["n"][s, k] = min(table["n"][s, names.index(n)] for n in (part, "observed"))
             if lacking:
                 continue
-            sides = (reached[part], reached["observed"])
+            sides: Any = (reached[part], reached["observed"])
             if name.endswith(SAME_MONTHS):
                 sides = station.same_months(masks[part][:, s], masks["observed"][:, s], month, copies)
             (value, copied), (other, others) = sides

@@ -131,7 +131,7 @@ def scatter(result: InSitu, units: str = "m3 m-3") -> Picture:
         axis.set(title=f"{side} days", xlabel="station [m³ m⁻³]", xlim=(0, reach), ylim=(0, reach))
     axes[0].set_ylabel(f"product [{_written(units)}]")
     if shown is not None:
-        figure.colorbar(points, ax=axes, label="pairs")
+        figure.colorbar(shown, ax=axes, label="pairs")
     return figure
 
 

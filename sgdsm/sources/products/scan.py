@@ -80,8 +80,8 @@ def files(
             if not len(rows):
                 continue
             days, values = daily_means(rows["time"].values, rows["sm"].values, daily=daily)
-            lat, lon = float(rows["lat"].iloc[0]), float(rows["lon"].iloc[0])
-            series.append(Series(name, network, lat, lon, depth, days, values))
+            north, east = (float(rows[axis].iloc[0]) for axis in ("lat", "lon"))
+            series.append(Series(name, network, north, east, depth, days, values))
         return gathered("scan", series)
 
     return Stations("scan", gather)
