@@ -25,7 +25,8 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from sgdsm.evaluation.insitu import InSitu, compare, matched, network_median, paired_difference, scaled
+from sgdsm.evaluation.insitu import InSitu, compare, network_median, paired_difference
+from sgdsm.evaluation.station_matching import matched, scaled
 from sgdsm.preprocessing.bias_correction.cdf import fit_cdf
 from sgdsm.preprocessing.bias_correction.moments import fit_moments
 from sgdsm.sources import open_product

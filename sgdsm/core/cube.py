@@ -471,10 +471,12 @@ def seen_only(cube: xr.Dataset, seen: np.ndarray) -> xr.Dataset:
 def step_days(time: xr.DataArray) -> int:
     """Return the days between two maps: 1 for a daily cube and for a single map, n for an n-daily one.
 
+    Files of others may lack maps: the step is the largest that divides all distances.
+
     Args:
         time: The coordinate `time` of a cube.
     """
-    return int((time.values[1] - time.values[0]) / DAY) if time.size > 1 else 1
+    return int(np.gcd.reduce((np.diff(time.values) / DAY).astype(np.int64))) if time.size > 1 else 1
 
 
 def time_chunks(array: xr.DataArray, values: int = 2**24) -> Iterator[slice]:

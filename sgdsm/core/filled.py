@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import xarray as xr
 
@@ -89,3 +91,16 @@ def observed_of(dataset: xr.Dataset, observed: str | None = None) -> xr.DataArra
             f"there are {', '.join(known)}"
         )
     return dataset[name].transpose(*filled.dims)
+
+
+def level_of(attributes: Mapping[str, object]) -> float:
+    """Return the probability that an interval is to hold the truth with, NaN where its attributes do not say one.
+
+    Args:
+        attributes: Of the bound of an interval.
+    """
+    try:
+        level = float(str(attributes.get("level", np.nan)))
+    except ValueError:
+        return np.nan
+    return level if 0 < level < 1 else np.nan

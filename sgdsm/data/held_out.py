@@ -278,7 +278,7 @@ def read_question(folder: Path) -> Scenario:
     question = Scenario(seen, hidden, seen)
     if digest != masks_digest([question]):
         raise ConfigError(
-            f"splits.path={folder}: its files were changed since `sgdsm protocol` made them: make it again"
+            f"splits.path={folder}: what it shows or hides was changed since `sgdsm protocol` made it: make it again"
         )
     return question
 

@@ -30,6 +30,9 @@ def find_repeat_cycle(values: np.ndarray, known: np.ndarray, longest: int) -> in
     there = np.isfinite(change)
     if there.sum() < LEAST_PAIRS:
         return 0
+    # rain changes many places on the same days: that is no orbit
+    total = np.where(there, change, 0).sum(1, keepdims=True)
+    change -= total / np.maximum(there.sum(1, keepdims=True), 1)
     # places differ in their changes: only the departures from the place's mean tell about the orbit
     departure = np.where(there, change - _mean(change, there, 0), 0.0)
     shares = {n: _explained(departure, there, n) for n in range(2, min(longest, len(change) // 4) + 1)}

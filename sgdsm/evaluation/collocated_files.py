@@ -23,13 +23,12 @@ from sgdsm.core.units import same_units
 from sgdsm.core.validation import check_values
 from sgdsm.evaluation.blocks import moving_blocks
 from sgdsm.evaluation.independence import SAME, dependences, equal_share, unsaid
-from sgdsm.evaluation.moving_anomaly import moving_anomaly
+from sgdsm.evaluation.moving_anomaly import LEAST_IN_WINDOW, moving_anomaly
 from sgdsm.evaluation.scored_files import ScoredFile, aligned
 from sgdsm.evaluation.triple_collocation import LEVEL, STATISTICS, STATUS, TOO_FEW, resampled, triple_collocation
 
 RAW, ANOMALY = "raw", "anomaly"
 ALL = "all"
-LEAST_IN_WINDOW = 5  # values in the window of an anomaly
 CELLS_AT_ONCE = 2**21  # values of a data set at cells whose anomalies are computed at once
 BYTES_A_VALUE = 24  # in memory of each value that is read: of three data sets, and the source of the filled one
 SAMPLED_MAPS = 16  # of which equal values are counted
@@ -178,8 +177,8 @@ def check_independent(triplet: Triplet, allowed: bool = False) -> list[str]:
         log.warning("the triplet is not independent: %s: errors are found too small", reason)
     for label in unsaid(variables, files):
         log.warning(
-            "'%s': the file does not say which covariates it was filled with: make sure that the other two products "
-            "are none of them", label,
+            "'%s': the file does not say which covariates it was filled with, or of which products they are: make sure "
+            "that the other two products are none of them", label,
         )  # fmt: skip
     return reasons
 
@@ -489,10 +488,7 @@ def _index(product: Product, dim: Any, like: xr.DataArray) -> np.ndarray:
         )
     own = product.variable[dim]
     numbers = xr.DataArray(np.arange(own.size), {dim: own.values}, (dim,), name=product.variable.name)
-    try:
-        return aligned(numbers, like[dim], product.path).values
-    except CubeError as error:
-        raise CubeError(f"{error}: the three files must be on one grid") from error
+    return aligned(numbers, like[dim], product.path).values
 
 
 def _labels(paths: Sequence[str], names: Sequence[str]) -> list[str]:

@@ -112,6 +112,11 @@ class _DailyMaps(BackendArray):
         found = _map_of(path, self.name)
         if found.dims != self.like.dims or any(not np.array_equal(found[d], self.like[d]) for d in found.dims):
             raise CubeError(f"{path}: another grid than {self.paths[0].name}, expected one grid in a folder")
+        if found.attrs.get("units") != self.like.attrs.get("units"):
+            raise CubeError(
+                f"{path}: '{self.name}' is in '{found.attrs.get('units')}', in {self.paths[0].name} in "
+                f"'{self.like.attrs.get('units')}', expected one unit in a folder"
+            )
         values = np.asarray(found.values, np.float32)
         if self.layout is not None and self.layout.negative_is_missing:
             values[~(values >= 0)] = np.nan

@@ -33,7 +33,7 @@ def covariates_of(about: Mapping[str, object]) -> dict[str, str] | None:
     """
     try:
         told = json.loads(str(about[COVARIATES]))
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, RecursionError):
         return None
     return {str(k): str(v) for k, v in told.items()} if isinstance(told, dict) else None
 
@@ -64,8 +64,9 @@ def dependences(variables: Mapping[str, xr.DataArray], files: Mapping[str, Mappi
 
 
 def unsaid(variables: Mapping[str, xr.DataArray], files: Mapping[str, Mapping[str, object]]) -> list[str]:
-    """Return the names of filled data sets whose files do not say which covariates they were filled with."""
-    return [n for n, variable in variables.items() if variable.name == SM_FILLED and covariates_of(files[n]) is None]
+    """Return the names of filled data sets whose files do not say which covariates, of which products, they rest on."""
+    told = {n: covariates_of(files[n]) for n, variable in variables.items() if variable.name == SM_FILLED}
+    return [n for n, covariates in told.items() if covariates is None or "" in covariates.values()]
 
 
 def equal_share(one: np.ndarray, other: np.ndarray) -> float:

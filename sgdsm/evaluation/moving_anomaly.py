@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+LEAST_IN_WINDOW = 5  # values, for its mean to be one
+
 
 def moving_anomaly(values: np.ndarray, window: int, least: int) -> np.ndarray:
     """Return the differences of values from the mean of a centred moving window.

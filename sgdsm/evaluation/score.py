@@ -21,7 +21,7 @@ from sgdsm.core.axes import SPACE_DIMS
 from sgdsm.core.cube import open_dataset, time_chunks
 from sgdsm.core.days import SEASON_MONTHS
 from sgdsm.core.errors import ConfigError, CubeError
-from sgdsm.core.filled import SM_LOWER, SM_STD, SM_UPPER
+from sgdsm.core.filled import SM_FILLED, SM_LOWER, SM_STD, SM_UPPER, level_of
 from sgdsm.core.logging import log
 from sgdsm.core.units import PER_DAY, moisture_bounds, per_day
 from sgdsm.core.validation import check_values
@@ -253,7 +253,9 @@ class ScoredFiles:
             return in_units(aligned(product.variable(name), truth, product.name), truth, product.name)
 
         filled = of_product(product.estimate)
-        bounds = [of_product(b) if b in product.dataset else None for b in (SM_LOWER, SM_UPPER, SM_STD)]
+        # they belong to our own estimate
+        ours = product.dataset if product.estimate == SM_FILLED else ()
+        bounds = [of_product(b) if b in ours else None for b in (SM_LOWER, SM_UPPER, SM_STD)]
         rain = _rain(shown, shown.companions(target), precipitation, truth)
         place = truth.isel(time=0, drop=True)
         return cls(product, question, shown, truth, masks, seen, filled, bounds, rain, place)
@@ -261,8 +263,8 @@ class ScoredFiles:
     @property
     def level(self) -> float | None:
         """Probability that the intervals are to hold the truth with, 0 to 1; None where the file does not say it."""
-        level: float | None = None if self.bounds[0] is None else self.bounds[0].attrs.get("level")
-        return level
+        level = np.nan if self.bounds[0] is None else level_of(self.bounds[0].attrs)
+        return None if np.isnan(level) else level
 
     def visible(self, days: slice) -> np.ndarray:
         """Return the visible values of some days, (days, H, W), after a check."""

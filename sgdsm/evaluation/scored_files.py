@@ -193,7 +193,7 @@ def _reach(values: np.ndarray, lacking: object, dim: str) -> str:
     if dim == "time":
         return f"; it has {str(values.min())[:10]} to {str(values.max())[:10]}"
     nearest = values[abs(values - lacking).argmin()]
-    return f", the nearest {nearest:g}: bring the file to the grid of the truth"
+    return f", the nearest {nearest:g}: bring the files to one grid"
 
 
 def places(values: np.ndarray, wanted: np.ndarray, dim: str, tolerance: float | None = None) -> np.ndarray:

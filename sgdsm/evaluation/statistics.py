@@ -19,7 +19,6 @@ from sgdsm.evaluation.metrics import State, error_statistics, metrics
 
 # ours: the class of `evaluation.metrics`
 SHARED = {"r": "r", "rmsd": "rmse", "ubrmsd": "ubrmse", "mae": "mae", "bias": "bias"}
-LEAST_SHARE = 0.25  # of a window that must have values, for its mean to be one
 LEAST_DRAWS = 0.5  # share of the resampled series that must give a value, for an interval
 
 
@@ -153,33 +152,6 @@ def fisher_mean(correlation: np.ndarray, n: np.ndarray) -> float:
     # a correlation of exactly 1 has an infinite z
     z = np.arctanh(np.clip(np.nan_to_num(correlation), -1 + 1e-12, 1 - 1e-12))
     return float(np.tanh((weight * z).sum() / weight.sum()))
-
-
-def moving_anomalies(values: np.ndarray, window: int) -> np.ndarray:
-    """Return values minus the mean of a window centred on their day.
-
-    Args:
-        values: Values (T, ...), a step a day (or a step of n days); NaN is left out.
-        window: Length of the window, steps; of an even one the next odd.
-
-    Returns:
-        Anomalies (T, ...); NaN where fewer than a quarter of the window has values.
-    """
-    half = window // 2
-    steps = np.arange(len(values))
-    first, last = np.maximum(steps - half, 0), np.minimum(steps + half + 1, len(values))
-    known = np.isfinite(values)
-    # sums of departures from the mean keep their digits
-    middle = values[known].mean() if known.any() else 0.0
-    total, count = (
-        np.cumsum(np.concatenate([np.zeros((1, *values.shape[1:])), part]), 0)
-        for part in (np.where(known, values - middle, 0), known.astype(np.float64))
-    )
-    total, count = total[last] - total[first], count[last] - count[first]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.where(count >= LEAST_SHARE * (2 * half + 1), total / count, np.nan)
-    anomalies: np.ndarray = values - middle - mean
-    return anomalies
 
 
 def climatology_anomalies(values: np.ndarray, days: np.ndarray, window_days: int) -> np.ndarray:

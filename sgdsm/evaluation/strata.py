@@ -162,7 +162,10 @@ def flag_names(attributes: Mapping[str, object]) -> dict[int, str]:
     meanings, codes = str(attributes.get("flag_meanings", "")).split(), attributes.get("flag_values")
     if not meanings or codes is None:
         return {}
-    numbers = np.array(codes.replace(",", " ").split() if isinstance(codes, str) else codes, np.float64).ravel()
+    try:
+        numbers = np.array(codes.replace(",", " ").split() if isinstance(codes, str) else codes, np.float64).ravel()
+    except (TypeError, ValueError):
+        return {}
     return {int(code): meaning for code, meaning in zip(numbers, meanings, strict=False)}
 
 

@@ -16,6 +16,7 @@ from sgdsm.core.filled import OBSERVED, OBSERVED_NAME, SM_FILLED, SM_SOURCE
 from sgdsm.core.units import same_units
 from sgdsm.core.validation import check_values
 from sgdsm.evaluation.scored_files import ScoredFile, aligned
+from sgdsm.evaluation.strata import flag_names
 from sgdsm.evaluation.trends import (
     LEVEL,
     Robust,
@@ -276,9 +277,8 @@ def zones_of(classes: xr.DataArray, name: str) -> tuple[np.ndarray, list[str]]:
     if not 1 <= known.size <= MOST_ZONES:
         raise CubeError(f"classes={name}: {known.size} different values, expected 1 to {MOST_ZONES} classes")
     zone = np.where(np.isin(values, known), np.searchsorted(known, values), -1)
-    meanings = str(classes.attrs.get("flag_meanings", "")).split()
-    said = dict(zip(np.atleast_1d(classes.attrs.get("flag_values", [])).tolist(), meanings, strict=False))
-    return zone, [str(said.get(value, f"{classes.name} {value:g}")) for value in known]
+    said = flag_names(classes.attrs)
+    return zone, [said.get(int(value), f"{classes.name} {value:g}") for value in known]
 
 
 def slope_scores(estimate: np.ndarray, truth: np.ndarray) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +12,8 @@ import xarray as xr
 from sgdsm.core.axes import DAY
 from sgdsm.core.cube import suggest
 from sgdsm.core.errors import CubeError
-from sgdsm.core.filled import NONE, OBSERVED, OBSERVED_NAME, SM_FILLED, SM_SOURCE, maps_of
+from sgdsm.core.filled import COVARIATES, NONE, OBSERVED, OBSERVED_NAME, SM_FILLED, SM_SOURCE, maps_of
+from sgdsm.evaluation.independence import covariates_of
 
 SM_PART = "sm_part"  # variable of the joined file
 OBSERVED_PART = 1  # its code of observed values; those of the parts follow
@@ -36,7 +38,7 @@ def joined(
 
     Returns:
         The variables that all parts have, of all their days, lazy, and `sm_part` with its flags. Attributes are those
-        that are the same in all parts.
+        that are the same in all parts, and the covariates of all.
 
     Raises:
         CubeError: If a part is not a filled Dataset, or if grids, steps or units differ.
@@ -75,7 +77,7 @@ def joined(
         values = xr.full_like(whole[preferred][name], np.nan if variable.dtype.kind == "f" else 0)
         for k, (_, source, _) in enumerate(choices, 1):
             values = xr.where(number == k, whole[source][name], values)
-        made[name] = values.astype(variable.dtype).transpose(*first[SM_FILLED].dims)
+        made[name] = values.astype(variable.dtype).transpose(*variable.dims)
         made[name].attrs = _same_attrs([part[name] for part in parts.values()])
     made[SM_PART] = code.astype(np.int8).transpose(*first[SM_FILLED].dims)
     made[SM_PART].attrs = {
@@ -83,7 +85,7 @@ def joined(
         "flag_values": np.arange(len(meanings), dtype=np.int8),
         "flag_meanings": " ".join(meanings),
     }
-    attrs = _same_attrs(list(parts.values()))
+    attrs = _same_attrs(list(parts.values())) | _all_covariates(parts)
     return xr.Dataset(made, attrs=attrs).assign_coords(
         {c: first[c] for c in first.coords if "time" not in first[c].dims}
     )
@@ -120,9 +122,17 @@ def _shared(parts: Mapping[str, xr.Dataset]) -> list[str]:
     first, *others = parts.values()
     names = [str(name) for name in first.data_vars if all(name in other for other in others)]
     observed = str(first[SM_FILLED].attrs.get(OBSERVED_NAME, ""))
-    if any(part[SM_FILLED].attrs.get(OBSERVED_NAME) != observed for part in others):
+    if any(str(part[SM_FILLED].attrs.get(OBSERVED_NAME, "")) != observed for part in others):
         raise CubeError(f"the parts name their observed values differently{suggest(observed, names)}: rename them")
     return names
+
+
+def _all_covariates(parts: Mapping[str, xr.Dataset]) -> dict[str, str]:
+    """Return the attribute that lists the covariates of all parts, or none where some part does not say them."""
+    found = [covariates_of(part.attrs) for part in parts.values()]
+    if None in found:
+        return {}
+    return {COVARIATES: json.dumps({name: product for one in found for name, product in (one or {}).items()})}
 
 
 def _same_attrs(holders: list[Any]) -> dict[str, Any]:

@@ -9,7 +9,8 @@ import numpy as np
 import xarray as xr
 
 from sgdsm.core.filled import FILLED, OBSERVED
-from sgdsm.evaluation.insitu import DENSE, OK, STATUS, InSitu, groups_of
+from sgdsm.evaluation.insitu import STATUS, InSitu, groups_of
+from sgdsm.evaluation.station_matching import DENSE, OK
 from sgdsm.evaluation.statistics import pair_metrics
 from sgdsm.report.style import BLUE, INK, RED, SAND, Picture, subplots
 

@@ -164,6 +164,10 @@ def _epochs(task: TrainingTask) -> int:
     steps = sum(batches) // (max(1, len(batches)) * task.options.accumulate * task.options.count)
     epochs = min(filler.epochs, -(-filler.steps // max(1, steps)))
     log.info("%d epochs of %d steps: model.steps=%d", epochs, steps, filler.steps)
+    if isinstance(task.learned, PartedData) and epochs < len(task.learned.boxes):
+        log.warning(
+            "%d epochs see %d of %d parts: a larger model.steps sees more", epochs, epochs, len(task.learned.boxes)
+        )
     return epochs
 
 

@@ -320,7 +320,7 @@ def _held_and_left(
     if gib_of(cube) <= options.memory_gib:
         return [_split_cube(cube, config)], []
     held, boxes = _hold(cube, filler.window_for(by_role(cube, "dynamic")), options.memory_gib, config)
-    epochs = options.max_epochs or filler.epochs
+    epochs = options.max_epochs or (0 if filler.steps else filler.epochs)
     if boxes and 0 < epochs < len(boxes):
         log.info(
             "%d epochs see %d of the parts: a larger model.epochs (of trees model.gap_draws) sees more", epochs, epochs

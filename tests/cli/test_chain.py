@@ -72,7 +72,7 @@ def test_a_chain_runs_scores_and_goes_on(run_command, tmp_path, monkeypatch):
         assert "go on with the same words and output=some where" in err
     trained: list[str] = []
     train_in = train_command.train_in
-    monkeypatch.setattr(train_command, "train_in", lambda c, f: trained.append(f.name) or train_in(c, f))
+    monkeypatch.setattr(train_command, "train_in", lambda c, f, **kw: trained.append(f.name) or train_in(c, f, **kw))
     assert predict_command.run is predict
     code, out, err = run_command("chain", *words)
     assert code == 0, err
@@ -115,7 +115,7 @@ def test_a_training_that_began_with_other_files_is_not_finished(run_command, tmp
     assert run_command("chain", *words)[0] == 0
     trained: list[str] = []
     train_in = train_command.train_in
-    monkeypatch.setattr(train_command, "train_in", lambda c, f: trained.append(f.name) or train_in(c, f))
+    monkeypatch.setattr(train_command, "train_in", lambda c, f, **kw: trained.append(f.name) or train_in(c, f, **kw))
     code, _, err = run_command("chain", *words, "data.seed=1")
     assert code == 1
     assert "world.nc: made with seed=0, expected 1" in err

@@ -96,7 +96,7 @@ def test_a_question_that_does_not_fit_is_one_line(run_command, asked, tmp_path):
         ("splits.path=nowhere", *SMALL_WORLD): "splits.path=nowhere: no file hidden.nc: expected a folder that",
         ("splits.path=q/swath", *SMALL_WORLD[:2]): "at other places: give the data that the question was made from",
         ("splits.path=q/swath", *SMALL_WORLD, "data.seed=1"): "at other places: give the data",
-        ("splits.path=changed", *SMALL_WORLD): "its files were changed since `sgdsm protocol` made them",
+        ("splits.path=changed", *SMALL_WORLD): "what it shows or hides was changed since",
         ("splits.path=https://x.org/q", *SMALL_WORLD): "splits.path=https://x.org/q: expected a file on this machine",
     }.items():
         code, _, err = run_command(*train, *words)

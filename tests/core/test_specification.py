@@ -32,6 +32,7 @@ MISSING = {
     "two_sensors": ["data.path=x.nc"],
     "pseudo_labelled": ["data.path=x.nc", "data.filled=y.nc", "data.where=tb"],
     "prepared": ["data.path=x.zarr"],
+    "protocol": ["splits.path=x"],
 }
 
 

@@ -143,6 +143,11 @@ def test_the_largest_number_of_steps_holds_in_parts(task, monkeypatch, caplog):
     assert 1 < steps < 5
     assert _epochs(task) == -(-5 // steps) < task.filler.epochs
     assert f"epochs of {steps} steps: model.steps=5" in caplog.text
+    count = len(task.learned.boxes)
+    assert ("parts: a larger model.steps sees more" in caplog.text) == (count > -(-5 // steps))
+    monkeypatch.setattr(task.filler, "steps", 1)
+    assert _epochs(task) == 1 < count
+    assert f"1 epochs see 1 of {count} parts: a larger model.steps sees more" in caplog.text
 
 
 def test_blocks_need_the_whole_cube(run_command):

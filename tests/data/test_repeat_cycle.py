@@ -39,6 +39,18 @@ def test_no_cycle_is_found_where_there_is_none(days):
     assert find_repeat_cycle(world, np.isfinite(world), 32) == 0
 
 
+@pytest.mark.parametrize("days", [46, 60, 120])
+def test_rain_over_the_whole_area_is_no_orbit(days):
+    found = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        rain, soil = rng.standard_normal(days) * (rng.random(days) < 0.3), np.zeros((days, 16, 16))
+        for day in range(1, days):
+            soil[day] = 0.9 * soil[day - 1] + rain[day] + 0.3 * rng.standard_normal((16, 16))
+        found.append(find_repeat_cycle(soil, rng.random(soil.shape) < 0.9, 32))
+    assert found == [0] * 20
+
+
 def test_training_uses_the_cycle_that_it_finds(tmp_path, plain, caplog):
     mine = plain(days=96, rows=12, columns=12)
     values = composite(96, 8)[:, :12, :12] * 0.01 + 0.2

@@ -191,7 +191,7 @@ def test_what_does_not_fit_is_named(files, tmp_path):
             part.to_netcdf(tmp_path / f"{name}.nc")
     for name, said in {
         "later": "no day in common: .*a.nc from 2020-01-01 to 2021-02-23",
-        "east": "east.nc: 'mo' lacks 5 values of lon, the first 5: the three files must be on one grid",
+        "east": "east.nc: 'mo' lacks 5 values of lon, the first 5, the nearest 5.4: bring the files to one grid",
         "metres": "metres.nc: 'mo' has dims .* on one grid",
         "map": "map.nc: .*expected maps on days",
     }.items():

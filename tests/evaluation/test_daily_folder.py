@@ -7,6 +7,7 @@ import pytest
 import xarray as xr
 
 from sgdsm.core.errors import ConfigError, CubeError
+from sgdsm.evaluation.daily_folder import open_folder
 from sgdsm.evaluation.score import format_change, score
 from sgdsm.preprocessing.export import write_cci_gapfilled, write_sgd_sm
 
@@ -137,3 +138,12 @@ def test_folders_that_cannot_be_read_are_named(tmp_path):
     one.unlink()
     # the day is told by its time, where the name has none
     assert digits(score(tmp_path / "cci", question, shown, estimate="sm")) == digits(score(answer, question, shown))
+
+
+def test_files_in_unlike_units_are_refused(tmp_path):
+    space = {"lat": [40.0, 39.0], "lon": [5.0, 6.0]}
+    for day, value, units in ((1, 0.2, "m3 m-3"), (2, 20.0, "percent")):
+        sm = xr.DataArray(np.full((2, 2), value), space, attrs={"units": units}, name="sm")
+        sm.to_netcdf(tmp_path / f"sm_2015040{day}.nc")
+    with pytest.raises(CubeError, match=r"sm_20150402.nc: 'sm' is in 'percent', in sm_20150401.nc in 'm3 m-3'"):
+        open_folder(tmp_path, "sm", None)["sm"].load()

@@ -8,18 +8,8 @@ import xarray as xr
 from scipy.stats import spearmanr
 
 from sgdsm.core.errors import CubeError
-from sgdsm.evaluation.insitu import (
-    Projection,
-    compare,
-    distance_km,
-    format_summary,
-    matched,
-    nearest_cells,
-    paired_difference,
-    scaled,
-    summary,
-    with_dense_cells,
-)
+from sgdsm.evaluation.insitu import compare, format_summary, paired_difference, summary
+from sgdsm.evaluation.station_matching import Projection, distance_km, matched, nearest_cells, scaled, with_dense_cells
 from sgdsm.preprocessing.bias_correction.moments import fit_moments
 from sgdsm.sources import open_product
 from sgdsm.sources.simulation.stations import GOOD, simulated_stations, write_csv, write_ismn
@@ -251,3 +241,27 @@ def test_percent_is_converted_and_composites_get_means_of_their_days(made):
     expected = np.nanmean(first) if np.isfinite(first).sum() >= 1.5 else np.nan
     assert pairs.attrs["step_days"] == 3
     np.testing.assert_allclose(pairs["in_situ"].isel(station=0).sel(time="2015-11-04"), expected, rtol=1e-6)
+
+
+def test_days_that_a_file_lacks_are_gaps(made):
+    whole = compare(matched(made.filled, made.stations), least=20, draws=20).table
+    # without the second day the first two maps are two days apart
+    lacking = made.filled.isel(time=np.r_[0, 2 : made.filled.sizes["time"]])
+    pairs = matched(lacking, made.stations)
+    assert pairs.attrs["step_days"] == 1
+    assert (np.diff(pairs["time"].values) == np.timedelta64(1, "D")).all()
+    table = compare(pairs, least=20, draws=20).table
+    np.testing.assert_allclose(table["r"].sel(subset="filled"), whole["r"].sel(subset="filled"), atol=0.02)
+    for subset in ("observed", "filled"):
+        assert (abs(table["n"] - whole["n"]).sel(subset=subset) <= 1).all()
+
+
+def test_odd_attributes_are_no_traceback(made):
+    odd = made.filled.copy()
+    odd["sm_lower"] = odd["sm_lower"].assign_attrs(level="ninety")
+    table = compare(matched(odd, made.stations), least=20, draws=20).table
+    assert np.isfinite(table["r"].sel(subset="filled")).any()
+    map_of = made.world["elevation"].copy(data=np.ones(made.world["elevation"].shape))
+    for values, name in (("1, 2", "forest"), ("one, two", "1")):
+        classes = map_of.assign_attrs(flag_values=values, flag_meanings="forest crop")
+        assert set(matched(made.filled, made.stations, classes=classes)["class"].values) <= {name, ""}

@@ -9,7 +9,6 @@ from sgdsm.evaluation.statistics import (
     climatology_anomalies,
     fisher_mean,
     interval,
-    moving_anomalies,
     p_value,
     pair_metrics,
 )
@@ -86,19 +85,7 @@ def test_significance_and_mean_of_correlations():
     assert np.isnan(fisher_mean(np.array([0.5]), np.array([3])))
 
 
-def test_anomalies_of_a_window_and_of_a_climatology():
-    rng = np.random.default_rng(0)
-    values = rng.standard_normal(200)
-    values[rng.random(200) < 0.3] = np.nan
-    values[80:130] = np.nan
-    values[100] = 1.0
-    found = moving_anomalies(values, 35)
-    for day in (0, 50, 150, 199):
-        window = values[max(0, day - 17) : day + 18]
-        expected = values[day] - np.nanmean(window)
-        assert np.isfinite(values[day]) == np.isfinite(found[day])
-        assert not np.isfinite(expected) or found[day] == pytest.approx(expected, abs=1e-12)
-    assert np.isnan(found[100])  # a window with a value alone
+def test_anomalies_of_a_climatology():
     days = np.arange("2015-01-01", "2018-01-01", dtype="datetime64[D]")
     cycle = np.sin(2 * np.pi * np.arange(len(days)) / 365.25)
     year = (days >= np.datetime64("2016-01-01")) & (days < np.datetime64("2017-01-01"))

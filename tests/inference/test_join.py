@@ -8,6 +8,7 @@ import xarray as xr
 
 from sgdsm.core.errors import CubeError
 from sgdsm.core.filled import FILLED, NONE, OBSERVED
+from sgdsm.evaluation.independence import covariates_of
 from sgdsm.inference.join import joined
 
 
@@ -84,3 +85,11 @@ def test_a_value_that_no_part_has_is_none():
 def test_parts_that_do_not_fit_are_refused(change, message):
     with pytest.raises(CubeError, match=message):
         joined({"a": part("2011-01-01", 4, 0.1), "b": change(part("2011-01-01", 4, 0.3))})
+
+
+def test_the_covariates_of_all_parts_are_said():
+    smos, amsr = (part(f"2011-01-0{k}", 4, 0.1, observed=(3,)) for k in (1, 3))
+    smos.attrs["covariates"], amsr.attrs["covariates"] = '{"swvl1": "ERA5"}', '{"rain": "IMERG"}'
+    assert covariates_of(joined({"smos": smos, "amsr": amsr}).attrs) == {"swvl1": "ERA5", "rain": "IMERG"}
+    del amsr.attrs["covariates"]
+    assert covariates_of(joined({"smos": smos, "amsr": amsr}).attrs) is None

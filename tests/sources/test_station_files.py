@@ -126,3 +126,12 @@ def test_readings_around_an_overpass_and_the_least_of_them():
     assert [str(d) for d in days] == ["2016-01-01", "2016-01-03"]
     # a daily station has one reading a day
     assert len(daily_means(times[::24], values[::24], daily=Daily(least_readings=6))[0]) == 3
+
+
+def test_days_in_any_order(tmp_path):
+    dataset = stacked()
+    dataset.to_netcdf(tmp_path / "rising.nc")
+    dataset.isel(time=np.r_[2 : dataset.sizes["time"], 0, 1]).to_netcdf(tmp_path / "mixed.nc")
+    rising, mixed = (open_product("station_netcdf", tmp_path / f"{n}.nc")["sm"].load() for n in ("rising", "mixed"))
+    np.testing.assert_array_equal(rising.values, mixed.values)
+    assert (rising["time"].values == mixed["time"].values).all()

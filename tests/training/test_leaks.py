@@ -97,9 +97,9 @@ def test_scalers_know_no_day_of_the_test():
     def plant(patch: pytest.MonkeyPatch) -> None:
         fitted = task._inputs
 
-        def on_all_days(cube: xr.Dataset, held: list[task.SplitCube], whole: bool) -> Any:
+        def on_all_days(cube: xr.Dataset, held: list[task.SplitCube], *others: Any, **settings: Any) -> Any:
             all_days = [one._replace(split=one.split._replace(base=one.record.observed)) for one in held]
-            return fitted(cube, all_days, whole)
+            return fitted(cube, all_days, *others, **settings)
 
         patch.setattr(task, "_inputs", on_all_days)
 

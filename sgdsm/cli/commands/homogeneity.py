@@ -10,10 +10,12 @@ import xarray as xr
 
 from sgdsm.core.errors import ConfigError, CubeError
 from sgdsm.core.filled import SM_FILLED
+from sgdsm.core.lock import exclusive
 from sgdsm.core.settings import setting
 from sgdsm.core.units import same_units
 from sgdsm.evaluation.homogeneity import Parts, breaks_of, check_pairs, format_homogeneity, homogeneity
 from sgdsm.evaluation.scored_files import ScoredFile, aligned
+from sgdsm.evaluation.strata import flag_names
 from sgdsm.report.homogeneity import homogeneity_figure
 
 USAGE = "filled=FILE reference=FILE variable=NAME output=FOLDER [part=sm_part] [breaks=[DAY,DAY]]"
@@ -60,6 +62,12 @@ def run(settings: Settings) -> None:
     output = Path(settings.output)
     if output.is_file():
         raise ConfigError(f"output={output}: a file; expected a folder")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with exclusive(output):
+        _run(settings, output)
+
+
+def _run(settings: Settings, output: Path) -> None:
     record, other = ScoredFile.of(settings.filled), ScoredFile.of(settings.reference)
     product, reference = record.variable(settings.estimate), other.variable(settings.variable)
     for name, array in ((settings.filled, product), (settings.reference, reference)):
@@ -91,7 +99,8 @@ def run(settings: Settings) -> None:
     }
     table = format_homogeneity(found, units)
     output.mkdir(parents=True, exist_ok=True)
-    (output / "homogeneity.txt").write_text(table + "\n")
+    (output / "homogeneity.txt.partial").write_text(table + "\n")
+    (output / "homogeneity.txt.partial").replace(output / "homogeneity.txt")
     found.to_netcdf(output / "cells.nc.partial", engine="netcdf4")
     (output / "cells.nc.partial").replace(output / "cells.nc")
     picture = homogeneity_figure(found, units, output / "homogeneity.png")
@@ -105,12 +114,11 @@ def _parts(record: ScoredFile, settings: Settings, product: xr.DataArray) -> Par
     codes = record.variable(name)
     codes = aligned(codes, product, settings.filled)
     attrs = record.dataset[name].attrs
-    meanings = str(attrs.get("flag_meanings", "")).split()
-    values = [int(value) for value in np.atleast_1d(attrs.get("flag_values", []))]
-    if not meanings or len(meanings) != len(values):
+    named = flag_names(attrs)
+    if not named or len(named) != len(str(attrs["flag_meanings"]).split()):
         raise CubeError(f"{settings.filled}: '{name}' needs the attributes flag_values and flag_meanings, as many")
-    kept = [k for k, meaning in enumerate(meanings) if meaning != "none"]
-    return Parts(codes, [values[k] for k in kept], [meanings[k] for k in kept])
+    kept = {code: meaning for code, meaning in named.items() if meaning != "none"}
+    return Parts(codes, list(kept), list(kept.values()))
 
 
 def _period(array: xr.DataArray) -> str:

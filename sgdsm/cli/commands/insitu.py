@@ -19,21 +19,11 @@ import xarray as xr
 from sgdsm.core.cube import open_dataset
 from sgdsm.core.errors import ConfigError, CubeError, SgdsmError
 from sgdsm.core.filled import SM_FILLED, observed_of
+from sgdsm.core.lock import exclusive
 from sgdsm.core.logging import log
 from sgdsm.core.settings import setting
-from sgdsm.evaluation.insitu import (
-    METRICS,
-    WITH_INTERVAL,
-    InSitu,
-    Projection,
-    compare,
-    format_summary,
-    left_out,
-    matched,
-    scaled,
-    summary,
-    with_dense_cells,
-)
+from sgdsm.evaluation.insitu import METRICS, WITH_INTERVAL, InSitu, compare, format_summary, left_out, summary
+from sgdsm.evaluation.station_matching import Projection, matched, scaled, with_dense_cells
 from sgdsm.preprocessing.bias_correction.cdf import fit_cdf
 from sgdsm.preprocessing.bias_correction.moments import fit_moments
 from sgdsm.preprocessing.grid import crs_in
@@ -63,7 +53,9 @@ class Settings:
     )
     depth_m: list[float] | None = setting(None, "shallowest and deepest depth of a sensor, m, like [0,0.1]")
     flags: list[str] | None = setting(None, "of ISMN: quality flags of readings that are used, by default [G]")
-    options: dict[str, Any] = setting({}, "others of the reader, like options={sm: theta} for the name of a column")
+    options: dict[str, Any] | None = setting(
+        None, "others of the reader, like options={sm: theta} for the name of a column"
+    )
     estimate: str = setting(SM_FILLED, "variable that is compared")
     observed: str | None = setting(
         None, "variable whose finite values say which days were observed, where there is no sm_source"
@@ -109,6 +101,12 @@ def run(settings: Settings) -> None:
     output = Path(settings.output)
     if output.is_file():
         raise ConfigError(f"output={output}: a file; expected a folder")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with exclusive(output):
+        _run(settings, output)
+
+
+def _run(settings: Settings, output: Path) -> None:
     with open_dataset(settings.filled) as product:
         world = _world(settings, product) if settings.stations == SIMULATE else None
         stations = _stations(settings, world, output)
@@ -180,7 +178,7 @@ def _stations(settings: Settings, world: xr.Dataset | None, output: Path) -> xr.
         path = str(_written(world, settings.seed, output / "stations", "csv" if reader == "station_csv" else "zip"))
     reader = reader or _reader_of(path)
     parameters = inspect.signature(import_module(f"sgdsm.sources.products.{reader}").files).parameters
-    options: dict[str, Any] = dict(settings.options)
+    options: dict[str, Any] = dict(settings.options or {})
     for name in ("depth_m", "flags", "overpass_hour"):
         if getattr(settings, name) is not None:
             options[name] = getattr(settings, name)
@@ -285,7 +283,11 @@ def _classes(words: str | None) -> xr.DataArray | None:
 
 def _head(settings: Settings, result: InSitu) -> str:
     scale = settings.scale
-    fitted = "" if scale == "none" else f"; the product is scaled to each station ({scale}), fitted on observed days"
+    fitted = (
+        ""
+        if scale == "none"
+        else f"; the product is scaled to each station ({scale}), fitted on the scored observed days"
+    )
     place = (
         "stations in their cell"
         if settings.max_distance_km is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import time
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -131,6 +132,9 @@ def _is_made(output: Path, record: dict[str, Any]) -> bool:
 
 
 def _write(output: Path, cube: xr.Dataset, questions: dict[str, Scenario], record: dict[str, Any]) -> None:
+    for name in SCENARIOS:
+        # of a call that was interrupted, perhaps with other settings
+        shutil.rmtree(output / name, ignore_errors=True)
     when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     for name, scenario in questions.items():
         about = {

@@ -151,7 +151,8 @@ def gathered(product: str, series: list[Series]) -> xr.Dataset:
     series = sorted((s for s in series if s.days.size), key=lambda s: (s.network, s.name))
     if not series:
         raise SourceError(f"{product}: no station has a good reading")
-    first, last = min(s.days[0] for s in series), max(s.days[-1] for s in series)
+    # a file may have its days in any order
+    first, last = min(s.days.min() for s in series), max(s.days.max() for s in series)
     time = np.arange(first, last + 1)
     sm, temperature = (np.full((len(time), len(series)), np.nan, np.float32) for _ in range(2))
     for k, one in enumerate(series):
