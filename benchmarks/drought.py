@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=1 python benchmarks/drought.py [folder] [rows] [columns]
 
-First 64 cells x 40 years, with gamma and beta soil moisture of first-order autoregressive index (.95 a day) and a season
-in mean and spread: distance of the index from the normal distribution (Kolmogorov-Smirnov), share at or below -2, RMSE.
+First 64 cells x 40 years, with gamma and beta soil moisture of an autoregressive index (.95 a day) and a season in mean
+and spread: distance of the index from the normal distribution (Kolmogorov-Smirnov), share at or below -2, RMSE.
 Then all indicators of a file of rows x columns x 40 years (100 x 100): time, and largest memory of the process.
 """
 
@@ -43,7 +43,7 @@ def skill(kind: str, values: np.ndarray, true: np.ndarray) -> None:
     for fit in ("gamma", "beta", "empirical"):
         for half in (0, 15):
             asked = Standardization(DAYS, ALL, fit, 1, half)  # type: ignore[arg-type]
-            found = asked.fitted(values).index(values)
+            found = asked.index(values)[0]
             distance = stats.ks_1samp(found.ravel(), stats.norm.cdf).statistic
             rmse = np.sqrt(np.mean((found - true) ** 2))
             print(
@@ -61,7 +61,7 @@ def cost(path: Path, fit: str) -> None:
         drought = Drought(maps, np.ones(maps.shape[1:], bool), asked)
         events = sum(len(band.events) for band in drought.bands(0.25))
     print(
-        f"{fit}, {maps.shape[1] * maps.shape[2]} cells x {maps.shape[0]} days: {time.process_time() - cpu:.0f} s of one "
+        f"{fit}, {maps.shape[1] * maps.shape[2]} cells x {maps.shape[0]} days: {time.process_time() - cpu:.0f} s of a "
         f"processor ({time.perf_counter() - begun:.0f} s by the clock), {events} events, largest memory so far "
         f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB",
         flush=True,
@@ -88,7 +88,9 @@ def _tiled(values: np.ndarray, height: int, width: int) -> xr.Variable:
 
     cells = np.arange(height * width).reshape(height, width) % CELLS
     days = 366
-    blocks = [dask.array.from_array(values[k : k + days], chunks=-1)[:, cells.ravel()] for k in range(0, len(values), days)]
+    blocks = [
+        dask.array.from_array(values[k : k + days], chunks=-1)[:, cells.ravel()] for k in range(0, len(values), days)
+    ]
     return dask.array.concatenate([b.reshape(b.shape[0], height, width) for b in blocks])  # type: ignore[no-any-return]
 
 

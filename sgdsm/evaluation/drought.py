@@ -18,14 +18,15 @@ from sgdsm.core.errors import CubeError
 from sgdsm.core.filled import FILLED
 from sgdsm.core.memory import check_fits
 from sgdsm.core.validation import read_values
-from sgdsm.evaluation.standardized_index import CELLS, FittedIndex, Standardization
+from sgdsm.evaluation.standardized_index import CELLS, Standardization
+from sgdsm.evaluation.strata import cell_areas
 
 CLASSES = ("none", "abnormally_dry", "moderate", "severe", "extreme", "exceptional")
 INDEX_BOUNDS = (-0.5, -0.8, -1.3, -1.6, -2.0)  # at or below them a class begins
 PERCENTILE_BOUNDS = (30.0, 20.0, 10.0, 5.0, 2.0)
 MODERATE = CLASSES.index("moderate")
 NO_CLASS = -1  # off land, and where the index is missing
-BYTES = 40  # in memory for a value of a band of rows
+BYTES = 64  # in memory for a value of a band of rows, members included
 # takes rows; gives possible values of these rows, (T, rows, W) each
 Draw = Callable[[slice], Iterable[np.ndarray]]
 
@@ -112,6 +113,7 @@ class Drought:
     def __post_init__(self) -> None:
         regions = np.zeros(self.land.shape, int) if self.regions is None else self.regions
         self._regions = np.where(self.land, regions, -1)
+        self._areas = cell_areas(self.maps[0])
         days, count = len(self.maps), max(int(self._regions.max(initial=0)) + 1, 1)
         # area with an index, index times area, area in drought by the rules
         self._area, self._index, self._dry = np.zeros((3, days, count))
@@ -157,55 +159,38 @@ class Drought:
 
     def _band(self, rows: slice, draw: Draw | None) -> Band:
         days, _, width = self.maps.shape
-        height = rows.stop - rows.start
+        shape = (days, rows.stop - rows.start, width)
         values = read_values(self.maps[:, rows])
         cells = np.flatnonzero(self.land[rows])
         self._count_reference(rows, values, cells)
         flat = values.reshape(days, -1)
-        index, percentile = (np.full(flat.shape, np.nan, np.float32) for _ in range(2))
-        fits: list[tuple[np.ndarray, FittedIndex]] = []
-        for begin in range(0, len(cells), CELLS):
-            some = cells[begin : begin + CELLS]
-            fitted = self.asked.fitted(flat[:, some])
-            exact = fitted.index(flat[:, some])
-            index[:, some], percentile[:, some] = exact, 100 * ndtr(exact)
-            if draw is not None:
-                fits.append((some, fitted))
-        probability = None if draw is None else self._probability(fits, flat.shape, draw(rows))
-        shape = (days, height, width)
-        index = index.reshape(shape)
-        classes = np.where(np.isfinite(index), np.sum([index <= bound for bound in self.bounds], 0, np.int8), NO_CLASS)
-        self._add(rows, index)
-        found = [
+        index = np.full(flat.shape, np.nan, np.float32)
+        batches = [cells[k : k + CELLS] for k in range(0, len(cells), CELLS)]
+        bound = None if draw is None else self.bounds[MODERATE - 1]
+        limits = []
+        for some in batches:
+            index[:, some], limit = self.asked.index(flat[:, some], bound)
+            limits.append(limit)
+        probability = None
+        if draw is not None:
+            dry, number = np.full(flat.shape, np.nan, np.float32), 0
+            dry[:, cells] = 0
+            for member in draw(rows):
+                number += 1
+                for some, limit in zip(batches, limits, strict=True):
+                    dry[:, some] += self.asked.at_or_below(member.reshape(flat.shape)[:, some], limit)
+            probability = (dry / np.float32(number)).reshape(shape)
+        events = [
             (rows.start + int(cell) // width, int(cell) % width, event)
             for cell in cells
-            for event in events_of(index[:, cell // width, cell % width], self.rules)
+            for event in events_of(index[:, cell], self.rules)
         ]
-        return Band(
-            rows,
-            index,
-            percentile.reshape(shape),
-            classes.astype(np.int8),
-            None if probability is None else probability.reshape(shape),
-            found,
-        )
-
-    def _probability(
-        self, fits: list[tuple[np.ndarray, FittedIndex]], shape: tuple[int, ...], members: Iterable[np.ndarray]
-    ) -> np.ndarray:
-        """Return the share of members in moderate drought or worse, (T, cells)."""
-        dry, number, bound = np.full(shape, np.nan, np.float32), 0, self.bounds[MODERATE - 1]
-        for some, _ in fits:
-            dry[:, some] = 0
-        lowest, highest = self.asked.limits()
-        for member in members:
-            number += 1
-            values = member.reshape(shape)
-            for some, fitted in fits:
-                # an error may carry a value beyond what is possible
-                index = fitted.index(np.clip(values[:, some], lowest, highest))
-                dry[:, some] += np.where(np.isfinite(index), index <= bound, np.nan)
-        return dry / np.float32(number)
+        index = index.reshape(shape)
+        classes = np.where(np.isfinite(index), np.int8(0), np.int8(NO_CLASS))
+        for bound in self.bounds:
+            classes += index <= bound
+        self._add(rows, index)
+        return Band(rows, index, 100 * ndtr(index), classes, probability, events)
 
     def _count_reference(self, rows: slice, values: np.ndarray, cells: np.ndarray) -> None:
         days = self.asked.reference
@@ -217,20 +202,18 @@ class Drought:
 
     def _add(self, rows: slice, index: np.ndarray) -> None:
         """Add a band to the sums; row by row, so that rounding does not depend on the bands."""
-        weights = row_areas(self.maps)
         for k, row in enumerate(range(rows.start, rows.stop)):
-            for region in np.unique(self._regions[row]):
-                if region < 0:
-                    continue
-                some = np.ascontiguousarray(index[:, k, self._regions[row] == region], np.float64)
-                known = np.isfinite(some)
-                self._area[:, region] += weights[row] * known.sum(1)
-                self._index[:, region] += weights[row] * np.where(known, some, 0).sum(1)
-                self._dry[:, region] += weights[row] * (some <= self.rules.threshold).sum(1)
-            whole = index[:, k]
-            self._land_area += weights[row] * np.isfinite(whole).sum(1)
+            whole, weights = index[:, k], self._areas[row]
+            known = np.isfinite(whole) * weights
+            self._land_area += known.sum(1)
             for number, bound in enumerate(self.bounds):
-                self._class_area[:, number] += weights[row] * (whole <= np.float32(bound)).sum(1)
+                self._class_area[:, number] += ((whole <= bound) * weights).sum(1)
+            products, dry = np.nan_to_num(whole) * weights, (whole <= self.rules.threshold) * weights
+            for region in np.unique(self._regions[row][self.land[row]]):
+                if region >= 0:
+                    some = self._regions[row] == region
+                    for total, part in ((self._area, known), (self._index, products), (self._dry, dry)):
+                        total[:, region] += np.ascontiguousarray(part[:, some]).sum(1)
 
 
 def events_of(index: np.ndarray, rules: EventRules) -> list[Event]:
@@ -249,10 +232,11 @@ def events_of(index: np.ndarray, rules: EventRules) -> list[Event]:
     apart = begins[1:] - ends[:-1] - 1 > rules.join_days
     begins, ends = begins[np.concatenate([[True], apart])], ends[np.concatenate([apart, [True]])]
     found = []
+    deficit, low = np.where(np.isnan(index), 0, -index.astype(np.float64)), np.where(np.isnan(index), np.inf, index)
     for first, last in zip(begins.tolist(), ends.tolist(), strict=True):
         if last - first + 1 >= rules.least_days:
-            part = np.asarray(index[first : last + 1], np.float64)
-            found.append(Event(first, last, float(-np.nansum(part)), float(np.nanmin(part))))
+            part = slice(first, last + 1)
+            found.append(Event(first, last, float(deficit[part].sum()), float(low[part].min())))
     return found
 
 
@@ -263,17 +247,6 @@ def bounds_of(classes: str) -> tuple[float, ...]:
         classes: 'ssi', or 'percentile' for the bounds that the Drought Monitor gives in percentiles.
     """
     return INDEX_BOUNDS if classes == "ssi" else tuple(float(ndtri(p / 100)) for p in PERCENTILE_BOUNDS)
-
-
-def row_areas(maps: xr.DataArray) -> np.ndarray:
-    """Return the area of a cell of each row, (H,), in units of its own; cells of a projected grid are alike.
-
-    Args:
-        maps: (T, H, W) with lat and lon, or y and x.
-    """
-    if "lat" not in maps.dims:
-        return np.ones(maps.shape[1])
-    return np.asarray(np.cos(np.deg2rad(maps["lat"].values.astype(np.float64))))
 
 
 def daily(maps: xr.DataArray) -> np.ndarray:

@@ -8,16 +8,14 @@ Resour. 57, 12, 2013, for soil moisture).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
-from scipy.special import betainc, gammainc, ndtri
+from scipy.special import betainc, betaincinv, gammainc, gammaincinv, ndtr, ndtri
 
-from sgdsm.core.compiled import compiled_module
 from sgdsm.core.errors import ConfigError, CubeError
 
 Fit = Literal["gamma", "beta", "empirical"]
-FITS: tuple[str, ...] = get_args(Fit)
 DAYS = 365  # of a year; 29 February has no fit of its own
 LARGEST = 8.21  # beyond it a probability in double precision is 0 or 1
 CELLS = 64  # computed at once; always as many, so that no sum depends on how cells are dealt to batches
@@ -62,40 +60,66 @@ class Standardization:
                 "longer file or reference=, or a smaller least_years="
             )
 
-    def fitted(self, values: np.ndarray) -> FittedIndex:
-        """Return the distributions of some cells.
+    def index(self, values: np.ndarray, bound: float | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Return the index of some cells, and the values that a bound of the index stands for.
 
         Args:
-            values: Soil moisture, (T, N) with N at most `CELLS`, NaN where missing.
+            values: Soil moisture of all days of the record, (T, N) with N at most `CELLS`, NaN where missing.
+            bound: An index below 0; None where its values are not asked for.
+
+        Returns:
+            The index, within -8.21 and 8.21, (T, N), NaN where a value or a fit is missing; and for each day of the
+            year the largest mean of `scale_days` whose index is at or below the bound, (365, N), NaN without a fit or a
+            bound.
 
         Raises:
             CubeError: A value lies outside of what the distribution takes.
         """
         self._check(values)
-        smoothed = trailing_mean(_padded(values), self.scale_days)
+        count = values.shape[1]
+        padded = np.full((len(values), CELLS), np.nan)
+        padded[:, :count] = values
+        upper = self.upper if self.fit == "beta" else np.inf
+        smoothed = trailing_mean(padded, self.scale_days)
         slots, leap = days_of_year(self.days)
         used = self.reference & ~leap
         years = self.days.astype("datetime64[Y]").astype(int)
-        years -= years[0]
         # a row for each day of the year, a column for each year
-        table = np.full((DAYS, years[-1] + 1, CELLS), np.nan)
-        table[slots[used], years[used]] = smoothed[used]
-        half = self.half_window_days
-        centre = _window_mean(table, half)
-        pools = _Pools(table, centre, half, self.upper if self.fit == "beta" else np.inf)
-        has_fit = _years(table, half) >= self.least_years
-        if self.fit == "empirical":
-            return FittedIndex(self, (), pools, has_fit)
-        found = [_FITTED[self.fit](pools.of(day), self.upper) for day in range(DAYS)]
-        parameters = tuple(np.where(has_fit, np.stack(one), np.nan) for one in zip(*found, strict=True))
-        return FittedIndex(self, parameters, None, has_fit)
+        table = np.full((DAYS, years[-1] - years[0] + 1, CELLS), np.nan)
+        table[slots[used], years[used] - years[0]] = smoothed[used]
+        pools, has_fit = _Pools(table, self.half_window_days, upper), self._has_fit(table)
+        index, limits = np.full(padded.shape, np.nan), np.empty((DAYS, CELLS))
+        order = np.argsort(slots, kind="stable")
+        starts = np.searchsorted(slots[order], np.arange(DAYS + 1))
+        share = None if bound is None else float(ndtr(bound))
+        for day in range(DAYS):
+            times = order[starts[day] : starts[day + 1]]
+            pool, wanted = pools.of(day), smoothed[times]
+            if self.fit == "gamma":
+                shape, scale = _gamma(pool)
+                below = gammainc(shape, wanted / scale)
+                limit = np.nan if share is None else gammaincinv(shape, share) * scale
+            elif self.fit == "beta":
+                first, second = _beta(pool / upper)
+                below = betainc(first, second, wanted / upper)
+                limit = np.nan if share is None else betaincinv(first, second, share) * upper
+            else:
+                below, limit = _by_rank(pool, wanted, share)
+            index[times] = np.where(has_fit[day], ndtri(below), np.nan)
+            limits[day] = np.where(has_fit[day], limit, np.nan)
+        # clip keeps NaN
+        return np.clip(index, -LARGEST, LARGEST)[:, :count], limits[:, :count]
 
-    def limits(self) -> tuple[float, float]:
-        """Return the smallest and the largest value that the distribution takes."""
-        if self.fit == "empirical":
-            return -np.inf, np.inf
-        least = float(np.finfo(np.float32).tiny)
-        return least, float(np.float32(self.upper) * np.float32(1 - 1e-6)) if self.fit == "beta" else np.inf
+    def at_or_below(self, values: np.ndarray, limits: np.ndarray) -> np.ndarray:
+        """Return where other values of the same cells have an index at or below a bound, as 1 and 0, NaN for unknown.
+
+        Args:
+            values: (T, N), like the values of `index`; they may lie outside of what the distribution takes.
+            limits: What `index` has returned for the bound, (365, N).
+        """
+        smoothed, limit = trailing_mean(values, self.scale_days), limits[days_of_year(self.days)[0]]
+        with np.errstate(invalid="ignore"):
+            return np.where(np.isnan(smoothed) | np.isnan(limit), np.nan, smoothed <= limit)
 
     def _check(self, values: np.ndarray) -> None:
         if self.fit == "empirical":
@@ -109,62 +133,10 @@ class Standardization:
                 "only: use fit=empirical"
             )
 
-
-@dataclass(frozen=True)
-class FittedIndex:
-    """Distributions of some cells.
-
-    Args:
-        asked: What they were fitted for.
-        parameters: Of each day of the year, (365, CELLS) each: shape and scale of gamma, both shapes of beta; none of
-            `empirical`.
-        pools: The values that `empirical` ranks.
-        has_fit: Days of the year with a fit, (365, CELLS) bool.
-    """
-
-    asked: Standardization
-    parameters: tuple[np.ndarray, ...]
-    pools: _Pools | None
-    has_fit: np.ndarray
-
-    def index(self, values: np.ndarray) -> np.ndarray:
-        """Return the index of values of these cells.
-
-        Args:
-            values: Soil moisture, (T, N), of all days of the record.
-
-        Returns:
-            The index, within -8.21 and 8.21, (T, N); NaN where a value, or a fit, is missing.
-        """
-        smoothed = trailing_mean(_padded(values), self.asked.scale_days)
-        slots, _ = days_of_year(self.asked.days)
-        order = np.argsort(slots, kind="stable")
-        starts = np.searchsorted(slots[order], np.arange(DAYS + 1))
-        kernels = compiled_module("sgdsm.evaluation.compiled_index")
-        if self.asked.fit == "beta":
-            smoothed /= self.asked.upper
-        if kernels is not None and self.parameters:
-            kernel = kernels.gamma_index if self.asked.fit == "gamma" else kernels.beta_index
-            found = np.full_like(smoothed, np.nan)
-            kernel(smoothed, *self.parameters, order, starts, LARGEST, found)
-        else:
-            found = np.empty_like(smoothed)
-            for day in range(DAYS):
-                times = order[starts[day] : starts[day + 1]]
-                found[times] = ndtri(self._probability(day, smoothed[times]))
-            # clip keeps NaN
-            np.clip(found, -LARGEST, LARGEST, out=found)
-        return found[:, : values.shape[1]]
-
-    def _probability(self, day: int, values: np.ndarray) -> np.ndarray:
-        """Return the probability of a smaller value on a day of the year, (t, CELLS)."""
-        if self.asked.fit == "gamma":
-            shape, scale = (one[day] for one in self.parameters)
-            return np.asarray(gammainc(shape, values / scale))
-        if self.asked.fit == "beta":
-            return np.asarray(betainc(*(one[day] for one in self.parameters), values))
-        assert self.pools is not None
-        return np.where(self.has_fit[day], _by_rank(self.pools.of(day), values), np.nan)
+    def _has_fit(self, table: np.ndarray) -> np.ndarray:
+        """Return where the values for a day are of enough years, (365, CELLS)."""
+        known = np.isfinite(table)
+        return np.stack([known[w].any(0).sum(0) >= self.least_years for w in _windows(self.half_window_days)])
 
 
 class _Pools:
@@ -172,28 +144,29 @@ class _Pools:
 
     Args:
         table: Values, (365, years, CELLS), NaN where missing.
-        centre: Smoothed mean of each day, (365, CELLS).
         half: Days before and after a day.
         upper: Largest possible value.
     """
 
-    def __init__(self, table: np.ndarray, centre: np.ndarray, half: int, upper: float) -> None:
-        self.centre, self.half, self.upper = centre, half, upper
-        departures = table - centre[:, None] if half else table
-        # the year goes on after its end
-        self.around = np.concatenate([departures[DAYS - half :], departures, departures[:half]]) if half else departures
+    def __init__(self, table: np.ndarray, half: int, upper: float) -> None:
+        self.table, self.windows, self.upper = table, _windows(half), upper
+        known = np.isfinite(table)
+        total, count = np.where(known, table, 0).sum(1), known.sum(1)
+        with np.errstate(invalid="ignore"):
+            self.centre = np.stack([total[w].sum(0) / count[w].sum(0) for w in self.windows])
+            self.departures = table - self.centre[:, None]
 
     def of(self, day: int) -> np.ndarray:
         """Return the values for a day, (2 half + 1, years, CELLS)."""
-        if not self.half:
-            return self.around[day : day + 1]
-        departures = self.around[day : day + 2 * self.half + 1]
-        pool: np.ndarray = departures + self.centre[day]
+        window = self.windows[day]
+        if len(window) == 1:
+            return self.table[window]
+        pool: np.ndarray = self.departures[window]
+        pool += self.centre[day]
         low, high = pool <= 0, pool >= self.upper
         if low.any() or high.any():
             # values that a shift would carry out of the possible range are scaled instead
-            own = self.centre[np.arange(day - self.half, day + self.half + 1) % DAYS, None]
-            values, rest = departures + own, self.upper - self.centre[day]
+            own, values, rest = self.centre[window, None], self.table[window], self.upper - self.centre[day]
             with np.errstate(invalid="ignore", divide="ignore"):
                 pool = np.where(low, values * (self.centre[day] / own), pool)
                 pool = np.where(high, self.upper - (self.upper - values) * (rest / (self.upper - own)), pool)
@@ -213,8 +186,7 @@ def days_of_year(days: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     years = days.astype("datetime64[Y]")
     number = (days - years).astype(int)
     is_leap_year = ((years + 1).astype("datetime64[D]") - years).astype(int) > DAYS
-    leap = is_leap_year & (number == 59)
-    return number - (is_leap_year & (number >= 59)), leap
+    return number - (is_leap_year & (number >= 59)), is_leap_year & (number == 59)
 
 
 def trailing_mean(values: np.ndarray, days: int) -> np.ndarray:
@@ -250,79 +222,70 @@ def lowest_empirical(values: int) -> float:
     return float(ndtri((1 - 0.44) / (values + 0.12)))
 
 
-def _padded(values: np.ndarray) -> np.ndarray:
-    padded = np.full((len(values), CELLS), np.nan)
-    padded[:, : values.shape[1]] = values
-    return padded
+def _windows(half: int) -> np.ndarray:
+    """Return the days of the year in the window of each, (365, 2 half + 1); the year goes on after its end."""
+    days: np.ndarray = (np.arange(DAYS)[:, None] + np.arange(-half, half + 1)) % DAYS
+    return days
 
 
-def _window_mean(table: np.ndarray, half: int) -> np.ndarray:
-    """Return the mean over the window of each day, (365, CELLS)."""
-    known = np.isfinite(table)
-    total, count = np.where(known, table, 0).sum(1), known.sum(1)
-    days = (np.arange(DAYS)[:, None] + np.arange(-half, half + 1)) % DAYS
-    with np.errstate(invalid="ignore"):
-        return np.stack([total[window].sum(0) / count[window].sum(0) for window in days])
-
-
-def _years(table: np.ndarray, half: int) -> np.ndarray:
-    """Return of how many years the values for each day are, (365, CELLS)."""
-    known = np.isfinite(table)
-    days = (np.arange(DAYS)[:, None] + np.arange(-half, half + 1)) % DAYS
-    return np.stack([known[window].any(0).sum(0) for window in days])
-
-
-def _gamma(pool: np.ndarray, _: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return shape and scale of the gamma distribution of a pool (Thom 1958, Eq. 22)."""
+def _gamma(pool: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return shape and scale of the gamma distribution of a pool (Thom 1958, Eq. 22), (CELLS,) each."""
     known = pool > 0
     count = known.sum((0, 1))
-    one = pool if known.all() else np.where(known, pool, 1.0)
+    one, values = (pool, pool) if known.all() else (np.where(known, pool, 1.0), np.where(known, pool, 0.0))
     logs = sum(np.log(np.multiply.reduce(one[k : k + FACTORS], 0)).sum(0) for k in range(0, len(one), FACTORS))
-    total = pool.sum((0, 1)) if one is pool else np.where(known, pool, 0.0).sum((0, 1))
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = total / count
+        mean = values.sum((0, 1)) / count
         spread = np.log(mean) - logs / count
         spread[~(spread > LEAST_SPREAD)] = np.nan
         shape = (1 + np.sqrt(1 + 4 * spread / 3)) / (4 * spread)
         return shape, mean / shape
 
 
-def _beta(pool: np.ndarray, upper: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return both shapes of the beta distribution that has mean and variance of a pool."""
-    pool = pool / upper
+def _beta(pool: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return both shapes of the beta distribution that has mean and variance of a pool of shares, (CELLS,) each."""
     known = np.isfinite(pool)
     count = known.sum((0, 1))
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.where(known, pool, 0.0).sum((0, 1)) / count
-        variance = np.where(known, (pool - mean) ** 2, 0.0).sum((0, 1)) / (count - 1)
+        mean = (pool if known.all() else np.where(known, pool, 0.0)).sum((0, 1)) / count
+        departures = pool - mean
+        departures[~known] = 0
+        variance = np.einsum("ijk,ijk->k", departures, departures) / (count - 1)
         common = mean * (1 - mean) / variance - 1
         common[~((variance > 2 * LEAST_SPREAD * mean**2) & (common > 0))] = np.nan
         return mean * common, (1 - mean) * common
 
 
-_FITTED = {"gamma": _gamma, "beta": _beta}
+def _by_rank(pool: np.ndarray, values: np.ndarray, share: float | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the plotting positions of values in a pool, and the largest value at or below a share.
 
+    Args:
+        pool: (days, years, CELLS), NaN where missing.
+        values: (t, CELLS).
+        share: Below a half, or None.
 
-def _by_rank(pool: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Return the plotting positions of values among those of a pool, (t, CELLS); equal ones have their mean rank."""
+    Returns:
+        (t, CELLS) and (CELLS,); equal values have their mean rank.
+    """
     ranked = np.sort(np.ascontiguousarray(pool.reshape(-1, CELLS).T), axis=1)  # missing values come last
-    counts = np.isfinite(ranked).sum(1)
-    # a hair aside: a departure plus a mean is the value itself but for rounding
-    near = 1e-12 * np.nan_to_num(abs(ranked)).max(1)
-    twice = np.full(values.shape, np.nan)
-    kernels = compiled_module("sgdsm.evaluation.compiled_index")
-    (_count_below if kernels is None else kernels.count_below)(ranked, counts, values, near, twice)
-    # a value outside of all others is as rare as the outermost one, not rarer
-    with np.errstate(invalid="ignore"):
-        rank = np.clip((twice + 1) / 2, 1, np.maximum(counts, 1))
-    return np.asarray((rank - 0.44) / (counts + 0.12))
+    positions, limits = np.full(values.shape, np.nan), np.full(CELLS, np.nan)
+    for cell, count in enumerate(np.isfinite(ranked).sum(1)):
+        if not count:
+            continue
+        known, wanted = ranked[cell, :count], values[:, cell]
+        # a hair aside: a departure plus a mean is the value itself but for rounding
+        near = 1e-12 * abs(known[[0, -1]]).max()
 
+        def twice(v: np.ndarray, known: np.ndarray = known, near: float = near) -> np.ndarray:
+            return np.searchsorted(known, v - near) + np.searchsorted(known, v + near, side="right")
 
-def _count_below(
-    ranked: np.ndarray, counts: np.ndarray, values: np.ndarray, near: np.ndarray, twice: np.ndarray
-) -> None:
-    """Write how many values are smaller, plus how many are not larger; see `compiled_index.count_below`."""
-    for cell in np.flatnonzero(counts):
-        known, wanted = ranked[cell, : counts[cell]], values[:, cell]
-        below = np.searchsorted(known, wanted - near[cell]), np.searchsorted(known, wanted + near[cell], side="right")
-        twice[:, cell] = np.where(np.isnan(wanted), np.nan, below[0] + below[1])
+        # a value outside of all others is as rare as the outermost one, not rarer
+        rank = np.clip((twice(wanted) + 1) / 2, 1, count)
+        positions[:, cell] = np.where(np.isnan(wanted), np.nan, (rank - 0.44) / (count + 0.12))
+        if share is None:
+            continue
+        most = int(2 * (share * (count + 0.12) + 0.44) - 1)
+        value = known[most // 2]
+        below_it = np.nextafter(value - near, -np.inf)
+        limits[cell] = -np.inf if most < 1 else value + near if twice(value) <= most else below_it
+    return positions, limits

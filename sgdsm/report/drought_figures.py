@@ -47,7 +47,9 @@ def drought_figures(indicators: Path, events: Path, day: str | None = None) -> l
         return [
             _class_map(dataset, index, indicators.with_name(f"{indicators.stem}_classes.png")),
             _area(dataset, area, indicators.with_name(f"{indicators.stem}_area.png")),
-            _series(dataset, _worst_cell(events, dataset, driest), indicators.with_name(f"{indicators.stem}_series.png")),
+            _series(
+                dataset, _worst_cell(events, dataset, driest), indicators.with_name(f"{indicators.stem}_series.png")
+            ),
         ]
 
 
@@ -107,7 +109,9 @@ def _worst_cell(events: Path, dataset: xr.Dataset, driest: int) -> tuple[int, in
             place = event[rows_dim], event[columns_dim]
             if place == worst:
                 by_cell.setdefault(place, []).append((event["begin"], event["end"]))
-    row, column = (int(abs(dataset[d].values - float(v)).argmin()) for d, v in zip((rows_dim, columns_dim), worst, strict=True))
+    row, column = (
+        int(abs(dataset[d].values - float(v)).argmin()) for d, v in zip((rows_dim, columns_dim), worst, strict=True)
+    )
     return row, column, by_cell[worst]
 
 
@@ -121,7 +125,9 @@ def _series(dataset: xr.Dataset, cell: tuple[int, int, Sequence[tuple[str, str]]
     axis.axhline(0, color=INK, lw=0.6)
     axis.plot(time, index.values, color=INK, lw=0.8)
     place = ", ".join(f"{d} {float(index[d]):g}" for d in space_dims(dataset["ssi"]))
-    axis.set(ylabel="index [1]", xlim=(time[0], time[-1]), title=f"standardised soil moisture index, {place}; events shaded")
+    axis.set(
+        ylabel="index [1]", xlim=(time[0], time[-1]), title=f"standardised soil moisture index, {place}; events shaded"
+    )
     _dates(axis)
     axis.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=110)

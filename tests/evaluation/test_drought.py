@@ -14,9 +14,9 @@ from sgdsm.evaluation.drought import (
     bounds_of,
     daily,
     events_of,
-    row_areas,
 )
 from sgdsm.evaluation.standardized_index import Standardization
+from sgdsm.evaluation.strata import cell_areas
 from sgdsm.sources.simulation.world import World
 
 BOX, FIRST, DRY_DAYS = (slice(0, 6), slice(0, 7)), np.datetime64("2018-05-01"), 120
@@ -120,7 +120,7 @@ def test_regions_have_events_of_their_own(planted):
     (band,) = drought.bands(1.0)
     np.testing.assert_allclose(
         drought.region_index()[40:, 1],
-        np.average(band.index[40:, :4, 7:].mean(2), axis=1, weights=row_areas(planted)[:4]),
+        np.average(band.index[40:, :4, 7:].mean(2), axis=1, weights=cell_areas(planted[0])[:4, 0]),
         atol=1e-6,
     )
     assert {region for region, _, _ in drought.region_events()} == {0}

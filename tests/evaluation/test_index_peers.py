@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import xarray as xr
-from climate_indices import compute, indices
-from xclim.indices.stats import standardized_index
 
 from sgdsm.evaluation.standardized_index import Standardization, days_of_year
 
@@ -21,10 +20,12 @@ def moisture() -> np.ndarray:
 
 def ours(values: np.ndarray) -> np.ndarray:
     asked = Standardization(DAYS, REFERENCE, "gamma", scale_days=1, half_window_days=0, least_years=10)
-    return asked.fitted(values[:, None]).index(values[:, None])[:, 0]
+    return asked.index(values[:, None])[0][:, 0]
 
 
 def test_it_is_the_index_of_climate_indices():
+    indices = pytest.importorskip("climate_indices.indices")
+    compute = pytest.importorskip("climate_indices.compute")
     values = moisture()
     # there every year has 366 days
     leap = days_of_year(DAYS)[1]
@@ -43,8 +44,9 @@ def test_it_is_the_index_of_climate_indices():
 
 
 def test_it_is_the_index_of_xclim():
+    peer = pytest.importorskip("xclim.indices.stats")
     values, leap = moisture(), days_of_year(DAYS)[1]
     time = xr.date_range("2001-01-01", periods=(~leap).sum(), calendar="noleap", use_cftime=True)
     series = xr.DataArray(values[~leap].astype(np.float64), {"time": time}, ("time",), attrs={"units": "mm"})
-    found = standardized_index(series, "D", 1, "gamma", "APP", False, {"floc": 0}, None, None).values
+    found = peer.standardized_index(series, "D", 1, "gamma", "APP", False, {"floc": 0}, None, None).values
     np.testing.assert_allclose(ours(values)[~leap], found, rtol=0, atol=1e-9)

@@ -7,7 +7,6 @@ from scipy import stats
 from scipy.signal import lfilter
 
 from sgdsm.core.errors import ConfigError, CubeError
-from sgdsm.evaluation import standardized_index
 from sgdsm.evaluation.standardized_index import (
     CELLS,
     Standardization,
@@ -43,33 +42,30 @@ def test_it_finds_the_index_of_simulated_soil_moisture(kind):
     values, true = simulated(kind, days, 24)
     for half, largest_error in ((0, 0.21), (15, 0.16)):
         one = asked(days, kind, half)
-        found = one.fitted(values).index(values)
+        found = one.index(values)[0]
         assert np.sqrt(np.mean((found - true) ** 2)) <= largest_error
         assert 0.018 < (found <= -2).mean() < 0.027
         # how far the distribution of the index is from the normal one
         assert stats.ks_1samp(found.ravel(), stats.norm.cdf).statistic <= 0.015
 
 
-def test_the_compiled_loops_give_the_numbers_of_scipy(monkeypatch):
+def test_the_value_of_a_bound_parts_the_values_as_the_index_does():
     days = calendar(12)
-    for fit, values in (("gamma", simulated("gamma", days, 6)[0]), ("beta", simulated("beta", days, 6)[0])):
-        # also far out of the values that were fitted, for narrow and for wide distributions
-        values = values.copy()
-        values[3::97, 0], values[5::89, 1] = 1e-6, 0.95
-        values[:, 2] = 0.3 + 1e-2 * values[:, 2]
-        values[:, 5] = 1 - values[:, 5]
-        values[:, 3] **= 4
+    for fit in ("gamma", "beta", "empirical"):
+        values = simulated("beta" if fit == "beta" else "gamma", days, 6)[0]
         values[7::13, 4] = np.nan
-        for one in (asked(days, fit), asked(days, "empirical")):
-            fitted = one.fitted(values)
-            compiled = fitted.index(values)
-            monkeypatch.setattr(standardized_index, "compiled_module", lambda _: None)
-            plain = fitted.index(values)
-            monkeypatch.undo()
-            assert (np.isnan(compiled) == np.isnan(plain)).all()
-            # beyond, a probability near 1 has few digits left
-            some = plain < 5
-            np.testing.assert_allclose(compiled[some], plain[some], rtol=0, atol=1e-8)
+        values[: 365 * 4, 5] = np.nan
+        if fit == "empirical":
+            # many equal ones, and as many as the rank of the bound
+            values[values < np.quantile(values[:, 1], 0.3)] = 0
+        for scale, half in ((1, 15), (1, 0), (3, 15)):
+            one = asked(days, fit, half, scale)
+            index, limits = one.index(values, -0.8)
+            dry = one.at_or_below(values, limits)
+            np.testing.assert_array_equal(np.isnan(dry), np.isnan(index))
+            known = np.isfinite(index) & (abs(index + 0.8) > 1e-9)
+            np.testing.assert_array_equal(dry[known] == 1, index[known] <= -0.8)
+            assert 0.1 < np.nanmean(dry) < 0.35
 
 
 def test_cells_do_not_depend_on_those_beside_them():
@@ -78,9 +74,9 @@ def test_cells_do_not_depend_on_those_beside_them():
     values[::50, 3] = np.nan
     for fit in ("gamma", "beta", "empirical"):
         one = asked(days, fit, scale=5)
-        whole = one.fitted(values).index(values)
+        whole = one.index(values)[0]
         for part in (slice(0, 1), slice(3, 6)):
-            alone = one.fitted(values[:, part]).index(values[:, part])
+            alone = one.index(values[:, part])[0]
             np.testing.assert_array_equal(alone, whole[:, part])
     assert whole.shape[1] < CELLS
 
@@ -90,7 +86,7 @@ def test_the_season_inside_the_window_is_no_spread():
     days = calendar(20)
     season = 0.25 + 0.15 * np.cos(2 * np.pi * days_of_year(days)[0] / 365)
     values = (season + 0.005 * np.random.default_rng(0).standard_normal(len(days)))[:, None]
-    found = asked(days).fitted(values).index(values)
+    found = asked(days).index(values)[0]
     assert 0.95 < found.std() < 1.05
 
 
@@ -105,7 +101,7 @@ def test_the_29_february_takes_the_fit_of_the_28():
     at = np.flatnonzero(leap)
     values[at] = values[at - 1]
     for fit in ("gamma", "beta", "empirical"):
-        found = asked(days, fit).fitted(values).index(values)
+        found = asked(days, fit).index(values)[0]
         np.testing.assert_array_equal(found[at], found[at - 1])
 
 
@@ -117,11 +113,11 @@ def test_ranks_stop_at_what_their_number_allows():
     reference = days < np.datetime64("1991-01-01")
     one = Standardization(days, reference, "empirical", 1, 0, 10)
     values[days == np.datetime64("1992-07-01")] = 1e-4
-    found = one.fitted(values).index(values)
+    found = one.index(values)[0]
     assert found.min() == pytest.approx(lowest_empirical(10))
     # equal values have their mean rank
     zeros = np.where(np.arange(len(days))[:, None] % 2 == 0, 0.0, values)
-    low = one.fitted(zeros).index(zeros)[zeros == 0]
+    low = one.index(zeros)[0][zeros == 0]
     assert np.isfinite(low).all()
     assert low.max() < 0.7
 
@@ -141,7 +137,7 @@ def test_cells_of_few_years_and_of_one_value_have_no_index():
     values[: 365 * 3, 0] = np.nan
     values[:, 1] = 0.25
     for fit in ("gamma", "beta"):
-        found = asked(days, fit).fitted(values).index(values)
+        found = asked(days, fit).index(values)[0]
         assert np.isnan(found[:, :2]).all()
         assert np.isfinite(found[:, 2]).all()
     with pytest.raises(ConfigError, match=r"^9 years .* least_years=10"):
@@ -161,5 +157,5 @@ def test_values_that_a_distribution_does_not_take_are_refused(fit, value, upper,
     values = simulated("gamma", days, 1)[0] * upper
     values[40] = value
     with pytest.raises(CubeError, match=said):
-        asked(days, fit, upper=upper).fitted(values)
-    assert np.isfinite(asked(days, "empirical").fitted(values).index(values)).all()
+        asked(days, fit, upper=upper).index(values)
+    assert np.isfinite(asked(days, "empirical").index(values)[0]).all()

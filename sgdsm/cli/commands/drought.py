@@ -241,7 +241,7 @@ def _write(
         writer = NetcdfWriter(partial, coords, variables, attributes)
         with cells.open("w", newline="") as file:
             rows = csv.writer(file, lineterminator="\n")
-            for (name, (_, values, _)) in fixed.items():
+            for name, (_, values, _) in fixed.items():
                 writer.write(name, values, (slice(None),) * values.ndim)
             for band in drought.bands(settings.memory_gib, draw):
                 region = (slice(None), band.rows, slice(None))
