@@ -59,7 +59,7 @@ def cost(path: Path, fit: str) -> None:
         maps = dataset["sm_filled"]
         asked = Standardization(daily(maps), ALL, fit)  # type: ignore[arg-type]
         drought = Drought(maps, np.ones(maps.shape[1:], bool), asked)
-        events = sum(len(band.events) for band in drought.bands(0.25))
+        events = sum(len(band.events) for band in drought.bands(drought.rows_at_once(0.25)))
     print(
         f"{fit}, {maps.shape[1] * maps.shape[2]} cells x {maps.shape[0]} days: {time.process_time() - cpu:.0f} s of a "
         f"processor ({time.perf_counter() - begun:.0f} s by the clock), {events} events, largest memory so far "

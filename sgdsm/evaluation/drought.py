@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -21,6 +21,7 @@ from sgdsm.core.validation import read_values
 from sgdsm.evaluation.standardized_index import CELLS, Standardization
 from sgdsm.evaluation.strata import cell_areas
 
+Bounds = Literal["ssi", "percentile"]
 CLASSES = ("none", "abnormally_dry", "moderate", "severe", "extreme", "exceptional")
 INDEX_BOUNDS = (-0.5, -0.8, -1.3, -1.6, -2.0)  # at or below them a class begins
 PERCENTILE_BOUNDS = (30.0, 20.0, 10.0, 5.0, 2.0)
@@ -67,7 +68,7 @@ class Band(NamedTuple):
 
     Attributes:
         rows: Which.
-        index: (T, rows, W) float32.
+        ssi: The index, (T, rows, W) float32.
         percentile: (T, rows, W) float32, %.
         drought_class: Number of the class in CLASSES, or NO_CLASS, (T, rows, W) int8.
         probability: Share of the members in moderate drought or worse, (T, rows, W) float32; None without members.
@@ -75,7 +76,7 @@ class Band(NamedTuple):
     """
 
     rows: slice
-    index: np.ndarray
+    ssi: np.ndarray
     percentile: np.ndarray
     drought_class: np.ndarray
     probability: np.ndarray | None
@@ -119,22 +120,32 @@ class Drought:
         self._area, self._index, self._dry = np.zeros((3, days, count))
         self._class_area, self._land_area = np.zeros((days, len(CLASSES) - 1)), np.zeros(days)
 
-    def bands(self, memory_gib: float, draw: Draw | None = None) -> Iterator[Band]:
+    def rows_at_once(self, memory_gib: float) -> int:
+        """Return how many rows of the file fit into some memory.
+
+        Args:
+            memory_gib: The memory.
+
+        Raises:
+            ConfigError: A single row does not fit into what this machine has.
+        """
+        days, height, width = self.maps.shape
+        check_fits(f"a row of {days} days and {width} cells", days * width, "give a file of a smaller region", BYTES)
+        return min(height, max(1, int(memory_gib * 2**30 / (days * width * BYTES))))
+
+    def bands(self, rows: int, draw: Draw | None = None) -> Iterator[Band]:
         """Yield the indicators of all rows, from the first to the last.
 
         Args:
-            memory_gib: For one band.
+            rows: Of a band.
             draw: Draws members; None for none.
 
         Raises:
             CubeError: Values that the distribution does not take, or that cannot be right.
-            ConfigError: A single row does not fit into memory.
         """
-        days, height, width = self.maps.shape
-        check_fits(f"a row of {days} days and {width} cells", days * width, "give a file of a smaller region", BYTES)
-        step = max(1, int(memory_gib * 2**30 / (days * width * BYTES)))
-        for first in range(0, height, step):
-            yield self._band(slice(first, min(first + step, height)), draw)
+        height = self.maps.shape[1]
+        for first in range(0, height, rows):
+            yield self._band(slice(first, min(first + rows, height)), draw)
 
     def area_under_drought(self) -> np.ndarray:
         """Return the share of the area with an index that is in each class or a worse one, (T, classes) float64."""
@@ -240,7 +251,7 @@ def events_of(index: np.ndarray, rules: EventRules) -> list[Event]:
     return found
 
 
-def bounds_of(classes: str) -> tuple[float, ...]:
+def bounds_of(classes: Bounds) -> tuple[float, ...]:
     """Return the index at or below which each class begins.
 
     Args:

@@ -50,7 +50,7 @@ def drought_of(maps: xr.DataArray, rules: EventRules, **more: object) -> Drought
 
 def test_a_planted_drought_is_found(planted):
     drought = drought_of(planted, EventRules(threshold=-1, least_days=60))
-    (band,) = drought.bands(1.0)
+    (band,) = drought.bands(6)
     ((region, event, area),) = drought.region_events()
     days = drought.asked.days
     # the index is of the mean of 30 days, whose middle is 15 days before
@@ -69,10 +69,10 @@ def test_a_planted_drought_is_found(planted):
 def test_nothing_depends_on_how_many_rows_are_read_at_once(planted):
     rules = EventRules()
     whole, parts = drought_of(planted, rules), drought_of(planted, rules)
-    (one,) = whole.bands(1.0)
-    several = list(parts.bands(1e-6))
+    (one,) = whole.bands(6)
+    several = list(parts.bands(1))
     assert [band.rows.start for band in several] == list(range(6))
-    for name in ("index", "percentile", "drought_class"):
+    for name in ("ssi", "percentile", "drought_class"):
         joined = np.concatenate([getattr(band, name) for band in several], 1)
         np.testing.assert_array_equal(joined, getattr(one, name))
     assert [event for band in several for event in band.events] == one.events
@@ -84,8 +84,8 @@ def test_nothing_depends_on_how_many_rows_are_read_at_once(planted):
 
 def test_classes_percentiles_and_area_agree_with_the_index(planted):
     drought = drought_of(planted[:, :3, :4], EventRules())
-    (band,) = drought.bands(1.0)
-    index = band.index.astype(np.float64)
+    (band,) = drought.bands(6)
+    index = band.ssi.astype(np.float64)
     assert np.isnan(index[:29]).all()
     assert (band.drought_class[:29] == -1).all()
     known = np.isfinite(index)
@@ -117,10 +117,10 @@ def test_regions_have_events_of_their_own(planted):
     regions = np.full((6, 10), -1)
     regions[:, :7], regions[:4, 7:] = 0, 1
     drought = drought_of(planted, EventRules(least_days=60), regions=regions)
-    (band,) = drought.bands(1.0)
+    (band,) = drought.bands(6)
     np.testing.assert_allclose(
         drought.region_index()[40:, 1],
-        np.average(band.index[40:, :4, 7:].mean(2), axis=1, weights=cell_areas(planted[0])[:4, 0]),
+        np.average(band.ssi[40:, :4, 7:].mean(2), axis=1, weights=cell_areas(planted[0])[:4, 0]),
         atol=1e-6,
     )
     assert {region for region, _, _ in drought.region_events()} == {0}
@@ -131,13 +131,13 @@ def test_a_probability_is_a_share_of_members(planted):
     rng = np.random.default_rng(0)
     noise = 0.02 * rng.standard_normal((4, *maps.shape)).astype(np.float32)
     drought = drought_of(maps, EventRules())
-    (band,) = drought.bands(1.0, lambda rows: (maps[:, rows].values + one[:, rows] for one in noise))
+    (band,) = drought.bands(6, lambda rows: (maps[:, rows].values + one[:, rows] for one in noise))
     assert band.probability is not None
     assert set(np.unique(band.probability[29:])) <= {0, 0.25, 0.5, 0.75, 1}
     # the means of 30 days hardly differ: certain where the index is far from the bound
-    assert (band.probability[29:][band.index[29:] < INDEX_BOUNDS[1] - 0.5] > 0.7).mean() > 0.9
-    (same,) = drought_of(maps, EventRules()).bands(1.0, lambda rows: iter([maps[:, rows].values]))
-    np.testing.assert_array_equal(same.probability[29:], band.index[29:] <= np.float32(-0.8))
+    assert (band.probability[29:][band.ssi[29:] < INDEX_BOUNDS[1] - 0.5] > 0.7).mean() > 0.9
+    (same,) = drought_of(maps, EventRules()).bands(6, lambda rows: iter([maps[:, rows].values]))
+    np.testing.assert_array_equal(same.probability[29:], band.ssi[29:] <= np.float32(-0.8))
 
 
 def test_what_is_filled_of_the_reference_is_counted(planted):
@@ -145,7 +145,7 @@ def test_what_is_filled_of_the_reference_is_counted(planted):
     source = xr.full_like(maps, 2, dtype=np.int8)
     source[:100] = 1
     drought = drought_of(maps, EventRules(), source=source)
-    list(drought.bands(1.0))
+    list(drought.bands(6))
     assert drought.reference_values - drought.reference_filled == 200
 
 

@@ -39,7 +39,7 @@ def simulated(kind: str, days: np.ndarray, cells: int) -> tuple[np.ndarray, np.n
 @pytest.mark.parametrize("kind", ["gamma", "beta"])
 def test_it_finds_the_index_of_simulated_soil_moisture(kind):
     days = calendar(40)
-    values, true = simulated(kind, days, 24)
+    values, true = simulated(kind, days, 16)
     for half, largest_error in ((0, 0.21), (15, 0.16)):
         one = asked(days, kind, half)
         found = one.index(values)[0]
