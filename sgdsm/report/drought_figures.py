@@ -16,8 +16,8 @@ from sgdsm.core.cube import open_dataset, space_dims
 from sgdsm.report.figures import STATES, extent_of, name_axes
 from sgdsm.report.style import INK, subplots
 
-# those of the United States Drought Monitor, and a grey for none
-COLOURS = ("#eeeeea", "#fff23d", "#fcd37f", "#ffaa00", "#e60000", "#730000")
+# those of the United States Drought Monitor, and white for none
+COLOURS = ("#ffffff", "#fff23d", "#fcd37f", "#ffaa00", "#e60000", "#730000")
 SHADE = "#f3d9c9"
 CELL = "cell"  # what the table of events calls an event of a cell, not of a region
 Period = tuple[str, str]
