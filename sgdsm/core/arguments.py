@@ -62,6 +62,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "least_years": (3, 1000),
     "least_days": (1, 10**6),
     "join_days": (0, 10**6),
+    "time_constant": (0.01, 10**5),
+    "least_share": (0, 1),
 }
 VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 SHORT = reprlib.Repr()

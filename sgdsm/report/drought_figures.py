@@ -75,7 +75,7 @@ def _area(dataset: xr.Dataset, area: np.ndarray, path: Path) -> Path:
         axis.fill_between(time, 100 * area[:, k], color=colour, lw=0, label=f"{name} or worse" if k < 4 else name)
     axis.set(ylabel="share of the area [%]", ylim=(0, 100), xlim=(time[0], time[-1]))
     axis.set_title("area under drought", loc="left")
-    _dates(axis)
+    date_axis(axis)
     figure.legend(loc="outside lower center", ncols=5, fontsize=8, frameon=False)
     figure.savefig(path, dpi=110)
     return path
@@ -111,12 +111,13 @@ def _series(index: xr.DataArray, periods: list[Period], path: Path) -> Path:
     place = ", ".join(f"{d} {float(index[d]):g}" for d in ("lat", "lon", "y", "x") if d in index.coords)
     axis.set(ylabel="index [1]", xlim=(time[0], time[-1]))
     axis.set_title(f"standardised soil moisture index, {place}; events shaded", loc="left")
-    _dates(axis)
+    date_axis(axis)
     figure.savefig(path, dpi=110)
     return path
 
 
-def _dates(axis: Axes) -> None:
+def date_axis(axis: Axes) -> None:
+    """Label the x axis of a series with dates, and leave out the frame at the top and on the right."""
     locator = AutoDateLocator()
     axis.xaxis.set_major_locator(locator)
     axis.xaxis.set_major_formatter(ConciseDateFormatter(locator))
