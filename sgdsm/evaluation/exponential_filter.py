@@ -97,10 +97,10 @@ def fitted_days(
         x, y = np.where(known, x, 0), np.where(known, y, 0)
         for total, part in zip(sums, (known, x, y, x * x, y * y, x * y), strict=True):
             total += part
-    count, x, y, xx, yy, xy = sums
+    count, sx, sy, sxx, syy, sxy = sums
     with np.errstate(invalid="ignore", divide="ignore"):
-        spread = (count * xx - x * x) * (count * yy - y * y)
-        correlation = np.where(spread > 0, (count * xy - x * y) / np.sqrt(spread), np.nan)
+        spread = (count * sxx - sx * sx) * (count * syy - sy * sy)
+        correlation = np.where(spread > 0, (count * sxy - sx * sy) / np.sqrt(spread), np.nan)
     best = np.nan_to_num(correlation, nan=-2).argmax(0)[None]
     chosen = np.take_along_axis(correlation, best, 0)[0]
     chosen = np.where(count[0] >= least, chosen, np.nan)

@@ -31,6 +31,7 @@ USAGE = "filled=FILE output=FILE.nc time_constant=DAYS | deeper=FILE:VARIABLE | 
 NOTE = "a figure is written beside the output; state= goes on with the days after those of an earlier output"
 STATE = ("state_value", "state_weight", "time_constant")
 NAN = np.float32(np.nan)
+WRITTEN = 2**22  # values at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,12 +162,15 @@ def _write(settings: Settings, file: ScoredFile, maps: xr.DataArray, one: Expone
         writer = NetcdfWriter(partial, coords, variables, attributes)
         for name, (_, values, _) in fixed.items():
             writer.write(name, values, (slice(None),) * values.ndim)
-        for k, (day, values) in enumerate(_by_day(maps)):
-            found, share = one.step(day, values), one.share
-            where = (slice(k, k + 1), slice(None), slice(None))
-            enough = np.where(share >= settings.least_share, found, np.nan)
-            writer.write("rootzone", enough[None].astype(np.float32), where)
-            writer.write("rootzone_share", share[None].astype(np.float32), where)
+        days = _days(maps)
+        for some in time_chunks(maps, WRITTEN):
+            values = read_values(maps[some]).astype(np.float64)
+            found, share = np.empty_like(values), np.empty_like(values)
+            for k, day in enumerate(days[some]):
+                found[k], share[k] = one.step(day, values[k]), one.share
+            found[share < settings.least_share] = np.nan
+            for name, part in (("rootzone", found), ("rootzone_share", share)):
+                writer.write(name, part.astype(np.float32), (some, slice(None), slice(None)))
         constant = np.broadcast_to(one.days, one.value.shape)
         for name, state in zip(STATE, (one.value, one.weight, constant), strict=True):
             writer.write(name, state, (slice(None), slice(None)))
