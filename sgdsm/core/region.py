@@ -30,11 +30,12 @@ class Box(NamedTuple):
     columns: slice
 
 
-def period_of(words: str | None) -> tuple[str, str] | None:
+def period_of(words: str | None, setting: str = "time") -> tuple[str, str] | None:
     """Return the first and the last day of a period.
 
     Args:
         words: START:END with dates, months or years, each of which may be empty; None for no period.
+        setting: That gives it, for messages.
 
     Returns:
         Both as text ('' for an open end), or None.
@@ -46,7 +47,7 @@ def period_of(words: str | None) -> tuple[str, str] | None:
         return None
     first, colon, last = str(words).partition(":")
     if not colon or not (DATE.fullmatch(first) and DATE.fullmatch(last)):
-        raise ConfigError(f"time={words}: expected START:END, like 2015-04-01:2015-06-30")
+        raise ConfigError(f"{setting}={words}: expected START:END, like 2015-04-01:2015-06-30")
     return first, last
 
 
