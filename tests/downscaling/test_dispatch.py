@@ -29,7 +29,7 @@ def test_the_line_is_the_derivative_and_the_product_of_some_copies_is_not():
         product = scale * np.sqrt(m - m**2)
         assert product / ours == pytest.approx(m - m**2, rel=1e-6)
     # .16 at m = .2, .25 at m = .5
-    assert 0.2 - 0.2**2 == pytest.approx(0.16)
+    assert pytest.approx(0.16) == 0.2 - 0.2**2
 
 
 @pytest.mark.parametrize(
