@@ -116,6 +116,7 @@ class DispatchFiles:
         self.to_kelvin = self._kelvin()
         check_fits(f"lst={self.names['lst']}", AT_ONCE * self.place.size, "select a smaller region with a copy", 8)
         self.coarse_grid, self.grid = _grid(self.filled, filled[0]), _grid(self.lst, lst[0])
+        self.mapping = _mapping(lst[0].dataset)
         self.cell = self._cells()
         self.scene = np.where(self.cell < 0, -1, _scenes(self.coarse_grid, options.scene_km)[self.cell])
         self.days = np.intersect1d(self.filled["time"].values, self.lst["time"].values)
@@ -229,10 +230,10 @@ class DispatchFiles:
                 {"_FillValue": np.float32(np.nan), "units": "1", "long_name": "evaporative efficiency of the soil"},
             ),
         }
-        fixed = places(days.to_dataset(), dims)
-        if (mapping := self.lst.attrs.get("grid_mapping", self.lst.encoding.get("grid_mapping"))) in fixed:
+        fixed = places(days.to_dataset(), dims) | self.mapping
+        for name in self.mapping:
             for _, _, attrs in variables.values():
-                attrs["grid_mapping"] = mapping
+                attrs["grid_mapping"] = name
         attrs = {
             "Conventions": "CF-1.10",
             "title": "soil moisture disaggregated by DISPATCH, after Merlin et al. (2012, 2013)",
@@ -274,6 +275,14 @@ def _maps(file: ScoredFile, name: str, timeless: np.ndarray | None = None) -> xr
     if space is None or set(array.dims) != {"time", *space}:
         raise CubeError(f"{file.name}: '{name}' has dims {array.dims}, expected time and lat, lon (or time and y, x)")
     return array.transpose("time", *space)
+
+
+def _mapping(dataset: xr.Dataset) -> dict[str, tuple[tuple[str, ...], np.ndarray, dict[str, Any]]]:
+    """Return the grid mapping variable of a file, by its name; empty if it has none."""
+    for name, variable in dataset.variables.items():
+        if {"crs_wkt", "spatial_ref", "grid_mapping_name"} & set(variable.attrs):
+            return {str(name): ((), np.asarray(0, np.int32), dict(variable.attrs))}
+    return {}
 
 
 def _on(array: xr.DataArray, day: np.datetime64) -> xr.DataArray:

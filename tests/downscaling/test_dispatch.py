@@ -170,6 +170,40 @@ def test_the_command_writes_a_file_whose_means_are_the_coarse_values(run_command
     assert sorted(p.name for p in tmp_path.iterdir()) == ["filled.nc", "fine.nc", "lst.nc", "ndvi.nc"]
 
 
+def test_a_projected_fine_grid_keeps_its_crs_and_finds_the_cells_in_degrees(run_command, tmp_path):
+    pyproj = pytest.importorskip("pyproj")
+    rng = np.random.default_rng(0)
+    days = np.array(["2020-07-01"], "datetime64[ns]")
+    y, x = 5_000_000 - 1000 * (np.arange(20) + 0.5), 500_000 + 1000 * (np.arange(30) + 0.5)
+    dims, mapped = ("time", "y", "x"), {"grid_mapping": "crs"}
+    fine = xr.Dataset(
+        {
+            "LST": (dims, rng.uniform(295, 315, (1, 20, 30)), {"units": "K", **mapped}),
+            "NDVI": (dims[1:], rng.uniform(0.2, 0.7, (20, 30)), {"units": "1", **mapped}),
+            "crs": ((), 0, pyproj.CRS("EPSG:32632").to_cf()),
+        },
+        {"time": days, "y": y, "x": x},
+    )
+    fine.to_netcdf(tmp_path / "lst.nc")
+    to_degrees = pyproj.Transformer.from_crs("EPSG:32632", "EPSG:4326", always_xy=True).transform
+    lon, lat = (
+        to_degrees(x.reshape(3, 10).mean(1), np.full(3, y.mean()))[0],
+        to_degrees(np.full(2, x.mean()), [4_995_000, 4_985_000])[1],
+    )
+    coarse = xr.Dataset({"sm_filled": (("time", "lat", "lon"), rng.uniform(0.1, 0.3, (1, 2, 3)), {"units": "m3 m-3"})})
+    coarse.assign_coords(time=days, lat=lat, lon=lon).to_netcdf(tmp_path / "filled.nc")
+    words = WORDS | {"ndvi": "lst.nc:NDVI"}
+    code, _, err = run_command("downscale", "dispatch", *(f"{k}={v}" for k, v in words.items()))
+    assert code == 0, err
+    with xr.open_dataset(tmp_path / "fine.nc") as found:
+        assert pyproj.CRS(found["crs"].attrs["crs_wkt"]) == pyproj.CRS("EPSG:32632")
+        assert found["sm_dispatch"].attrs["grid_mapping"] == "crs"
+        np.testing.assert_array_equal(found["x"], x)
+        # cells in degrees are turned a little against those of the projection: some pixels at borders are of neighbours
+        means = found["sm_dispatch"].values.reshape(2, 10, 3, 10)
+        np.testing.assert_allclose(np.nanmean(means, (1, 3)), coarse["sm_filled"].values[0], atol=0.02)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
