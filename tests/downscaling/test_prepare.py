@@ -142,8 +142,8 @@ def test_values_days_means_and_chunks(run_command, tmp_path, monkeypatch):
     # 30 m to 10 m: the soil has its values, and the missing pixel made none
     assert 10 < float(fine["clay"].min()) < float(fine["clay"].max()) < 40
     # parts of an image do not show
-    monkeypatch.setattr(course, "CHUNK", 16)
-    monkeypatch.setattr(course, "BLOCK_DAYS", 2)
+    monkeypatch.setattr(course, "CHUNK", 32)
+    monkeypatch.setattr(course, "BLOCK_DAYS", 3)
     code, _, err = run_command("downscale", "prepare", words[0], "coarse=other.nc", "fine=other.zarr")
     assert code == 0, err
     with xr.open_dataset(tmp_path / "other.nc") as other:
