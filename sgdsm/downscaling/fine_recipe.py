@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import typing
 from collections.abc import Mapping
@@ -44,6 +45,7 @@ class FineRecipe:
         factor: Pixels along a side of a cell.
         sources: By name.
         folder: Where relative paths start.
+        digest: SHA-256 of the recipe's text.
     """
 
     days: np.ndarray
@@ -52,6 +54,7 @@ class FineRecipe:
     factor: int
     sources: dict[str, FineSource]
     folder: Path
+    digest: str
 
     @property
     def coarse(self) -> RasterGrid:
@@ -91,7 +94,8 @@ def read_recipe(path: str) -> FineRecipe:
         source.source = source.source or name
         _check_days(source, days)
     _check_files(sources, path)
-    return FineRecipe(days, fine_days, grid, factor, sources, folder)
+    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    return FineRecipe(days, fine_days, grid, factor, sources, folder, digest)
 
 
 def _plain(path: str) -> dict[Any, Any]:
@@ -177,10 +181,10 @@ def _grid(given: Mapping[str, Any], coarse_m: float, folder: Path, path: str) ->
 
 
 def _source(given: Any, where: str) -> FineSource:
-    if not isinstance(given, Mapping) or given.get("kind") not in KINDS:
-        kind = given.get("kind") if isinstance(given, Mapping) else given
+    kind = given.get("kind") if isinstance(given, Mapping) else given
+    if not isinstance(given, Mapping) or not isinstance(kind, str) or kind not in KINDS:
         raise ConfigError(f"{where}: kind={kind}: expected one of {', '.join(KINDS)}")
-    made = KINDS[given["kind"]]
+    made = KINDS[kind]
     arguments = {name: value for name, value in given.items() if name != "kind"}
     known = list(inspect.signature(made).parameters)
     hints = typing.get_type_hints(made)
@@ -194,7 +198,7 @@ def _source(given: Any, where: str) -> FineSource:
     gap = arguments.get("max_gap_days")
     if gap is not None and not 1 <= gap <= 366:
         raise ConfigError(f"{where}.max_gap_days={gap}: expected 1 to 366 days")
-    if given["kind"] != "raster" and "max_gap_days" in arguments and gap is None:
+    if kind != "raster" and "max_gap_days" in arguments and gap is None:
         raise ConfigError(f"{where}.max_gap_days=null: images are not taken every day: expected a number of days")
     try:
         return made(**arguments)

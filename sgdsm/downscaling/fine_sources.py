@@ -108,6 +108,11 @@ class FineSource:
         """Return the predictor at 1 km of the means of its summands."""
         return means
 
+    def provenance(self) -> dict[str, Any]:
+        """Return files and days of the source, for the attributes."""
+        days = [str(day) for day in self.days[[0, -1]]] if len(self.days) else []
+        return {"source": self.source, "files": self.files, "maps": len(self.days) or 1, "days": days}
+
     @property
     def where(self) -> str:
         """Of messages."""
@@ -298,7 +303,9 @@ class Sentinel1(ImageSource):
 
     def text_of(self, variable: str) -> str:
         kind = "no speckle filter" if self.speckle == "none" else f"speckle filter {self.speckle} {self.speckle_pixels}"
-        return f"{self.variables[variable]} backscatter, {kind} at 10 m"
+        band = self.variables[variable]
+        named = f"{band} backscatter" if isinstance(band, str) else f"backscatter, band {band}"
+        return f"{named}, {kind} at 10 m"
 
     def open(self, name: str, folder: Path, grid: RasterGrid) -> None:
         bands = list(self.variables.values())

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -215,7 +218,7 @@ def _template(recipe: FineRecipe, path: Path) -> Any:
         shape = (len(recipe.fine_days),) * moving + recipe.grid.shape
         chunks = (1,) * moving + tuple(min(CHUNK, size) for size in recipe.grid.shape)
         for name in source.variables:
-            arrays[name] = _described(source, name, dask.array.full(shape, np.nan, np.float32, chunks=chunks))
+            arrays[name] = _described(source, name, dask.array.full(shape, np.nan, dtype=np.float32, chunks=chunks))
             encoding[name] = {"chunks": chunks, "_FillValue": np.float32(np.nan)}
     stack = xr.Dataset(arrays, _coords(recipe.grid, recipe.fine_days), _attributes(recipe, "predictors at 10 m"))
     stack.to_zarr(path, encoding=encoding, zarr_format=2, consolidated=False, compute=False)
@@ -241,10 +244,13 @@ def _coords(grid: RasterGrid, days: np.ndarray) -> dict[str, Any]:
 
 
 def _attributes(recipe: FineRecipe, title: str) -> dict[str, str]:
+    when = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return {
         "Conventions": "CF-1.8",
         "title": f"{title}, {recipe.days[0]} to {recipe.days[-1]}",
-        "history": "sgdsm downscale prepare",
+        "history": f"{when} sgdsm {version('sgdsm')} downscale prepare",
+        "sources": json.dumps({name: source.provenance() for name, source in recipe.sources.items()}),
+        "recipe_sha256": recipe.digest,
         "comment": "predictors at 1 km are means of those at 10 m, of backscatter as unfiltered power",
     }
 

@@ -113,6 +113,7 @@ def test_values_days_means_and_chunks(run_command, tmp_path, monkeypatch):
     assert [str(day)[:10] for day in fine["time"].values] == DAYS[1:6:2]
     assert fine["GRD"].encoding["chunks"] == (1, ROWS, COLUMNS)
     assert fine["clay"].dims == ("y", "x")
+    assert {str(variable.dtype) for variable in (*fine.data_vars.values(), *cube.data_vars.values())} == {"float32"}
     # the same source for train and predict, and 1 km values that are means of those at 10 m
     for name in ("EVI", "LAI", "LST_day", "LST_night", "preci", "clay"):
         one = cube[name] if name == "clay" else cube[name].sel(time=fine["time"])
@@ -201,6 +202,7 @@ def changed(recipe, key, value):
         ("sources.soil.files", "far.tif", "far.tif: lies beside the grid"),
         ("sources.soil.files", "fill.tif", "-9999"),
         ("sources.soil.files", "bare.tif", "bare.tif: no CRS"),
+        ("sources.soil.kind", [1], "kind=[1]: expected one of"),
         ("sources.soil.kind", "map", "kind=map: expected one of sentinel2, sentinel1, raster"),
         ("grid.bounds", [WEST, NORTH - 450, WEST + 600, NORTH], "expected whole cells of 100 m apart"),
         ("grid.crs", "EPSG:4326", "its CRS is in degrees"),
