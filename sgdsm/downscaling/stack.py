@@ -111,6 +111,37 @@ def days_of(stack: xr.Dataset) -> np.ndarray:
     return stack[TIME].values.astype("datetime64[D]")
 
 
+def cut_to(stack: xr.Dataset, bbox: Sequence[float]) -> xr.Dataset:
+    """Return the part of a stack whose pixels have their centres in a box of latitude and longitude.
+
+    Args:
+        stack: As from `open_stack`.
+        bbox: [west, south, east, north], degrees. In a projection what is cut is the rectangle around the box.
+
+    Raises:
+        CubeError: There is no such pixel.
+    """
+    from rasterio.crs import CRS
+    from rasterio.warp import transform_bounds
+
+    grid = grid_of(stack)
+    bounds = transform_bounds(CRS.from_epsg(4326), CRS.from_user_input(grid.crs), *map(float, bbox))
+    west, south, east, north = bounds
+    parts = {}
+    for dim, low, high in ((ROWS, south, north), (COLUMNS, west, east)):
+        values = stack[dim].values
+        inside = np.flatnonzero((values >= low) & (values <= high))
+        if not inside.size:
+            raise CubeError(
+                f"bbox={list(bbox)} holds no pixel: its {dim} is {low:.10g} to {high:.10g}, that of the stack "
+                f"{values.min():.10g} to {values.max():.10g}"
+            )
+        parts[dim] = slice(int(inside[0]), int(inside[-1]) + 1)
+    part = grid.part(parts[ROWS], parts[COLUMNS])
+    about = {**stack[MAPPING].attrs, TRANSFORM: _text(part.transform)}
+    return stack.isel(parts).assign_coords({MAPPING: ((), np.int32(0), about)})
+
+
 def windows_of(rows: int, columns: int, pixels: int) -> list[tuple[slice, slice]]:
     """Return windows that cover a grid, row by row.
 
