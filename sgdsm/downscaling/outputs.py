@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,8 +24,7 @@ from sgdsm.downscaling.stack import COLUMNS, MAPPING, ROWS, STAMP, TIME, TRANSFO
 from sgdsm.inference.writers import PLAN
 
 NOTE = f"{PLAN}.json"
-TILE = 256  # pixels; the side of a tile where windows are no multiple of TILES
-TILES = 512
+TILE = 512  # pixels; the largest side of a tile
 CACHE_MIB = 64  # of GDAL's own; its default is a share of the machine's memory
 MISSING = -32768  # in packed files
 PACKED_BY = {"1": 1e-4, "percent": 1e-2}  # by the units of the target
@@ -127,20 +127,26 @@ def digest_of(plan: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(plan, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def check_plan(note: Path, plan: Mapping[str, Any], output: Path) -> None:
-    """Raise ConfigError where a note of an output tells of another plan; naming what differs."""
+def check_plan(text: str, plan: Mapping[str, Any], output: Path) -> None:
+    """Raise ConfigError where a note of an output tells of another plan; naming what differs.
+
+    Args:
+        text: Of the note, JSON.
+        plan: Plain values.
+        output: For messages.
+    """
     try:
-        found = json.loads(note.read_text(encoding="utf-8"))
+        found = json.loads(text)
     except ValueError:
-        raise ConfigError(f"{note}: damaged: remove {output}, or choose another output") from None
+        found = None
+    if not isinstance(found, dict):
+        raise ConfigError(f"output={output}: its {NOTE} is damaged: remove it, or choose another output")
     wanted = json.loads(json.dumps(dict(plan), default=str))
-    if not isinstance(found, dict) or found != wanted:
-        keys = [key for key in wanted if not isinstance(found, dict) or found.get(key) != wanted[key]]
-        key = keys[0] if keys else "more"
-        before = shown(found.get(key)) if isinstance(found, dict) else "unknown"
+    if found != wanted:
+        key = next((key for key in wanted if found.get(key) != wanted[key]), "more")
         raise ConfigError(
-            f"output={output} was begun with other words: {key} was {before}, now {shown(wanted.get(key))}: remove it, "
-            "or choose another output"
+            f"output={output} was begun with other words: {key} was {shown(found.get(key))}, now "
+            f"{shown(wanted.get(key))}: remove it, or choose another output"
         )
 
 
@@ -181,14 +187,15 @@ class GeoTiffs:
                 "GeoTIFFs need rasterio: pip install 'sgdsm[downscale]', or write output=FILE.zarr"
             ) from error
         self.folder, self.grid, self.bands, self.tags, self.cog = folder, grid, list(bands), dict(tags), cog
-        self.tile = TILES if window_pixels % TILES == 0 else TILE
+        # a window holds whole tiles: each is packed once
+        self.tile = math.gcd(window_pixels, TILE)
         self.digest = ""
 
     def begin(self, plan: Mapping[str, Any]) -> None:
         note = self.folder / NOTE
         self.digest = digest_of(plan)
         if note.exists():
-            check_plan(note, plan, self.folder)
+            check_plan(note.read_text(encoding="utf-8"), plan, self.folder)
             return
         made = sorted(self.folder.glob(f"{self._name('*')}")) if self.folder.is_dir() else []
         if made:
@@ -335,6 +342,8 @@ class Store:
         window_pixels: Side of a window, and of a chunk.
     """
 
+    PLAN, DAYS = "sgdsm_words", "sgdsm_days"  # attributes of the store: JSON
+
     def __init__(
         self,
         path: Path,
@@ -352,18 +361,26 @@ class Store:
         import zarr
 
         whole = {**plan, "days": [str(day) for day in self.days]}
-        for where in (self.path, self.partial):
-            if where.exists() and not (where / NOTE).is_file() and where is self.path:
-                raise ConfigError(f"output={self.path} is there without {NOTE}: remove it, or choose another output")
-            if (where / NOTE).is_file():
-                check_plan(where / NOTE, whole, where)
         self.complete = self.path.exists()
-        if not self.complete and not (self.partial / NOTE).is_file():
-            # interrupted while it was made
+        if not self.complete and self.PLAN not in self._attributes(self.partial):
+            # nothing is there, or it was interrupted while it was made
             shutil.rmtree(self.partial, ignore_errors=True)
             self._make()
-            _write_note(self.partial / NOTE, whole)
-        self.group = zarr.open_group(self.path if self.complete else self.partial, mode="r" if self.complete else "r+")
+            attributes = {PLAN: digest_of(whole), self.DAYS: "{}", self.PLAN: json.dumps(whole, default=str)}
+            zarr.open_group(self.partial, mode="r+").attrs.update(attributes)
+        where = self.path if self.complete else self.partial
+        if self.PLAN not in self._attributes(where):
+            raise ConfigError(f"output={self.path} is there, and not of this command: choose another output")
+        self.group = zarr.open_group(where, mode="r" if self.complete else "r+")
+        check_plan(str(self.group.attrs[self.PLAN]), whole, self.path)
+
+    @staticmethod
+    def _attributes(where: Path) -> dict[str, Any]:
+        try:
+            found = json.loads((where / ".zattrs").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
 
     def _make(self) -> None:
         y, x = self.grid.centres(slice(0, self.grid.rows), slice(0, self.grid.columns))
@@ -400,12 +417,9 @@ class Store:
         }
         add(SM_SOURCE, "int8", None, codes)
 
-    def _done(self) -> Path:
-        return self.partial / "days.json"
-
     def _made(self) -> dict[str, str]:
-        where = (self.path if self.complete else self.partial) / "days.json"
-        return json.loads(where.read_text()) if where.is_file() else {}
+        found: dict[str, str] = json.loads(str(self.group.attrs[self.DAYS]))
+        return found
 
     def is_made(self, number: int, day: np.datetime64, digest: str) -> bool:
         found = self._made().get(str(day))
@@ -426,9 +440,7 @@ class Store:
 
         require_space(self.partial, self.grid.rows * self.grid.columns * (4 * len(self.bands) + 1))
         yield write
-        note = self._done().with_suffix(".partial")
-        note.write_text(json.dumps({**self._made(), str(day): digest}, indent=1))
-        note.replace(self._done())
+        self.group.attrs[self.DAYS] = json.dumps({**self._made(), str(day): digest})
 
     def finish(self) -> None:
         import zarr

@@ -24,7 +24,7 @@ from sgdsm.training.run import content_digest
 
 USAGE = "run=RUN fine=STACK output=FOLDER|FILE.zarr [coarse=FILE] [time=A:B] [bbox=[W,S,E,N]]"
 NOTE = "the same words go on where an interrupted call stopped; a folder takes further days later"
-STEP = 256
+STEP = 64  # of tiles a window holds a whole number
 
 
 @dataclass(frozen=True, kw_only=True)
