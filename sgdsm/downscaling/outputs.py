@@ -371,7 +371,7 @@ class Store:
         where = self.path if self.complete else self.partial
         if self.PLAN not in self._attributes(where):
             raise ConfigError(f"output={self.path} is there, and not of this command: choose another output")
-        self.group = zarr.open_group(where, mode="r" if self.complete else "r+")
+        self.group: Any = zarr.open_group(where, mode="r" if self.complete else "r+")
         check_plan(str(self.group.attrs[self.PLAN]), whole, self.path)
 
     @staticmethod

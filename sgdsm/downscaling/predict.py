@@ -256,11 +256,11 @@ def _conserved(found: Iterator[Window], correction: Conservation, scratch: Path)
         for window in kept:
             shape = (window.rows.stop - window.rows.start, window.columns.stop - window.columns.start)
             shift = correction.shift(correction.cells.place(window.rows, window.columns))
-            values = {}
+            shifted: dict[str, np.ndarray] = {}
             for name in window.values:
                 stored = np.frombuffer(file.read(4 * shape[0] * shape[1]), np.float32).reshape(shape)
-                values[name] = (stored + shift).astype(np.float32) if name in SHIFTED else stored
-            yield window._replace(values=values)
+                shifted[name] = (stored + shift).astype(np.float32) if name in SHIFTED else stored
+            yield window._replace(values=shifted)
     scratch.unlink()
 
 

@@ -139,8 +139,19 @@ def _made(
         target = Store(output, grid, days, bands, tags, settings.window_pixels)
     else:
         target = GeoTiffs(output, grid, bands, tags, settings.window_pixels, settings.cog)
-    how = {"window_pixels": settings.window_pixels, "workers": settings.workers, "intervals": settings.intervals}
-    return predict(downscaler, stack, target, plan, coarse=coarse, crs=crs, reach=reach, **how), reach
+    made = predict(
+        downscaler,
+        stack,
+        target,
+        plan,
+        coarse=coarse,
+        crs=crs,
+        window_pixels=settings.window_pixels,
+        workers=settings.workers,
+        intervals=settings.intervals,
+        reach=reach,
+    )
+    return made, reach
 
 
 def _print(settings: Settings, made: Made, reach: Reach) -> None:
