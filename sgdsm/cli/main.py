@@ -28,7 +28,10 @@ from sgdsm.core.signals import going_on, has_stopped
 from sgdsm.core.specification import TRUST, build, trust
 from sgdsm.training.compose import config_folder, register
 
-GO_ON, RESUMING = "the same words go on", ("predict", "prepare", "members", "export", "correct apply")
+GO_ON, RESUMING = (
+    "the same words go on",
+    ("predict", "prepare", "members", "export", "correct apply", "downscale predict"),
+)
 ON_RESUME = ("accelerator", "devices", "num_nodes", "workers", "progress")
 HELP = ("--help", "-h")
 
