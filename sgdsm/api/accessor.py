@@ -9,6 +9,7 @@ import pandas as pd
 import xarray as xr
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import date
 
     from matplotlib.figure import Figure
@@ -87,3 +88,42 @@ class SgdsmAccessor:
         from sgdsm.report.filled_figures import filled_series
 
         return filled_series(self._dataset, place, observed)
+
+    def animate(
+        self,
+        path: str | Path,
+        layers: Sequence[str] = ("observed", "filled"),
+        *,
+        time: str | slice | None = None,
+        bbox: Sequence[float] | None = None,
+        frames_per_second: float = 4,
+        observed: str | None = None,
+    ) -> Path:
+        """Write an animation of a filled Dataset, as `sgdsm animate` does: a frame for each day.
+
+        Args:
+            path: FILE.gif, or FILE.mp4, which needs the program ffmpeg or the package imageio-ffmpeg.
+            layers: Maps from left to right: 'observed', 'filled', 'uncertainty', 'gap_age' (days), 'source'.
+            time: First and last day, like '2015-06-01:2015-06-30' or slice('2015-06-01', '2015-06-30').
+            bbox: [west, south, east, north], degrees.
+            frames_per_second: Days shown in a second.
+            observed: As in `plot_day`.
+
+        Returns:
+            `path`.
+
+        Raises:
+            CubeError: The Dataset is not a filled one, lacks a layer, or has no day or cell in `time` and `bbox`.
+            ConfigError: The name of the file, a layer or a program that is needed.
+        """
+        from sgdsm.report.animation import animate
+
+        return animate(
+            self._dataset,
+            path,
+            layers,
+            time=time,
+            bbox=bbox,
+            frames_per_second=frames_per_second,
+            observed=observed,
+        )

@@ -23,7 +23,7 @@ from PIL import Image
 from sgdsm.core.arguments import checked, shown
 from sgdsm.core.cube import space_dims, suggest, time_chunks
 from sgdsm.core.errors import ConfigError, CubeError
-from sgdsm.core.filled import GAP_AGE, LAND, SM_FILLED, SM_SOURCE, SM_STD, maps_of, observed_of
+from sgdsm.core.filled import FILLED, GAP_AGE, LAND, NONE, OBSERVED, SM_FILLED, SM_SOURCE, SM_STD, maps_of, observed_of
 from sgdsm.core.region import check_bbox, part_of
 from sgdsm.report.figures import STATES, extent_of, name_axes
 from sgdsm.report.style import BLUE, RED, subplots
@@ -162,6 +162,8 @@ def _layers_of(
         if variable and (variable not in dataset or set(dataset[variable].dims) != set(filled.dims)):
             raise CubeError(f"the layer '{name}' needs maps of '{variable}', which are not in the file")
         found[name] = dataset[variable] if variable else observed_of(dataset, observed)
+        if name == "source":
+            found[name] = found[name].where(found[name] > NONE)  # 0: no value
     rows, columns = space_dims(filled)
     maps = xr.Dataset(found).assign_attrs(name=str(observed_of(dataset, observed).name))
     if LAND in dataset and set(dataset[LAND].dims) == {rows, columns}:
@@ -207,7 +209,10 @@ class _Drawing:
             images[name] = _empty_map(axis, maps, name, extent, aspect)
         for axis in axes.flat[len(layers) :]:
             axis.set_axis_off()
-        name_axes(maps, axes[-1, :], axes[:, 0])
+        lowest = [axes[(len(layers) - 1 - column) // per_row, column] for column in range(per_row)]
+        for axis in lowest:
+            axis.tick_params(labelbottom=True)
+        name_axes(maps, lowest, axes[:, 0])
         _colour_bars(maps, images)
         figure.suptitle(" ", fontsize=13)  # keeps the room of the date
         canvas.draw()
@@ -262,7 +267,7 @@ def _empty_map(axis: Any, maps: xr.Dataset, name: str, extent: Any, aspect: Any)
 def _scale(maps: xr.Dataset, name: str) -> dict[str, Any]:
     """Return colours and limits of a layer; observed and filled values have the same."""
     if name == "source":
-        return {"cmap": ListedColormap([STATES["gap"], BLUE, RED]), "vmin": -0.5, "vmax": 2.5}
+        return {"cmap": ListedColormap([BLUE, RED]), "vmin": OBSERVED - 0.5, "vmax": FILLED + 0.5}
     of_water = name in ("observed", "filled")
     variable = maps["filled" if of_water and "filled" in maps else name]
     days = np.unique(np.linspace(0, variable.sizes["time"] - 1, SAMPLED_DAYS).astype(int))
@@ -270,7 +275,7 @@ def _scale(maps: xr.Dataset, name: str) -> dict[str, Any]:
     values = values[np.isfinite(values)]
     low, high = np.quantile(values, [0.01, 0.99]) if values.size else (0.0, 1.0)
     if high <= low:
-        low, high = low - 0.5, high + 0.5
+        low, high = (0.0, 2 * high) if high > 0 else (low - 0.5, low + 0.5)
     if of_water:
         return {"cmap": "YlGnBu", "vmin": low, "vmax": high}
     return {"cmap": "magma_r", "vmin": 0, "vmax": max(high, 1.0) if name == "gap_age" else high}
@@ -287,8 +292,9 @@ def _colour_bars(maps: xr.Dataset, images: dict[str, AxesImage]) -> None:
     for group in groups:
         image, axes = images[group[0]], [images[name].axes for name in group]
         if group == ["source"]:
-            continue
-        if group == ["gap_age"]:
+            bar = figure.colorbar(image, ax=axes, ticks=[OBSERVED, FILLED], **about)
+            bar.set_ticklabels(["observed", "filled"])
+        elif group == ["gap_age"]:
             figure.colorbar(
                 image, ax=axes, label="days to the nearest observation", extend="max",
                 ticks=MaxNLocator(6, integer=True), **about,
@@ -298,8 +304,6 @@ def _colour_bars(maps: xr.Dataset, images: dict[str, AxesImage]) -> None:
             label = f"{maps.attrs['name']} [{maps.attrs['units']}]" if water else f"[{maps.attrs['units']}]"
             figure.colorbar(image, ax=axes, label=label, extend="both" if water else "max", **about)
     patches = [Patch(color=STATES["gap"], label="no value"), Patch(color=STATES["sea"], label="no land")]
-    if "source" in names:
-        patches += [Patch(color=BLUE, label="observed"), Patch(color=RED, label="filled")]
     figure.legend(handles=patches, loc="outside lower center", ncols=4, fontsize=9, frameon=False)
 
 
