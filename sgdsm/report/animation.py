@@ -120,7 +120,7 @@ def ffmpeg() -> str:
     found = shutil.which("ffmpeg")
     if found is None:
         try:
-            import imageio_ffmpeg
+            import imageio_ffmpeg  # type: ignore[import-not-found, unused-ignore]
 
             found = str(imageio_ffmpeg.get_ffmpeg_exe())
         except (ImportError, RuntimeError) as error:
@@ -214,11 +214,11 @@ class _Drawing:
             axis.tick_params(labelbottom=True)
         name_axes(maps, lowest, axes[:, 0])
         _colour_bars(maps, images)
-        figure.suptitle(" ", fontsize=13)  # keeps the room of the date
+        date = figure.suptitle("2000-01-01", fontsize=13)
         canvas.draw()
-        # the room of the parts is the same in all frames
+        # the room of the parts, the date's too, is the same in all frames
         figure.set_layout_engine("none")
-        date = figure.text(0.5, 0.985, "", ha="center", va="top", fontsize=13, animated=True)
+        date.set_animated(True)
         canvas.draw()
         return cls(canvas, canvas.copy_from_bbox(figure.bbox), images, date)
 
@@ -241,7 +241,7 @@ def _size(rows: int, columns: int, aspect: str | float, height: int, per_row: in
     tall = PANEL_INCHES * cell * rows / columns
     wide = PANEL_INCHES * min(1.0, PANEL_INCHES / tall)
     tall = min(max(tall, 1.0), PANEL_INCHES)
-    pixels = (DPI * (per_row * max(wide, 2.6) + 0.8), DPI * (height * (tall + 1.3) + 0.5))
+    pixels = (DPI * (per_row * max(wide, 2.6) + 0.8), DPI * (height * (tall + 1.7) + 0.1))
     return 2 * round(pixels[0] / 2) / DPI, 2 * round(pixels[1] / 2) / DPI
 
 
@@ -261,7 +261,7 @@ def _empty_map(axis: Any, maps: xr.Dataset, name: str, extent: Any, aspect: Any)
         interpolation="nearest",
         **_scale(maps, name),
     )
-    return image  # type: ignore[no-any-return]
+    return image
 
 
 def _scale(maps: xr.Dataset, name: str) -> dict[str, Any]:
@@ -288,7 +288,7 @@ def _colour_bars(maps: xr.Dataset, images: dict[str, AxesImage]) -> None:
     if set(names[:2]) == {"observed", "filled"}:
         groups = [names[:2], *groups[2:]]
     figure = images[names[0]].axes.figure
-    about = {"location": "bottom", "fraction": 0.06, "aspect": 40, "pad": 0.03}
+    about: dict[str, Any] = {"location": "bottom", "fraction": 0.06, "aspect": 40, "pad": 0.03}
     for group in groups:
         image, axes = images[group[0]], [images[name].axes for name in group]
         if group == ["source"]:
