@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from sgdsm.core.arguments import fits, shown
@@ -50,6 +52,7 @@ def filled_day(dataset: xr.Dataset, day: str | date | np.datetime64, observed: s
     rows, columns = space_dims(filled)
     # the axes may have been turned or sorted by the user
     one = xr.Dataset(maps).isel(time=index).transpose(rows, columns).sortby(rows, ascending=False).sortby(columns)
+    land = dataset[LAND].reindex_like(one).transpose(rows, columns).values.astype(bool) if LAND in dataset else None
     extent, aspect = extent_of(one)
     height = -(-len(one) // COLUMNS)
     figure, axes = subplots(
@@ -59,11 +62,18 @@ def filled_day(dataset: xr.Dataset, day: str | date | np.datetime64, observed: s
         image = axis.imshow(one[name].values, extent=extent, aspect=aspect, **colours)
         axis.set_title(TITLES[name])
         axis.set_facecolor(STATES["sea"])
+        if land is not None:
+            # land without a value looks unlike the sea
+            below = np.where(land, 1.0, np.nan)
+            axis.imshow(below, extent=extent, aspect=aspect, cmap=ListedColormap([STATES["gap"]]), zorder=-1)
         ticks = MaxNLocator(integer=True) if name == GAP_AGE else None
         figure.colorbar(image, ax=axis, shrink=0.9, label="days" if name == GAP_AGE else units, ticks=ticks)
     for axis in axes.flat[len(one) :]:
         axis.set_axis_off()
     name_axes(one, axes[-1, :], axes[:, 0])
+    if land is not None:
+        patches = [Patch(color=STATES["gap"], label="no value"), Patch(color=STATES["sea"], label="no land")]
+        figure.legend(handles=patches, loc="outside lower center", ncols=2, fontsize=9, frameon=False)
     figure.suptitle(f"{seen.name}, {str(filled['time'].values[index])[:10]}")
     return figure
 
