@@ -10,8 +10,10 @@ from typing import Any
 import xarray as xr
 
 from sgdsm.core.arguments import checked
-from sgdsm.core.cube import NO_UNCERTAINTY, as_cube, by_role, checked_cube, suggest
+from sgdsm.core.axes import axis_names
+from sgdsm.core.cube import NO_UNCERTAINTY, as_cube, by_role, checked_cube, space_dims, suggest
 from sgdsm.core.errors import ConfigError, CubeError
+from sgdsm.core.filled import SM_FILLED
 from sgdsm.data.normalization import Inputs
 from sgdsm.inference.causal import read_climatology
 from sgdsm.inference.fill import fill_cube
@@ -28,6 +30,7 @@ def fill(
     run: str | Path | Run | None = None,
     max_gap_days: int | None = None,
     *,
+    progress: bool | None = None,
     model: str | GapFiller | None = None,
     folder: str | Path | None = None,
     overrides: Sequence[str] = (),
@@ -42,6 +45,7 @@ def fill(
             lat, lon) or (time, y, x).
         run: A run or its folder; None trains one on the Dataset itself.
         max_gap_days: Values farther from the nearest observation of their cell, in days, are not filled.
+        progress: Whether a progress bar is shown; by default as in the training of the run (`trainer.progress`).
         model: As in `sgdsm.train`, by default 'auto'; only without `run`.
         folder: As in `sgdsm.train`; only without `run`.
         overrides: As in `sgdsm.train`; only without `run`.
@@ -49,8 +53,8 @@ def fill(
             `land=`.
 
     Returns:
-        The filled Dataset: the target, `sm_filled`, `sm_std`, `sm_lower`, `sm_upper` (in the target's units),
-        `sm_source`, `gap_age` (days), `land`.
+        The filled Dataset, its rows and columns in the order of `dataset`: the target, `sm_filled`, `sm_std`,
+        `sm_lower`, `sm_upper` (in the target's units), `sm_source`, `gap_age` (days), `land`.
 
     Raises:
         CubeError: The Dataset lacks what the run needs.
@@ -74,7 +78,10 @@ def fill(
     config = trained_run.config()
     trained = config["data"]
     filler = load_filler(trained_run.model)
+    if progress is None:
+        progress = bool(config["trainer"].get("progress", True))
     TrainerOptions().prepare(filler, config["trainer"])
+    given = dataset
     if roles or not (by_role(dataset, "target") and by_role(dataset, "land")):
         dataset = as_cube(dataset, **{**_roles(filler.inputs, trained, dataset), **roles})
     dataset = checked_cube(dataset)
@@ -82,8 +89,19 @@ def fill(
     if filler.inputs.causal:
         more["climatology"] = read_climatology(trained_run.climatology, dataset)
     output = MemoryOutput()
-    fill_cube(dataset, filler, output, max_gap_days=max_gap_days, trainer={"enable_progress_bar": False}, **more)
-    return output.dataset
+    fill_cube(dataset, filler, output, max_gap_days=max_gap_days, trainer={"enable_progress_bar": progress}, **more)
+    return _in_the_order_of(given, output.dataset)
+
+
+def _in_the_order_of(given: xr.Dataset, filled: xr.Dataset) -> xr.Dataset:
+    """Return a filled Dataset with rows and columns that run as those of the Dataset that the user gave."""
+    names = axis_names(given, given.dims)
+    for dim, name in names.items():
+        if name in space_dims(filled[SM_FILLED]) and dim in given.coords and given.sizes[dim] > 1:
+            ours, theirs = (bool(values[0] < values[-1]) for values in (filled[name].values, given[dim].values))
+            if ours != theirs:
+                filled = filled.isel({name: slice(None, None, -1)})
+    return filled
 
 
 def _roles(inputs: Inputs, trained: dict[str, Any], dataset: xr.Dataset) -> dict[str, Any]:

@@ -64,6 +64,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "join_days": (0, 10**6),
     "time_constant": (0.01, 10**5),
     "least_share": (0, 1),
+    "frames_per_second": (0.1, 50),
 }
 VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 SHORT = reprlib.Repr()

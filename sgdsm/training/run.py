@@ -34,6 +34,7 @@ SCORED = ("target", "land")  # the roles that a score depends on
 LARGE = 2**28  # values of the target
 CONFIG, MODEL, METRICS, PROVENANCE = "config.yaml", "model.ckpt", "metrics.json", "provenance.json"
 CLIMATOLOGY = "climatology.nc"
+CURVE = "training.csv"  # losses and validation scores of each epoch, of networks
 PACKAGES = (
     "sgdsm",
     "torch",
