@@ -100,8 +100,8 @@ def fitted_days(
     count, sx, sy, sxx, syy, sxy = sums
     with np.errstate(invalid="ignore", divide="ignore"):
         spread = (count * sxx - sx * sx) * (count * syy - sy * sy)
-        correlation = np.where(spread > 0, (count * sxy - sx * sy) / np.sqrt(spread), np.nan)
-    best: np.ndarray = np.nan_to_num(correlation, nan=-2).argmax(0)[None]
+        correlation: np.ndarray = np.where(spread > 0, (count * sxy - sx * sy) / np.sqrt(spread), np.nan)
+    best = np.nan_to_num(correlation, nan=-2).argmax(0)[None]
     chosen = np.take_along_axis(correlation, best, 0)[0]
     chosen = np.where(count[0] >= least, chosen, np.nan)
     return np.where(np.isnan(chosen), np.nan, CANDIDATES[best[0]]), chosen
