@@ -19,7 +19,7 @@ class Scene:
 
     Attributes:
         day: datetime64[D]; NaT without a date.
-        name: Of the files, without band.
+        name: Of one of the files.
         bands: Their paths by band; of files with several bands one path, under ''.
     """
 
@@ -44,15 +44,17 @@ def scenes(folder: Path, pattern: str, where: str) -> list[Scene]:
     if "{" in rest or "}" in rest:
         raise ConfigError(f"{where}: files={pattern}: expected no other keys than {DATE} and {BAND}")
     whole = str(folder / pattern)
-    text = re.escape(whole).replace(r"\*", "[^/]*")
+    text = re.escape(whole).replace(r"\*", "([^/]*)")
     dates, bands = re.escape(DATE), re.escape(BAND)
     # the second time that a key occurs it is the same text
     text = text.replace(dates, r"(?P<date>\d{4}-\d\d-\d\d|\d{8}|\d{7})", 1).replace(dates, "(?P=date)")
     text = text.replace(bands, "(?P<band>[A-Za-z0-9]+)", 1).replace(bands, "(?P=band)")
     named = re.compile(text)
-    found: dict[tuple[str, str], Scene] = {}
+    found: dict[tuple[str, ...], Scene] = {}
+    band_group = named.groupindex.get("band")
     start = Path(Path(whole).anchor)
-    pattern_of_all = str(Path(whole).relative_to(start)).replace(DATE, "*").replace(BAND, "*")
+    # a bracket in the name of a folder is no pattern
+    pattern_of_all = str(Path(whole).relative_to(start)).replace("[", "[[]").replace(DATE, "*").replace(BAND, "*")
     for path in sorted(map(str, start.glob(pattern_of_all))):
         match = named.fullmatch(path)
         if match is None or not Path(path).is_file():
@@ -60,9 +62,9 @@ def scenes(folder: Path, pattern: str, where: str) -> list[Scene]:
         parts = match.groupdict()
         day = day_of(parts["date"], path) if DATE in pattern else np.datetime64("NaT", "D")
         band = parts.get("band", "")
-        # the name without its bands is that of the scene
-        name = re.sub(rf"(?<![A-Za-z0-9]){re.escape(band)}(?![A-Za-z0-9])", "", path) if band else path
-        scene = found.setdefault((str(day), name), Scene(day, Path(name).name))
+        # files that differ in the band only are of one scene
+        key = tuple(text for k, text in enumerate(match.groups(), 1) if k != band_group)
+        scene = found.setdefault(key, Scene(day, Path(path).name))
         scene.bands[band] = Path(path)
     if not found:
         raise CubeError(f"{where}: no file is named like {whole}")

@@ -238,7 +238,8 @@ class Sentinel2(ImageSource):
 
     def _scene(self, scene: Scene, part: RasterGrid) -> Maps:
         path, band = self._path(scene, self.bands["mask"])
-        flags = read_image(path, band, part, "nearest")
+        # 0 of QA60 is clear, also where a file declares it as missing
+        flags = read_image(path, band, part, "nearest", 65535 if self.mask == "QA60" else None)
         if self.mask == "SCL":
             clear = clear_of_classes(flags, self.masked_classes)
         else:

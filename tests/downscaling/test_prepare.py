@@ -10,7 +10,9 @@ import xarray as xr
 import yaml
 
 from sgdsm.downscaling import prepare as course
+from sgdsm.downscaling.fine_sources import Sentinel2
 from sgdsm.downscaling.prepare import interpolated
+from sgdsm.downscaling.raster_grid import grid_of
 
 WEST, NORTH, CRS = 500_000.0, 5_700_000.0, "EPSG:32632"
 ROWS, COLUMNS, FACTOR = 40, 60, 10  # pixels of 10 m in cells of 100 m
@@ -166,6 +168,22 @@ def test_linear_in_time_within_the_largest_gap():
     assert series[[0, 6], 0].tolist() == [1, 7]
     np.testing.assert_allclose(series[:, 1], [1, 2, 3, 4.5, 6, 7.5, 9])
     np.testing.assert_allclose(series[:, 2], [np.nan, np.nan, 3, 4.5, 6, 7.5, 9])
+
+
+def test_scenes_of_bands_and_qa60_whose_clear_value_is_declared_missing(tmp_path):
+    folder = tmp_path / "B8 [1]"  # neither a band nor a pattern
+    for band, stored in (("B2", 300), ("B4", 500), ("B8", 3000)):
+        image(folder / f"{band}/T32_2021001_{band}.tif", whole(stored, np.uint16))
+    flags = whole(0, np.uint16)
+    flags[:, :10], flags[:, 10:20] = 1 << 10, 1 << 11
+    image(folder / "QA60/T32_2021001_QA60.tif", flags, nodata=0)
+    source = Sentinel2(files="{band}/T32_{date}_{band}.tif", variables={"EVI": "evi"}, mask="QA60", offset=0)
+    grid = grid_of(folder / "B8/T32_2021001_B8.tif")
+    source.open("S2", folder, grid)
+    assert [str(day) for day in source.days] == ["2021-01-01"]
+    found = source.fine(source.read(0, grid))["EVI"]
+    assert np.isnan(found[:, :20]).all()
+    np.testing.assert_allclose(found[:, 20:], 0.4545, atol=5e-5)
 
 
 def changed(recipe, key, value):
