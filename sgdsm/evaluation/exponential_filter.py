@@ -83,7 +83,9 @@ def fitted_days(
         values, or with none that differ.
     """
     candidates = CANDIDATES[:, None, None]
-    sums, one, begun = np.zeros(0), None, np.zeros(0)
+    sums: np.ndarray = np.zeros((6, 1, 1, 1))
+    begun: np.ndarray = np.zeros(0)
+    one = None
     for day, surface, deeper in pairs:
         if one is None:
             shape = (len(CANDIDATES), *surface.shape)
