@@ -83,8 +83,9 @@ def fitted_days(
         values, or with none that differ.
     """
     candidates = CANDIDATES[:, None, None]
-    one, begun = None, np.zeros(0)
-    sums: np.ndarray = np.zeros(0)
+    sums: np.ndarray = np.zeros((6, 1, 1, 1))
+    begun: np.ndarray = np.zeros(0)
+    one = None
     for day, surface, deeper in pairs:
         if one is None:
             shape = (len(CANDIDATES), *surface.shape)
@@ -102,7 +103,7 @@ def fitted_days(
     with np.errstate(invalid="ignore", divide="ignore"):
         spread = (count * sxx - sx * sx) * (count * syy - sy * sy)
         correlation = np.where(spread > 0, (count * sxy - sx * sy) / np.sqrt(spread), np.nan)
-    found = np.nan_to_num(correlation, nan=-2)
-    best, largest = found.argmax(0), found.max(0)
-    chosen = np.where((count[0] >= least) & (largest >= -1), largest, np.nan)
-    return np.where(np.isnan(chosen), np.nan, CANDIDATES[best]), chosen
+    best = np.nan_to_num(correlation, nan=-2).argmax(0)[None]
+    chosen = np.take_along_axis(correlation, best, 0)[0]
+    chosen = np.where(count[0] >= least, chosen, np.nan)
+    return np.where(np.isnan(chosen), np.nan, CANDIDATES[best[0]]), chosen
