@@ -13,6 +13,7 @@ last word, like command,bits, chooses among command, workers, bits and sklearn.
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -89,10 +90,22 @@ def command(folder: Path, workers: int) -> tuple[float, float, float]:
     argv = [sys.executable, "-m", "sgdsm", "downscale", "predict", *words, "intervals=false"]
     begin = time.perf_counter()
     process = os.posix_spawn(sys.executable, argv, environment)
-    _, status, used = os.wait4(process, 0)
+    peak, used = 0, None
+    while used is None or not used[0]:
+        # ru_maxrss would count the memory of this process too, of which the other one is a copy at first
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text())
+        peak = max(peak, int(found[1])) if found and is_command(process) else peak
+        time.sleep(0.1)
+        used = os.wait4(process, os.WNOHANG)
+    _, status, spent = used
     if status:
         raise SystemExit(f"the command ended with {status}")
-    return time.perf_counter() - begin, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+    return time.perf_counter() - begin, spent.ru_utime + spent.ru_stime, peak / 1024
+
+
+def is_command(process: int) -> bool:
+    """Return True once a process has become the command."""
+    return b"downscale" in Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
 
 
 def whole_array(folder: Path) -> tuple[np.ndarray, list[str]]:

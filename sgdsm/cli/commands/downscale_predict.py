@@ -41,7 +41,7 @@ class Settings:
     conserve: bool | None = setting(None, "correct the means; by default where coarse= is given")
     same_source: bool = setting(True, "refuse predictors of another source than those of training")
     intervals: bool = setting(
-        True, "bounds and distance too, where the run has them; false takes two thirds of the time"
+        True, "bounds and distance too, where the run has them; false takes a third of the time"
     )
     packed: bool = setting(False, "int16 with a scale, half the size")
     cog: bool = setting(False, "cloud-optimised GeoTIFFs, with overviews")
