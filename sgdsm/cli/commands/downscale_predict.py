@@ -40,9 +40,7 @@ class Settings:
     coarse_variable: str | None = setting(None, "of it; by default sm_filled, or the target of the run")
     conserve: bool | None = setting(None, "correct the means; by default where coarse= is given")
     same_source: bool = setting(True, "refuse predictors of another source than those of training")
-    intervals: bool = setting(
-        True, "bounds and distance too, where the run has them; false takes a third of the time"
-    )
+    intervals: bool = setting(True, "bounds and distance too, where the run has them; false takes a third of the time")
     packed: bool = setting(False, "int16 with a scale, half the size")
     cog: bool = setting(False, "cloud-optimised GeoTIFFs, with overviews")
     time: str | None = setting(None, "first and last day, like 2021-01-01:2021-06-30")
