@@ -11,12 +11,12 @@ import xarray as xr
 from sgdsm.core.cube import by_role, target_of
 from sgdsm.core.errors import ConfigError
 from sgdsm.core.io.hdf5 import open_hdf5
-from sgdsm.data.normalization import Climatology, Inputs
+from sgdsm.data.normalization import Climatology, Inputs, season_basis
 from sgdsm.inference.survey import prior_of, survey
 from sgdsm.models.base import GapFiller
 from sgdsm.preprocessing.export import write_netcdf
 
-COEFFICIENTS, SPREAD, TERM = "coefficients", "spread", "term"  # of the file of a climatology
+COEFFICIENT, SPREAD = "coefficient", "spread"  # of the file of a climatology
 
 
 def look_back_only(filler: GapFiller) -> None:
@@ -54,13 +54,12 @@ def save_climatology(cube: xr.Dataset, inputs: Inputs, path: Path) -> None:
     coefficients, spread = survey(target, land, [], prior_of(target, land, inputs.anomaly_scale**2)).climatology
     rows, columns = (str(dim) for dim in target.dims[1:])
     units = {"units": inputs.units}
-    about = "of 1, then cosine and sine of the year and of half a year, as in sgdsm.data.normalization"
+    maps = {f"{COEFFICIENT}_{k}": ((rows, columns), one, units) for k, one in enumerate(coefficients)}
+    spread_attrs = {**units, "long_name": "standard deviation of the anomalies"}
     whole = xr.Dataset(
-        {
-            COEFFICIENTS: ((TERM, rows, columns), coefficients, {**units, "long_name": f"coefficients {about}"}),
-            SPREAD: ((rows, columns), spread, {**units, "long_name": "standard deviation of the anomalies"}),
-        },
-        {TERM: np.arange(len(coefficients), dtype=np.int32), rows: cube[rows].values, columns: cube[columns].values},
+        {**maps, SPREAD: ((rows, columns), spread, spread_attrs)},
+        {rows: cube[rows].values, columns: cube[columns].values},
+        {"comment": "coefficients of 1, then cosine and sine of the year and of half a year"},
     )
     write_netcdf(whole, path)
 
@@ -84,9 +83,11 @@ def read_climatology(path: Path, cube: xr.Dataset) -> Climatology:
                         f"causal=true: '{dim}' of the cube is not that of the training, which the climatology of the "
                         "cells comes from: train a run on this grid"
                     )
-            found = Climatology(known[COEFFICIENTS].values, known[SPREAD].values)
-    except (OSError, KeyError) as error:
+            terms = range(season_basis(np.zeros(1)).shape[1])
+            coefficients = np.stack([known[f"{COEFFICIENT}_{k}"].values for k in terms])
+            found = Climatology(coefficients, known[SPREAD].values)
+    except (OSError, KeyError, ValueError) as error:
         raise ConfigError(f"{path}: not a climatology that train has written: train the run again") from error
-    if found.coefficients.ndim != 3 or found.coefficients.shape[1:] != target.shape[1:] != found.spread.shape:
+    if found.coefficients.shape[1:] != target.shape[1:] or found.spread.shape != target.shape[1:]:
         raise ConfigError(f"{path}: not a climatology of this grid: train the run again")
     return found
