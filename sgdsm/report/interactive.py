@@ -65,7 +65,7 @@ def figures(packed: Packed) -> dict[str, Any]:
 
     Returns:
         `document` and `roots`; the elements of the maps are `map-0` (observed values), `map-1` and so on (one for each
-        filled record), that of the series `series`; `palettes`; `lines`, the colours of the filled records.
+        filled record), that of the series `series`.
     """
     from bokeh.document import Document
     from bokeh.models import Range1d
@@ -85,15 +85,19 @@ def figures(packed: Packed) -> dict[str, Any]:
         "document": document.to_json(),
         # of each figure the element of the page that it is drawn in
         "roots": {plot.id: plot.name for plot in plots},
-        "palettes": {name: list(_palette(palette)) for name, palette in PALETTES.items()},
-        "lines": [LINES[k % len(LINES)] for k in range(count)],
     }
 
 
-def _palette(name: str) -> tuple[str, ...]:
-    from bokeh import palettes
+def palettes() -> dict[str, list[str]]:
+    """Return the colours of the maps by what they show."""
+    from bokeh import palettes as known
 
-    return tuple(getattr(palettes, name))
+    return {name: list(getattr(known, palette)) for name, palette in PALETTES.items()}
+
+
+def line_colour(number: int) -> str:
+    """Return the colour of the line of a filled record."""
+    return LINES[number % len(LINES)]
 
 
 def _map(number: int, x_range: Any, y_range: Any, shape: float, degrees: bool) -> Any:

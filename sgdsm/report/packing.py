@@ -140,12 +140,14 @@ class Packed:
         content: What the script of the page reads: plain data.
         size: Of the layers in the page, bytes.
         values: Numbers in the layers.
+        row_means: Means along the rows of the first product, `observed` and `filled`, (T, H).
     """
 
     thinning: Thinning
     content: dict[str, Any]
     size: int
     values: int
+    row_means: dict[str, np.ndarray]
 
 
 @dataclass
@@ -170,6 +172,7 @@ class _Layers:
                 # of colour scales; extremes of a few cells would leave no colours for the others
                 "low": float(np.quantile(known, 0.01)) if known.size else 0.0,
                 "high": float(np.quantile(known, 0.99)) if known.size else 1.0,
+                "empty": not known.size,
                 **about,
             }
         )
@@ -290,6 +293,7 @@ def _pack(questions: Sequence[Question], grid: Grid, thinning: Thinning) -> Pack
     numbers, days = grid.blocks(thinning.block), grid.days[:: thinning.every]
     layers = _Layers()
     content: dict[str, Any] = {"questions": [], "products": []}
+    row_means: dict[str, np.ndarray] = {}
     for which, question in enumerate(questions):
         observed = _read(question.observed, grid, numbers, days)
         units = str(question.observed.attrs.get("units", "1"))
@@ -297,25 +301,75 @@ def _pack(questions: Sequence[Question], grid: Grid, thinning: Thinning) -> Pack
         if question.truth is not None and question.hidden is not None:
             truth = _read(question.truth.where(question.hidden), grid, numbers, days)
             about["truth"] = layers.add(truth, FINE, units=units)
+        else:
+            truth = np.full(observed.shape, np.nan, np.float32)
         content["questions"].append(about)
         for product in question.products:
             entry = {"name": product.name, "question": which, "layers": {}, "scores": None}
-            for key, (values, steps, unit) in _layers_of(product.filled, grid, numbers, days, observed, units).items():
-                entry["layers"][key] = layers.add(values, steps, units=unit)
+            values = _read(product.filled[SM_FILLED], grid, numbers, days)
+            found = _layers_of(product.filled, values, grid, numbers, days, observed, units)
+            for key, (layer, steps, unit) in found.items():
+                entry["layers"][key] = layers.add(layer, steps, units=unit)
+            if not row_means:
+                content |= _first(observed, truth, values)
+                row_means = _row_means({"observed": observed, "filled": values}, numbers, thinning.block)
             if question.truth is not None:
                 entry["scores"] = _scores_of_blocks(question, product.filled, grid, numbers)
             content["products"].append(entry)
     content["layers"] = layers.packed
     content["days"] = [str(day) for day in days]
     content["grid"] = _grid_content(grid, numbers, thinning.block)
-    return Packed(thinning, content, layers.size, layers.values)
+    return Packed(thinning, content, layers.size, layers.values, row_means)
+
+
+def _first(observed: np.ndarray, truth: np.ndarray, filled: np.ndarray) -> dict[str, Any]:
+    """Return the day and the cell that a page begins with, and the size of large errors; arrays are (T, C)."""
+    seen, tested = np.isfinite(observed), np.isfinite(truth) if np.isfinite(truth).any() else np.isfinite(filled)
+    gaps = tested & ~seen
+    # a day with many observed and many filled values, and a cell with many of them
+    day = int((np.minimum(seen.sum(1), gaps.sum(1)) + 1e-6 * tested.sum(1)).argmax())
+    cell = int((np.minimum(seen.sum(0), gaps.sum(0)) + 1e-6 * tested.sum(0)).argmax())
+    errors = abs(filled - truth)
+    errors = errors[np.isfinite(errors)]
+    limit = float(np.quantile(errors, 0.98)) if errors.size else 1.0
+    return {"first_day": day, "first_cell": cell, "error_limit": max(limit, 1e-6)}
+
+
+def _row_means(layers: dict[str, np.ndarray], numbers: np.ndarray, block: int) -> dict[str, np.ndarray]:
+    """Return the means of layers, (T, C), along the rows of blocks, (T, H), NaN where there is none."""
+    height = -(-len(numbers) // block)
+    row_of = np.zeros(int(numbers.max()) + 1, int)
+    row, column = np.nonzero(numbers >= 0)
+    row_of[numbers[row, column]] = row // block
+    means = {}
+    for name, values in layers.items():
+        # a cell alone in its row needs an empty one beside it, to be counted as a block
+        ends = np.concatenate([row_of, np.full(2, height)])
+        padded = np.concatenate([values, np.full((len(values), 2), np.nan, np.float32)], 1)
+        means[name] = block_means(padded[:, None], ends[None])[:, :height]
+    return means
 
 
 def _layers_of(
-    filled: xr.Dataset, grid: Grid, numbers: np.ndarray, days: np.ndarray, observed: np.ndarray, units: str
+    filled: xr.Dataset,
+    values: np.ndarray,
+    grid: Grid,
+    numbers: np.ndarray,
+    days: np.ndarray,
+    observed: np.ndarray,
+    units: str,
 ) -> dict[str, tuple[np.ndarray, int, str]]:
-    """Return the layers of a filled record by name: values (T, C), most steps, units."""
-    values = _read(filled[SM_FILLED], grid, numbers, days)
+    """Return the layers of a filled record by name: values (T, C), most steps, units.
+
+    Args:
+        filled: The record.
+        values: Its filled values on the page, (T, C).
+        grid: Of the page.
+        numbers: Block of each cell, (H, W).
+        days: Of the page.
+        observed: Observed values on the page, (T, C).
+        units: Of the target.
+    """
     # observed values are stored once: source and map of all values follow from both
     own = np.where(abs(values - observed) <= SAME, np.nan, values)
     found = {"filled": (own, FINE, units)}

@@ -58,6 +58,8 @@ window.sgdsmReport = (() => {
     },
     error: (product, day, cell) =>
       filled(product, day, cell) - truth(data.questions[product.question], day, cell),
+    rmse: (product, day, cell) => product.scores?.rmse[cell] ?? NaN,
+    bias: (product, day, cell) => product.scores?.bias[cell] ?? NaN,
   };
 
   // ---- maps ---------------------------------------------------------------------------------------------------
