@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from sgdsm.core.errors import ConfigError
 
-DPI = 130
+DPI = 150
 BROAD = 1.9  # width over height from which on a picture takes the whole width of the page
 
 PAGE = """<!doctype html>

@@ -41,7 +41,9 @@ def scripts() -> str:
     from bokeh.resources import Resources
 
     code = "\n".join(Resources(mode="inline", components=["bokeh"], log_level="warn").js_raw)
-    return f"<script>{code}</script>\n<script>{Path(__file__).with_name('page.js').read_text(encoding='utf-8')}</script>"
+    return (
+        f"<script>{code}</script>\n<script>{Path(__file__).with_name('page.js').read_text(encoding='utf-8')}</script>"
+    )
 
 
 def script_json(content: Any, identifier: str) -> str:
@@ -67,6 +69,7 @@ def figures(packed: Packed) -> dict[str, Any]:
         `document` and `roots`; the elements of the maps are `map-0` (observed values), `map-1` and so on (one for each
         filled record), that of the series `series`.
     """
+    from bokeh.core.json_encoder import serialize_json
     from bokeh.document import Document
     from bokeh.models import Range1d
 
@@ -82,7 +85,7 @@ def figures(packed: Packed) -> dict[str, Any]:
     for plot in plots:
         document.add_root(plot)
     return {
-        "document": document.to_json(),
+        "document": json.loads(serialize_json(document.to_json(deferred=False))),
         # of each figure the element of the page that it is drawn in
         "roots": {plot.id: plot.name for plot in plots},
     }
@@ -92,7 +95,8 @@ def palettes() -> dict[str, list[str]]:
     """Return the colours of the maps by what they show."""
     from bokeh import palettes as known
 
-    return {name: list(getattr(known, palette)) for name, palette in PALETTES.items()}
+    colours = {name: list(getattr(known, palette)) for name, palette in PALETTES.items()}
+    return colours | {"moisture": colours["moisture"][::-1]}  # wet is blue
 
 
 def line_colour(number: int) -> str:

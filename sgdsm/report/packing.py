@@ -115,7 +115,7 @@ class Grid:
             columns = np.where(columns < columns[0], columns + 360, columns)
         order = np.argsort(-given[0], kind="stable"), np.argsort(columns, kind="stable")
         land = np.logical_or.reduce([_land(p.filled) for q in questions for p in q.products])
-        days = np.unique(np.concatenate([whole_days(q.observed["time"].values) for q in questions]))
+        days = np.unique(np.concatenate([_days(q.observed) for q in questions]))
         return cls(dims, given[0][order[0]], columns[order[1]], order, land[np.ix_(*order)], days)
 
     def blocks(self, block: int) -> np.ndarray:
@@ -278,7 +278,9 @@ def pack(questions: Sequence[Question], grid: Grid, megabytes: float, taken: int
             return packed
         each = packed.size / packed.values
     needed = (taken + _values(questions, grid, thinning) * each) / 1e6
-    raise ConfigError(f"megabytes={megabytes:g}: too small for one day of the maps, expected {needed + 0.1:.1f} or more")
+    raise ConfigError(
+        f"megabytes={megabytes:g}: too small for one day of the maps, expected {needed + 0.1:.1f} or more"
+    )
 
 
 def _values(questions: Sequence[Question], grid: Grid, thinning: Thinning) -> int:
@@ -305,11 +307,12 @@ def _pack(questions: Sequence[Question], grid: Grid, thinning: Thinning) -> Pack
             truth = np.full(observed.shape, np.nan, np.float32)
         content["questions"].append(about)
         for product in question.products:
-            entry = {"name": product.name, "question": which, "layers": {}, "scores": None}
+            places: dict[str, int] = {}
+            entry = {"name": product.name, "question": which, "layers": places, "scores": None}
             values = _read(product.filled[SM_FILLED], grid, numbers, days)
             found = _layers_of(product.filled, values, grid, numbers, days, observed, units)
             for key, (layer, steps, unit) in found.items():
-                entry["layers"][key] = layers.add(layer, steps, units=unit)
+                places[key] = layers.add(layer, steps, units=unit)
             if not row_means:
                 content |= _first(observed, truth, values)
                 row_means = _row_means({"observed": observed, "filled": values}, numbers, thinning.block)
@@ -406,8 +409,8 @@ def _read(array: xr.DataArray, grid: Grid, numbers: np.ndarray, days: np.ndarray
     """
     array = array.transpose("time", *grid.dims)
     out = np.full((len(days), int(numbers.max()) + 1), np.nan, np.float32)
-    place = {day: k for k, day in enumerate(days)}
-    at = np.array([place.get(day, -1) for day in whole_days(array["time"].values)])
+    place = {day: k for k, day in enumerate(days.astype(int).tolist())}
+    at = np.array([place.get(day, -1) for day in _days(array).astype(int).tolist()])
     for part in time_chunks(array, READ_VALUES):
         wanted = np.flatnonzero(at[part] >= 0)
         if not len(wanted):
@@ -491,6 +494,11 @@ def _grid_content(grid: Grid, numbers: np.ndarray, block: int) -> dict[str, Any]
         "edges": [*_edges(x), *_edges(y[::-1])],
         "pixel_shape": [len(pixel_rows), len(pixel_columns)],
     }
+
+
+def _days(array: xr.DataArray) -> np.ndarray:
+    """Return the day of each map, (T,) datetime64[D]."""
+    return np.asarray(whole_days(array["time"].values)).astype("datetime64[D]")
 
 
 def _nearest(values: np.ndarray) -> np.ndarray:

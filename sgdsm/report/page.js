@@ -173,7 +173,8 @@ window.sgdsmReport = (() => {
     models("gaps").data = stretches((day) => Number.isNaN(observed(question, day, cell)));
     models("interval").data = band;
     models("observed").data = points((day) => observed(question, day, cell));
-    models("truth").data = points((day) => truth(question, day, cell));
+    const tested = data.questions.find((one) => one.truth !== null);
+    models("truth").data = points((day) => (tested ? truth(tested, day, cell) : NaN));
     const all = [...models("observed").data.y, ...models("truth").data.y, ...band.top, ...band.bottom];
     data.products.forEach((one, k) => {
       const values = line((day) => filled(one, day, cell));
@@ -219,12 +220,15 @@ window.sgdsmReport = (() => {
       line.append(name);
       for (const key of ["n", "rmse", "bias", "r"]) {
         const value = document.createElement("td");
-        value.textContent = scores[key][state.cell] ?? "–";
+        value.textContent = text(scores[key][state.cell]);
         line.append(value);
       }
       body.append(line);
     }
   }
+
+  // three digits say all that a score of few values can
+  const text = (value) => (value === null ? "-" : Number.isInteger(value) ? value : value.toPrecision(3));
 
   const round = (value) => Number(value.toFixed(data.grid.dims[0] === "lat" ? 4 : 0));
 
@@ -355,12 +359,15 @@ window.sgdsmReport = (() => {
     const ink = style.getPropertyValue("--ink").trim();
     const sea = style.getPropertyValue("--sea").trim();
     const page = style.getPropertyValue("--page").trim();
+    const rule = style.getPropertyValue("--rule").trim();
     for (const plot of plots) {
       plot.setv({
         border_fill_color: page,
         background_fill_color: plot.name === "series" ? page : sea,
         outline_line_color: ink,
+        border_line_color: null,
       });
+      for (const grid of plot.center) grid.setv?.({ grid_line_color: rule });
       for (const axis of [...plot.below, ...plot.left]) {
         if (axis.type === "ColorBar") {
           axis.setv({ major_label_text_color: ink, background_fill_color: page, bar_line_color: ink });

@@ -57,6 +57,10 @@ CAPTIONS = {
 SHOWN_BETTER = {"maps", "series", "gap_length", "calibration", "comparison_gap_length"}
 
 
+MAPS = 8.0  # MB
+PER_MAP = 60_000  # bytes of the page for each map, beside its values
+
+
 @dataclass(frozen=True)
 class RunAbout:
     """What the page says of a run, beside its scores.
@@ -103,13 +107,13 @@ class Report:
     sources: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
-def write_report(report: Report, path: Path, megabytes: float) -> str:
+def write_report(report: Report, path: Path, megabytes: float | None = None) -> str:
     """Write a page; without bokeh one without maps that can be moved.
 
     Args:
         report: What it shows.
         path: Of the page, which appears when it is complete.
-        megabytes: Its largest size, 10^6 bytes: maps are thinned for it.
+        megabytes: Its largest size, 10^6 bytes: maps are thinned for it. By default the maps take MAPS at most.
 
     Returns:
         A line that says how large it is and how its maps were thinned.
@@ -130,8 +134,11 @@ def write_report(report: Report, path: Path, megabytes: float) -> str:
         _write(text, path)
         return f"{len(text.encode()) / 1e6:.1f} MB{hint}"
     grid, code = Grid.of(report.questions), scripts()
-    frame = html.page(report.title, top, [("Maps and series", "x" * 20_000), ("Scores", scored), *further, *bottom], code)
-    packed = pack(report.questions, grid, megabytes, taken=len(frame.encode()) + 40_000 * _panels(report))
+    frame = html.page(
+        report.title, top, [("Maps and series", "x" * 20_000), ("Scores", scored), *further, *bottom], code
+    )
+    taken = len(frame.encode()) + PER_MAP * _panels(report)
+    packed = pack(report.questions, grid, taken / 1e6 + MAPS if megabytes is None else megabytes, taken)
     thinned = thinning_words(packed, grid)
     content = packed.content | choices(packed.content, report.questions)
     drawn = html.pictures([_hovmoeller(packed, report)])
@@ -146,8 +153,8 @@ def _panels(report: Report) -> int:
     return 1 + sum(len(question.products) for question in report.questions)
 
 
-def _check_size(size: int, megabytes: float) -> None:
-    if size > 1e6 * megabytes:
+def _check_size(size: int, megabytes: float | None) -> None:
+    if megabytes is not None and size > 1e6 * megabytes:
         raise ConfigError(f"megabytes={megabytes:g}: too small for the page, expected {size / 1e6 + 0.1:.1f} or more")
 
 
@@ -196,7 +203,11 @@ def beyond_chance(rows: Sequence[Mapping[str, Any]], against: str) -> str:
         "worse than": [row["label"] for row in others if row["lower"] > 0],
         "not to be told from": [row["label"] for row in others if row["lower"] <= 0 <= row["upper"]],
     }
-    parts = [f"{_listed(names)} {'is' if len(names) == 1 else 'are'} {word} {against}" for word, names in groups.items() if names]
+    parts = [
+        f"{_listed(names)} {'is' if len(names) == 1 else 'are'} {word} {against}"
+        for word, names in groups.items()
+        if names
+    ]
     return f"Paired over blocks of days in regions (95 %): {'; '.join(parts)}."
 
 
@@ -228,9 +239,11 @@ def _score_section(report: Report, interactive: bool) -> str:
     rows = comparison(entries, report.reference)
     units, best = str(entries[0].metrics["units"]), str(rows[0]["label"])
     first, second = comparison_tables(rows, report.reference, units)
-    parts = [html.table(first[0], first[1:], f"RMSE and other scores at {rows[0]['n']:.0f} hidden values, the best first")]
+    parts = [
+        html.table(first[0], first[1:], f"RMSE and other scores at {rows[0]['n']:.0f} hidden values, the best first")
+    ]
     sentences = [beyond_chance(rows, report.reference)]
-    if best != report.reference:
+    if best != report.reference and len(rows) > 2:
         sentences.append(beyond_chance(comparison(entries, best), best))
     parts += [html.paragraph(sentence) for sentence in sentences if sentence]
     parts.append(html.table(second[0], second[1:], f"Further scores, in {units} where they have units"))
@@ -247,7 +260,10 @@ def _score_section(report: Report, interactive: bool) -> str:
     parts.append(html.details("The same as a table", "".join(_class_table(t, g, units) for g, t in tables.items())))
     parts.append("<h3>Error bars and variability</h3>")
     drawn = [html.picture(figure, text, text) for text, figure in calibration_figures(entries, units)]
-    taylor = "Taylor diagram: correlation as the angle, standard deviation over that of the truth as the radius, centred RMSE as grey arcs"
+    taylor = (
+        "Taylor diagram: correlation as the angle, standard deviation over that of the truth as the radius, centred "
+        "RMSE as grey arcs"
+    )
     drawn.append(html.picture(taylor_figure(entries), taylor, taylor))
     parts.append(html.pictures(drawn))
     better = SHOWN_BETTER if interactive else set[str]()
@@ -271,7 +287,7 @@ def _class_table(table: Mapping[str, Mapping[str, tuple[float, ...]]], group: st
         [
             class_name(name),
             f"{max(value[0] for value in row.values()):.0f}",
-            *(f"{row[x][1]:.4f} [{row[x][2]:.4f}, {row[x][3]:.4f}]" if x in row else "–" for x in labels),
+            *(f"{row[x][1]:.4f} [{row[x][2]:.4f}, {row[x][3]:.4f}]" if x in row else "-" for x in labels),
         ]
         for name, row in table.items()
     ]

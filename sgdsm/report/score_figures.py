@@ -6,6 +6,7 @@ Each is small enough to be read on a telephone: one panel, few words.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
@@ -23,7 +24,7 @@ from sgdsm.report.style import INK, Picture, subplots
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#B8860B", "#7F7F7F", "#000000")
 MARKERS = "osD^vPX*"
 DASHES = ("-", "--", "-.", ":")
-SIZE = (5.6, 3.8)
+SIZE = (5.0, 3.5)
 DRAWS = 500  # of the bootstrap of a class
 
 GROUPS: dict[str, Sequence[str]] = {
@@ -119,7 +120,10 @@ def calibration_figures(entries: Sequence[Entry], units: str) -> Iterator[tuple[
         axis.plot(*entry.scores.calibration.reliability(), ms=4, **_style(k), label=entry.label)
     axis.set(xlabel="stated probability", ylabel="share of values below", aspect="equal")
     _legend(figure, axis, len(known))
-    yield "Reliability: how often the truth lies below each quantile; on the dotted line where error bars are right", figure
+    yield (
+        "Reliability: how often the truth lies below each quantile; on the dotted line where error bars are right",
+        figure,
+    )
     figure, axis = subplots(figsize=SIZE, layout="constrained")
     axis.axhline(1, color=INK, lw=1, ls=":")
     for k, entry in enumerate(known):
@@ -142,7 +146,10 @@ def calibration_figures(entries: Sequence[Entry], units: str) -> Iterator[tuple[
     for side in (axis.xaxis, axis.yaxis):
         side.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     _legend(figure, axis, len(known))
-    yield "Spread and skill: errors of values with like standard deviations; on the dotted line where they are right", figure
+    yield (
+        "Spread and skill: errors of values with like standard deviations; on the dotted line where they are right",
+        figure,
+    )
 
 
 def taylor_figure(entries: Sequence[Entry]) -> Picture:
@@ -152,7 +159,7 @@ def taylor_figure(entries: Sequence[Entry]) -> Picture:
         entries: The runs.
     """
     figure = Picture(figsize=SIZE, layout="constrained")
-    axis = figure.add_subplot(projection="polar")
+    axis: Any = figure.add_subplot(projection="polar")
     names = list(STATISTICS)
     most = 1.3
     for k, entry in enumerate(entries):
@@ -182,7 +189,9 @@ def taylor_figure(entries: Sequence[Entry]) -> Picture:
     return figure
 
 
-def hovmoeller_figure(maps: Mapping[str, np.ndarray], days: Sequence[str], rows: np.ndarray, name: str, units: str) -> Picture:
+def hovmoeller_figure(
+    maps: Mapping[str, np.ndarray], days: Sequence[str], rows: np.ndarray, name: str, units: str
+) -> Picture:
     """Draw means along the rows over time: observed, filled, and their difference.
 
     Args:
@@ -193,18 +202,25 @@ def hovmoeller_figure(maps: Mapping[str, np.ndarray], days: Sequence[str], rows:
         units: Of the target.
     """
     values = {**maps, "filled minus observed": maps["filled"] - maps["observed"]}
-    figure, axes = subplots(3, 1, figsize=(5.6, 5.6), layout="constrained", sharex=True, sharey=True)
+    figure, axes = subplots(3, 1, figsize=(5.2, 5.4), layout="constrained", sharex=True, sharey=True)
     known = maps["filled"][np.isfinite(maps["filled"])]
     low, high = np.quantile(known, [0.01, 0.99]) if known.size else (0.0, 1.0)
     difference = abs(values["filled minus observed"])
     finite = difference[np.isfinite(difference)]
     limit = max(float(np.quantile(finite, 0.98)), 1e-6) if finite.size else 1.0
     times = date2num(np.asarray(days, "datetime64[D]"))
-    step, half = (times[-1] - times[0]) / max(len(times) - 1, 1) or 1.0, (rows[0] - rows[-1]) / max(len(rows) - 1, 1) / 2
+    step, half = (
+        (times[-1] - times[0]) / max(len(times) - 1, 1) or 1.0,
+        (rows[0] - rows[-1]) / max(len(rows) - 1, 1) / 2,
+    )
     half = half or 0.5
     extent = (times[0] - step / 2, times[-1] + step / 2, rows[-1] - half, rows[0] + half)
     for axis, (title, one) in zip(axes, values.items(), strict=True):
-        colours = {"vmin": -limit, "vmax": limit, "cmap": "PuOr"} if "minus" in title else {"vmin": low, "vmax": high, "cmap": "cividis"}
+        colours = (
+            {"vmin": -limit, "vmax": limit, "cmap": "PuOr"}
+            if "minus" in title
+            else {"vmin": low, "vmax": high, "cmap": "cividis_r"}
+        )
         image = axis.imshow(one.T, extent=extent, aspect="auto", interpolation="nearest", **colours)
         axis.set_title(title, fontsize=9, loc="left")
         axis.set_ylabel({"lat": "latitude [°]"}.get(name, f"{name} [m]"), fontsize=8)
@@ -217,12 +233,12 @@ def hovmoeller_figure(maps: Mapping[str, np.ndarray], days: Sequence[str], rows:
     return figure
 
 
-def _style(k: int) -> dict[str, str]:
+def _style(k: int) -> dict[str, Any]:
     return {"color": COLOURS[k % len(COLOURS)], "marker": MARKERS[k % len(MARKERS)], "ls": DASHES[k % len(DASHES)]}
 
 
-def _legend(figure: Picture, axis: object, count: int) -> None:
-    handles, labels = axis.get_legend_handles_labels()  # type: ignore[attr-defined]
+def _legend(figure: Picture, axis: Any, count: int) -> None:
+    handles, labels = axis.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=min(count, 3), fontsize=8, frameon=False)
 
 

@@ -37,7 +37,9 @@ def choices(content: Mapping[str, Any], questions: Sequence[Question]) -> dict[s
         found = [content["layers"][one["layers"][key]] for one in products if key in one["layers"]]
         return [layer for layer in found if not layer["empty"]]
 
-    def numbers(title: str, note: str, palette: str, found: Sequence[Mapping[str, Any]], low: float | None = None) -> Any:
+    def numbers(
+        title: str, note: str, palette: str, found: Sequence[Mapping[str, Any]], low: float | None = None
+    ) -> Any:
         least = min(one["low"] for one in found) if low is None else low
         most = max(one["high"] for one in found)
         step = f", in steps of {max(one['step'] for one in found):g}" if "step" in found[0] else ""
@@ -116,7 +118,8 @@ def controls(content: Mapping[str, Any], questions: Sequence[Question]) -> str:
         f'<span class="swatch line" style="background:{line_colour(k)}"></span>{escape(one["name"])}</label>'
         for k, one in enumerate(products)
     )
-    names = ["observed", *(one["name"] for one in products)]
+    source = "observed" if len(questions) == 1 else f"observed ({products[0]['name']})"
+    names = [source, *(one["name"] for one in products)]
     panels = "\n".join(
         f'<figure class="panel" id="panel-{k}"><figcaption>{escape(name)}</figcaption>'
         f'<div class="plot" id="map-{k}"></div></figure>'
@@ -142,8 +145,9 @@ def controls(content: Mapping[str, Any], questions: Sequence[Question]) -> str:
 <label>Layer <br><select id="layer">{layers}</select></label>
 <fieldset class="wide"><legend>Show</legend>{boxes}</fieldset>
 </div>
-<p class="note">Colours: <span id="layer-note"></span>. Land without a value <span class="swatch" \
-style="background:var(--gap)"></span> no land <span class="swatch" style="background:var(--sea)"></span></p>
+<p class="note">Colours: <span id="layer-note"></span></p>
+<ul class="key"><li><span class="swatch" style="background:var(--gap)"></span>land without a value</li>
+<li><span class="swatch" style="background:var(--sea)"></span>no land</li></ul>
 <ul class="key" id="layer-key"></ul>
 <div id="maps" role="group" tabindex="0" aria-label="Maps. The arrow keys move the chosen cell, a click chooses one.">
 {panels}
@@ -158,13 +162,13 @@ style="background:var(--gap)"></span> no land <span class="swatch" style="backgr
 <p class="note">Soil moisture [{escape(_units(questions))}]; the wheel, or two fingers, zoom.</p>
 <ul class="key">
 <li><span class="swatch dot" style="background:#0072B2"></span>observed</li>
-<li><span class="swatch" style="background:#8082"></span>gap</li>
+<li><span class="swatch gap"></span>gap</li>
 <li id="interval-key"><span class="swatch" style="background:{line_colour(0)}55"></span>{_interval(questions)} of \
 <span id="interval-name"></span></li>
 {'<li><span class="swatch open"></span>hidden truth</li>' if scored else ""}
 <li>lines: filled, in the colours of <em>Show</em></li>
 </ul>
-<div class="plot" id="series" role="img" aria-label="Series of the chosen cell; Download as CSV gives its numbers"></div>
+<div class="plot" id="series" role="img" aria-label="Series of the chosen cell; its numbers: Download as CSV"></div>
 {scores if scored else ""}
 </div>"""
 

@@ -89,7 +89,7 @@ def run(settings: Settings) -> None:
         entries=entries,
         reference=reference_of(labels, settings.reference) if labels else "",
         runs=[about_run(entry) for entry in entries],
-        questions=[*of_runs, *questions],
+        questions=[*questions, *of_runs],
         notes=notes,
         sections=sections,
         sources=sources,
@@ -126,7 +126,9 @@ def station_section(table: xr.Dataset, name: str) -> str:
     """
     lacking = [n for n in ("r", "ubrmsd", "bias", "n", "lat", "lon") if n not in table.variables]
     if lacking or not {"station", "subset"} <= set(table.dims):
-        raise CubeError(f"stations={name}: no variable '{(lacking or ['r'])[0]}' of stations: expected what insitu writes")
+        raise CubeError(
+            f"stations={name}: no variable '{(lacking or ['r'])[0]}' of stations: expected what insitu writes"
+        )
     units = str(table["ubrmsd"].attrs.get("units", "1"))
     subsets = [str(s) for s in table["subset"].values if str(s) in ("observed", "filled")]
     head = ["station", *(f"{label}, {subset} days" for subset in subsets for label, _ in STATION_SCORES.values())]
@@ -134,7 +136,7 @@ def station_section(table: xr.Dataset, name: str) -> str:
         [
             str(station),
             *(
-                f"{float(table[key].sel(subset=subset).values[k]):.{digits}f}".replace("nan", "–")
+                f"{float(table[key].sel(subset=subset).values[k]):.{digits}f}".replace("nan", "-")
                 for subset in subsets
                 for key, (_, digits) in STATION_SCORES.items()
             ),
@@ -143,7 +145,9 @@ def station_section(table: xr.Dataset, name: str) -> str:
     ]
     shown = html.pictures(
         [
-            html.picture(station_map(table), "Map of the stations by R", "R at the stations, on observed and filled days"),
+            html.picture(
+                station_map(table), "Map of the stations by R", "R at the stations, on observed and filled days"
+            ),
             html.picture(boxes(table), "Boxes of R, R of anomalies and ubRMSD", "Scores of the stations by group"),
         ]
     )
