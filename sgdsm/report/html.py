@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from sgdsm.core.errors import ConfigError
 
 DPI = 150
-BROAD = 1.9  # width over height from which on a picture takes the whole width of the page
+BROAD = 2.2  # width over height from which on a picture takes the whole width of the page
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -87,7 +87,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str) -> s
 
 
 def words(rows: Mapping[str, object]) -> str:
-    """Return a table of names and texts."""
+    """Return a table of names and texts; those without a text are left out."""
     cells = "\n".join(
         f'<tr><th scope="row">{escape(str(k))}</th><td>{escape(_value_text(v))}</td></tr>' for k, v in rows.items()
     )
@@ -160,5 +160,10 @@ def pictures(found: Iterable[str]) -> str:
 def _value_text(value: object) -> str:
     """Return a value of a configuration as text: an object by the name of its class, then its settings."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{str(v).rsplit('.', 1)[-1] if k == '_target_' else f'{k} {v}'}" for k, v in value.items())
+        parts = (
+            str(v).rsplit(".", 1)[-1] if k == "_target_" else f"{k} {f'({inner})' if isinstance(v, Mapping) else inner}"
+            for k, v in value.items()
+            for inner in [_value_text(v)]
+        )
+        return ", ".join(parts)
     return str(value)

@@ -80,7 +80,6 @@ class Grid:
         dims: Names of the vertical and the horizontal dimension.
         rows: Coordinates of the rows, (H,).
         columns: Coordinates of the columns, (W,), rising across the date line.
-        order: Indices in the file of rows and of columns.
         land: Cells that are shown, (H, W) bool.
         days: Days of all records, (T,), datetime64[D].
     """
@@ -88,7 +87,6 @@ class Grid:
     dims: tuple[str, str]
     rows: np.ndarray
     columns: np.ndarray
-    order: tuple[np.ndarray, np.ndarray]
     land: np.ndarray
     days: np.ndarray
 
@@ -101,22 +99,19 @@ class Grid:
         """
         first = questions[0].products[0]
         dims = space_dims(first.filled[SM_FILLED])
-        given = [first.filled[dim].values.astype(float) for dim in dims]
+        rows, columns = (_order(first.filled[dim])[1] for dim in dims)
         for product in (p for q in questions for p in q.products):
-            for dim, values in zip(dims, given, strict=True):
-                other = product.filled[dim].values if dim in product.filled.coords else np.zeros(0)
+            for dim, values in zip(dims, (rows, columns), strict=True):
+                there = dim in product.filled[SM_FILLED].dims
+                other = _order(product.filled[dim])[1] if there else np.zeros(0)
                 if len(other) != len(values) or not np.allclose(other, values, atol=1e-4 * _spacing(values)):
                     raise ConfigError(
                         f"report: '{product.name}' is on another grid than '{first.name}': {dim} {_reach(other)} and "
                         f"{_reach(values)}: fill the whole grid of the run, or give one of them alone"
                     )
-        columns = given[1]
-        if dims[1] == "lon" and not ((np.diff(columns) > 0).all() or (np.diff(columns) < 0).all()):
-            columns = np.where(columns < columns[0], columns + 360, columns)
-        order = np.argsort(-given[0], kind="stable"), np.argsort(columns, kind="stable")
-        land = np.logical_or.reduce([_land(p.filled) for q in questions for p in q.products])
+        land = np.logical_or.reduce([_land(p.filled, dims) for q in questions for p in q.products])
         days = np.unique(np.concatenate([_days(q.observed) for q in questions]))
-        return cls(dims, given[0][order[0]], columns[order[1]], order, land[np.ix_(*order)], days)
+        return cls(dims, rows, columns, land, days)
 
     def blocks(self, block: int) -> np.ndarray:
         """Return the number of the block of each cell, (H, W), and -1 for cells that are not shown.
@@ -313,8 +308,9 @@ def _pack(questions: Sequence[Question], grid: Grid, thinning: Thinning) -> Pack
             found = _layers_of(product.filled, values, grid, numbers, days, observed, units)
             for key, (layer, steps, unit) in found.items():
                 places[key] = layers.add(layer, steps, units=unit)
-            if not row_means:
+            if product is question.products[0] and (not which or question.truth is not None):
                 content |= _first(observed, truth, values)
+            if not row_means:
                 row_means = _row_means({"observed": observed, "filled": values}, numbers, thinning.block)
             if question.truth is not None:
                 entry["scores"] = _scores_of_blocks(question, product.filled, grid, numbers)
@@ -407,7 +403,7 @@ def _read(array: xr.DataArray, grid: Grid, numbers: np.ndarray, days: np.ndarray
         days: Of the page.
         codes: Whether values are codes, whose bits hold for a block where they hold for half of it.
     """
-    array = array.transpose("time", *grid.dims)
+    array = _oriented(array, grid.dims)
     out = np.full((len(days), int(numbers.max()) + 1), np.nan, np.float32)
     place = {day: k for k, day in enumerate(days.astype(int).tolist())}
     at = np.array([place.get(day, -1) for day in _days(array).astype(int).tolist()])
@@ -417,8 +413,7 @@ def _read(array: xr.DataArray, grid: Grid, numbers: np.ndarray, days: np.ndarray
             continue
         # days apart are read alone; of near ones a part in one piece is faster
         few = 4 * len(wanted) <= part.stop - part.start
-        maps = array[part][wanted].values if few else array[part].values[wanted]
-        values = maps[:, grid.order[0]][:, :, grid.order[1]]
+        values = array[part][wanted].values if few else array[part].values[wanted]
         out[at[part][wanted]] = _bits(values, numbers) if codes else block_means(values, numbers)
     return out
 
@@ -445,15 +440,13 @@ def cell_errors(question: Question, filled: xr.Dataset, grid: Grid) -> State:
     assert question.hidden is not None
     cells = grid.land.size
     total = State.zeros((cells,))
-    arrays = [a.transpose("time", *grid.dims) for a in (filled[SM_FILLED], question.truth, question.hidden)]
+    arrays = [_oriented(a, grid.dims) for a in (filled[SM_FILLED], question.truth, question.hidden)]
     for part in time_chunks(arrays[0], READ_VALUES):
         hidden = arrays[2][part].values.astype(bool)
         if not hidden.any():
             continue
-        estimate, truth = (
-            a[part].values[:, grid.order[0]][:, :, grid.order[1]].reshape(len(hidden), -1) for a in arrays[:2]
-        )
-        hidden = hidden[:, grid.order[0]][:, :, grid.order[1]].reshape(len(hidden), -1)
+        estimate, truth = (array[part].values.reshape(len(hidden), -1) for array in arrays[:2])
+        hidden = hidden.reshape(len(hidden), -1)
         hidden &= np.isfinite(estimate) & np.isfinite(truth)
         cell = np.nonzero(hidden)[1]
         total = total + bin_statistics(error_statistics(estimate[hidden], truth[hidden]), cell, cells)
@@ -526,13 +519,38 @@ def _reach(values: np.ndarray) -> str:
     return f"{len(values)} from {values[0]:g} to {values[-1]:g}" if len(values) else "none"
 
 
-def _land(filled: xr.Dataset) -> np.ndarray:
-    """Return the cells that are shown, (H, W) bool, in the order of the file."""
-    dims = space_dims(filled[SM_FILLED])
+def _land(filled: xr.Dataset, dims: tuple[str, str]) -> np.ndarray:
+    """Return the cells that are shown, (H, W) bool."""
     if LAND in filled and set(filled[LAND].dims) == set(dims):
-        land: np.ndarray = np.nan_to_num(filled[LAND].transpose(*dims).values).astype(bool)
+        land: np.ndarray = np.nan_to_num(_oriented(filled[LAND], dims).values).astype(bool)
         return land
-    return ever_observed(filled[SM_FILLED].transpose("time", *dims))
+    return ever_observed(_oriented(filled[SM_FILLED], dims))
+
+
+def _order(coordinate: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the indices that sort a coordinate, and its sorted values.
+
+    Rows fall from the north to the south, columns rise, also across the date line.
+    """
+    values = coordinate.values.astype(float)
+    if coordinate.name in ("lat", "y"):
+        order = np.argsort(-values, kind="stable")
+        return order, values[order]
+    steps = np.diff(values)
+    if coordinate.name == "lon" and (steps < 0).any() and (steps > 0).any():
+        values = np.where(values < values[0], values + 360, values)
+    order = np.argsort(values, kind="stable")
+    return order, values[order]
+
+
+def _oriented(array: xr.DataArray, dims: tuple[str, str]) -> xr.DataArray:
+    """Return a variable, lazy, with time first, the first row in the north and the first column in the west."""
+    array = array.transpose(..., *dims)
+    for dim in dims:
+        order, _ = _order(array[dim])
+        if (np.diff(order) < 0).any():
+            array = array.isel({dim: order})
+    return array
 
 
 def _round_up(value: float) -> float:

@@ -262,26 +262,29 @@ window.sgdsmReport = (() => {
     const [y, x] = placeOf(state.cell);
     const quoted = (text) => `"${String(text).replaceAll('"', '""')}"`;
     const number = (value) => (Number.isNaN(value) ? "" : Number(value.toPrecision(7)));
+    const units = (layer) => `[${data.layers[layer].units}]`;
     const columns = [["date", (day) => data.days[day]]];
     data.questions.forEach((question, k) => {
-      const name = data.questions.length > 1 ? ` ${k + 1}` : "";
-      columns.push([`observed${name}`, (day) => number(observed(question, day, state.cell))]);
-      if (question.truth !== null) {
-        columns.push([`hidden truth${name}`, (day) => number(truth(question, day, state.cell))]);
-      }
+      const first = data.products.find((one) => one.question === k);
+      const of = data.questions.length > 1 ? ` (${first.name})` : "";
+      const value = (day) => number(observed(question, day, state.cell));
+      columns.push([`observed${of} ${units(question.observed)}`, value]);
+      if (question.truth === null) return;
+      columns.push([`hidden truth ${units(question.truth)}`, (day) => number(truth(question, day, state.cell))]);
     });
     for (const product of data.products) {
       const { below, above, std } = product.layers;
+      const of = units(product.layers.filled);
       const at = (layer, day) => valueOf(layer, day, state.cell);
-      columns.push([`${product.name} filled`, (day) => number(filled(product, day, state.cell))]);
-      if (std !== undefined) columns.push([`${product.name} std`, (day) => number(at(std, day))]);
-      if (below !== undefined) {
-        columns.push([`${product.name} lower`, (day) => number(filled(product, day, state.cell) - at(below, day))]);
-        columns.push([`${product.name} upper`, (day) => number(filled(product, day, state.cell) + at(above, day))]);
-      }
+      const middle = (day) => filled(product, day, state.cell);
+      columns.push([`${product.name} filled ${of}`, (day) => number(middle(day))]);
+      if (std !== undefined) columns.push([`${product.name} std ${of}`, (day) => number(at(std, day))]);
+      if (below === undefined) continue;
+      columns.push([`${product.name} lower ${of}`, (day) => number(middle(day) - at(below, day))]);
+      columns.push([`${product.name} upper ${of}`, (day) => number(middle(day) + at(above, day))]);
     }
     const place = data.grid.dims.map((name, k) => `${name} ${round(k ? x : y)}`).join(", ");
-    const lines = [columns.map(([name]) => quoted(`${name}`)).join(",")];
+    const lines = [columns.map(([name]) => quoted(name)).join(",")];
     data.days.forEach((_, day) => lines.push(columns.map(([, text]) => text(day)).join(",")));
     const link = document.createElement("a");
     link.href = URL.createObjectURL(new Blob([`${lines.join("\n")}\n`], { type: "text/csv" }));
@@ -367,7 +370,7 @@ window.sgdsmReport = (() => {
         outline_line_color: ink,
         border_line_color: null,
       });
-      for (const grid of plot.center) grid.setv?.({ grid_line_color: rule });
+      for (const one of plot.center) if (one.type === "Grid") one.setv({ grid_line_color: rule });
       for (const axis of [...plot.below, ...plot.left]) {
         if (axis.type === "ColorBar") {
           axis.setv({ major_label_text_color: ink, background_fill_color: page, bar_line_color: ink });

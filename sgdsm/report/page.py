@@ -141,8 +141,8 @@ def write_report(report: Report, path: Path, megabytes: float | None = None) -> 
     packed = pack(report.questions, grid, taken / 1e6 + MAPS if megabytes is None else megabytes, taken)
     thinned = thinning_words(packed, grid)
     content = packed.content | choices(packed.content, report.questions)
-    drawn = html.pictures([_hovmoeller(packed, report)])
-    sections = [("Maps and series", controls(content, report.questions)), ("Scores", scored + drawn), *further, *bottom]
+    maps = controls(content, report.questions) + html.pictures([_hovmoeller(packed, report)])
+    sections = [("Maps and series", maps), ("Scores", scored), *further, *bottom]
     data = f"{script_json(content, 'report-data')}\n{script_json(figures(packed), 'report-figures')}\n{code}"
     text = html.page(report.title, html.paragraph(thinned) + top, sections, data)
     _write(text, path)
@@ -255,7 +255,9 @@ def _score_section(report: Report, interactive: bool) -> str:
             f"{class_name(name)} " + ", ".join(f"{label} {value[1]:.4f}" for label, value in row.items())
             for name, row in table.items()
         )
-        drawn.append(html.picture(class_figure(table, group, units), alt, f"RMSE by {group}, with 95 % intervals"))
+        drawn.append(
+            html.picture(class_figure(table, group, units), alt, f"RMSE by {group}: 95 % intervals, number of values")
+        )
     parts.append(html.pictures(drawn))
     parts.append(html.details("The same as a table", "".join(_class_table(t, g, units) for g, t in tables.items())))
     parts.append("<h3>Error bars and variability</h3>")

@@ -92,7 +92,7 @@ def class_figure(table: ClassTable, group: str, units: str) -> Picture:
     axis.set_xticks(range(len(table)), names, fontsize=8, rotation=turned)
     axis.set_ylim(0)
     axis.set_ylabel(f"RMSE [{units}]")
-    axis.set_xlabel(f"{group}, and number of values", fontsize=9)
+    axis.set_xlabel(group)
     axis.grid(axis="y", alpha=0.3)
     _legend(figure, axis, len(labels))
     return figure
@@ -183,7 +183,7 @@ def taylor_figure(entries: Sequence[Entry]) -> Picture:
     distance = np.sqrt(1 + radius**2 - 2 * radius * np.cos(angle))
     lines = axis.contour(angle, radius, distance, levels=[0.25, 0.5, 0.75, 1.0], colors="0.6", linewidths=0.7)
     axis.clabel(lines, fontsize=7)
-    axis.set_xlabel("standard deviation over that of the truth")
+    axis.set_xlabel("standard deviation over that of the truth", labelpad=18)
     axis.text(np.deg2rad(48), 1.17 * most, "correlation R", ha="center", va="center", rotation=-42)
     _legend(figure, axis, len(entries) + 1)
     return figure
