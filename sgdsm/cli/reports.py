@@ -106,15 +106,24 @@ def question_of_runs(entries: Sequence[Entry]) -> list[Question]:
 
     Args:
         entries: Runs of one protocol, so that what they saw and what was hidden is the same.
+
+    Raises:
+        ConfigError: The files are others than those of a scored run.
+        CubeError: A file cannot be read, or is no filled one.
     """
     whole = [e for e in entries if all((e.folder / "evaluation" / n).is_file() for n in (FILLED, HIDDEN, VISIBLE))]
     if not whole:
         return []
     folder = whole[0].folder / "evaluation"
     hidden, visible = open_dataset(folder / HIDDEN), open_dataset(folder / VISIBLE)
-    truth, target = hidden["truth"], str(hidden.attrs["target"])
+    target = str(hidden.attrs.get("target"))
+    if "truth" not in hidden or target not in visible:
+        raise ConfigError(
+            f"{folder}: not what a run was scored with: {HIDDEN} has no truth, or {VISIBLE} no '{target}'"
+        )
+    truth = hidden["truth"]
     masks = [v for n, v in hidden.data_vars.items() if n != "truth" and v.dims == truth.dims]
-    products = [Product(e.label, open_dataset(e.folder / "evaluation" / FILLED)) for e in whole]
+    products = [Product(e.label, _filled(e.folder / "evaluation" / FILLED)) for e in whole]
     return [Question(visible[target], products, truth, reduce(or_, (mask.astype(bool) for mask in masks)))]
 
 
@@ -134,6 +143,15 @@ def question_of_file(filled: xr.Dataset, name: str) -> Question:
     except CubeError as error:
         raise CubeError(f"{name}: {error}") from error
     return Question(observed, [Product(Path(name).name, filled)])
+
+
+def _filled(path: Path) -> xr.Dataset:
+    filled = open_dataset(path)
+    try:
+        maps_of(filled)
+    except CubeError as error:
+        raise CubeError(f"{path}: {error}") from error
+    return filled
 
 
 def about_file(dataset: xr.Dataset) -> dict[str, Any]:

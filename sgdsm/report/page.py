@@ -25,6 +25,7 @@ from sgdsm.report.score_figures import (
     hovmoeller_figure,
     taylor_figure,
 )
+from sgdsm.report.style import plain_text
 from sgdsm.report.views import choices, controls
 
 # columns of a comparison that are no metric
@@ -107,6 +108,7 @@ class Report:
     sources: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
+@plain_text()
 def write_report(report: Report, path: Path, megabytes: float | None = None) -> str:
     """Write a page; without bokeh one without maps that can be moved.
 

@@ -29,6 +29,7 @@ from sgdsm.report import html
 from sgdsm.report.insitu_figures import boxes, station_map
 from sgdsm.report.interactive import require_bokeh
 from sgdsm.report.page import Report, write_report
+from sgdsm.report.style import plain_text
 from sgdsm.report.trend_figures import trend_figures
 
 USAGE = "RUN RUN ... [filled=FILE] output=FILE.html"
@@ -114,6 +115,7 @@ def _about_filled(filled: xr.Dataset, name: str) -> str:
     )
 
 
+@plain_text()
 def station_section(table: xr.Dataset, name: str) -> str:
     """Return HTML of scores at stations: pictures, and a table.
 
@@ -154,6 +156,7 @@ def station_section(table: xr.Dataset, name: str) -> str:
     return shown + html.table(head, rows, f"Scores at {len(rows)} stations, ubRMSD and bias in {units}")
 
 
+@plain_text()
 def trend_section(trends: xr.Dataset, name: str) -> str:
     """Return HTML of trends: their pictures.
 
