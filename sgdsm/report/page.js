@@ -210,6 +210,7 @@ window.sgdsmReport = (() => {
     element("column").value = round(x);
     for (let k = 0; k <= data.products.length; k++) models(`cell-${k}`).data = { x: [x], y: [y] };
     const body = element("cell-scores");
+    if (!body) return; // there are no runs
     body.replaceChildren();
     for (const product of data.products.filter((one) => one.scores)) {
       const scores = product.scores;

@@ -60,7 +60,8 @@ def opened(browser: Any, path: Path, size: tuple[int, int] = SIZES[0]) -> tuple[
     page.on("pageerror", lambda error: said.append(str(error)))
     page.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
     page.goto(path.as_uri())
-    page.wait_for_selector("#interactive.ready", state="attached")
+    page.wait_for_function("document.getElementById('status').textContent !== 'Unpacking the maps ...'")
+    assert page.inner_text("#status") == ""
     return page, said
 
 
