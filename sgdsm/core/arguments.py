@@ -57,6 +57,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "rows": (1, 10**6),
     "columns": (1, 10**6),
     "half_life_days": (1e-3, 1e9),
+    "megabytes": (1e-6, 1e6),
 }
 VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 SHORT = reprlib.Repr()

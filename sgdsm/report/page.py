@@ -124,18 +124,20 @@ def write_report(report: Report, path: Path, megabytes: float | None = None) -> 
         ConfigError: Records are on different grids, or the page cannot be so small.
     """
     interactive = bool(report.questions) and has_bokeh()
+    # before the pictures are drawn, which takes longer
+    grid = Grid.of(report.questions) if interactive else None
     scored = _score_section(report, interactive)
     ends = [(f"Configuration of {r.label}" if len(report.runs) > 1 else "Configuration", r) for r in report.runs]
-    bottom = [("Where it came from", _origin(report, ends)), ("Words", html.words(_glossary()))]
+    bottom = [("Where it came from", _origin(report, ends)), ("Words", html.words(glossary()))]
     top, further = _top(report), [*report.sections]
-    if not interactive:
+    if grid is None:
         sections = [("Scores", scored), *further, *bottom]
         hint = "" if has_bokeh() or not report.questions else " (maps that can be moved: pip install 'sgdsm[report]')"
         text = html.page(report.title, top, sections)
         _check_size(len(text.encode()), megabytes)
         _write(text, path)
         return f"{len(text.encode()) / 1e6:.1f} MB{hint}"
-    grid, code = Grid.of(report.questions), scripts()
+    code = scripts()
     frame = html.page(
         report.title, top, [("Maps and series", "x" * 20_000), ("Scores", scored), *further, *bottom], code
     )
@@ -310,7 +312,8 @@ def _hovmoeller(packed: Packed, report: Report) -> str:
     return html.picture(figure, text, text)
 
 
-def _glossary() -> dict[str, str]:
+def glossary() -> dict[str, str]:
+    """Return what each column and word of a page means."""
     return BEFORE | {m.head or m.label: m.explanation for m in METRICS} | AFTER
 
 
