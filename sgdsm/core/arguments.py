@@ -65,6 +65,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "time_constant": (0.01, 10**5),
     "least_share": (0, 1),
     "frames_per_second": (0.1, 50),
+    "megabytes": (1e-6, 1e6),
 }
 VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 SHORT = reprlib.Repr()
