@@ -94,7 +94,7 @@ def about_run(entry: Entry) -> RunAbout:
     run = Run(entry.folder)
     return RunAbout(
         entry.label,
-        str(entry.metrics.get("model", run.model_name())),
+        str(entry.metrics.get("model", "")),
         yaml.safe_dump(run.config(), sort_keys=False),
         run.provenance(),
         sorted(run.figures.glob("*.png")),

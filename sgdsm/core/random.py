@@ -18,6 +18,7 @@ class Stream(IntEnum):
     ROW_RESERVOIR = 5  # which rows of trees are kept
     GAP_MATCHING = 6
     SENSOR_PHASES = 7  # of the simulated satellites
+    REGION = 7  # simulated, at 10 m; not beside SENSOR_PHASES
     SENSOR_NOISE = 8
     TREE_ROWS = 9  # which values become rows
     SECOND_SENSOR = 9  # a second word, apart from the world's own; not beside TREE_ROWS

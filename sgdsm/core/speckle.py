@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.ndimage import gaussian_filter, uniform_filter
 
 LOOKS = 4.4  # equivalent number of looks of a Sentinel-1 GRD image in IW mode
 
@@ -19,6 +18,8 @@ def lee(power: np.ndarray, pixels: int = 5, looks: float = LOOKS) -> np.ndarray:
     Returns:
         The mean of the window, plus as much of a pixel's departure as is more than speckle, (H, W).
     """
+    from scipy.ndimage import uniform_filter
+
     known = np.isfinite(power)
     share = None
     if not known.all():
@@ -46,6 +47,8 @@ def gaussian(power: np.ndarray, pixels: int = 5) -> np.ndarray:
         power: (H, W); missing pixels are NaN, do not count, and stay missing.
         pixels: Side of the window.
     """
+    from scipy.ndimage import gaussian_filter
+
     known = np.isfinite(power)
     options = {"sigma": pixels / 4, "radius": pixels // 2}
     smooth = gaussian_filter(np.where(known, power, 0), **options)

@@ -67,15 +67,13 @@ class TrainingConfig:
 
     def training(self) -> dict[str, Any]:
         """Return the groups, the seed and `causal` as plain values: what a run folder keeps in config.yaml."""
-        # said only where it is so: folders of other runs stay as they were
-        causal = {"causal": True} if self.causal else {}
-        return {**{group: getattr(self, group) for group in GROUPS}, **causal, "seed": self.seed}
+        groups = {group: getattr(self, group) for group in GROUPS}
+        return {**groups, "causal": self.causal, "seed": self.seed}
 
 
 def check_training(config: Mapping[str, Any]) -> None:
     """Raise ConfigError where the configuration of a run cannot work."""
-    # runs of before it came do not say it
-    made(TrainingConfig, {"causal": False, **config})
+    made(TrainingConfig, config)
 
 
 def check_groups(config: Mapping[str, Any], groups: Sequence[str] = GROUPS) -> dict[str, Any]:
@@ -130,7 +128,8 @@ def load_config(path: Path) -> dict[str, Any]:
             raise ConfigError(f"{path}: {group} is {shown(config.get(group))}, expected settings with {TARGET}")
     if "seed" not in config:
         raise ConfigError(f"{path}: seed is not there, expected a whole number")
-    return config
+    # runs of before this setting came do not say it
+    return {"causal": False, **config}
 
 
 def _refuse_resolvers(value: Any, where: str) -> None:

@@ -150,9 +150,9 @@ def test_neighbours_show_nothing_that_is_hidden():
     def plant(patch: pytest.MonkeyPatch) -> None:
         around = features._neighbours
 
-        def with_hidden(batch: Any, line: torch.Tensor) -> Any:
+        def with_hidden(batch: Any, line: torch.Tensor, ahead: bool) -> Any:
             values = torch.where(batch.wanted, batch.truth, batch.sm)
-            return around(batch._replace(sm=values, seen=batch.seen | batch.wanted), line)
+            return around(batch._replace(sm=values, seen=batch.seen | batch.wanted), line, ahead)
 
         patch.setattr(features, "_neighbours", with_hidden)
 

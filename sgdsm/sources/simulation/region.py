@@ -22,6 +22,7 @@ from sgdsm.core.arguments import checked
 from sgdsm.core.bilinear import averaged, refined
 from sgdsm.core.cube import as_cube
 from sgdsm.core.errors import ConfigError
+from sgdsm.core.random import Stream
 from sgdsm.core.speckle import LOOKS, lee
 
 PIXEL_M, FACTOR = 10.0, 100  # of the fine grid; fine cells along a side of a cell of 1 km
@@ -116,7 +117,7 @@ class Region:
         self.storms = self._storms()
 
     def _rng(self, *words: int) -> np.random.Generator:
-        return np.random.default_rng([7, self.seed, *words])
+        return np.random.default_rng([Stream.REGION, self.seed, *words])
 
     def _storms(self) -> np.ndarray:
         """Return rain at 1 km, mm d-1, of the spin-up and all days, (D, H, W)."""
