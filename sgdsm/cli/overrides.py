@@ -21,6 +21,17 @@ FLAGS = (
 )
 WITH_VALUE = ("--config-dir", "--cfg", "--package")
 PARTS_OF_CONFIG = ("job", "hydra", "all")
+OF_OWN_FILES = (
+    "path",
+    "target",
+    "dynamic",
+    "static",
+    "land",
+    "precipitation",
+    "uncertainty",
+    "valid_range",
+    "missing_days",
+)
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")
 NAMES_OF_FILES = ("output", "pattern", "static")
 # the name of a file of a group, or several of them in a sweep
@@ -128,6 +139,8 @@ def unknown_setting(error: Exception, command: str, settings: type, words: Seque
         return None
     key = misspelt[1]
     others = [word for word in words if not word.startswith((f"{key}=", "-"))]
+    if key.partition(".")[2] in OF_OWN_FILES and not any(word.startswith("data=") for word in words):
+        return f"'{key}' is a setting of a file of your own: say data=netcdf too"
     try:
         known = list(_flat(compose_settings(command, settings, [*others, *search_path(words)])))
     except HydraException:

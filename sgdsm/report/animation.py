@@ -169,7 +169,11 @@ def _layers_of(
     if LAND in dataset and set(dataset[LAND].dims) == {rows, columns}:
         maps[LAND] = dataset[LAND].astype(bool)
     # the axes may have been turned or sorted by the user
-    maps = maps.transpose("time", rows, columns).sortby(rows, ascending=False).sortby(columns)
+    maps = maps.transpose("time", rows, columns)
+    if not maps.indexes[rows].is_monotonic_decreasing:
+        maps = maps.sortby(rows, ascending=False)
+    if not maps.indexes[columns].is_monotonic_increasing:
+        maps = maps.sortby(columns)
     # xarray drops attributes in computations
     maps.attrs["units"] = filled.attrs.get("units", "1")
     return part_of(maps, layers[0], time, bbox)

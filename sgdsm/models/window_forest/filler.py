@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sgdsm.core.errors import ConfigError
+from sgdsm.core.extras import need
 from sgdsm.core.logging import log
 from sgdsm.core.random import Stream
 from sgdsm.data.batch import Batch, Filled
@@ -135,6 +136,11 @@ class WindowForest(GapFiller):
             raise ConfigError(
                 f"model.windows=false: expected calibrate=false and regressor=forest, found {calibrate}, {regressor}"
             )
+        # found now, not after the covariates were read
+        if regressor in ("svm", "ann"):
+            need("sklearn", "classical", f"model.regressor={regressor}")
+        elif regressor == "forest" and windows and share_cells == share_days == 1:
+            need("sklearn", "classical", "model.share_cells=1 model.share_days=1")
         self.windows, self.block = windows, (share_days, share_cells, share_cells)
         self.grown = stages(cells, days)
         self.samples_per_covariate, self.fewest = samples_per_covariate, fewest

@@ -29,6 +29,7 @@ from dask.delayed import delayed
 from sgdsm.core.arguments import check_value, checked, hints_of
 from sgdsm.core.cube import suggest
 from sgdsm.core.errors import CubeError, SgdsmError
+from sgdsm.core.extras import need
 from sgdsm.core.io.safety import refuse_unsafe
 from sgdsm.core.logging import log
 from sgdsm.core.validation import check_values
@@ -36,6 +37,8 @@ from sgdsm.sources.readers.broken import why
 
 OnBadFile = Literal["fail", "skip"]
 READING_ERRORS = (OSError, KeyError, ValueError, IndexError, RuntimeError, TypeError, AttributeError)
+# packages of the extra `products`, and the files that they read
+OPTIONAL = {"rasterio": (".tif", ".tiff", ".jp2", ".vrt", ".bil", ".img"), "pyhdf": (".hdf",)}
 # the NetCDF library may not be used by two threads at once: that ends the process
 ONE_READER = threading.RLock()
 
@@ -386,7 +389,11 @@ def find_files(name: str, paths: str | Path | Sequence[str | Path], **options: A
         # options are checked against the type hints of the product's function
         if not isinstance(value, float):  # NaN may be the value that means missing
             check_value(f"product '{name}': {option}", value, hints.get(option, Any))
-    files: Files = module.files(listed(paths, module.PATTERNS), **options)
+    found = listed(paths, module.PATTERNS)
+    for package, endings in OPTIONAL.items():
+        if (of_it := next((path for path in found if path.suffix.lower() in endings), None)) is not None:
+            need(package, "products", f"product '{name}': {of_it}")
+    files: Files = module.files(found, **options)
     return files
 
 
