@@ -19,6 +19,7 @@ INCLUDED = {
     "benchmarks/RESULTS.md": "results.md",
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
+    "tests/README.md": "testing.md",
 }
 API = ("sgdsm", "sgdsm.models", "sgdsm.data", "sgdsm.sources", "sgdsm.preprocessing", "sgdsm.training")
 
@@ -39,6 +40,7 @@ highlight_language = "none"
 default_role = "literal"
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
+autodoc_inherit_docstrings = False
 autoclass_content = "class"
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
@@ -83,8 +85,7 @@ def links_of_included(app: Any, relative: Path, parent: str, source: list[str]) 
     """Turn the links of an included file, which begin at its own folder, into links between pages."""
     for path, name in INCLUDED.items():
         source[0] = re.sub(rf"\]\((?:\.\./)*{re.escape(path)}(?=[#)])", f"]({name}", source[0])
-    source[0] = re.sub(r"\]\((?:\.\./)*docs/", "](", source[0])
-    source[0] = source[0].replace("](tests/README.md)", "](testing.md)").replace("(../../", "(")
+    source[0] = re.sub(r"\]\((?:\.\./)*docs/(?!images)", "](", source[0])
 
 
 def write_api(app: Any) -> None:
@@ -101,6 +102,8 @@ def write_api(app: Any) -> None:
         if package == "sgdsm":
             lines += ["Dataset.sgdsm", "-------------", "", ".. autoclass:: sgdsm.SgdsmAccessor", "   :members:", ""]
         (folder / f"{package}.rst").write_text("\n".join(lines))
+    tree = ["API", "===", "", "The public names, which stay where modules move.", "", ".. toctree::", "   :maxdepth: 1", ""]
+    (folder / "index.rst").write_text("\n".join([*tree, *(f"   {package}" for package in API), ""]))
 
 
 def setup(app: Any) -> None:
