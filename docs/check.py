@@ -126,7 +126,7 @@ def check_settings(words: Sequence[str]) -> None:
     name, given = " ".join(words[:length]), list(words[length:])
     module = load(name)
     # what is for Hydra, for further packages, or for resuming
-    given = [w for w in given if w != "-m" and not w.startswith(("hydra.", "trust="))]
+    given = [w for w in given if w not in ("-m", "--help") and not w.startswith(("hydra.", "trust="))]
     given = [w for w in given if not (name == "train" and w.startswith("run="))]
     given = with_positional(module, given) if hasattr(module, "POSITIONAL") else given
     given = as_hydra_reads(module.Settings, given)

@@ -102,7 +102,16 @@ def write_api(app: Any) -> None:
         if package == "sgdsm":
             lines += ["Dataset.sgdsm", "-------------", "", ".. autoclass:: sgdsm.SgdsmAccessor", "   :members:", ""]
         (folder / f"{package}.rst").write_text("\n".join(lines))
-    tree = ["API", "===", "", "The public names, which stay where modules move.", "", ".. toctree::", "   :maxdepth: 1", ""]
+    tree = [
+        "API",
+        "===",
+        "",
+        "The public names, which stay where modules move.",
+        "",
+        ".. toctree::",
+        "   :maxdepth: 1",
+        "",
+    ]
     (folder / "index.rst").write_text("\n".join([*tree, *(f"   {package}" for package in API), ""]))
 
 
