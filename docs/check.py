@@ -134,7 +134,9 @@ def check_settings(words: Sequence[str]) -> None:
         given = [re.sub(r"^([\w.]+=[\w.]+),.*", r"\1", word) for word in given]
     check_words(given)
     given = module.prepared(given) if hasattr(module, "prepared") else given
-    made(module.Settings, compose_settings(name, module.Settings, given))
+    values = compose_settings(name, module.Settings, given)
+    if "--help" not in words:
+        made(module.Settings, values)
 
 
 def quick(words: Sequence[str]) -> list[str]:

@@ -5,13 +5,22 @@ from __future__ import annotations
 import re
 import tomllib
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
-from docs.check import INLINE, LINK, OTHERS, PAGES, QUICK, blocks, check_settings, commands, faults_of_pages
-from docs.check import inline_commands, ours, run_page, shell_lines
-from sgdsm.core.errors import SgdsmError
+from docs.check import (
+    LINK,
+    OTHERS,
+    PAGES,
+    blocks,
+    check_settings,
+    commands,
+    faults_of_pages,
+    inline_commands,
+    ours,
+    run_page,
+    shell_lines,
+)
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
