@@ -14,10 +14,12 @@ PUBLIC = {
     "All": "splits",
     "Blocks": "splits",
     "Gaps": "gaps",
+    "Months": "months",
     "Protocol": "held_out",
     "Random": "splits",
     "Regions": "held_out",
     "Years": "held_out",
+    "read_table": "table",
 }
 __all__ = [*PUBLIC]
 

@@ -160,7 +160,7 @@ class GapData(pl.LightningDataModule):
         return self._validation
 
     def _weights(self, scene: Scene) -> np.ndarray | None:
-        if not self.gaps.match:
+        if self.gaps.match is not True:  # 'auto' is decided by the task, once for all parts of a cube
             return None
         return like_gaps(scene.wanted, scene.seen, scene.record.observed, scene.record.land)
 

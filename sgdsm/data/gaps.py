@@ -20,6 +20,7 @@ KINDS_IN_TIME = FARTHEST**2
 LEAST = 0.1  # smallest weight of a hidden value, so that no kind is lost
 SPREAD = 0.25  # part of a day's map that hides values in draws for calibration
 OUTAGES = 0.2  # smallest share of outages in such draws
+UNLIKE = 0.6  # share of the gaps that would have to lie otherwise in time to be like the hidden values
 FEWEST = 0.05  # gaps to one observed value; with fewer their distribution is not known well enough
 
 
@@ -39,7 +40,8 @@ class Gaps(Recorded):
             random.
         match: Weigh the hidden values, in training and validation, so that their distances in time to seen values are
             distributed as those of the gaps of the cube. If each place is seen every other day, say, a hidden value
-            seldom has seen values on the days before and after, but a gap mostly has; see `like_gaps`.
+            seldom has seen values on the days before and after, but a gap mostly has; see `like_gaps`. 'auto': where
+            more than UNLIKE of the gaps lie in time as hidden values do not.
 
     Raises:
         ConfigError: When a number is out of range.
@@ -56,7 +58,7 @@ class Gaps(Recorded):
         outage_rows: Sequence[int] = (3, 7),
         outage_columns: Sequence[int] = (3, 9),
         learn: Literal["alike", "random"] = "alike",
-        match: bool = False,
+        match: bool | Literal["auto"] = "auto",
     ) -> None:
         if not 0 < fraction < 1:
             raise ConfigError(f"gaps.fraction={fraction}: expected a share between 0 and 1")
@@ -176,6 +178,21 @@ def _box(shape: tuple[int, ...], part: float, rng: np.random.Generator) -> tuple
     return tuple(slice(start, start + size) for start, size in zip(starts, sizes, strict=True))
 
 
+def is_unlike(hidden: np.ndarray, seen: np.ndarray, observed: np.ndarray, land: np.ndarray) -> bool:
+    """Return whether hidden values lie in time otherwise than the gaps of the cube, so that `like_gaps` is of use.
+
+    Args:
+        hidden: Hidden values, (T, H, W) bool.
+        seen: Seen values, (T, H, W) bool.
+        observed: All observed values of the cube, (T, H, W) bool.
+        land: Land cells, (H, W) bool.
+    """
+    if not hidden.any() or _has_few_gaps(gaps := _gaps(observed, land), observed):
+        return False
+    # half of the sum of the differences is the share that would have to move
+    return bool(np.abs(_shares(seen, hidden) - _shares(observed, gaps)).sum() / 2 > UNLIKE)
+
+
 def like_gaps(hidden: np.ndarray, seen: np.ndarray, observed: np.ndarray, land: np.ndarray) -> np.ndarray:
     """Return weights with which hidden values resemble the gaps of the cube.
 
@@ -196,21 +213,36 @@ def like_gaps(hidden: np.ndarray, seen: np.ndarray, observed: np.ndarray, land: 
     Raises:
         ConfigError: When the cube has hardly any gaps.
     """
-    # days without a map and cells never observed are no gaps of this kind
-    days, places = np.any(observed, axis=(1, 2), keepdims=True), np.any(observed, axis=0)
-    gaps = ~observed & days & places & land
-    if gaps.sum() < FEWEST * max(1, int(observed.sum())):
+    gaps = _gaps(observed, land)
+    if _has_few_gaps(gaps, observed):
         raise ConfigError(
             f"gaps.match=true: the cube has {int(gaps.sum())} gaps, too few to be like; use gaps.match=false"
         )
     kinds = _kinds(seen)
-    share_hidden = np.bincount(kinds[hidden], minlength=KINDS_IN_TIME) / max(1, int(hidden.sum()))
-    share_gaps = np.bincount(_kinds(observed)[gaps], minlength=KINDS_IN_TIME) / max(1, int(gaps.sum()))
+    share_hidden, share_gaps = _shares(seen, hidden), _shares(observed, gaps)
     ratio = np.where(share_hidden > 1e-3, share_gaps / np.maximum(share_hidden, 1e-9), 0)
     # relative to the kind that the hidden values lack most
     weights = np.clip(ratio / max(float(ratio.max()), 1e-9), LEAST, 1).astype(np.float32)
     of_hidden: np.ndarray = weights[kinds]
     return of_hidden
+
+
+def _gaps(observed: np.ndarray, land: np.ndarray) -> np.ndarray:
+    """Return the gaps of a cube, (T, H, W) bool; days without a map and cells never observed are none of them."""
+    days, places = np.any(observed, axis=(1, 2), keepdims=True), np.any(observed, axis=0)
+    gaps: np.ndarray = ~observed & days & places & land
+    return gaps
+
+
+def _has_few_gaps(gaps: np.ndarray, observed: np.ndarray) -> bool:
+    return bool(gaps.sum() < FEWEST * max(1, int(observed.sum())))
+
+
+def _shares(seen: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Return the share of each kind in time among the wanted values, (KINDS_IN_TIME,)."""
+    kinds = _kinds(seen)[wanted]
+    shares: np.ndarray = np.bincount(kinds, minlength=KINDS_IN_TIME) / max(1, kinds.size)
+    return shares
 
 
 def _kinds(seen: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ PUBLIC = {
     "sensor_world": "simulation.world",
     "simulate": "simulation.world",
     "simulate_store": "simulation.world",
+    "simulated_region": "simulation.region",
     "pseudo_labelled": "pseudo_labels",
     "two_sensors_file": "simulation.two_sensors",
 }

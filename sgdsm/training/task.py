@@ -21,7 +21,7 @@ from sgdsm.core.region import Box
 from sgdsm.core.specification import TARGET, build
 from sgdsm.data.datamodule import GapData
 from sgdsm.data.features import REACH_DAYS
-from sgdsm.data.gaps import Gaps
+from sgdsm.data.gaps import Gaps, is_unlike
 from sgdsm.data.held_out import AnySplits
 from sgdsm.data.normalization import Inputs
 from sgdsm.data.out_of_core import HELD, PartedData, cut_parts, gib_of, part_of
@@ -231,9 +231,10 @@ class TrainingTask(Part):
         filler.configure(inputs)
         _check(filler, config, len(held[0].record.days))
         options.prepare(filler)
+        gaps = _gaps(held[0], config)
 
         def windows_of(part: SplitCube) -> GapData:
-            return _windows(part, filler, inputs, config, options.cutters)
+            return _windows(part, filler, inputs, gaps, config["seed"], options.cutters)
 
         def read(box: Box) -> GapData:
             part = part_of(cube, box)
@@ -328,10 +329,23 @@ def _held_and_left(
     return held, boxes
 
 
-def _windows(part: SplitCube, filler: GapFiller, inputs: Inputs, config: dict[str, Any], workers: int) -> GapData:
+def _gaps(part: SplitCube, config: dict[str, Any]) -> Gaps:
+    """Return how training draws gaps; whether they are weighed is decided on the first draw."""
+    gaps: Gaps = build(config["gaps"], Gaps)
+    if gaps.match == "auto":
+        draw = part.split.training(gaps, config["seed"], 0, orbit_of(part.cube), 1)
+        gaps.match = is_unlike(draw.all_hidden, draw.seen, part.record.observed, part.record.land)
+        if gaps.match:
+            log.info(
+                "most gaps lie in time otherwise than the values that can be hidden: training weighs these to be "
+                "alike; gaps.match=false turns this off"
+            )
+    return gaps
+
+
+def _windows(part: SplitCube, filler: GapFiller, inputs: Inputs, gaps: Gaps, seed: int, workers: int) -> GapData:
     record = part.record
     axes = filler.window.tile(record.values.shape, record.circular)
-    gaps: Gaps = build(config["gaps"], Gaps)
     return GapData(
         record,
         inputs,
@@ -339,7 +353,7 @@ def _windows(part: SplitCube, filler: GapFiller, inputs: Inputs, config: dict[st
         gaps,
         axes,
         filler.batch_size,
-        seed=config["seed"],
+        seed=seed,
         cores=filler.trains_on_cores,
         orbit=orbit_of(part.cube),
         workers=workers,

@@ -8,7 +8,7 @@ import pytest
 from sgdsm.core.days import season_numbers
 from sgdsm.core.errors import ConfigError
 from sgdsm.core.orbit import Orbit
-from sgdsm.data.gaps import Gaps, like_gaps
+from sgdsm.data.gaps import Gaps, is_unlike, like_gaps
 from sgdsm.data.splits import SPLITS, All, Blocks
 
 RNG = np.random.default_rng
@@ -122,6 +122,12 @@ def test_hidden_values_can_be_weighed_like_the_gaps():
     assert both(~base, base) > 0.9
     assert both(hidden, seen) < 0.2
     assert both(kept, seen) > 2 * both(hidden, seen)
+    # that is worth a weight; holes at random are not, nor is a cube with hardly any gaps
+    assert is_unlike(hidden, seen, base, land)
+    for share in (0.6, 0.99):
+        holes = rng.random(base.shape) < share
+        few = holes & (rng.random(base.shape) < 0.3)
+        assert not is_unlike(few, holes & ~few, holes, land)
 
 
 def test_a_cube_without_gaps_has_none_to_be_like():

@@ -32,7 +32,7 @@ VARIANTS = [
     "pconv3d model.gap_features=true model.memory=0 model.loss=smooth_l1 model.muon_rate=null",
     "seamless trainer.precision=bf16-mixed model.muon_rate=null",
     "seamless model.observations=false",
-    "seamless model.neighbours=false gaps=matched",
+    "seamless model.neighbours=false gaps.match=true",
     "dctpls model.s=gcv model.time_weight=1.0 model.robust=true model.window_cells=8",
     "xgboost model.quantiles=[0.05,0.95] model.early_stopping_rounds=5",
     "xgboost model.spill=true model.monotone={precipitation:1}",
@@ -60,9 +60,10 @@ SMALLER = {
     "window_forest": ["model.trees=5", "model.min_samples_split=12"],
     "stack": [
         "model.members.xgboost.gap_draws=1",
-        *(f"model.members.{name}.epochs=1" for name in ("one", "two")),
-        *(f"model.members.{name}.{word}" for name in ("one", "two") for word in ("width=8", "window_days=60")),
         "model.members.xgboost.rounds=5",
+        *(f"model.members.pconv3d.{word}" for word in ("channels=8", "width=8", "memory=1", "window_days=32")),
+        *(f"model.members.seamless.{word}" for word in ("width=8", "blocks=1", "window_days=60", "window_cells=6")),
+        *(f"model.members.{name}.epochs=1" for name in ("pconv3d", "seamless")),
     ],
 }
 NEEDS_COVARIATES = ("casm", "casm_ensemble", "casm_paper", "regression_kriging")

@@ -225,9 +225,9 @@ def test_where_windows_hold_too_little_the_region_stands_in(tmp_path):
 def test_values_of_small_weight_are_learned_from_more_seldom(tmp_path, monkeypatch):
     met = []
     monkeypatch.setattr(RegionForest, "fit", lambda self, x, y, shape, seed: met.append(len(y)))
-    fitted(tmp_path, *FEW_TREES, "gaps=matched")
+    fitted(tmp_path, *FEW_TREES, "gaps.match=true")
     monkeypatch.setattr(GapData, "_weights", lambda self, scene: None)
-    fitted(tmp_path, *FEW_TREES, "gaps=matched")
+    fitted(tmp_path, *FEW_TREES, "gaps.match=true")
     assert 0.2 < met[0] / met[1] < 0.7
 
 

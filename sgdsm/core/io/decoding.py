@@ -43,12 +43,13 @@ def decode(raw: xr.Dataset, zero_is_value: bool = False) -> xr.Dataset:
 
 
 def zero_filled(raw: xr.Dataset) -> list[str]:
-    """Return the names of the variables of an undecoded Dataset whose zeros count as missing.
+    """Return the names of the variables of an undecoded Dataset whose zeros count as missing, sorted.
 
     Args:
         raw: Dataset that was opened with `decode_cf=False`.
     """
-    return [str(n) for n, v in raw.variables.items() if n not in raw.dims and is_zero(v.attrs.get("_FillValue"))]
+    # a store lists its variables in any order
+    return sorted(str(n) for n, v in raw.variables.items() if n not in raw.dims and is_zero(v.attrs.get("_FillValue")))
 
 
 def numeric_attributes(attributes: Mapping[str, Any], dtype: np.dtype, name: str) -> dict[str, Any]:
