@@ -49,6 +49,9 @@ napoleon_use_rtype = False
 html_theme = "pydata_sphinx_theme"
 html_title = "sgdsm"
 html_show_sourcelink = False
+# it would be fetched, which a browser refuses for files
+html_show_search_summary = False
+html_context = {"default_mode": "auto"}
 html_copy_source = False
 html_static_path = ["static"]
 html_css_files = ["pages.css"]
