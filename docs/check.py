@@ -181,13 +181,13 @@ def _question(path: Path) -> None:
     shutil.rmtree("asked")
 
 
-def _filled(path: Path, model: str = "linear_time") -> None:
+def _filled(path: Path, model: str = "linear_time", cube: str = "cube.nc") -> None:
     import sgdsm
 
-    _need("cube.nc")
-    with xr.open_dataset("cube.nc") as cube:
-        run = sgdsm.train(cube, model=model, overrides=["trainer.progress=false"], folder=f"run_of_{path.stem}")
-        sgdsm.fill(cube, run).to_netcdf(path)
+    _need(cube)
+    with xr.open_dataset(cube) as seen:
+        run = sgdsm.train(seen, model=model, target="sm", folder=f"run_of_{path.stem}")
+        sgdsm.fill(seen, run).to_netcdf(path)
 
 
 def _theirs(path: Path) -> None:
@@ -225,8 +225,8 @@ def _passes(path: Path) -> None:
 
 
 def _stations(path: Path) -> None:
-    _need("filled.nc")
-    run_command(["insitu", "filled=filled.nc", "stations=simulate", "output=simulated", "figures=false", "draws=20"])
+    _need("world_filled.nc")
+    run_command(["insitu", "filled=world_filled.nc", "stations=simulate", "output=simulated", "figures=false", "draws=20"])
     found = next(Path("simulated").rglob("*.zip"))
     shutil.move(found, path)
 
@@ -243,6 +243,7 @@ FILES: dict[str, Callable[[Path], None]] = {
     "cube.nc": _question,
     "hidden.nc": _question,
     "filled.nc": _filled,
+    "world_filled.nc": lambda path: _filled(path, cube="mine.nc"),
     "theirs.nc": _theirs,
     "landcover.nc": _land_cover,
     "long.nc": _two_sensors,
