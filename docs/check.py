@@ -38,10 +38,11 @@ QUICK = {
     "tune": ["trainer.progress=false", "trainer.accelerator=cpu"],
     "predict": ["trainer.progress=false", "trainer.accelerator=cpu"],
     "explain": [],
+    "insitu": ["draws=50"],
 }
 QUICK_MODELS = {
     "xgboost": ["model.gap_draws=1", "model.rounds=30"],
-    "seamless": ["model.steps=2", "model.width=8"],
+    "seamless": ["model.steps=2", "model.width=8", "model.window_days=64"],
     "pconv3d": ["model.steps=2", "model.width=8", "model.channels=8"],
 }
 FENCE = re.compile(r"^```(\S*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -226,7 +227,9 @@ def _passes(path: Path) -> None:
 
 def _stations(path: Path) -> None:
     _need("world_filled.nc")
-    run_command(["insitu", "filled=world_filled.nc", "stations=simulate", "output=simulated", "figures=false", "draws=20"])
+    run_command(
+        ["insitu", "filled=world_filled.nc", "stations=simulate", "output=simulated", "figures=false", "draws=20"]
+    )
     found = next(Path("simulated").rglob("*.zip"))
     shutil.move(found, path)
 
@@ -244,6 +247,8 @@ FILES: dict[str, Callable[[Path], None]] = {
     "hidden.nc": _question,
     "filled.nc": _filled,
     "world_filled.nc": lambda path: _filled(path, cube="mine.nc"),
+    "record.nc": lambda path: _plain(1461).to_netcdf(path),
+    "record_filled.nc": lambda path: _filled(path, cube="record.nc"),
     "theirs.nc": _theirs,
     "landcover.nc": _land_cover,
     "long.nc": _two_sensors,

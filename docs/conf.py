@@ -21,7 +21,15 @@ INCLUDED = {
     "CHANGELOG.md": "changelog.md",
     "tests/README.md": "testing.md",
 }
-API = ("sgdsm", "sgdsm.models", "sgdsm.data", "sgdsm.sources", "sgdsm.preprocessing", "sgdsm.training", "sgdsm.downscaling")
+API = (
+    "sgdsm",
+    "sgdsm.models",
+    "sgdsm.data",
+    "sgdsm.sources",
+    "sgdsm.preprocessing",
+    "sgdsm.training",
+    "sgdsm.downscaling",
+)
 
 matplotlib.use("agg")
 
