@@ -13,8 +13,10 @@ import xarray as xr
 
 from sgdsm.core.bilinear import conserved, refined
 from sgdsm.core.errors import ConfigError
+from sgdsm.core.logging import log
 from sgdsm.core.specification import TARGET, build
 from sgdsm.data.months import TESTED, Months
+from sgdsm.downscaling.demo_dispatch import dispatch_scores
 from sgdsm.downscaling.model import Downscaler, load
 from sgdsm.downscaling.rows import rows_of
 from sgdsm.downscaling.train import fitted, labelled
@@ -28,7 +30,9 @@ from sgdsm.training.run import Run
 AT_ONCE = 2**18  # rows together
 SAMPLED = 2  # of the pixels without a speckle filter each second row and column
 SCORES, STACK, TRUTH, COARSE, WELLS = "fine_scores.json", "fine.zarr", "truth.zarr", "coarse.nc", "wells.csv"
+DISPATCHED = "dispatch_scores.json"
 CHUNK = 512
+COARSER = 6  # cells of 1 km along a side of what DISPATCH starts from
 
 
 def demo(
@@ -90,11 +94,25 @@ def demo(
     fine_maps(pictures, str(days[0]), rows.target_units).savefig(run.figures / "fine_maps.png", dpi=DPI)
     ratios = {name: row["ratio"] for name, row in table.items() if name != BILINEAR}
     ratio_bars(ratios).savefig(run.figures / "fine_ratios.png", dpi=DPI)
+    beside = _dispatch(region, np.unique(rows.days[label == TESTED]), models[own], own, run, rows.target_units)
     if settings.get("write_fine", True):
         _write(folder, region, xr.concat(made, "time", data_vars="minimal", coords="minimal", compat="override"))
     return "\n".join(
-        [f"\nscores at 10 m on {', '.join(map(str, days))} [{rows.target_units}]", _text(table), spread.text()]
+        [f"\nscores at 10 m on {', '.join(map(str, days))} [{rows.target_units}]", _text(table), spread.text(), *beside]
     )
+
+
+def _dispatch(region: Region, days: np.ndarray, model: Downscaler, own: str, run: Run, units: str) -> list[str]:
+    """Score DISPATCH of 6 km at 1 km beside the run's regressor; write, draw and return its scores as lines."""
+    if region.cells % COARSER or region.cells < 2 * COARSER:
+        log.info("data.cells=%d: DISPATCH is left out, which needs at least 2 x 2 cells of 6 km", region.cells)
+        return []
+    numbers = [int(n) for n in (days - region.first).astype(int)]
+    table, pictures = dispatch_scores(region, numbers, model, own, COARSER)
+    run.write(DISPATCHED, {"days": [str(day) for day in days], "units": units, "scores": table})
+    fine_maps(pictures, str(days[0]), units).savefig(run.figures / "dispatch_maps.png", dpi=DPI)
+    head = f"\nDISPATCH from maps of 6 km, at 1 km on {len(days)} days of the test [{units}]"
+    return [head, _text(table, "ratio: ubRMSE over that of the bilinear map of the true 6 km values")]
 
 
 def chosen_days(days: np.ndarray, count: int) -> np.ndarray:
@@ -183,12 +201,15 @@ def _add(states: dict[str, State], more: Mapping[str, State]) -> None:
         states[name] = states[name] + state if name in states else state
 
 
-def _text(table: Mapping[str, Mapping[str, float]]) -> str:
+def _text(
+    table: Mapping[str, Mapping[str, float]],
+    meaning: str = "ratio: ubRMSE over that of the bilinear map of the true 1 km values",
+) -> str:
     wide = max(map(len, table)) + 2
     lines = [f"{'':{wide}}" + "".join(f"{name:>9}" for name in (*SHOWN, "ratio"))]
     for name, row in table.items():
         lines.append(f"{name:{wide}}" + "".join(f"{row[n]:9.4f}" for n in SHOWN) + f"{row['ratio']:9.2f}")
-    return "\n".join([*lines, "ratio: ubRMSE over that of the bilinear map of the true 1 km values"])
+    return "\n".join([*lines, meaning])
 
 
 def _write(folder: Path, region: Region, fine: xr.Dataset) -> None:

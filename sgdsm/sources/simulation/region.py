@@ -214,7 +214,7 @@ class Region:
     def temperatures(self, day: int, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return land surface temperature by day and by night, K, and NDVI, at 1 km."""
         rng = self._rng(8, day)
-        air = 284 + 10 * np.sin(2 * np.pi * (self.day_of_year(day) - 110) / 365.25) + rng.normal(0, 2.5)
+        air = self._air(day, rng)
         ndvi = np.clip(0.12 + 1.3 * self.evi(day), 0, 0.95)
         cover = np.clip((ndvi - 0.15) / 0.75, 0, 1)
         wet = np.clip((truth - 0.05) / 0.4, 0, 1)
@@ -223,6 +223,14 @@ class Region:
         noise = rng.normal(0, 0.6, (2, self.cells, self.cells))
         by_night = air - 8 + 8 * averaged(wet, FACTOR) + noise[1]
         return averaged(surface, FACTOR) + noise[0], by_night, averaged(ndvi, FACTOR)
+
+    def _air(self, day: int, rng: np.random.Generator) -> float:
+        return 284 + 10 * np.sin(2 * np.pi * (self.day_of_year(day) - 110) / 365.25) + float(rng.normal(0, 2.5))
+
+    def end_temperatures(self, day: int) -> tuple[float, float, float, float]:
+        """Return the temperatures by day of dry soil, of a canopy that lacks water, of wet soil, and of a canopy, K."""
+        air = self._air(day, self._rng(8, day))
+        return air + 20, air + 3, air + 2, air + 3
 
     @cached_property
     def soil_maps(self) -> dict[str, np.ndarray]:
