@@ -175,7 +175,8 @@ def test_pictures_are_small_and_made_by_a_script():
     scripts = "\n".join(path.read_text() for folder in ("docs", "benchmarks") for path in (ROOT / folder).glob("*.py"))
     scripts += (ROOT / "benchmarks" / "RESULTS.md").read_text()
     for picture in (ROOT / "docs" / "images").iterdir():
-        assert picture.stat().st_size < 200_000, picture.name
+        # the animation of the README is the one larger
+        assert picture.stat().st_size < (1_000_000 if picture.suffix == ".gif" else 200_000), picture.name
         assert picture.name in scripts, picture.name
 
 
