@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 STARTS = (("python", "-m", "sgdsm"), ("sgdsm",), ("python", "train.py"), ("python", "predict.py"))
 # lines of a shell that are not ours
-OTHERS = (".", "make", "pip", "python3", "dask", "export", "git")
+OTHERS = (".", "make", "pip", "python3", "dask", "export", "git", "jupyter")
 QUICK = {
     "train": ["trainer.progress=false", "trainer.accelerator=cpu"],
     "tune": ["trainer.progress=false", "trainer.accelerator=cpu"],
@@ -135,6 +135,7 @@ def check_settings(words: Sequence[str]) -> None:
         given = [re.sub(r"^([\w.]+=[\w.]+),.*", r"\1", word) for word in given]
     check_words(given)
     given = module.prepared(given) if hasattr(module, "prepared") else given
+    given = [word for word in given if not word.startswith("hydra.")]
     values = compose_settings(name, module.Settings, given)
     if "--help" not in words:
         made(module.Settings, values)

@@ -2,7 +2,7 @@
 
 With SGDSM_SHARED_DATA set:
 
-    sgdsm train model=xgboost data=smap_conus hydra.run.dir=runs/smap
+    sgdsm train model=xgboost data=smap_conus name=smap
     sgdsm predict run=runs/smap output=smap_filled.nc
     python docs/pictures.py smap_filled.nc
     sgdsm animate filled=smap_filled.nc output=docs/images/before_after.gif time=2016-05-10:2016-06-02
