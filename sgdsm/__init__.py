@@ -13,6 +13,7 @@ from sgdsm.api.accessor import SgdsmAccessor as SgdsmAccessor  # noqa: E402
 from sgdsm.core.public import resolve  # noqa: E402
 
 if TYPE_CHECKING:
+    from sgdsm.api.compare import compare
     from sgdsm.api.fill import fill
     from sgdsm.api.train import train
     from sgdsm.core.cube import as_cube, check_cube, open_cube
@@ -26,6 +27,7 @@ __all__ = [
     "SgdsmError",
     "as_cube",
     "check_cube",
+    "compare",
     "fill",
     "members",
     "open_cube",
@@ -41,6 +43,7 @@ PUBLIC = {
     "SgdsmError": "core.errors",
     "as_cube": "core.cube",
     "check_cube": "core.cube",
+    "compare": "api.compare",
     "fill": "api.fill",
     "members": "inference.members",
     "open_cube": "core.cube",
@@ -53,3 +56,7 @@ def __getattr__(name: str) -> Any:
     if name in PACKAGES:
         return import_module(f"sgdsm.{name}")
     return resolve(__name__, PUBLIC, name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *PACKAGES, "__version__"])

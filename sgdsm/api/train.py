@@ -31,7 +31,7 @@ OF_FILES = {TARGET, "path", "group", "zero_is_value", "if_absent"}
 @checked
 def train(
     data: xr.Dataset | str | Path,
-    model: str | GapFiller = "seamless",
+    model: str | GapFiller = "auto",
     *,
     target: str | None = None,
     dynamic: Sequence[str] = (),
@@ -48,8 +48,8 @@ def train(
     Args:
         data: A Dataset with dims (time, lat, lon) or (time, y, x), or the path of a file that holds one (.nc, .zarr,
             .h5).
-        model: Name of a model file, such as 'seamless', 'xgboost' or 'linear_time', or a filler made in Python, such
-            as `sgdsm.models.Seamless(width=32)`.
+        model: Name of a model file, such as 'pconv3d', 'xgboost' or 'linear_time', or a filler made in Python, such
+            as `sgdsm.models.Seamless(width=32)`; 'auto' takes pconv3d, or xgboost for a few cells, and says which.
         target: Name of the soil-moisture variable; may be left out for a Dataset made by `sgdsm.as_cube`.
         dynamic: Names of covariates with time.
         static: Names of covariates without time.

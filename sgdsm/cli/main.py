@@ -15,6 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf
 
+from sgdsm import __version__
 from sgdsm.cli.commands import command_names, load
 from sgdsm.cli.error_lines import log_to_screen, one_line
 from sgdsm.cli.help import of_command, overview
@@ -28,7 +29,10 @@ from sgdsm.core.signals import going_on, has_stopped
 from sgdsm.core.specification import TRUST, build, trust
 from sgdsm.training.compose import config_folder, register
 
-GO_ON, RESUMING = "the same words go on", ("predict", "prepare", "members", "export", "correct apply")
+GO_ON, RESUMING = (
+    "the same words go on",
+    ("predict", "prepare", "members", "export", "correct apply", "downscale predict"),
+)
 ON_RESUME = ("accelerator", "devices", "num_nodes", "workers", "progress")
 HELP = ("--help", "-h")
 
@@ -53,6 +57,9 @@ def run(command: str | None = None) -> None:
 
 def _command_of(words: list[str]) -> tuple[str, list[str]]:
     """Return the command that the first words name, and the others; flags may stand before it."""
+    if "--version" in words:
+        print(f"sgdsm {__version__}")
+        sys.exit(0)
     plain = [word for word in words if not word.startswith("-")]
     known = command_names()
     if not plain:
@@ -89,10 +96,10 @@ def _dispatch(command: str, words: list[str], wants_traceback: bool) -> None:
     module = load(command)
     given, words = sys.argv, as_hydra_reads(module.Settings, with_positional(module, words))
     check_words(words)
+    words = module.prepared(words) if hasattr(module, "prepared") else words
     if any(word in HELP for word in words):
         print(of_command(command, [*(word for word in words if not word.startswith("-")), *search_path(words)]))
         return
-    words = module.prepared(words) if hasattr(module, "prepared") else words
     # Hydra wants its own flags first
     sys.argv = [given[0], *sorted(words, key=lambda word: not word.startswith("-"))]
     sweep = Sweep()

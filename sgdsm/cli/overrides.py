@@ -22,6 +22,7 @@ FLAGS = (
 WITH_VALUE = ("--config-dir", "--cfg", "--package")
 PARTS_OF_CONFIG = ("job", "hydra", "all")
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")
+NAMES_OF_FILES = ("output", "pattern", "static")
 # the name of a file of a group, or several of them in a sweep
 NAMES = re.compile(r"(?!\.|(null|true|false|[\d.]+)$)[\w./-]+|(?![\[{]).*[,(].*", re.IGNORECASE)
 
@@ -41,7 +42,7 @@ def as_hydra_reads(settings: type, words: Sequence[str]) -> list[str]:
     """Return overrides as Hydra can read them.
 
     A setting whose name is a folder of `configs` too (`source=` of correct) gets its own name; an open end of time,
-    and the braces of {year}, are quoted.
+    and the braces of {year} or {date}, are quoted.
 
     Args:
         settings: The dataclass of the command.
@@ -53,7 +54,7 @@ def as_hydra_reads(settings: type, words: Sequence[str]) -> list[str]:
 
 def _quoted(word: str, typed: dict[str, str]) -> str:
     name, equals, value = word.partition("=")
-    special = (name in ("time", "period") and ":" in value) or (name == "output" and "{" in value)
+    special = (name in ("time", "period") and ":" in value) or (name in NAMES_OF_FILES and "{" in value)
     if special and not value.startswith(("'", '"')):
         value = f"'{value}'"
     return f"{typed.get(name, name)}{equals}{value}"

@@ -57,6 +57,15 @@ RANGES: dict[str, tuple[float, float]] = {
     "rows": (1, 10**6),
     "columns": (1, 10**6),
     "half_life_days": (1e-3, 1e9),
+    "scale_days": (1, 3650),
+    "half_window_days": (0, 182),
+    "least_years": (3, 1000),
+    "least_days": (1, 10**6),
+    "join_days": (0, 10**6),
+    "time_constant": (0.01, 10**5),
+    "least_share": (0, 1),
+    "frames_per_second": (0.1, 50),
+    "megabytes": (1e-6, 1e6),
 }
 VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 SHORT = reprlib.Repr()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -24,7 +26,41 @@ NONE, OBSERVED, FILLED = 0, 1, 2  # codes of `sm_source`
 COVARIATES = (
     "covariates"  # attribute of the file: JSON, dynamic covariates that the estimates rest on and their products
 )
+CAUSAL = "near_real_time"  # attribute of the file where nothing after a day was looked at, in words
 OBSERVED_NAME = "observed_variable"  # attribute of `sm_filled`: what the variable of the observed values is called
+
+VERSION, VERSIONS = "version", "versions"  # attributes of a file that was filled again: number; JSON, what changed
+
+
+def versions_of(attrs: Mapping[Any, Any]) -> list[dict[str, Any]]:
+    """Return what each filling again of the last days has changed, by the attributes of a filled file."""
+    try:
+        found = json.loads(str(attrs.get(VERSIONS, "[]")))
+    except ValueError:
+        return []
+    return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
+
+
+def version_line(entry: Mapping[str, Any], units: str) -> str:
+    """Return in words what filling the last days again has changed.
+
+    Args:
+        entry: Of `versions_of`.
+        units: Of the target.
+    """
+
+    def number(name: str) -> str:
+        value = entry.get(name)
+        return f"{value:.3g}" if isinstance(value, int | float) else "?"
+
+    words = (
+        f"version {entry.get('version')}: {entry.get('days_again')} days from {entry.get('first_day')} filled again, "
+        f"{entry.get('days_added')} added, to {entry.get('last_day')}; {entry.get('changed')} of {entry.get('filled')} "
+        f"filled values changed, by {number('mean_change')} {units} on average, {number('largest_change')} at most"
+    )
+    if entry.get("now_observed"):
+        words += f"; {entry['now_observed']} are observed now, RMSE {number('rmse_now_observed')} {units} before"
+    return words
 
 
 def maps_of(dataset: xr.Dataset) -> xr.DataArray:

@@ -30,11 +30,13 @@ class Box(NamedTuple):
     columns: slice
 
 
-def period_of(words: str | None) -> tuple[str, str] | None:
+def period_of(words: str | slice | None, setting: str = "time") -> tuple[str, str] | None:
     """Return the first and the last day of a period.
 
     Args:
-        words: START:END with dates, months or years, each of which may be empty; None for no period.
+        words: START:END with dates, months or years, each of which may be empty; a slice of two of these, or of
+            days as numpy or datetime has them; None for no period.
+        setting: That gives it, for messages.
 
     Returns:
         Both as text ('' for an open end), or None.
@@ -44,9 +46,13 @@ def period_of(words: str | None) -> tuple[str, str] | None:
     """
     if words is None:
         return None
+    if isinstance(words, slice):
+        if words.step is not None:
+            raise ConfigError(f"{setting}=slice(.., {shown(words.step)}): expected no step")
+        words = ":".join("" if end is None else str(end)[:10] for end in (words.start, words.stop))
     first, colon, last = str(words).partition(":")
     if not colon or not (DATE.fullmatch(first) and DATE.fullmatch(last)):
-        raise ConfigError(f"time={words}: expected START:END, like 2015-04-01:2015-06-30")
+        raise ConfigError(f"{setting}={words}: expected START:END, like 2015-04-01:2015-06-30")
     return first, last
 
 
@@ -109,3 +115,27 @@ def box_of(cube: xr.Dataset, time: tuple[str, str] | None = None, bbox: Sequence
         if (np.diff(columns) > 1).any():
             raise CubeError(f"bbox={list(bbox)} crosses the edge of the grid at {lon[0]:g}: fill it in two parts")
     return Box(*(slice(int(axis[0]), int(axis[-1]) + 1) for axis in (days, rows, columns)))
+
+
+def part_of(
+    dataset: xr.Dataset, variable: str, time: str | slice | None = None, bbox: Sequence[float] | None = None
+) -> xr.Dataset:
+    """Return the part of a Dataset between two dates and within a box of latitude and longitude.
+
+    Args:
+        dataset: With maps on days.
+        variable: One of its variables, (T, H, W).
+        time: As in `period_of`.
+        bbox: [west, south, east, north], degrees.
+
+    Returns:
+        The same variables on fewer days, rows and columns.
+
+    Raises:
+        ConfigError: `time` is no period.
+        CubeError: As `box_of`.
+    """
+    maps = dataset[variable].assign_attrs(role="target")
+    rows, columns = space_dims(maps)
+    box = box_of(maps.to_dataset(name="maps"), period_of(time), bbox)
+    return dataset.isel({"time": box.days, rows: box.rows, columns: box.columns})

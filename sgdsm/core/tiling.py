@@ -26,6 +26,8 @@ class Axis:
         exact: The receptive field of the model fits into the margin, so only cores are used; otherwise neighbouring
             windows are blended with a taper.
         circular: The last cell touches the first.
+        ahead: False for windows that end with their core, for models that look at nothing after it. They lie at the
+            same places whatever the length of the record.
     """
 
     length: int
@@ -33,12 +35,18 @@ class Axis:
     margin: int
     exact: bool
     circular: bool = False
+    ahead: bool = True
+
+    @property
+    def after(self) -> int:
+        """Cells of a window after its core."""
+        return self.margin if self.ahead else 0
 
     @property
     def stride(self) -> int:
         """Distance between the starts of neighbouring windows, in cells."""
         # exact tiles: cores side by side; blended tiles: neighbouring margins overlap
-        core = self.size - 2 * self.margin
+        core = self.size - self.margin - self.after
         return max(1, core if self.exact else core + self.margin)
 
     def starts(self) -> list[int]:
@@ -48,7 +56,7 @@ class Axis:
         if self.circular:
             count = -(-self.length // self.stride)
         else:
-            count = 1 + max(0, -(-(self.length - self.size - 2 * first) // self.stride))
+            count = 1 + max(0, -(-(self.length - self.size - first + (self.after if self.exact else 0)) // self.stride))
         return [first + k * self.stride for k in range(count)]
 
     def starts_for(self, begin: int, end: int) -> list[int]:
@@ -78,7 +86,7 @@ class Axis:
         Returns:
             The tiling with windows of this size, and their starts.
         """
-        if not self.exact or self.size >= self.length:
+        if not self.exact or not self.ahead or self.size >= self.length:
             return self, self.starts_for(begin, end)
         # coarse cells of a network with several levels divide size and margin: they stay aligned in all windows
         grain = math.gcd(self.size, self.margin) if self.margin else 1
@@ -94,7 +102,7 @@ class Axis:
         if self.margin:
             if self.exact:
                 # values in the margin lack part of their receptive field
-                weights[: self.margin] = weights[-self.margin :] = 0
+                weights[: self.margin] = weights[self.size - self.after :] = 0
             else:
                 # tapers of two neighbours add up to about 1 where they overlap
                 ramp = (np.arange(self.margin, dtype=np.float32) + 1) / (self.margin + 1)

@@ -32,7 +32,8 @@ class Batch(NamedTuple):
     Attributes:
         sm: Seen values, as anomalies from the climatology divided by `Inputs.anomaly_scale`, "1", (B, 1, T, H, W).
         seen: Where a value is seen, (B, 1, T, H, W) bool.
-        gap_age: Days to the nearest seen value of the cell, at most 365; 0 where seen; (B, 1, T, H, W).
+        gap_age: Days to the nearest seen value of the cell, at most 365; 0 where seen; (B, 1, T, H, W). With
+            `Inputs.causal` days since the last one, as everywhere.
         dynamic: Scaled covariates, "1", (B, C, T, H, W).
         present: Where covariates have a value, (B, C, T, H, W) bool.
         static: Scaled maps, then mean and log spread of the cell's seen values, "1", (B, S + 2, H, W).
@@ -159,7 +160,7 @@ class Scene:
             dynamic[c] = np.where(present[c], inputs.scalers[name](record.dynamic[c]), np.float32(0))
         scaled = [inputs.scalers[name](record.static[c]) for c, name in enumerate(inputs.static)]
         static = np.nan_to_num(np.stack(scaled)) if scaled else np.zeros((0, *record.land.shape), np.float32)
-        age = ages(seen, record.days) if gap_age is None else gap_age
+        age = ages(seen, record.days, ahead=not inputs.causal) if gap_age is None else gap_age
         return cls(
             record=record,
             inputs=inputs,
@@ -181,7 +182,7 @@ class Scene:
             known: Values that the climatology of the cells is taken from, (T, H, W) bool.
         """
         climatology = CellStatistics.of(self.record.values, known, self.record.days).solve()
-        age = ages(seen, self.record.days)
+        age = ages(seen, self.record.days, ahead=not self.inputs.causal)
         return replace(self, seen=seen, wanted=wanted, gap_age=age, climatology=climatology)
 
     def batch(self, windows: Sequence[tuple[int, int, int]], axes: Sequence[Axis], cores: bool = True) -> Batch:
@@ -253,7 +254,11 @@ def check_cap(max_gap_days: int | None) -> None:
 
 
 def ages(
-    seen: np.ndarray, days: np.ndarray, before: np.ndarray | None = None, after: np.ndarray | None = None
+    seen: np.ndarray,
+    days: np.ndarray,
+    before: np.ndarray | None = None,
+    after: np.ndarray | None = None,
+    ahead: bool = True,
 ) -> np.ndarray:
     """Return the days to the nearest seen value of each cell, at most LONGEST_AGE.
 
@@ -263,6 +268,7 @@ def ages(
         before: For a part of a longer record: days from when the cell was last seen to the first day of the part, of
             the shape of a map.
         after: Likewise: days from the last day of the part to when the cell is next seen.
+        ahead: False for the days since the last seen value alone.
 
     Returns:
         Ages in days, 0 where seen, (T, ...) int16.
@@ -279,13 +285,16 @@ def ages(
     for k in range(1, len(last)):
         # forward in time: the last seen day so far
         np.maximum(last[k], last[k - 1], out=last[k])
+    by_day = number.reshape(shape)
+    if not ahead:
+        np.subtract(by_day, last, out=last)
+        return np.minimum(last, LONGEST_AGE, out=last).astype(np.int16, copy=False)
     end = number[-1] + kind(far)
     following = end - seen * (end - number).reshape(shape)
     following[-1] = np.where(seen[-1], number[-1], number[-1] + np.asarray(far if after is None else after, kind))
     for k in range(len(following) - 2, -1, -1):
         # and backward: the next seen day
         np.minimum(following[k], following[k + 1], out=following[k])
-    by_day = number.reshape(shape)
     np.subtract(by_day, last, out=last)
     np.subtract(following, by_day, out=following)
     return np.minimum(np.minimum(last, following, out=last), LONGEST_AGE, out=last).astype(np.int16, copy=False)

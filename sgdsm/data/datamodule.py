@@ -238,7 +238,7 @@ def windows_with(
         starts.append(shifted)
     windows = [(t, y, x) for t in starts[0] for y in starts[1] for x in starts[2]]
     sizes = [axis.size for axis in axes]
-    core = [slice(axis.margin, axis.size - axis.margin) if axis.exact else slice(None) for axis in axes]
+    core = [slice(axis.margin, axis.size - axis.after) if axis.exact else slice(None) for axis in axes]
     counts = np.array([
         np.count_nonzero(cut(wanted, window, sizes, axes[2].circular)[tuple(core)]) for window in windows
     ])  # fmt: skip

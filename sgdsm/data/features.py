@@ -2,7 +2,8 @@
 
 Features of a value: the nearest seen values of its cell before and after it, the rain between them, the values of its
 neighbours, covariates of the day and of the days before it, season and maps. Days are steps of the cube. No feature
-reaches farther than `HALO_DAYS` days and `HALO_CELLS` cells, so the result does not depend on the tiles.
+reaches farther than `HALO_DAYS` days and `HALO_CELLS` cells, so the result does not depend on the tiles. With
+`Inputs.causal` no feature reaches ahead: those of later days are missing everywhere.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def to_rows(batch: Batch, mask: Tensor, inputs: Inputs) -> tuple[Tensor, Tensor,
             there are none.
         names: Of the F features.
     """
-    line = own_line(batch)
+    line = own_line(batch, not inputs.causal)
     # where the rows lie in the values of a feature, by its shape: found once, for all features of that shape
     places: dict[torch.Size, Tensor] = {}
 
@@ -71,7 +72,7 @@ def to_rows(batch: Batch, mask: Tensor, inputs: Inputs) -> tuple[Tensor, Tensor,
 
 def features(batch: Batch, inputs: Inputs, line: Tensor) -> Iterator[tuple[str, Tensor]]:
     """Yield name and values of each feature, broadcastable to (B, 1, T, H, W), NaN where one is missing."""
-    yield from gap_features(batch, line)
+    yield from gap_features(batch, line, not inputs.causal)
     yield from repeat_features(batch, inputs)
     yield from _covariates(batch, inputs)
     for k, name in enumerate(("cos_year", "sin_year", "cos_half_year", "sin_half_year")):
@@ -81,10 +82,10 @@ def features(batch: Batch, inputs: Inputs, line: Tensor) -> Iterator[tuple[str, 
     yield "climatology", batch.climatology
 
 
-def gap_features(batch: Batch, line: Tensor) -> Iterator[tuple[str, Tensor]]:
+def gap_features(batch: Batch, line: Tensor, ahead: bool) -> Iterator[tuple[str, Tensor]]:
     """Yield the features that come from soil moisture alone: of the cell, then of its neighbourhood."""
-    yield from _own_cell(batch, line)
-    yield from _neighbours(batch, line)
+    yield from _own_cell(batch, line, ahead)
+    yield from _neighbours(batch, line, ahead)
 
 
 def gap_channels(batch: Batch, line: Tensor, inputs: Inputs) -> list[Tensor]:
@@ -99,7 +100,7 @@ def gap_channels(batch: Batch, line: Tensor, inputs: Inputs) -> list[Tensor]:
         Channels, (B, 1, T, H, W) each; `gap_channel_count` is their number.
     """
     channels = []
-    for name, values in chain(gap_features(batch, line), repeat_features(batch, inputs)):
+    for name, values in chain(gap_features(batch, line, not inputs.causal), repeat_features(batch, inputs)):
         missing = values.isnan()
         filled = torch.where(missing, 0.0, values)
         # ages span 1 to 32 days: their logarithm suits a network
@@ -119,7 +120,7 @@ def repeat_features(batch: Batch, inputs: Inputs) -> Iterator[tuple[str, Tensor]
     composite without a new overpass), and how much it changed. They predict how the product is composited, not the
     soil.
     """
-    cycle = inputs.repeat_cycle
+    cycle, ahead = inputs.repeat_cycle, not inputs.causal
     if not cycle:
         return
     values = batch.climatology / inputs.anomaly_scale + batch.sm
@@ -128,24 +129,30 @@ def repeat_features(batch: Batch, inputs: Inputs) -> Iterator[tuple[str, Tensor]
     change = torch.where(pair, (values - _shift(values, 1).nan_to_num()).abs(), 0.0)
     same = (pair & (change < SAME)).to(values.dtype)
     pairs = pair.to(values.dtype)
-    pairs, same, change = (_over_cycles(x, cycle) for x in (pairs, same, change))
+    pairs, same, change = (_over_cycles(x, cycle, ahead) for x in (pairs, same, change))
     for radius in (1, 3):
         weight = _box(pairs, radius)
         for name, total in (("repeats", same), ("change", change)):
             mean = _ratio(_box(total, radius), weight)
             yield f"{name}_{radius}_before", mean
-            yield f"{name}_{radius}_after", _shift(mean, -1)
+            yield f"{name}_{radius}_after", _shift(mean, -1) if ahead else torch.full_like(mean, NAN)
 
 
-def own_line(batch: Batch) -> Tensor:
+def own_line(batch: Batch, ahead: bool = True) -> Tensor:
     """Return the line between the seen values of the cell strictly before and after each day.
 
     If there is only one of them, it is that value; NaN if there is none within REACH_DAYS.
+
+    Args:
+        batch: Windows.
+        ahead: False for the last seen value alone.
 
     Returns:
         Scaled anomalies, (B, 1, T, H, W).
     """
     before, days_before = previous(batch.sm, batch.seen)
+    if not ahead:
+        return before
     after, days_after = following(batch.sm, batch.seen)
     # linear in time between the two
     share = days_before / (days_before + days_after)
@@ -198,18 +205,19 @@ def _largest_so_far(values: Tensor) -> Tensor:
     return values
 
 
-def _own_cell(batch: Batch, line: Tensor) -> Iterator[tuple[str, Tensor]]:
+def _own_cell(batch: Batch, line: Tensor, ahead: bool) -> Iterator[tuple[str, Tensor]]:
     yield "line", line
     for steps in (1, 2):
         value, age = previous(batch.sm, batch.seen, steps)
         yield f"previous_{steps}", value
         yield f"previous_{steps}_days", age
-        value, age = following(batch.sm, batch.seen, steps)
+        nothing = torch.full_like(value, NAN)
+        value, age = following(batch.sm, batch.seen, steps) if ahead else (nothing, nothing)
         yield f"next_{steps}", value
         yield f"next_{steps}_days", age
 
 
-def _neighbours(batch: Batch, line: Tensor) -> Iterator[tuple[str, Tensor]]:
+def _neighbours(batch: Batch, line: Tensor, ahead: bool) -> Iterator[tuple[str, Tensor]]:
     seen = batch.seen.to(batch.sm.dtype)
     departs = batch.seen & ~line.isnan()
     departure = torch.where(departs, batch.sm - torch.nan_to_num(line), 0.0)
@@ -221,7 +229,10 @@ def _neighbours(batch: Batch, line: Tensor) -> Iterator[tuple[str, Tensor]]:
         # how much wetter neighbours are than their own line: rain that the cell itself did not show
         mean = _ratio(_box(departure, radius), _box(weight, radius))
         for shift, when in ((0, "today"), (1, "yesterday"), (-1, "tomorrow")):
-            yield f"departure_{radius}_{when}", _shift(mean, shift)
+            yield (
+                f"departure_{radius}_{when}",
+                _shift(mean, shift) if ahead or shift >= 0 else torch.full_like(mean, NAN),
+            )
 
 
 def _covariates(batch: Batch, inputs: Inputs) -> Iterator[tuple[str, Tensor]]:
@@ -230,7 +241,8 @@ def _covariates(batch: Batch, inputs: Inputs) -> Iterator[tuple[str, Tensor]]:
         values = torch.where(present, batch.dynamic[:, c : c + 1], NAN)
         yield name, values
         for lag in LAGS:
-            yield f"{name}_lag{lag}", _shift(values, lag)
+            later = inputs.causal and lag < 0
+            yield f"{name}_lag{lag}", torch.full_like(values, NAN) if later else _shift(values, lag)
         filled = batch.dynamic[:, c : c + 1]
         # means over the values that are there
         weight = present.to(filled.dtype)
@@ -239,7 +251,7 @@ def _covariates(batch: Batch, inputs: Inputs) -> Iterator[tuple[str, Tensor]]:
         if name == inputs.precipitation:
             # above its value on dry days, so that it adds up
             dry = float(inputs.scalers[name](np.zeros(1, np.float32))[0])
-            yield from _rain_between((filled - dry) * weight, batch.seen, name)
+            yield from _rain_between((filled - dry) * weight, batch.seen, name, not inputs.causal)
 
 
 def features_of(covariate: str, ahead: bool = True) -> list[str]:
@@ -262,10 +274,13 @@ def source_of(feature: str, inputs: Inputs) -> str:
     return feature if feature in inputs.static else SOURCES[feature.split("_")[0]]
 
 
-def _rain_between(amount: Tensor, seen: Tensor, name: str) -> Iterator[tuple[str, Tensor]]:
+def _rain_between(amount: Tensor, seen: Tensor, name: str, ahead: bool) -> Iterator[tuple[str, Tensor]]:
     days = torch.arange(seen.shape[2], device=seen.device)[:, None, None]
     # the sum from a seen value on is a difference of running sums, for both directions of time
     for when, turn in (("since_previous", False), ("until_next", True)):
+        if turn and not ahead:
+            yield f"{name}_{when}", torch.full_like(amount, NAN)
+            continue
         series, mask = (amount.flip(2), seen.flip(2)) if turn else (amount, seen)
         total = series.cumsum(2)
         index = _previous_index(mask)
@@ -291,11 +306,12 @@ def _trailing(values: Tensor, days: int) -> Tensor:
     return total - pad(total, (0, 0, 0, 0, days, 0))[:, :, : values.shape[2]]
 
 
-def _over_cycles(values: Tensor, cycle: int) -> Tensor:
-    """Return sums of the values whole cycles before and after each day, up to REACH_DAYS."""
+def _over_cycles(values: Tensor, cycle: int, ahead: bool) -> Tensor:
+    """Return sums of the values whole cycles before and, if `ahead`, after each day, up to REACH_DAYS."""
     total = values.clone()
     for days in range(cycle, min(REACH_DAYS, values.shape[2] - 1) + 1, cycle):
-        total += _shift(values, days).nan_to_num() + _shift(values, -days).nan_to_num()
+        around = _shift(values, days).nan_to_num()
+        total += around + _shift(values, -days).nan_to_num() if ahead else around
     return total
 
 

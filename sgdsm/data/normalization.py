@@ -215,6 +215,7 @@ class Inputs:
         variable_units: Units of the target and of each covariate, None where they were not known; empty for models
             saved before they were kept.
         ranges: 1 % and 99 % quantiles of each covariate's training values.
+        causal: True if estimates depend on nothing after their day: near real time.
     """
 
     target: str
@@ -234,6 +235,7 @@ class Inputs:
     repeat_cycle: int = 0
     variable_units: dict[str, str | None] = field(default_factory=dict)
     ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
+    causal: bool = False
 
     @classmethod
     def fit(

@@ -54,25 +54,34 @@ def read_table(
             raise ConfigError(f"data.predictors={list(predictors)}: '{name}' is named twice among target and others")
     if not predictors:
         raise ConfigError("data.predictors=[]: expected at least one column")
-    frame = _read(Path(path), [*named, time])
+    frame = read_columns(Path(path), [*named, time])
     arrays = {}
     for name in named:
         try:
             arrays[name] = ("row", np.asarray(frame[name].to_numpy(), np.float32))
         except (TypeError, ValueError):
             raise CubeError(f"{path}: column '{name}' holds text, expected numbers") from None
-    table = xr.Dataset(arrays, {"time": ("row", _days(frame[time], time, path))})
+    table = xr.Dataset(arrays, {"time": ("row", days_of(frame[time], time, path))})
     for name in named:
         role = "target" if name == target else "dynamic" if name in predictors else "flag"
         table[name].attrs = {"role": role, "units": str(units.get(name, 1)), "source": (sources or {}).get(name, "")}
     return table
 
 
-def _read(path: Path, names: Sequence[str]) -> Any:
-    """Return the columns of a file as a pandas DataFrame."""
+def read_columns(path: Path, names: Sequence[str], key: str = "data.path") -> Any:
+    """Return a CSV or Parquet file as a pandas DataFrame.
+
+    Args:
+        path: The file.
+        names: Columns that it must have.
+        key: Setting that names the file, for messages.
+
+    Raises:
+        CubeError: There is no such file, it is no table, or lacks a column.
+    """
     import pandas as pd
 
-    local_only("data.path", str(path))
+    local_only(key, str(path))
     if path.suffix not in SUFFIXES:
         raise CubeError(f"{path}: expected a table that ends in {' or '.join(SUFFIXES)}; data=netcdf opens cubes")
     if not path.is_file():
@@ -92,7 +101,17 @@ def _read(path: Path, names: Sequence[str]) -> Any:
     return frame
 
 
-def _days(column: Any, name: str, path: str) -> np.ndarray:
+def days_of(column: Any, name: str, path: str) -> np.ndarray:
+    """Return the days of a column of dates, datetime64[ns], (N,).
+
+    Args:
+        column: A pandas Series.
+        name: Of the column, for messages.
+        path: Of the file, for messages.
+
+    Raises:
+        CubeError: It holds something that is no date.
+    """
     import pandas as pd
 
     if column.dtype.kind in "iuf" and len(str(int(column.iloc[0] if column.iloc[0] == column.iloc[0] else 0))) == 8:

@@ -16,6 +16,8 @@ from sgdsm.core.arguments import Recorded
 from sgdsm.core.errors import ConfigError, SgdsmError
 
 BATCH = 4096  # rows
+MANY = 2**13  # rows: fewer are not worth an order
+LEVELS, KEYS = 16, 3  # of the order of rows: classes of a predictor, and how many predictors
 
 
 class Regressor(Recorded, pl.LightningModule):
@@ -356,8 +358,38 @@ def predicted(booster: xgboost.Booster, rows: Tensor, threads: int) -> Tensor:
         # of a DMatrix XGBoost copies the rows to the device by itself
         found = booster.predict(xgboost.DMatrix(rows.cpu().numpy()))
     else:
-        found = booster.inplace_predict(rows.numpy())
+        values = rows.numpy()
+        if len(values) < MANY:
+            found = booster.inplace_predict(values)
+        else:
+            order = alike_together(booster, values)
+            ordered = booster.inplace_predict(values[order])
+            found = np.empty_like(ordered)
+            found[order] = ordered
     return torch.from_numpy(np.ascontiguousarray(found, np.float32)).to(rows.device)
+
+
+def alike_together(booster: xgboost.Booster, rows: np.ndarray) -> np.ndarray:
+    """Return an order in which rows that are alike follow each other, (N,).
+
+    XGBoost walks through a tree with 64 rows at a time. Where these take the same branches the walk is two to three
+    times as fast as over the pixels of a map with speckle, and each row's estimate is the same to the last bit.
+
+    Args:
+        booster: Fitted.
+        rows: (N, P), all finite.
+    """
+    sample = rows[:: max(1, len(rows) // 2000)]
+    gains = booster.get_score(importance_type="total_gain")
+    telling = np.array([gains.get(f"f{k}", 0.0) for k in range(rows.shape[1])])
+    # what hardly varies among these rows tells none apart
+    spread = np.ptp(np.sort(sample, 0)[len(sample) // 20 : -(len(sample) // 20) or None], axis=0)
+    telling = np.where(spread > 0, telling, 0)
+    key = np.zeros(len(rows), np.uint16)
+    for k in np.argsort(-telling, kind="stable")[:KEYS]:
+        ends = np.quantile(sample[:, k], np.linspace(0, 1, LEVELS + 1)[1:-1]).astype(np.float32)
+        key = key * LEVELS + np.searchsorted(ends, rows[:, k]).astype(np.uint16)
+    return np.argsort(key, kind="stable")
 
 
 def booster_bytes(booster: xgboost.Booster) -> Tensor:

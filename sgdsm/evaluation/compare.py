@@ -93,14 +93,15 @@ def comparison(entries: list[Entry], reference: str) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: row["rmse"])
 
 
-def format_comparison(rows: list[dict[str, Any]], reference: str, units: str, protocol: dict[str, Any]) -> str:
-    """Return the table as text.
+def comparison_tables(
+    rows: list[dict[str, Any]], reference: str, units: str
+) -> tuple[list[list[str]], list[list[str]]]:
+    """Return the cells of the table, and those of a second one with further metrics; the first line is the head.
 
     Args:
         rows: From `comparison`.
         reference: Label of the run that the others are compared to.
         units: Of the target.
-        protocol: Of all the runs.
     """
     kinds = [k for k in ("rmse_swath", "rmse_outage") if k in rows[0]]
     columns = [metric for metric in METRICS if metric.head and metric.name != "rmse"]
@@ -119,9 +120,21 @@ def format_comparison(rows: list[dict[str, Any]], reference: str, units: str, pr
             *(metric.text(row[metric.name]) for metric in columns),
             f"{row['fit_seconds']:.0f}",
         ])  # fmt: skip
-    scored = f"hidden values of the {protocol['scored_split']} split ({kind_of_split(protocol)})"
     second = [["model", *(metric.label for metric in more)]]
-    second += [[row["label"], *(metric.text(row[metric.name]) for metric in more)] for row in rows]
+    return lines, second + [[row["label"], *(metric.text(row[metric.name]) for metric in more)] for row in rows]
+
+
+def format_comparison(rows: list[dict[str, Any]], reference: str, units: str, protocol: dict[str, Any]) -> str:
+    """Return the table as text.
+
+    Args:
+        rows: From `comparison`.
+        reference: Label of the run that the others are compared to.
+        units: Of the target.
+        protocol: Of all the runs.
+    """
+    lines, second = comparison_tables(rows, reference, units)
+    scored = f"hidden values of the {protocol['scored_split']} split ({kind_of_split(protocol)})"
     return f"{_aligned(lines)}\nN {rows[0]['n']:.0f} {scored}\n\n{_aligned(second)}"
 
 

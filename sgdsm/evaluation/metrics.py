@@ -246,10 +246,13 @@ class Correlation(Metric):
 
 
 class AnomalyCorrelation(Metric):
-    """Pearson correlation of anomalies from the mean of the visible values of each cell, 1."""
+    """Pearson correlation within cells: after taking away the mean of each cell's visible values, 1.
 
-    name, label, column, digits = "r_anomaly", "R-cell-anomaly", "R anom", 3
-    explanation = "correlation after taking away the mean of each cell's visible values"
+    The seasonal cycle is still in it: it is no correlation of anomalies as the field has them.
+    """
+
+    name, label, column, digits = "r_anomaly", "R-within-cells", "R within", 3
+    explanation = "correlation within cells: after taking away the mean of each cell's visible values, not its season"
     statistics = (
         "truth_anomaly", "filled_anomaly", "truth_anomaly_squared", "filled_anomaly_squared", "anomaly_product"
     )  # fmt: skip

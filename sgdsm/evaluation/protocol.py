@@ -26,7 +26,7 @@ OF_TRAINING = ("fraction", "learn", "match")  # settings of the gaps that the sc
 FILLED, SCORES = "filled.nc", "scores.nc"
 KINDS_OF_SPLIT = {
     "test": "never seen in training",
-    "validation": "they chose the epochs of the networks: not a test",
+    "validation": "kept out of the fit, but choices may rest on them: not a test",
 }
 
 

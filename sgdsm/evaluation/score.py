@@ -26,7 +26,16 @@ from sgdsm.core.logging import log
 from sgdsm.core.units import PER_DAY, moisture_bounds, per_day
 from sgdsm.core.validation import check_values
 from sgdsm.evaluation.distances import NearestVisible, VisibleDays, around
-from sgdsm.evaluation.metrics import METRICS, STATISTICS, Metric, State, bin_statistics, error_statistics, metrics
+from sgdsm.evaluation.metrics import (
+    METRICS,
+    STATISTICS,
+    Metric,
+    State,
+    bin_statistics,
+    bootstrap,
+    error_statistics,
+    metrics,
+)
 from sgdsm.evaluation.reliability import Calibration
 from sgdsm.evaluation.scored_files import ScoredFile, aligned, in_units, rounded
 from sgdsm.evaluation.strata import (
@@ -543,6 +552,20 @@ def format_table(table: dict[str, dict[str, float]]) -> str:
     return "\n".join(lines)
 
 
+def format_rmse(scores: Scores, units: str) -> str:
+    """Return the RMSE of all hidden values with its 95 % interval as a line, three significant digits.
+
+    Args:
+        scores: Of a filled file or a run.
+        units: Of the target.
+    """
+    rmse, lower, upper = bootstrap(scores.units())
+    count = f"N {scores.table()['all']['n']:.0f}"
+    if not np.isfinite(lower):
+        return f"RMSE {rmse:#.3g} {units} ({count}; too few blocks of days for an interval)"
+    return f"RMSE {rmse:#.3g} {units}, 95 % interval {lower:#.3g} to {upper:#.3g} ({count})"
+
+
 def format_details(table: dict[str, dict[str, float]]) -> str:
     """Return a second table of `Scores.table` as text: all classes with values, months and distances too."""
     chosen = [_metric(name) for name in DETAILS]
@@ -551,7 +574,7 @@ def format_details(table: dict[str, dict[str, float]]) -> str:
     head = [
         f"{'class':{width}}",
         f"{'N':>9}",
-        *(f"{'R anom' if m.name == 'r_anomaly' else m.label:>8}" for m in chosen),
+        *(f"{'R within' if m.name == 'r_anomaly' else m.label:>8}" for m in chosen),
     ]
     lines = [" ".join(head)]
     for name, row in rows:

@@ -144,6 +144,9 @@ def _windows(
     ]
     tiling = [axis for axis, _ in tiles]
     # larger windows, fewer to a batch: about as many values as the filler's own batch size
+    if not axes[0].ahead:
+        # rounding may depend on what goes through together, and that on which windows have gaps
+        return tiling, [starts for _, starts in tiles], 1
     together = filler.batch_size * prod(axis.size for axis in axes) // prod(axis.size for axis in tiling)
     return tiling, [starts for _, starts in tiles], max(1, together)
 
@@ -277,7 +280,7 @@ class Blends:
     def _places(self, axis: int, start: int, size: int) -> list[tuple[slice, slice]]:
         """Return where a window and the box meet along an axis, in the box and in the window."""
         tiling, begin, length = self.axes[axis], self.begin[axis], self.shape[axis]
-        low, high = (tiling.margin, size - tiling.margin) if tiling.exact else (0, size)
+        low, high = (tiling.margin, size - tiling.after) if tiling.exact else (0, size)
         turns = [0]
         if tiling.circular and not tiling.exact:
             # a window near the date line covers cells on both ends, a wide one some of them twice

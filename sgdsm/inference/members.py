@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -60,23 +61,43 @@ class _FilledMaps:
 
     def draw(self, days: slice, rows: slice, number: int, seed: int) -> np.ndarray:
         """Return members of a box of days and rows, (number, T, H, W) float32."""
+        drawn = np.empty((number, *self.estimate[days, rows].shape), np.float32)
+        for k, member in enumerate(self.one_by_one(days, rows, number, seed)):
+            drawn[k] = member
+        return drawn
+
+    def one_by_one(self, days: slice, rows: slice, number: int, seed: int) -> Iterator[np.ndarray]:
+        """Yield members of a box of days and rows, (T, H, W) float32 each."""
         estimate, std = (np.asarray(a[days, rows].values, np.float32) for a in (self.estimate, self.std))
         spread = np.nan_to_num(std)
         if self.source is not None:
             # members are of what the satellite would have reported: observed values are known
             spread[self.source[days, rows].values == OBSERVED] = 0
         cells = self.places[rows].reshape(-1, 3)
-        drawn = np.empty((number, *estimate.shape), np.float32)
         # each member has a random stream of its own: more members leave the first ones unchanged
         for k in range(number):
             field = self.correlation.field(self.days[days], cells, seed, k)
-            drawn[k] = estimate + spread * field.reshape(estimate.shape)
-        return drawn
+            yield estimate + spread * field.reshape(estimate.shape)
 
     def attributes(self) -> dict[str, Any]:
         """Return the attributes of the members."""
         kept = {k: v for k, v in self.estimate.attrs.items() if k in ("units", "standard_name", "grid_mapping")}
         return {**kept, "long_name": TITLE}
+
+
+def members_of_rows(filled: xr.Dataset, number: int, seed: int) -> Callable[[slice], Iterator[np.ndarray]]:
+    """Return a function that takes rows and yields the `members` of all days of these rows, one by one.
+
+    Args:
+        filled: What predict.py writes.
+        number: Of members.
+        seed: Of the random fields.
+
+    Raises:
+        CubeError: When the Dataset is not a filled file with an uncertainty.
+    """
+    source = _FilledMaps.of(filled)
+    return lambda rows: source.one_by_one(slice(None), rows, number, seed)
 
 
 @checked

@@ -14,7 +14,7 @@ from sgdsm.core.logging import log
 from sgdsm.core.matching import check_target, in_units_of, warn_ranges
 from sgdsm.core.region import Box
 from sgdsm.data.batch import check_cap
-from sgdsm.data.normalization import Inputs
+from sgdsm.data.normalization import Climatology, Inputs
 from sgdsm.data.record import Names, day_numbers
 from sgdsm.inference.reader import SlabReader
 from sgdsm.inference.schema import layout
@@ -35,6 +35,7 @@ def plan_filling(
     identity: str = "",
     box: Box | None = None,
     climatology_from: xr.Dataset | None = None,
+    climatology: Climatology | None = None,
     wanted_days: np.ndarray | None = None,
     max_gap_days: int | None = None,
     memory_gib: float = 1.0,
@@ -51,6 +52,7 @@ def plan_filling(
         identity: Identifies filler and data; an interrupted output is resumed only if it is the same.
         box: The part to fill (default: all); the cells around it are read too, where windows cover them.
         climatology_from: A cube on the same grid whose values give the climatology of the cells (default: `cube`).
+        climatology: That of the cells of the whole cube, in its place.
         wanted_days: Days to fill, (T,) bool (default: all); on the others gaps stay NaN.
         max_gap_days: Values farther in time from the nearest observation of their cell stay NaN, days.
         memory_gib: Memory for one slab, GiB; up to three are in memory: one is read, one filled, one written. An output
@@ -69,6 +71,8 @@ def plan_filling(
     """
     check_cap(max_gap_days)
     inputs = filler.inputs
+    if inputs.causal and climatology is None and climatology_from is None:
+        raise ConfigError("a causal filling takes the climatology from the training: give climatology=")
     cube, names = match(cube, inputs)
     warn_ranges(cube, inputs.ranges)
     target = cube[names.target]
@@ -98,7 +102,7 @@ def plan_filling(
         plan["precision"] = kept
     used = inputs.dynamic if filler.uses_covariates else ()
     covariates = {name: str(cube[name].attrs.get("source", "")) for name in used}
-    file_layout = layout(cube, filler.error_bars, source, box, max_gap_days, covariates)
+    file_layout = layout(cube, filler.error_bars, source, box, max_gap_days, covariates, inputs.causal)
     # boxes of days that will be read; a slab reads fewer where it continues the one before
     boxes = [
         cells_to_read(axes[0], slab.days, before) for slab in slabs for before in (None, preceding_days(slab, slabs))
@@ -112,7 +116,7 @@ def plan_filling(
         columns=box.columns,
         slabs=slabs,
         # made before anything is written: it raises the errors of invalid data
-        surveyor=Surveyor(cube, names, inputs, boxes, climatology_from),
+        surveyor=Surveyor(cube, names, inputs, boxes, climatology_from, climatology),
         wanted_days=np.ones(target.shape[0], bool) if wanted_days is None else wanted_days,
         max_gap_days=max_gap_days,
     )

@@ -116,8 +116,8 @@ class SlabReader(Dataset[ReadSlab]):
         # as in training, the filler does not see them
         seen = observed & on_land
         numbers = day_numbers(box["time"])
-        ends = (overview.before[days.start], overview.after[days.stop])
-        age = ages(seen, numbers, *(end.ravel()[cells] for end in ends))
+        last, following = (end.ravel()[cells] for end in (overview.before[days.start], overview.after[days.stop]))
+        age = ages(seen, numbers, last, following, ahead=not self.inputs.causal)
         wanted = on_land & ~observed & self.wanted_days[days][:, None]
         if self.max_gap_days is not None:
             wanted &= age <= self.max_gap_days

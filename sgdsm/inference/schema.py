@@ -17,6 +17,7 @@ from torch import Tensor
 from sgdsm.core.cube import target_of, uncertainty_of
 from sgdsm.core.errors import CubeError
 from sgdsm.core.filled import (
+    CAUSAL,
     COVARIATES,
     FILLED,
     GAP_AGE,
@@ -78,6 +79,7 @@ def layout(
     box: Box,
     max_gap_days: int | None = None,
     covariates: Mapping[str, str] | None = None,
+    causal: bool = False,
 ) -> Layout:
     """Return the layout of the file that fills a box of a cube.
 
@@ -88,6 +90,7 @@ def layout(
         box: The part of the cube that is filled.
         max_gap_days: The cap on `gap_age` of filled values, days, if there is one.
         covariates: Names of the dynamic covariates that the filler used and their products, '' where not known.
+        causal: True if nothing after a day was looked at.
 
     Returns:
         The layout; its coordinates are those of the box.
@@ -119,6 +122,8 @@ def layout(
         units = target.attrs.get("units", "1")
         variables |= _uncertainty_variables(bars, dims, units, uncertainty_of(cube) is not None)
     variables |= _state_variables(dims)
+    if causal:
+        variables[GAP_AGE][2]["long_name"] = "time since the last observation of the cell, at most 365"
     # coordinates of the box; the cells around it are read but not written
     part = cube.isel(dict(zip(dims, box, strict=True)))
     coords = {dim: coordinate(part, dim) for dim in dims}
@@ -130,6 +135,7 @@ def layout(
         "history": f"{written} gaps filled by sgdsm",
         COVARIATES: json.dumps(dict(covariates or {})),
         **({} if max_gap_days is None else {"max_gap_days": max_gap_days}),
+        **({CAUSAL: "each day from that day and earlier ones alone"} if causal else {}),
     }
     fixed = places(part, dims)
     mapping = target.attrs.get("grid_mapping")

@@ -47,7 +47,7 @@ def plan_slabs(axes: Sequence[Axis], covariates: int, memory_gib: float, box: Bo
         if axis.size >= axis.length:
             return [(part.start, part.stop)]
         # a slab needs whole windows, and the margins of the outer ones
-        windows = max(1, int((most - 2 * axis.margin) // axis.stride))
+        windows = max(1, int((most - axis.margin - axis.after) // axis.stride))
         count = math.ceil(length / (windows * axis.stride))
         # equal slabs, so that the last one is not a thin rest
         step = math.ceil(length / count / axis.stride) * axis.stride
@@ -55,7 +55,7 @@ def plan_slabs(axes: Sequence[Axis], covariates: int, memory_gib: float, box: Bo
 
     # as many days as fit with all rows; where not even one window does, the rows are cut as well
     time = pieces(days, box.days, values / rows.length)
-    longest = days.length if days.size >= days.length else max(e - b for b, e in time) + 2 * days.margin
+    longest = days.length if days.size >= days.length else max(e - b for b, e in time) + days.margin + days.after
     boxes = [(t, y) for y in pieces(rows, box.rows, values / longest) for t in time]
     return [Slab(number, t, y) for number, (t, y) in enumerate(boxes)]
 
@@ -71,6 +71,9 @@ def cells_to_read(axis: Axis, part: tuple[int, int], before: tuple[int, int] | N
     Returns:
         A slice that holds the part itself at least.
     """
+    if not axis.ahead:
+        # windows at fixed places: what lies before their cores is part of the result
+        return slice(max(0, axis.starts_for(*part)[0]), part[1])
     if axis.exact and axis.size < axis.length:
         return slice(max(0, part[0] - axis.margin), min(axis.length, part[1] + axis.margin))
     done = set() if before is None else set(axis.starts_for(*before))

@@ -52,6 +52,7 @@ class Surveyor:
         inputs: What the filler was fitted for.
         boxes: Days that slabs will be read with.
         climatology_from: A cube on the same grid whose values give the climatology (default: `cube`).
+        climatology: That of all cells, in its place.
 
     Raises:
         CubeError: When the target has no value, or invalid values.
@@ -64,10 +65,12 @@ class Surveyor:
         inputs: Inputs,
         boxes: Sequence[slice],
         climatology_from: xr.Dataset | None = None,
+        climatology: Climatology | None = None,
     ) -> None:
         self.target, self.land, self.boxes = cube[names.target], land_of(cube, names), boxes
         self.known = self.target if climatology_from is None else target_of(climatology_from)
         self.prior = prior_of(self.known, self.land, inputs.anomaly_scale**2)
+        self.climatology = climatology
         self.rows: slice | None = None
 
     def overview(self, rows: slice) -> Overview:
@@ -79,7 +82,11 @@ class Surveyor:
 
     def _survey(self, rows: slice) -> Overview:
         known = None if self.known is self.target else self.known[:, rows]
-        return survey(self.target[:, rows], self.land[rows], self.boxes, self.prior, known)
+        found = survey(self.target[:, rows], self.land[rows], self.boxes, self.prior, known)
+        if self.climatology is not None:
+            coefficients, spread = self.climatology
+            found.climatology = Climatology(coefficients[:, rows], spread[rows])
+        return found
 
 
 def prior_of(target: xr.DataArray, land: np.ndarray, variance: float) -> Prior:

@@ -12,6 +12,7 @@ from sgdsm.core.public import resolve
 
 # public name: module that defines it; specifications in files use `sgdsm.models.NAME`
 PUBLIC = {
+    "Auto": "auto",
     "Casm": "networks.casm",
     "Climatology": "classical.simple",
     "Conformal": "uncertainty.conformal",

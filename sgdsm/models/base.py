@@ -9,7 +9,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytorch_lightning as pl
@@ -18,6 +18,7 @@ from pytorch_lightning.trainer.connectors.signal_connector import _SignalConnect
 from torch import Tensor
 
 from sgdsm.core.arguments import Recorded
+from sgdsm.core.errors import ConfigError
 from sgdsm.core.tiling import Axis, axis
 from sgdsm.data.batch import Batch, Filled
 from sgdsm.data.normalization import Inputs
@@ -35,6 +36,8 @@ class Window:
         halo_days: Reach of the receptive field before and after an output, in steps; None: the whole window.
         halo_cells: The same in rows and columns; None: the whole window.
         longest: In filling windows may be so many times as long as in training; only without a halo in time.
+        ahead: False where nothing after a day is looked at: in filling, windows then end with the days that they
+            estimate, half of a window without a halo in time, and lie at fixed places.
     """
 
     days: int | None
@@ -42,6 +45,7 @@ class Window:
     halo_days: int | None = None
     halo_cells: int | None = None
     longest: int = 1
+    ahead: bool = True
 
     def tile(self, shape: Sequence[int], circular: bool, filling: bool = False) -> tuple[Axis, Axis, Axis]:
         """Return the tiling of a cube: axes of days, rows and columns.
@@ -52,7 +56,10 @@ class Window:
             filling: True for filling, where windows may be longer than in training.
         """
         days = axis(shape[0], self.days, self.halo_days, longest=self.longest if filling else 1)
-        if self.days is not None and self.halo_days is not None and self.days == 2 * self.halo_days + 1:
+        if filling and not self.ahead and self.days is not None:
+            reach = self.days // 2 if self.halo_days is None else self.halo_days
+            days = Axis(shape[0], self.days - (self.halo_days or 0), reach, True, ahead=False)
+        elif self.days is not None and self.halo_days is not None and self.days == 2 * self.halo_days + 1:
             # a model of the middle day: that day stays in the middle, however short the record
             days = Axis(shape[0], self.days, self.halo_days, True)
         return (
@@ -73,6 +80,8 @@ class GapFiller(Recorded, pl.LightningModule, ABC):
     Attributes:
         uses_repeat_cycle: True if the model needs the repeat cycle of the orbit.
         uses_covariates: True if estimates depend on the covariates; filled files name them then.
+        can_be_causal: True if, with `Inputs.causal`, no estimate depends on a later day of its window.
+        learns_causal: True if a model that looks at both sides must be trained again for that.
         decomposes: True if the model separates epistemic from aleatoric uncertainty.
         epochs: Passes over the record in training; 0: the model is not trained.
         steps: Training ends with the epoch that reaches so many steps of the optimizer; None: after `epochs`.
@@ -93,6 +102,8 @@ class GapFiller(Recorded, pl.LightningModule, ABC):
 
     uses_repeat_cycle = False
     uses_covariates = True
+    can_be_causal = False
+    learns_causal = False
     decomposes = False
     epochs: int = 0
     steps: int | None = None
@@ -132,6 +143,17 @@ class GapFiller(Recorded, pl.LightningModule, ABC):
         """
         self.inputs = inputs
         self.setup_inputs(inputs)
+        if inputs.causal:
+            self.check_causal()
+            self.window = replace(self.window, ahead=False)
+
+    def check_causal(self) -> None:
+        """Raise ConfigError unless the filler can do without later days."""
+        if not self.can_be_causal:
+            raise ConfigError(
+                f"causal=true: {type(self).__name__} needs later days too; expected a model that does without them, "
+                "like pconv3d, seamless, xgboost, dctpls, kriging or persistence"
+            )
 
     def setup_inputs(self, inputs: Inputs) -> None:
         """Build what depends on the variables.

@@ -47,6 +47,8 @@ class Stack(GapFiller):
         """Set a window that is large enough for every member."""
         self.uses_repeat_cycle = any(member.uses_repeat_cycle for member in self.fillers)
         self.uses_covariates = any(member.uses_covariates for member in self.fillers)
+        self.can_be_causal = all(member.can_be_causal for member in self.fillers)
+        self.learns_causal = any(member.learns_causal for member in self.fillers)
         windows = [member.window for member in self.fillers]
         # None stands for the whole axis
         days, cells, halo_days, halo_cells = (

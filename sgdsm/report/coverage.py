@@ -18,7 +18,7 @@ from sgdsm.core.io.safety import GIB, size_of
 from sgdsm.core.logging import log
 from sgdsm.core.units import moisture_bounds
 from sgdsm.core.validation import check_values
-from sgdsm.report.style import subplots
+from sgdsm.report.style import Picture, subplots
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -219,7 +219,7 @@ def _gap_lines(gaps: Counter[int]) -> list[str]:
 
 
 def figure(cube: xr.Dataset, found: Coverage, path: Path, available: dict[str, float] | None = None) -> Path:
-    """Draw where and when a cube is observed, lengths of gaps, and availability of covariates.
+    """Write the figure of `draw` as a picture.
 
     Args:
         cube: The cube.
@@ -229,6 +229,22 @@ def figure(cube: xr.Dataset, found: Coverage, path: Path, available: dict[str, f
 
     Returns:
         `path`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draw(cube, found, available).savefig(path, dpi=110)
+    return path
+
+
+def draw(cube: xr.Dataset, found: Coverage, available: dict[str, float] | None = None) -> Picture:
+    """Draw where and when a cube is observed, lengths of gaps, and availability of covariates.
+
+    Args:
+        cube: The cube.
+        found: Its coverage.
+        available: Share of the values of each covariate; None or empty: not drawn.
+
+    Returns:
+        The Figure, not saved.
     """
     target = target_of(cube)
     rows, columns = space_dims(target)
@@ -245,9 +261,7 @@ def figure(cube: xr.Dataset, found: Coverage, path: Path, available: dict[str, f
     _draw_gaps(axes[2], found.gaps)
     if available:
         _draw_available(axes[3], available)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    canvas.savefig(path, dpi=110)
-    return path
+    return canvas
 
 
 def _draw_months(axis: Axes, by_month: dict[str, float]) -> None:

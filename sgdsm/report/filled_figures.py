@@ -8,13 +8,16 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from sgdsm.core.arguments import fits, shown
 from sgdsm.core.cube import space_dims
 from sgdsm.core.errors import CubeError
-from sgdsm.core.filled import GAP_AGE, SM_FILLED, SM_STD, maps_of, observed_of
+from sgdsm.core.filled import GAP_AGE, LAND, SM_FILLED, SM_STD, maps_of, observed_of
+from sgdsm.core.region import part_of
 from sgdsm.report.figures import STATES, draw_series, extent_of, name_axes
 from sgdsm.report.style import subplots
 
@@ -49,6 +52,7 @@ def filled_day(dataset: xr.Dataset, day: str | date | np.datetime64, observed: s
     rows, columns = space_dims(filled)
     # the axes may have been turned or sorted by the user
     one = xr.Dataset(maps).isel(time=index).transpose(rows, columns).sortby(rows, ascending=False).sortby(columns)
+    land = dataset[LAND].reindex_like(one).transpose(rows, columns).values.astype(bool) if LAND in dataset else None
     extent, aspect = extent_of(one)
     height = -(-len(one) // COLUMNS)
     figure, axes = subplots(
@@ -58,32 +62,47 @@ def filled_day(dataset: xr.Dataset, day: str | date | np.datetime64, observed: s
         image = axis.imshow(one[name].values, extent=extent, aspect=aspect, **colours)
         axis.set_title(TITLES[name])
         axis.set_facecolor(STATES["sea"])
+        if land is not None:
+            # land without a value looks unlike the sea
+            below = np.where(land, 1.0, np.nan)
+            axis.imshow(below, extent=extent, aspect=aspect, cmap=ListedColormap([STATES["gap"]]), zorder=-1)
         ticks = MaxNLocator(integer=True) if name == GAP_AGE else None
         figure.colorbar(image, ax=axis, shrink=0.9, label="days" if name == GAP_AGE else units, ticks=ticks)
     for axis in axes.flat[len(one) :]:
         axis.set_axis_off()
     name_axes(one, axes[-1, :], axes[:, 0])
+    if land is not None:
+        patches = [Patch(color=STATES["gap"], label="no value"), Patch(color=STATES["sea"], label="no land")]
+        figure.legend(handles=patches, loc="outside lower center", ncols=2, fontsize=9, frameon=False)
     figure.suptitle(f"{seen.name}, {str(filled['time'].values[index])[:10]}")
     return figure
 
 
-def filled_series(dataset: xr.Dataset, place: Mapping[str, float], observed: str | None = None) -> Figure:
+def filled_series(
+    dataset: xr.Dataset, place: Mapping[str, float], observed: str | None = None, time: str | slice | None = None
+) -> Figure:
     """Draw observed and filled values of the cell nearest to a place, with gaps shaded.
 
     Args:
         dataset: As `fill` returns it.
-        place: {'lat': 45, 'lon': -120} in degrees, or y and x in metres.
+        place: {'lat': 45, 'lon': -120} in degrees (longitudes of -180..180 or 0..360), or y and x in metres.
         observed: Name of the variable with the observed values, see `sgdsm.core.filled.observed_of`.
+        time: First and last day, like '2015-06-01:2015-06-30' or slice('2015-06-01', '2015-06-30').
 
     Returns:
         The Figure, not saved.
 
     Raises:
-        CubeError: If the Dataset is not a filled one, or if the place lies outside of it or lacks a coordinate.
+        CubeError: If the Dataset is not a filled one, if the place lies outside of it, lacks a coordinate or is no
+            land, or if `time` holds no day.
+        ConfigError: If `time` is no period.
     """
-    filled = maps_of(dataset)
+    maps_of(dataset)
+    dataset = part_of(dataset, SM_FILLED, time)
+    filled = dataset[SM_FILLED]
     seen, units = observed_of(dataset, observed), filled.attrs.get("units", "1")
     at = _cell_of(filled, place)
+    _check_land(dataset, at)
     cell = dataset.isel(at)
     figure, axis = subplots(figsize=(11, 3), layout="constrained")
     draw_series(axis, cell, cell["time"].values, seen.isel(at).values, slice(None))
@@ -139,7 +158,30 @@ def _cell_of(filled: xr.DataArray, place: Mapping[str, Any]) -> dict[str, int]:
         values = filled[dim].values
         # a place up to a cell beyond the outermost centres still has a nearest cell
         reach = abs(values[-1] - values[0]) / max(1, len(values) - 1) or 1.0
-        if not values.min() - reach <= value <= values.max() + reach:
+        near = float(value)
+        if dim == "lon" and -360 <= near <= 720:
+            # of the two ways to count longitudes the one that lies in, or nearest to, the grid
+            turns = near + 360.0 * np.arange(-3, 4)
+            near = float(turns[np.abs(turns - (values.min() + values.max()) / 2).argmin()])
+        if not values.min() - reach <= near <= values.max() + reach:
             raise CubeError(f"{dim}={float(value):g} lies outside the Dataset ({values.min():g} to {values.max():g})")
-        at[dim] = int(np.lexsort((-values, abs(values - value)))[0])  # of two as near the larger
+        at[dim] = int(np.lexsort((-values, abs(values - near)))[0])  # of two as near the larger
     return at
+
+
+def _check_land(dataset: xr.Dataset, at: dict[str, int]) -> None:
+    """Raise CubeError, which names the nearest cell of land, unless a cell is land."""
+    if LAND not in dataset or set(dataset[LAND].dims) != set(at) or bool(dataset[LAND].isel(at).values):
+        return
+    rows, columns = at
+    land = dataset[LAND].transpose(rows, columns).values.astype(bool)
+    here = {dim: float(dataset[dim].values[k]) for dim, k in at.items()}
+    words = f"{', '.join(f'{dim}={value:g}' for dim, value in here.items())} is not land"
+    if land.any():
+        shrink = np.cos(np.deg2rad(here["lat"])) if "lat" in here else 1.0
+        near = [dataset[dim].values[k] for dim, k in zip((rows, columns), np.nonzero(land), strict=True)]
+        scale = [shrink if dim == "lon" else 1.0 for dim in (rows, columns)]
+        apart = sum((s * (v - here[d])) ** 2 for s, v, d in zip(scale, near, (rows, columns), strict=True))
+        found = int(np.argmin(apart))
+        words += f"; the nearest land is at {rows}={near[0][found]:g}, {columns}={near[1][found]:g}"
+    raise CubeError(words)

@@ -1,93 +1,169 @@
-"""HTML page of a comparison, in one file that holds its pictures."""
+"""Parts of an HTML page that is one file: tables, pictures, listings. All text is escaped here, and nowhere else."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from io import BytesIO
 from pathlib import Path
 
-from sgdsm.evaluation.metrics import METRICS
+from matplotlib.figure import Figure
+
+from sgdsm.core.errors import ConfigError
+
+DPI = 150
+BROAD = 2.2  # width over height from which on a picture takes the whole width of the page
 
 PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<link rel="icon" href="data:,">
 <style>
-body {{ font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }}
-pre {{ font: 13px/1.45 ui-monospace, monospace; background: #f6f4ee; padding: 1rem; overflow-x: auto; }}
-img {{ max-width: 100%; height: auto; border: 1px solid #ddd; }}
-h2 {{ margin-top: 2.5rem; border-bottom: 1px solid #ddd; }}
-table {{ border-collapse: collapse; }} td {{ padding: .15rem 1rem .15rem 0; vertical-align: top; }}
-</style></head><body>
+{style}
+</style>
+</head>
+<body>
+<a class="skip" href="#main">Skip to the content</a>
+<header>
 <h1>{title}</h1>
-{body}
-</body></html>
+{top}
+<nav aria-label="Sections"><ul>{links}</ul></nav>
+</header>
+<main id="main">
+{sections}
+</main>
+{scripts}
+</body>
+</html>
 """
 
-# columns of a comparison that are no metric
-BEFORE = {
-    "share": "RMSE over that of the reference, on the same hidden values",
-    "[95 %]": "interval from a bootstrap over blocks of days in regions; of a difference: paired",
-    "swath, outage": "RMSE where the mask of another day was put on this one, and in made outages of several days",
-}
-AFTER = {"fit s": "seconds of fitting"}
-CAPTIONS = {
-    "comparison": "RMSE at the hidden values, with its interval",
-    "comparison_gap_length": "RMSE by the number of days in a row without a visible value",
-    "comparison_realism": "How filled values vary in time and space, beside the hidden truth at the same places",
-    "maps": "One day: values seen by the filler, filled values, errors at hidden values, and which values were which",
-    "series": "Visible, filled and hidden values at some cells",
-    "gap_length": "RMSE by the length of the gap, and how many values were hidden in each class",
-    "calibration": "Calibration of the error bars: PIT, reliability, and errors against standard deviations",
-    "training": "Loss and validation score of each epoch; the circle marks the weights that were kept",
-}
 
-
-def write_report(
-    path: Path,
-    title: str,
-    table: str,
-    facts: Mapping[str, object],
-    sections: Sequence[tuple[str, Sequence[Path]]],
-) -> Path:
-    """Write the page.
+def page(title: str, top: str, sections: Sequence[tuple[str, str]], scripts: str = "") -> str:
+    """Return a page.
 
     Args:
-        path: Of the page.
-        title: Of the page.
-        table: The comparison as text.
-        facts: Names and values of the protocol.
-        sections: Headings, and the pictures under each.
-
-    Returns:
-        `path`.
+        title: Text of the title.
+        top: HTML under the title.
+        sections: Heading, a text, and HTML of each section; one without HTML is left out.
+        scripts: HTML at the end.
     """
-    parts = [
-        f"<pre>{escape(table)}</pre>",
-        _table(BEFORE | {m.head: m.explanation for m in METRICS if m.head} | AFTER),
-        "<h2>Protocol</h2>",
-        _table(facts),
-    ]
-    for heading, pictures in sections:
-        parts.append(f"<h2>{escape(heading)}</h2>")
-        for picture in pictures:
-            # inside the page, so that one file can be mailed
-            data = base64.b64encode(picture.read_bytes()).decode()
-            caption = CAPTIONS.get(picture.stem, picture.stem)
-            parts.append(
-                f'<figure><img alt="{escape(f"{heading}: {caption}")}" src="data:image/png;base64,{data}">'
-                f"<figcaption>{escape(caption)}</figcaption></figure>"
-            )
-    path.write_text(PAGE.format(title=escape(title), body="\n".join(parts)))
-    return path
+    style = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
+    shown = [(heading, content) for heading, content in sections if content]
+    links = "".join(f'<li><a href="#section-{k}">{escape(heading)}</a></li>' for k, (heading, _) in enumerate(shown))
+    body = "\n".join(
+        f'<section aria-labelledby="section-{k}">\n<h2 id="section-{k}">{escape(heading)}</h2>\n{content}\n</section>'
+        for k, (heading, content) in enumerate(shown)
+    )
+    return PAGE.format(title=escape(title), style=style, top=top, links=links, sections=body, scripts=scripts)
 
 
-def _table(rows: Mapping[str, object]) -> str:
-    cells = "".join(f"<tr><td>{escape(str(k))}</td><td>{escape(_value_text(v))}</td></tr>" for k, v in rows.items())
-    return f"<table>{cells}</table>"
+def paragraph(text: str, note: bool = False) -> str:
+    """Return a paragraph of text."""
+    return f'<p class="note">{escape(text)}</p>' if note else f"<p>{escape(text)}</p>"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str) -> str:
+    """Return a table of numbers, whose first column names the rows; it scrolls where the screen is narrow.
+
+    Args:
+        head: Texts of the columns.
+        rows: Texts of the cells.
+        caption: Text above it.
+    """
+    top = "".join(f'<th scope="col">{escape(text)}</th>' for text in head)
+    body = "\n".join(
+        f'<tr><th scope="row">{escape(row[0])}</th>{"".join(f"<td>{escape(text)}</td>" for text in row[1:])}</tr>'
+        for row in rows
+    )
+    about = escape(caption, quote=True)
+    return (
+        f'<div class="scroll" role="region" tabindex="0" aria-label="{about}"><table><caption>{about}</caption>'
+        f"<thead><tr>{top}</tr></thead><tbody>\n{body}\n</tbody></table></div>"
+    )
+
+
+def words(rows: Mapping[str, object]) -> str:
+    """Return a table of names and texts; those without a text are left out."""
+    cells = "\n".join(
+        f'<tr><th scope="row">{escape(str(k))}</th><td>{escape(_value_text(v))}</td></tr>' for k, v in rows.items()
+    )
+    return f'<table class="words"><tbody>\n{cells}\n</tbody></table>'
+
+
+def details(summary: str, content: str) -> str:
+    """Return HTML that is folded away.
+
+    Args:
+        summary: Text that unfolds it.
+        content: HTML.
+    """
+    return f"<details><summary>{escape(summary)}</summary>\n{content}\n</details>"
+
+
+def listing(text: str, name: str) -> str:
+    """Return a text with its lines as they are.
+
+    Args:
+        text: Any text.
+        name: For those who hear the page.
+    """
+    return (
+        f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(name, quote=True)}">'
+        f"<pre>{escape(text)}</pre></div>"
+    )
+
+
+def picture(source: Path | Figure, alt: str, caption: str) -> str:
+    """Return a picture inside the page.
+
+    Args:
+        source: A PNG file, or a Figure.
+        alt: What it shows, for those who do not see it.
+        caption: Text under it.
+
+    Raises:
+        ConfigError: The file is no PNG.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    if isinstance(source, Figure):
+        content = BytesIO()
+        source.savefig(content, format="png", dpi=DPI)
+    else:
+        content = BytesIO(source.read_bytes())
+    small = BytesIO()
+    try:
+        with Image.open(content, formats=["PNG"]) as image:
+            width, height = image.size
+            # a page is mailed: 256 colours take a third of the room
+            image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, "png", optimize=True)
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+        raise ConfigError(f"{source}: not a picture (PNG): remove it from the folder of the run") from error
+    data = base64.b64encode(small.getvalue()).decode()
+    broad = ' class="broad"' if width > BROAD * height else ""
+    return (
+        f'<figure{broad}><img alt="{escape(alt, quote=True)}" width="{width}" height="{height}" '
+        f'src="data:image/png;base64,{data}"><figcaption>{escape(caption)}</figcaption></figure>'
+    )
+
+
+def pictures(found: Iterable[str]) -> str:
+    """Return pictures side by side where there is room; '' for none."""
+    inside = "\n".join(found)
+    return f'<div class="pictures">\n{inside}\n</div>' if inside else ""
 
 
 def _value_text(value: object) -> str:
     """Return a value of a configuration as text: an object by the name of its class, then its settings."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{str(v).rsplit('.', 1)[-1] if k == '_target_' else f'{k} {v}'}" for k, v in value.items())
+        parts = (
+            str(v).rsplit(".", 1)[-1] if k == "_target_" else f"{k} {f'({inner})' if isinstance(v, Mapping) else inner}"
+            for k, v in value.items()
+            for inner in [_value_text(v)]
+        )
+        return ", ".join(parts)
     return str(value)

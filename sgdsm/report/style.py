@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from typing import Any
 
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 INK, BLUE, RED, SAND = "#222222", "#1b6ca8", "#d1495b", "#e9e4d8"
@@ -36,3 +39,10 @@ def subplots(
     """
     figure = Picture(figsize=figsize, layout=layout)  # type: ignore[arg-type]
     return figure, figure.subplots(rows, columns, **more)
+
+
+@contextmanager
+def plain_text() -> Iterator[None]:
+    """Draw texts as they are: `$` in a name or in units of a file does not begin a formula."""
+    with rc_context({"text.parse_math": False}):
+        yield

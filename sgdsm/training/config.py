@@ -17,14 +17,14 @@ from sgdsm.core.settings import check_part, made, setting
 from sgdsm.core.specification import TARGET, build, check_spec
 from sgdsm.data.gaps import Gaps
 from sgdsm.data.held_out import AnySplits
-from sgdsm.models.base import GapFiller
+from sgdsm.models.auto import AnyModel, Auto
 from sgdsm.models.uncertainty.wrappers import check_wrappers
 from sgdsm.training.task import TrainerOptions
 
 # what the specification of each group makes
 KINDS: dict[str, Any] = {
     "data": xr.Dataset,
-    "model": GapFiller,
+    "model": AnyModel,
     "gaps": Gaps,
     "splits": AnySplits,
     "trainer": TrainerOptions,
@@ -50,6 +50,7 @@ class TrainingConfig:
     )
     trainer: dict[str, Any] = setting("default", "devices, precision, epochs", group=True)
     uncertainty: dict[str, Any] = setting("conformal", "how the error bars are made", group=True)
+    causal: bool = setting(False, "for near real time: learn to fill each day from that day and earlier ones alone")
     seed: int = setting(0, "of training: weights, order, gaps of each epoch, rows of trees")
     compare: dict[str, Any] | None = setting(help="models of an experiment", from_experiment=True)
     chain: dict[str, Any] | None = setting(help="steps of an experiment", from_experiment=True)
@@ -58,16 +59,23 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         for part, known in EXPERIMENT_PARTS.items():
             check_part(part, getattr(self, part), known)
-        check_groups(self.training())
+        objects = check_groups(self.training())
+        if self.causal:
+            model = objects["model"]
+            for filler in (model.many, model.few) if isinstance(model, Auto) else (model,):
+                filler.check_causal()
 
     def training(self) -> dict[str, Any]:
-        """Return the groups and the seed as plain values: what a run folder keeps in config.yaml."""
-        return {**{group: getattr(self, group) for group in GROUPS}, "seed": self.seed}
+        """Return the groups, the seed and `causal` as plain values: what a run folder keeps in config.yaml."""
+        # said only where it is so: folders of other runs stay as they were
+        causal = {"causal": True} if self.causal else {}
+        return {**{group: getattr(self, group) for group in GROUPS}, **causal, "seed": self.seed}
 
 
 def check_training(config: Mapping[str, Any]) -> None:
     """Raise ConfigError where the configuration of a run cannot work."""
-    made(TrainingConfig, config)
+    # runs of before it came do not say it
+    made(TrainingConfig, {"causal": False, **config})
 
 
 def check_groups(config: Mapping[str, Any], groups: Sequence[str] = GROUPS) -> dict[str, Any]:
@@ -93,7 +101,8 @@ def check_groups(config: Mapping[str, Any], groups: Sequence[str] = GROUPS) -> d
             check_spec(spec, KINDS[group], group)
     objects = {g: build(config[g], KINDS[g]) for g in groups if g not in ("data", "uncertainty")}
     if "model" in objects and "trainer" in objects:
-        _check_epochs(objects["model"], objects["trainer"].max_epochs)
+        model = objects["model"]
+        _check_epochs(model.many if isinstance(model, Auto) else model, objects["trainer"].max_epochs)
     return objects
 
 

@@ -15,7 +15,7 @@ from sgdsm.core.orbit import Orbit
 from sgdsm.core.random import Stream
 from sgdsm.data.batch import Scene
 from sgdsm.data.gaps import SPREAD, Gaps
-from sgdsm.data.normalization import CellStatistics
+from sgdsm.data.normalization import CellStatistics, Climatology
 from sgdsm.data.record import read_record
 from sgdsm.inference.plan import match
 from sgdsm.models.uncertainty.calibrated import Calibrated, CalibrationBatch
@@ -26,7 +26,14 @@ HIDDEN, FEWEST = 0.2, 300
 
 
 def refit(
-    cube: xr.Dataset, filler: Calibrated, gaps: Gaps, learned: str, days: int, half_life_days: float, seed: int = 0
+    cube: xr.Dataset,
+    filler: Calibrated,
+    gaps: Gaps,
+    learned: str,
+    days: int,
+    half_life_days: float,
+    seed: int = 0,
+    climatology: Climatology | None = None,
 ) -> dict[str, Any]:
     """Fit a filler's intervals, in place, to the last days of a cube.
 
@@ -42,6 +49,7 @@ def refit(
         days: At the end of the cube whose values may be hidden, as far as they are after `learned`.
         half_life_days: A value so many days older counts half.
         seed: Of the mask sample.
+        climatology: Of the cells; None: that of the values that are not hidden.
 
     Returns:
         What was hidden, and by how much the interval changed.
@@ -65,7 +73,8 @@ def refit(
             f"learned from; expected at least {FEWEST}: data= names a cube that goes on"
         )
     seen = observed & ~hidden
-    climatology = CellStatistics.of(record.values, seen, record.days).solve()
+    if climatology is None:
+        climatology = CellStatistics.of(record.values, seen, record.days).solve()
     scene = Scene.of(record, filler.inputs, seen, hidden, climatology)
     age = (last - record.days)[:, None, None] / half_life_days
     weight = np.broadcast_to(0.5**age, hidden.shape).astype(np.float32)

@@ -33,6 +33,8 @@ from sgdsm.training.config import load_config
 SCORED = ("target", "land")  # the roles that a score depends on
 LARGE = 2**28  # values of the target
 CONFIG, MODEL, METRICS, PROVENANCE = "config.yaml", "model.ckpt", "metrics.json", "provenance.json"
+CLIMATOLOGY = "climatology.nc"
+CURVE = "training.csv"  # losses and validation scores of each epoch, of networks
 PACKAGES = (
     "sgdsm",
     "torch",
@@ -70,6 +72,11 @@ class Run:
         return self.folder / MODEL
 
     @property
+    def climatology(self) -> Path:
+        """Path of the climatology of the cells in training; only of a run of near real time."""
+        return self.folder / CLIMATOLOGY
+
+    @property
     def evaluation(self) -> Path:
         """Folder of the files that the run was scored with."""
         return self.folder / "evaluation"
@@ -101,6 +108,12 @@ class Run:
             raise ConfigError(f"{path}: no such file; expected the folder of a run")
         return _from_json(path, {"data": dict})
 
+    def last_day(self) -> str | None:
+        """Return the last day of the data that the run was trained on; None where its folder does not say."""
+        path = self.folder / PROVENANCE
+        last = self.provenance()["data"].get("last_day") if path.is_file() else None
+        return last if isinstance(last, str) else None
+
     def write(self, name: str, content: dict[str, Any]) -> None:
         """Write a file of the run (YAML or JSON by its ending), whole or not at all."""
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -122,10 +135,6 @@ class Run:
                 raise ConfigError(
                     f"{path}: '{name}' was in '{units}' when the run was begun, now it is in '{now}': train a new one"
                 )
-
-    def model_name(self) -> str:
-        """Return the class name of the model, as its configuration has it."""
-        return str(self.config()["model"][TARGET]).rsplit(".", 1)[-1]
 
     @property
     def scores(self) -> dict[str, dict[str, float]]:

@@ -30,6 +30,7 @@ from sgdsm.data.repeat_cycle import find_repeat_cycle
 from sgdsm.data.splits import Split
 from sgdsm.inference.fill import fill_cube
 from sgdsm.inference.writers import Writer
+from sgdsm.models.auto import AnyModel, Auto
 from sgdsm.models.base import GapFiller, Window
 from sgdsm.models.networks.base import compile_blocks, in_bf16, use_bf16
 from sgdsm.models.uncertainty.wrappers import wrap
@@ -225,9 +226,10 @@ class TrainingTask(Part):
         cube = usable(build(config["data"], xr.Dataset) if cube is None else cube)
         warn_unusual(cube)
         options: TrainerOptions = build(config["trainer"], TrainerOptions)
-        filler: GapFiller = build(config["model"], GapFiller)
+        model: AnyModel = build(config["model"], AnyModel)
+        filler = model.choose(int(cube[by_role(cube, "land")[0]].sum())) if isinstance(model, Auto) else model
         held, boxes = _held_and_left(cube, filler, options, config)
-        inputs = _inputs(cube, held, filler, whole=not boxes)
+        inputs = replace(_inputs(cube, held, filler, whole=not boxes), causal=config.get("causal", False))
         filler.configure(inputs)
         _check(filler, config, len(held[0].record.days))
         options.prepare(filler)

@@ -9,16 +9,18 @@ import xarray as xr
 
 from sgdsm.core.lock import exclusive, is_first
 from sgdsm.core.logging import log
-from sgdsm.evaluation.protocol import FILLED, HIDDEN, SCORES, VISIBLE, kind_of_split, write_files
-from sgdsm.evaluation.score import Scores, format_table, score
+from sgdsm.evaluation.protocol import FILLED, HIDDEN, KINDS_OF_SPLIT, SCORES, VISIBLE, kind_of_split, write_files
+from sgdsm.evaluation.score import Scores, format_rmse, format_table, score
+from sgdsm.inference.causal import save_climatology
 from sgdsm.inference.writers import NetcdfOutput
 from sgdsm.models.base import GapFiller
 from sgdsm.models.checkpoint import save_filler
+from sgdsm.models.uncertainty.wrappers import innermost
 from sgdsm.report.figures import run_figures
 from sgdsm.training.calibrate import add_uncertainty
 from sgdsm.training.callbacks import BEST
 from sgdsm.training.fit import LAST, Fitted, fit
-from sgdsm.training.run import CONFIG, METRICS, PROVENANCE, Run, learned_from, protocol_of, provenance
+from sgdsm.training.run import CONFIG, CURVE, METRICS, PROVENANCE, Run, learned_from, protocol_of, provenance
 from sgdsm.training.task import TrainingTask, fill_scenario
 
 FEW = 200  # of fewer values, even if independent, an RMSE is known no better than by a twentieth
@@ -51,10 +53,12 @@ def train(config: dict[str, Any], folder: Path, cube: xr.Dataset | None = None, 
         protocol = _begin(run, task)
         fitted = fit(task, folder)
         filler = add_uncertainty(task, config["uncertainty"])
+        if filler.inputs.causal:
+            save_climatology(task.whole, filler.inputs, run.climatology)
         save_filler(filler, run.model)
         classes = score_run(task, filler, protocol, run)
         if figures:
-            run_figures(run.evaluation, folder / "training.csv", run.figures, folder.name, protocol["scored_split"])
+            run_figures(run.evaluation, folder / CURVE, run.figures, folder.name, protocol["scored_split"])
         _save_metrics(run, filler, fitted, protocol, classes, task.options.precision_of(filler))
     return run
 
@@ -90,10 +94,16 @@ def score_run(task: TrainingTask, filler: GapFiller, protocol: dict[str, Any], r
 def scores_text(run: Run) -> str:
     """Return the scores of a run as a table, headed by what they were computed on."""
     protocol = run.metrics()["protocol"]
-    table = Scores.load(run.evaluation / SCORES).table()
+    scores = Scores.load(run.evaluation / SCORES)
+    table = scores.table()
     rows = {name: table[name] for name in (*protocol["hidden"], "all")}
     split = protocol["scored_split"]
-    return f"scores at the hidden values of the {split} split ({kind_of_split(protocol)})\n{format_table(rows)}"
+    kind = kind_of_split(protocol)
+    # trees and simple methods have no epochs
+    if split == "validation" and kind == KINDS_OF_SPLIT[split] and (run.folder / CURVE).is_file():
+        kind = "they chose the epochs of the network: not a test"
+    head = f"scores at the hidden values of the {split} split ({kind})"
+    return f"{head}\n{format_table(rows)}\n{format_rmse(scores, run.metrics()['units'])}"
 
 
 def _begin(run: Run, task: TrainingTask) -> dict[str, Any]:
@@ -117,7 +127,7 @@ def _save_metrics(
     run.write(
         METRICS,
         {
-            "model": run.model_name(),
+            "model": type(innermost(filler)).__name__,
             "units": filler.inputs.units,
             "split": protocol["scored_split"],
             "fit_seconds": round(fitted.seconds, 1),

@@ -95,8 +95,6 @@ CALLS: list[tuple[str, Callable[[SimpleNamespace], Any]]] = [
     # filling
     ("dataset=None", lambda a: sgdsm.fill(None, a.run)),
     ("dataset='mine.nc'", lambda a: sgdsm.fill("mine.nc", a.run)),
-    ("give run=, a run or its folder, or model=", lambda a: sgdsm.fill(a.cube, run=None)),
-    ("give run=, a run or its folder, or model=", lambda a: a.cube.sgdsm.fill(None)),
     ("run=5", lambda a: sgdsm.fill(a.cube, 5)),
     ("run=(Dataset)", lambda a: sgdsm.fill(a.cube, a.cube)),
     ("run=nowhere: no such folder", lambda a: sgdsm.fill(a.cube, "nowhere")),

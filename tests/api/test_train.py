@@ -70,6 +70,21 @@ def test_a_cube_needs_no_names(mine):
     assert not filled["sm_filled"].where(filled["land"]).isnull().any()
 
 
+def test_the_model_is_chosen_by_the_cube(mine, caplog):
+    many = [f"model.many.{word}" for word in ("channels=4", "width=4", "memory=1", "window_days=32", "epochs=1")]
+    words = [*many, "model.few.rounds=5", "model.few.gap_draws=1", "trainer.progress=false"]
+    caplog.set_level("INFO", logger="sgdsm")
+    one_row = mine.isel(lat=slice(0, 1), lon=slice(0, 3))
+    filled = [sgdsm.fill(cube, target="sm", overrides=words) for cube in (mine, one_row)]
+    for cube, kind in zip(filled, ("PartialConvNetwork", "XGBoost"), strict=True):
+        assert f"model=auto: {kind}, as there are {int(cube['land'].sum())} land cells" in caplog.text
+        assert not cube["sm_filled"].where(cube["land"]).isnull().any()
+    run = sgdsm.train(one_row, target="sm", overrides=words)
+    assert run.metrics()["model"] == "XGBoost"
+    with pytest.raises(sgdsm.SgdsmError, match=r"model.cells=0: expected at least 1"):
+        sgdsm.train(mine, target="sm", overrides=[*words, "model.cells=0"])
+
+
 def test_a_run_of_a_dataset_says_that_predict_needs_a_file(mine, run_command, tmp_path):
     sgdsm.train(mine, "climatology", target="sm", folder=tmp_path / "run", overrides=["trainer.progress=false"])
     code, _, err = run_command("predict", "run=run", "output=filled.nc")
@@ -85,9 +100,8 @@ def test_a_run_of_a_dataset_says_that_predict_needs_a_file(mine, run_command, tm
         (lambda d: sgdsm.train(d, "climatology", target="sm", targt="x"), "unknown argument 'targt'"),
         (lambda d: sgdsm.train(d, "climatology", target="sm", overrides=["splits.fraction=2"]), "splits.fraction=2"),
         (lambda d: sgdsm.train(d, 3, target="sm"), "train: model=3: expected str"),
-        (lambda d: sgdsm.fill(d), "give run=, a run or its folder, or model="),
         (lambda d: sgdsm.fill(d, "run", model="xgboost"), "give run=, a run or its folder, or model="),
-        (lambda d: sgdsm.fill(d, "run", overrides=["a=b"]), "folder= and overrides= are for model="),
+        (lambda d: sgdsm.fill(d, "run", overrides=["a=b"]), "folder= and overrides= are for training"),
     ],
 )
 def test_what_cannot_work_is_named(mine, call, message):

@@ -236,7 +236,9 @@ def test_compare_an_experiment_and_its_runs(run_command, tmp_path):
     assert table.splitlines()[2].startswith("xgboost")
     assert "share of linear_time" in table
     page = (tmp_path / "cmp" / "report.html").read_text()
-    assert page.count("data:image/png;base64") == 3 + 4 + 4
+    # the same page as that of `report`; without bokeh its maps are pictures
+    assert all(word in page for word in ("The same as a table", "xgboost", "linear_time", "Configuration of xgboost"))
+    assert page.count("data:image/png;base64") > 10
     stamp = (tmp_path / "cmp" / "xgboost" / "model.ckpt").stat().st_mtime_ns
     code, _, err = run_command("compare", *experiment)
     assert code == 0, err

@@ -44,7 +44,8 @@ def has_network(path: Path) -> bool:
     return any(isinstance(kind, type) and issubclass(kind, Network) for kind in kinds)
 
 
-MODELS = sorted(path.stem for path in (config_folder() / "model").glob("*.yaml") if has_network(path))
+FILES = (path for path in (config_folder() / "model").glob("*.yaml") if path.stem != "auto")
+MODELS = sorted(path.stem for path in FILES if has_network(path))
 # dropout in the head, and branches that are off by default
 MODELS += ["pconv3d model.head_dropout=0.1 model.gap_features=true", "seamless model.muon_rate=null"]
 WAYS = ("step", "fill", "conformal", "input_noise", "mc_dropout")

@@ -26,7 +26,8 @@ from tests.conftest import composed
 
 pytestmark = pytest.mark.slow
 
-MODELS = sorted(path.stem for path in (config_folder() / "model").glob("*.yaml"))
+# `auto` is one of the others
+MODELS = sorted({path.stem for path in (config_folder() / "model").glob("*.yaml")} - {"auto"})
 # further settings that keep the same contract
 VARIANTS = [
     "pconv3d model.gap_features=true model.memory=0 model.loss=smooth_l1 model.muon_rate=null",

@@ -57,6 +57,47 @@ def test_tiles_become_one_map(tmp_path):
     assert "sinu" in cube.attrs["crs"]
 
 
+def test_quality_layers_screen(tmp_path):
+    whole = np.full((2, 4), 5000, np.int16)
+    # only the two lowest bits count: 4 = good with other bits set
+    flags = np.array([[0, 1, 2, 3], [4, 5, 64, 65535]], np.uint16)
+    layers = {"1 km 16 days NDVI": whole, "1 km 16 days VI Quality": flags, "1 km 16 days EVI": whole}
+    make_cov.modis_hdf(tmp_path / "MOD13C1.A2013257.061.hdf", layers)
+    good = open_product("modis", tmp_path, quality="good")
+    for name in ("ndvi", "evi"):
+        assert np.isfinite(good[name].values[0]).tolist() == [[True, False, False, False], [True, False, True, False]]
+    assert np.isfinite(open_product("modis", tmp_path)["ndvi"].values).all()
+    cases = {
+        ("LST_Day_CMG", "lst_day"): ("QC_Day", [0, 1, 8, 255], [True, False, True, False]),
+        ("LST_Night_CMG", "lst_night"): ("QC_Night", [0, 1, 8, 255], [True, False, True, False]),
+        ("Lai_500m", "lai"): ("FparLai_QC", [0, 1, 8, 157], [True, False, True, False]),
+        ("Albedo_WSA_shortwave", "albedo"): ("BRDF_Quality", [0, 2, 3, 255], [True, True, False, False]),
+    }
+    for (layer, name), (quality, codes, kept) in cases.items():
+        kind = np.uint8 if name == "lai" else np.uint16
+        stored = np.full((2, 4), {"lai": 30, "albedo": 300}.get(name, 15000), kind)
+        path = tmp_path / f"{name}.A2013257.061.hdf"
+        make_cov.modis_hdf(path, {layer: stored, quality: np.array([codes, codes], np.uint8)})
+        found = open_product("modis", path, variables=[name], quality="good")[name].values[0]
+        assert np.isfinite(found[0]).tolist() == kept, name
+    make_cov.modis_hdf(tmp_path / "X.A2013257.061.hdf", {"LST_Day_CMG": np.full((2, 4), 15000, np.uint16)})
+    with pytest.raises(SourceError, match=r"no quality layer of lst_day .*: quality=any takes all"):
+        open_product("modis", tmp_path / "X.A2013257.061.hdf", quality="good")
+    with pytest.raises(ConfigError, match="quality='best': expected one of good, any"):
+        open_product("modis", tmp_path / "X.A2013257.061.hdf", quality="best")
+
+
+def test_quality_of_images_is_beside_them(tmp_path):
+    head, tail = "MOD11A1.061_", "_doy2020001_aid0001.tif"
+    make_cov.image(tmp_path / f"{head}LST_Day_1km{tail}", np.full((2, 3), 15000, np.uint16))
+    with pytest.raises(SourceError, match="no image of its quality beside it, with QC_Day in its name"):
+        open_product("modis", tmp_path, quality="good")["lst_day"].load()
+    make_cov.image(tmp_path / f"{head}QC_Day{tail}", np.array([[0, 1, 2], [3, 4, 17]], np.uint8))
+    found = open_product("modis", tmp_path, quality="good")["lst_day"].values[0]
+    assert np.isfinite(found).tolist() == [[True, False, False], [False, True, False]]
+    assert np.isfinite(open_product("modis", tmp_path)["lst_day"].values).all()
+
+
 def test_what_is_wrong_is_said(tmp_path):
     make_cov.image(tmp_path / "MODIS_2013-09-14.tif", np.ones((2, 3), np.int16))
     with pytest.raises(SourceError, match="its name contains none of ndvi"):

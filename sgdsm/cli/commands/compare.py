@@ -9,19 +9,26 @@ from typing import Any
 
 from sgdsm.cli.hydra_state import experiment_name, output_folder, overrides_for_trainings, shown
 from sgdsm.cli.plan import check_same, train_once, training_of
+from sgdsm.cli.reports import (
+    about_run,
+    entry_of,
+    labels_of,
+    question_of_runs,
+    reference_of,
+    run_folders,
+)
 from sgdsm.core.arguments import shown as shown_value
 from sgdsm.core.errors import ConfigError
 from sgdsm.core.settings import setting
 from sgdsm.core.signals import going_on
-from sgdsm.evaluation.compare import Entry, check_protocol, comparison, format_comparison
+from sgdsm.evaluation.compare import check_protocol, comparison, format_comparison
 from sgdsm.evaluation.holdouts import Repeated, check_repeated, format_repeated, write_repeated
-from sgdsm.evaluation.protocol import SCORES
-from sgdsm.evaluation.score import Scores
 from sgdsm.report.figures import comparison_figures
 from sgdsm.report.holdouts import holdout_figure
-from sgdsm.report.html import write_report
+from sgdsm.report.html import listing
+from sgdsm.report.page import Report, write_report
 from sgdsm.training.config import TrainingConfig
-from sgdsm.training.run import CONFIG, Run
+from sgdsm.training.run import Run
 
 USAGE = "RUN RUN ... | experiment=E"
 POSITIONAL = "runs"
@@ -117,7 +124,7 @@ def _repeated(settings: Settings, output: Path, experiment: str | None) -> str:
     # the other split last: its comparison is what the page ends with
     planned.append(_planned(settings, output / other, str(words["beside"])))
     _train([one for group in planned for one in group], output, [output / other])
-    *draws, beside = [[_entry(run.folder.name, run.folder) for run, _ in group] for group in planned]
+    *draws, beside = [[entry_of(run.folder.name, run.folder) for run, _ in group] for group in planned]
     runs = Repeated(draws, beside, repeated, other)
     check_repeated(runs)
     units = beside[0].metrics["units"]
@@ -131,11 +138,6 @@ def _repeated(settings: Settings, output: Path, experiment: str | None) -> str:
 def _seeded(training: Any, seed: int) -> Any:
     """Return the settings of a training with another seed of its splits."""
     return replace(training, splits={**training.splits, "seed": seed})
-
-
-def _entry(label: str, folder: Path) -> Entry:
-    run = Run(folder)
-    return Entry(label, folder, run.metrics(), Scores.load(run.evaluation / SCORES))
 
 
 def compare_runs(
@@ -153,10 +155,11 @@ def compare_runs(
 
     Raises ConfigError where there is no such run, or several.
     """
-    folders = _expand(folders)
-    entries = [_entry(label, folder) for folder, label in zip(folders, _labels(folders), strict=True)]
+    folders = run_folders(folders, "compare")
+    labels = labels_of(folders, "compare")
+    entries = [entry_of(label, folder) for folder, label in zip(folders, labels, strict=True)]
     check_protocol(entries)
-    reference = _reference([entry.label for entry in entries], reference)
+    reference = reference_of([entry.label for entry in entries], reference)
     rows = comparison(entries, reference)
     units = entries[0].metrics["units"]
     table = format_comparison(rows, reference, units, entries[0].metrics["protocol"])
@@ -165,54 +168,16 @@ def compare_runs(
     output.mkdir(parents=True, exist_ok=True)
     (output / "comparison.txt").write_text(table + "\n")
     pictures = comparison_figures(entries, rows, reference, units, output / "figures")
-    protocol = entries[0].metrics["protocol"]
-    facts = {
-        "scored split": protocol["scored_split"],
-        "hidden values": ", ".join(f"{n} {kind}" for kind, n in protocol["hidden"].items()),
-        "splits": protocol["splits"],
-        "gaps": protocol["gaps"],
-        "data fingerprint": protocol["data"],
-        "protocol": protocol["digest"],
-    }
-    sections = [("All models", pictures if above is None else [above[1], *pictures])]
-    for row in rows:
-        figures = Run(next(e.folder for e in entries if e.label == row["label"])).figures
-        sections.append((row["label"], sorted(figures.glob("*.png"))))
-    page = write_report(output / "report.html", f"Comparison {experiment or ''}".strip(), table, facts, sections)
-    return f"\n{table}\n\nreport: {page}"
-
-
-def _labels(folders: Sequence[Path]) -> list[str]:
-    """The ends of the paths, as long as it takes to tell them apart."""
-    parts = [folder.resolve().parts for folder in folders]
-    for length in range(1, max(map(len, parts), default=1) + 1):
-        labels = ["/".join(p[-length:]) for p in parts]
-        if len(set(labels)) == len(labels):
-            return labels
-    raise ConfigError("compare: a run is named twice")
-
-
-def _reference(labels: list[str], wanted: str | None) -> str:
-    name = wanted or "linear_time"
-    found = [label for label in labels if label == name] or [label for label in labels if label.endswith(name)]
-    if len(found) == 1 or (found and wanted is None):
-        return found[0]
-    if wanted is None:
-        return labels[0]
-    raise ConfigError(f"reference={wanted}: expected one of the runs, {', '.join(labels)}; {len(found)} fit")
-
-
-def _expand(folders: Sequence[Path]) -> list[Path]:
-    """Run folders, where a folder of runs stands for all the runs in it."""
-    found = []
-    for folder in folders:
-        if not folder.is_dir():
-            raise ConfigError(f"compare: {folder}: no such folder")
-        if (folder / CONFIG).exists():
-            found.append(folder)
-            continue
-        inside = sorted(child for child in folder.iterdir() if (child / CONFIG).exists())
-        if not inside:
-            raise ConfigError(f"compare: {folder} is neither a run nor a folder of runs")
-        found.extend(inside)
-    return found
+    report = Report(
+        title=f"Comparison {experiment or ''}".strip(),
+        entries=entries,
+        reference=reference,
+        runs=[about_run(entry) for entry in entries],
+        # the best first: it is what a reader looks for
+        questions=question_of_runs([next(e for e in entries if e.label == row["label"]) for row in rows]),
+        pictures=pictures if above is None else [above[1], *pictures],
+        sections=[] if above is None else [("Repeated hold-outs", listing(above[0], "Repeated hold-outs"))],
+    )
+    page = output / "report.html"
+    said = write_report(report, page)
+    return f"\n{table}\n\nreport: {page} ({said})"

@@ -1,4 +1,4 @@
-"""Print what is in a cube: dims, roles, ranges, coverage by season, gaps; with a figure."""
+"""Print what is in a cube: dims, roles, ranges, coverage by season, gaps; with a figure. Or in a filled file."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Any
 
 from sgdsm.core.cube import by_role, checked_cube, open_cube, open_dataset
 from sgdsm.core.errors import ConfigError, CubeError
+from sgdsm.core.filled import SM_FILLED
 from sgdsm.core.io.stores import is_remote
 from sgdsm.core.settings import setting
 from sgdsm.report.coverage import availability, availability_lines, coverage, figure, ranges
 from sgdsm.report.coverage import describe as lines
+from sgdsm.report.filled_text import filled_lines
 
 USAGE = "CUBE | FILE target=NAME [dynamic=[NAME,NAME]] [static=[NAME]]"
 POSITIONAL = "cube"
@@ -22,7 +24,7 @@ PICTURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", "
 class Settings:
     """The file to look at."""
 
-    cube: str = setting(help="a cube, or any file with target=NAME", path=True)
+    cube: str = setting(help="a cube, a filled file, or any file with target=NAME", path=True)
     target: str | None = setting(None, "of a file of your own: its soil moisture")
     dynamic: list[str] = setting([], "of a file of your own: covariates with a time, such as [precipitation]")
     static: list[str] = setting([], "of a file of your own: covariates that are maps")
@@ -34,6 +36,8 @@ class Settings:
 def run(settings: Settings) -> None:
     """Print what is in a cube, and draw it."""
     path = settings.cube
+    if settings.target is None and _describe_filled(settings):
+        return
     # of a cube elsewhere, the figure lies here
     picture = _picture(settings.figure or f"{path.rstrip('/').rpartition('/')[2] if is_remote(path) else path}.png")
     cube = _opened(settings)
@@ -48,6 +52,20 @@ def run(settings: Settings) -> None:
     if available:
         print(availability_lines(available))
     print(f"figure: {figure(cube, shares, picture, available)}")
+
+
+def _describe_filled(settings: Settings) -> bool:
+    """Print what is in a filled file; False for other files."""
+    with open_dataset(settings.cube) as dataset:
+        if SM_FILLED not in dataset or by_role(dataset, "target"):
+            return False
+        if settings.figure is not None:
+            raise ConfigError(f"figure={settings.figure}: a filled file is described in words: leave it out")
+        try:
+            print(filled_lines(dataset))
+        except CubeError as error:
+            raise CubeError(f"{settings.cube}: {error}") from error
+    return True
 
 
 def _opened(settings: Settings) -> Any:

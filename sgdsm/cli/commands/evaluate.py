@@ -17,6 +17,7 @@ from sgdsm.evaluation.score import (
     format_change,
     format_details,
     format_efficiency,
+    format_rmse,
     format_table,
     score,
     write_maps,
@@ -95,6 +96,7 @@ def run(settings: Settings) -> None:
     )
     print(format_table(scores.table()))
     print(format_efficiency(scores))
+    print(format_rmse(scores, _units(settings.truth)))
     if settings.changed == "allow":
         print(format_change(scores.change))
     if settings.details:
@@ -104,6 +106,11 @@ def run(settings: Settings) -> None:
         write_maps(scores.maps, Path(settings.maps), sources)
         print(f"maps: {shown(Path(settings.maps))}")
     _show_realism(settings, settings.filled, settings.truth, settings.visible)
+
+
+def _units(truth: str | Path) -> str:
+    with open_dataset(truth) as question:
+        return str(question["truth"].attrs.get("units", "1"))
 
 
 def _check_figure(settings: Settings) -> None:
@@ -116,8 +123,7 @@ def _show_realism(settings: Settings, filled: str | Path, truth: str | Path, vis
     if settings.realism is None:
         return
     found = realism(filled, truth, visible, settings.precipitation, estimate=settings.estimate, layout=settings.layout)
-    with open_dataset(truth) as question:
-        units = str(question["truth"].attrs.get("units", "1"))
+    units = _units(truth)
     print(f"\n{format_realism(found, units)}")
     name = Path(filled).parent.parent.name if settings.run else Path(filled).stem
     path = realism_figure({name: found}, Path(settings.realism), f"realism of {name}", units)

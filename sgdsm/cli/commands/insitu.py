@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import inspect
-from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -16,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
+from sgdsm.api.insitu import LEAST_FITTED, MAPS, projection_of, reader_of
 from sgdsm.core.cube import open_dataset
 from sgdsm.core.errors import ConfigError, CubeError, SgdsmError
 from sgdsm.core.filled import SM_FILLED, observed_of
@@ -23,10 +22,7 @@ from sgdsm.core.lock import exclusive
 from sgdsm.core.logging import log
 from sgdsm.core.settings import setting
 from sgdsm.evaluation.insitu import METRICS, WITH_INTERVAL, InSitu, compare, format_summary, left_out, summary
-from sgdsm.evaluation.station_matching import Projection, matched, scaled, with_dense_cells
-from sgdsm.preprocessing.bias_correction.cdf import fit_cdf
-from sgdsm.preprocessing.bias_correction.moments import fit_moments
-from sgdsm.preprocessing.grid import crs_in
+from sgdsm.evaluation.station_matching import matched, scaled, with_dense_cells
 from sgdsm.report.insitu_figures import insitu_figures
 from sgdsm.sources.readers.files import find_files, products
 from sgdsm.training.run import file_stamp
@@ -34,9 +30,6 @@ from sgdsm.training.run import file_stamp
 USAGE = "filled=FILE stations=PATH|simulate output=FOLDER [reader=..] [reasons=CUBE] [scale=..]"
 NOTE = "intervals are those of moving blocks of days; the table and all figures go to the folder"
 SIMULATE = "simulate"
-READERS = {".zip": "ismn", ".stm": "ismn", ".csv": "station_csv", ".nc": "station_netcdf", ".nc4": "station_netcdf"}
-MAPS: dict[str, Callable[..., Any]] = {"mean_std": fit_moments, "cdf": fit_cdf}
-LEAST_FITTED = 20  # pairs of observed days, for a scaling
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +169,7 @@ def _stations(settings: Settings, world: xr.Dataset | None, output: Path) -> xr.
         if reader not in (None, "ismn", "station_csv"):
             raise ConfigError(f"reader={reader}: stations=simulate writes files for ismn and station_csv")
         path = str(_written(world, settings.seed, output / "stations", "csv" if reader == "station_csv" else "zip"))
-    reader = reader or _reader_of(path)
+    reader = reader or reader_of(path)
     parameters = inspect.signature(import_module(f"sgdsm.sources.products.{reader}").files).parameters
     options: dict[str, Any] = dict(settings.options or {})
     for name in ("depth_m", "flags", "overpass_hour"):
@@ -198,24 +191,6 @@ def _stations(settings: Settings, world: xr.Dataset | None, output: Path) -> xr.
     except SgdsmError as error:
         text = str(error)
         raise type(error)(text if text.startswith(("stations=", path)) else f"stations={path}: {text}") from error
-
-
-def _reader_of(path: str) -> str:
-    where = Path(path)
-    if where.is_dir():
-        names = [f.name for f in sorted(where.rglob("*"))[:1000]]
-        if any(name.startswith("CRND0103-") for name in names):
-            return "uscrn"
-        kinds = Counter(READERS[Path(name).suffix] for name in names if Path(name).suffix in READERS)
-        if kinds:
-            return kinds.most_common(1)[0][0]
-    elif where.name.startswith("CRND0103-"):
-        return "uscrn"
-    elif where.suffix in READERS:
-        return READERS[where.suffix]
-    elif not where.exists():
-        raise ConfigError(f"stations={path}: no such file or folder")
-    raise ConfigError(f"stations={path}: its ending does not tell the reader: give reader=ismn, station_csv...")
 
 
 def _world(settings: Settings, product: xr.Dataset) -> xr.Dataset:
@@ -245,30 +220,6 @@ def _written(world: xr.Dataset, seed: int, folder: Path, kind: str) -> Path:
     write_csv(stations, folder / "simulated.csv")
     log.info("simulated stations: %s and .csv", folder / "simulated.zip")
     return folder / f"simulated.{kind}"
-
-
-def projection_of(product: xr.Dataset) -> Projection | None:
-    """Return how the places of a projected grid become degrees; None for latitudes and longitudes."""
-    if not {"y", "x"} <= set(product.dims):
-        return None
-    crs = crs_in(product)
-    if crs is None:
-        return None
-    try:
-        from pyproj import Transformer
-    except ImportError as error:
-        raise ConfigError("a grid in y and x needs pyproj: pip install 'sgdsm[products]'") from error
-    forth, back = (Transformer.from_crs(*pair, always_xy=True) for pair in (("EPSG:4326", crs), (crs, "EPSG:4326")))
-
-    def forward(lat: np.ndarray, lon: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        x, y = forth.transform(lon, lat)
-        return np.asarray(y), np.asarray(x)
-
-    def backward(y: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        lon, lat = back.transform(x, y)
-        return np.asarray(lat), np.asarray(lon)
-
-    return Projection(forward, backward)
 
 
 def _classes(words: str | None) -> xr.DataArray | None:

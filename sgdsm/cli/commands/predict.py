@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 import xarray as xr
 
-from sgdsm.core.cube import checked_cube
+from sgdsm.core.cube import checked_cube, target_of
 from sgdsm.core.errors import ConfigError
+from sgdsm.core.filled import version_line
 from sgdsm.core.lock import exclusive, is_first
 from sgdsm.core.region import box_of, check_bbox, period_of
 from sgdsm.core.settings import setting
 from sgdsm.core.specification import build
 from sgdsm.data.batch import check_cap
-from sgdsm.data.record import warn_unusual
+from sgdsm.data.record import usable, warn_unusual
+from sgdsm.inference.causal import look_back_only, read_climatology, save_climatology
 from sgdsm.inference.dask import fill_on_cluster
 from sgdsm.inference.fill import fill_cube
-from sgdsm.inference.writers import writer_for
+from sgdsm.inference.refill import box_to_refill, merge, opened, up_to_date
+from sgdsm.inference.writers import PLAN, Writer, writer_for
+from sgdsm.models.base import GapFiller
 from sgdsm.models.checkpoint import load_filler
+from sgdsm.models.uncertainty.wrappers import innermost
 from sgdsm.training.config import check_groups, check_training
 from sgdsm.training.run import Run, check_data_given, file_digest, file_stamp, fingerprint, run_data
 from sgdsm.training.task import TrainerOptions
 
 USAGE = "run=PATH output=FILE [data=..] [time=A:B] [bbox=[W,S,E,N]]"
-NOTE = "the same words go on where an interrupted call stopped"
+NOTE = "the same words go on where an interrupted call stopped; refill_days=30 keeps a file up to date as data arrive"
 OF_TRAINING = ("max_epochs", "gradient_clip", "check_every", "accumulate", "memory_gib")
 
 
@@ -63,6 +70,13 @@ class Settings:
     output: str = setting(help="FILE.nc or FILE.zarr; {year} in the name splits it by years", path=True)
     time: str | None = setting(None, "first and last day, like 2015-04-01:2015-06-30")
     bbox: list[Any] | None = setting(None, "[west, south, east, north], degrees")
+    causal: bool = setting(
+        False,
+        "near real time: look at nothing after the day that is filled (a run trained with causal=true always does)",
+    )
+    refill_days: int | None = setting(
+        None, "fill the last so many days of output= again, and the days that the cube has after them"
+    )
     max_gap_days: int | None = setting(None, "fill only values at most so many days from an observation of their cell")
     inference: Inference = setting(Inference(), "how the cube goes through the model")
 
@@ -72,6 +86,11 @@ class Settings:
             check_bbox(self.bbox)
         period_of(self.time)
         check_cap(self.max_gap_days)
+        if self.refill_days is not None:
+            if self.refill_days < 1:
+                raise ConfigError(f"refill_days={self.refill_days}: expected at least 1")
+            if self.time is not None or self.bbox is not None:
+                raise ConfigError("refill_days: days and grid are those of the file: leave out time= and bbox=")
         options = check_groups({"trainer": self.trainer}, ["trainer"])["trainer"]
         for key in OF_TRAINING:
             if getattr(options, key) != getattr(type(options), key):
@@ -92,14 +111,22 @@ def run(settings: Settings) -> None:
     filler = load_filler(run.model)
     options: TrainerOptions = build(settings.trainer, TrainerOptions)
     options.prepare(filler, trained["trainer"])
-    output = writer_for(settings.output)
+    if settings.causal:
+        look_back_only(filler)
+        if not run.climatology.is_file():
+            own = usable(build(run_data(trained, None), xr.Dataset))
+            save_climatology(own.sel(time=slice(None, run.last_day())), filler.inputs, run.climatology)
+    # of a file that is filled again another one is made, beside it
+    output = writer_for(settings.output if settings.refill_days is None else _beside(settings))
     data = run_data(trained, settings.data)
     cube = checked_cube(build(data, xr.Dataset))
     warn_unusual(cube)
     # dask's workers have no GPU
     used = replace(options, accelerator="cpu") if settings.inference.cluster else options
+    if settings.refill_days is not None and settings.inference.cluster:
+        raise ConfigError("inference.cluster=true: the last days are filled again on one machine")
     how: dict[str, Any] = {
-        "source": f"{run.model_name()} fitted in {run.folder.name}",
+        "source": f"{type(innermost(filler)).__name__} fitted in {run.folder.name}",
         "identity": f"{file_digest(run.model)} {fingerprint(cube)} {file_stamp(data.get('path'))}",
         "box": box_of(cube, period_of(settings.time), settings.bbox),
         "max_gap_days": settings.max_gap_days,
@@ -107,13 +134,58 @@ def run(settings: Settings) -> None:
         "window_cells": settings.inference.window_cells,
         "precision": {"setting": options.precision, "used": used.precision_of(filler)},
     }
+    if filler.inputs.causal:
+        how["climatology"] = read_climatology(run.climatology, cube)
+        how["identity"] += " causal"
     with exclusive(settings.output):
-        if settings.inference.cluster:
+        if settings.refill_days is not None:
+            _refill(settings, cube, filler, output, options, how)
+        elif settings.inference.cluster:
             fill_on_cluster(cube, filler, output, partial(build, data, xr.Dataset), **how)
         else:
             fill_cube(cube, filler, output, trainer=options.predicting(several=True), **how)
     if is_first():
         print(f"filled: {settings.output}")
+
+
+def _beside(settings: Settings) -> Path:
+    """Return where the days go that are filled again, until they are put in."""
+    return Path(settings.output).with_suffix(".refill.nc")
+
+
+def _refill(
+    settings: Settings,
+    cube: xr.Dataset,
+    filler: GapFiller,
+    writer: Writer,
+    options: TrainerOptions,
+    how: dict[str, Any],
+) -> None:
+    """Fill the last days of the output again, beside it, and put them in."""
+    path, days = Path(settings.output), settings.refill_days or 0
+    if options.several:
+        raise ConfigError(f"refill_days={days}: one device is enough: leave out trainer.devices and trainer.num_nodes")
+    digest = hashlib.sha256(f"{how['identity']} {days}".encode()).hexdigest()[:16]
+    with opened(path) as filled:
+        if up_to_date(filled, digest):
+            # killed just before it was removed
+            _beside(settings).unlink(missing_ok=True)
+            print("the file is of this run, these data and days already")
+            return
+        if filled.attrs.get("source") != how["source"]:
+            raise ConfigError(f"output={path}: filled by {filled.attrs.get('source')}, not by {how['source']}")
+        box = box_to_refill(filled, cube, days)
+        # an interrupted one goes on, unless the file has changed since
+        identity = f"{how['identity']} into {filled.attrs.get(PLAN)}"
+    fill_cube(
+        cube,
+        filler,
+        writer,
+        trainer=options.predicting(),
+        **{**how, "box": box, "identity": identity},
+    )
+    print(version_line(merge(path, _beside(settings), digest), str(target_of(cube).attrs.get("units", "1"))))
+    _beside(settings).unlink()
 
 
 def _memory_gib(options: TrainerOptions, cluster: bool) -> float:

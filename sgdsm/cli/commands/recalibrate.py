@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from sgdsm.core.lock import exclusive
 from sgdsm.core.settings import setting
 from sgdsm.core.specification import build
 from sgdsm.data.gaps import Gaps
+from sgdsm.inference.causal import read_climatology
 from sgdsm.models.checkpoint import load_filler, save_filler
 from sgdsm.models.uncertainty.calibrated import Calibrated
 from sgdsm.training.config import check_training
@@ -68,12 +70,15 @@ def run(settings: Settings) -> None:
     cube = checked_cube(build(data, xr.Dataset))
     gaps: Gaps = build(trained["gaps"], Gaps)
     TrainerOptions().prepare(filler, trained["trainer"])
-    change = refit(cube, filler, gaps, learned, settings.days, settings.half_life_days, settings.seed)
+    climatology = read_climatology(run.climatology, cube) if filler.inputs.causal else None
+    change = refit(cube, filler, gaps, learned, settings.days, settings.half_life_days, settings.seed, climatology)
     with exclusive(output.folder):
         path = {k: str(v) for k, v in data.items() if k == "path"}
         about = {"run": run.folder.name, "data": {"fingerprint": fingerprint(cube), **path}, **change}
         output.write(CONFIG, trained)
         output.write(PROVENANCE, {**origin, "recalibrated": about})
+        if climatology is not None:
+            shutil.copyfile(run.climatology, output.climatology)
         save_filler(filler, output.folder / MODEL)
         # its scores would be those of other intervals
         output.write(METRICS, {k: v for k, v in metrics.items() if k != "classes"} | {"recalibrated": about})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 
@@ -17,8 +18,8 @@ from sgdsm.training.train import train as train_in
 
 USAGE = "[data=..] [model=..] [gaps=..] [splits=..] [trainer=..] [uncertainty=..] [experiment=..] | run=PATH"
 NOTE = (
-    "hydra.run.dir=FOLDER names the folder of the run; run=PATH resumes an interrupted training; data=netcdf --help "
-    "shows the settings of a file of your own; --config-dir=FOLDER adds settings of your own"
+    "name=NAME puts the run into runs/NAME, output=FOLDER into any folder; run=PATH resumes an interrupted training; "
+    "data=netcdf --help shows the settings of a file of your own; --config-dir=FOLDER adds settings of your own"
 )
 HYDRA = {
     "run": {"dir": "runs/${now:%Y-%m-%d_%H-%M-%S}_${hydra:runtime.choices.model}"},
@@ -29,6 +30,23 @@ HYDRA = {
 }
 
 
+def prepared(words: Sequence[str]) -> list[str]:
+    """Return the words with the folder of the run, or of the runs of a sweep, as Hydra takes it."""
+    named = [word for word in words if word.partition("=")[0] in ("name", "output")]
+    if not named:
+        return list(words)
+    key, _, value = named[0].partition("=")
+    value = value.strip("'\"")
+    if len(named) > 1 or any(word.startswith("hydra.run.dir=") for word in words):
+        raise ConfigError(f"{named[0]}: the folder of the run is given twice; expected one of name= and output=")
+    if value in ("", "null", ".", "..") or (key == "name" and "/" in value):
+        expected = "a name without '/', of a folder in runs" if key == "name" else "the name of a folder"
+        raise ConfigError(f"{named[0]}: expected {expected}")
+    folder = f"runs/{value}" if key == "name" else value
+    of_hydra = "hydra.sweep.dir" if {"-m", "--multirun"} & set(words) else "hydra.run.dir"
+    return [*(word for word in words if word not in named), f"{of_hydra}='{folder}'"]
+
+
 def run(settings: Settings) -> float:
     """Train in the folder that Hydra made; returns the validation RMSE, which sweeps minimise."""
     folder = run_folder()
@@ -36,7 +54,7 @@ def run(settings: Settings) -> float:
         # another training began within the same second, after which folders are named
         folder = next(free for k in count(2) if not (free := Path(f"{folder}_{k}")).exists())
     if is_first() and (folder / CONFIG).exists():
-        raise ConfigError(f"{folder} holds a run already: go on with run={folder}, or choose another hydra.run.dir")
+        raise ConfigError(f"{folder} holds a run already: go on with run={folder}, or choose another name=")
     finished = train_and_print(settings, Run(folder))
     score: float = finished.metrics()["validation_rmse"]
     return score

@@ -6,15 +6,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import xarray as xr
 
 from sgdsm.core.cube import open_dataset
 from sgdsm.core.errors import ConfigError, CubeError
-from sgdsm.core.filled import SM_FILLED, SM_STD
+from sgdsm.core.filled import SM_FILLED
 from sgdsm.core.io.stores import local_only
 from sgdsm.core.lock import exclusive
-from sgdsm.core.logging import log
 from sgdsm.core.settings import setting
 from sgdsm.evaluation.scored_files import ScoredFile, aligned
 from sgdsm.evaluation.trend_files import (
@@ -24,19 +22,16 @@ from sgdsm.evaluation.trend_files import (
     format_trends,
     format_truth,
     robust_of,
-    slope_units,
     trend_maps,
     truth_table,
     zones_of,
 )
-from sgdsm.evaluation.trends import Robust, trends
-from sgdsm.inference.members import members
-from sgdsm.models.uncertainty.correlation import ATTRIBUTES
+from sgdsm.evaluation.trends import Robust
+from sgdsm.inference.slope_spread import with_spread
 from sgdsm.report.trend_figures import trend_figures
 
 USAGE = "filled=FILE output=FILE.nc [visible=CUBE] [step=year|month|raw] [truth=FILE:VARIABLE]"
 NOTE = "figures are written beside the output"
-VALUES = 2**26  # of members in memory at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +92,7 @@ def run(settings: Settings) -> None:
             zones = zones_of(aligned(map_file.variable(classes[1]), place, map_file.name), settings.classes)
         result = trend_maps(files, calendar, robust, zones)
         if settings.members is not None and settings.estimate == SM_FILLED:
-            result = _with_spread(result, filled, calendar, settings.members, settings.seed)
+            result = with_spread(result, filled, calendar, settings.members, settings.seed)
         partial = output.with_name(f"{output.name}.partial")
         result.to_netcdf(partial, engine="netcdf4", encoding=_encoding(result))
         partial.replace(output)
@@ -123,29 +118,6 @@ def _calendar(settings: Settings, files: TrendFiles) -> Calendar:
         return Calendar.of(files.estimate["time"], settings.step, settings.least_days)
     except CubeError as error:
         raise CubeError(f"filled={settings.filled}: {error}") from error
-
-
-def _with_spread(result: xr.Dataset, file: ScoredFile, calendar: Calendar, count: int, seed: int) -> xr.Dataset:
-    """Return the trends with the standard deviation of the slopes of possible maps, where the file tells errors."""
-    filled = file.dataset
-    if SM_STD not in filled or not set(ATTRIBUTES) <= set(filled[SM_STD].attrs):
-        log.info("filled=%s: does not tell how its errors are correlated: slopes without slope_std_filled", file.name)
-        return result
-    days, height, width = filled[SM_FILLED].shape
-    rows = max(1, VALUES // (count * days * width))
-    parts = []
-    for first in range(0, height, rows):
-        part = filled.isel({filled[SM_FILLED].dims[1]: slice(first, first + rows)})
-        maps = members(part, count, seed).values.reshape(count, days, -1)
-        slopes = [trends(calendar.means(one), calendar.years).slope for one in maps]
-        parts.append(np.std(slopes, axis=0, ddof=1))
-    attrs = {
-        "units": slope_units(str(filled[SM_FILLED].attrs.get("units", "1"))),
-        "long_name": f"standard deviation of the slope from errors of filled values, {count} possible maps",
-        "comment": "a lower bound: without errors that last for years; the chance of these years is in p_value_filled",
-    }
-    spread = np.concatenate(parts).reshape(height, width)
-    return result.assign(slope_std_filled=(result["slope_filled"].dims, spread, attrs))
 
 
 def _encoding(result: xr.Dataset) -> dict[str, dict[str, object]]:

@@ -7,6 +7,7 @@ from itertools import product
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from sgdsm.core.errors import ConfigError
 from sgdsm.data.batch import Batch, Filled
@@ -14,6 +15,8 @@ from sgdsm.models.base import Window
 from sgdsm.models.classical.smooth import smooth
 from sgdsm.models.classical.tuned import Tuned
 from sgdsm.models.networks.base import at_least
+
+CAUSAL_DAYS = 32  # that a day is smoothed with where later ones are not looked at: smoothing reaches about ten
 
 
 class DctPls(Tuned):
@@ -24,6 +27,8 @@ class DctPls(Tuned):
     split, and differences in time can have another weight than those between neighbouring cells. Cells off land and
     gaps have no weight. In frozen periods that product interpolates linearly in time instead: see the layout
     cci_gapfilled of `export`.
+
+    With `causal=true` each day is the last one of a field of its own, of 32 days: as many times the work.
 
     Args:
         s: Strength of the smoothing; several to choose from; or 'gcv': generalised cross-validation in each window,
@@ -39,6 +44,8 @@ class DctPls(Tuned):
     Raises:
         ConfigError: If a setting is out of range.
     """
+
+    can_be_causal = True
 
     def __init__(
         self,
@@ -68,16 +75,26 @@ class DctPls(Tuned):
 
     def fill_with(self, batch: Batch, candidate: Mapping[str, float]) -> Filled:
         with torch.autocast(batch.sm.device.type, enabled=False):  # the iteration does not converge in half precision
-            anomaly = smooth(
-                batch.sm[:, 0].float(),
-                batch.seen[:, 0].float(),
-                candidate.get("s"),
-                time_weight=candidate["time_weight"],
-                robust=self.robust,
-                tolerance=self.tolerance,
-                iterations=self.iterations,
-            )
+            values, seen = batch.sm[:, 0].float(), batch.seen[:, 0].float()
+            if self.inputs.causal:
+                anomaly = torch.zeros_like(values)
+                for day in batch.wanted.any(4).any(3).any(1).any(0).nonzero()[:, 0].tolist():
+                    days = slice(max(0, day + 1 - CAUSAL_DAYS), day + 1)
+                    anomaly[:, day] = self._smooth(values[:, days], seen[:, days], candidate)[:, -1]
+            else:
+                anomaly = self._smooth(values, seen, candidate)
         return Filled(self.in_units(anomaly[:, None], batch))
+
+    def _smooth(self, values: Tensor, seen: Tensor, candidate: Mapping[str, float]) -> Tensor:
+        return smooth(
+            values,
+            seen,
+            candidate.get("s"),
+            time_weight=candidate["time_weight"],
+            robust=self.robust,
+            tolerance=self.tolerance,
+            iterations=self.iterations,
+        )
 
 
 def several(value: Sequence[float] | float, name: str) -> list[float]:

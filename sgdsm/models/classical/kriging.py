@@ -55,7 +55,7 @@ class Kriging(Network):
         ConfigError: If a setting is out of range.
     """
 
-    trains_on_cores = True
+    trains_on_cores = can_be_causal = True
 
     def __init__(
         self,
@@ -146,7 +146,11 @@ class Kriging(Network):
     def _krige(self, values: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return estimates at the wanted values and the variance of their errors, (B, 1, T, H, W) each."""
         place = self._place(batch)
-        days = seen_days(batch.seen[:, 0], SEEN_STEPS if self.halo[0] else 1)
+        steps = SEEN_STEPS if self.halo[0] else 1
+        days = seen_days(batch.seen[:, 0], steps)
+        if self.inputs.causal:
+            # those after are the second half
+            days = days[..., :steps]
         mean, variance = torch.zeros_like(values), torch.ones_like(values)
         nugget = LEAST_NUGGET + self.log_nugget.exp()
         together = CHUNK_ON_GPU if batch.sm.is_cuda else CHUNK

@@ -15,20 +15,26 @@ class Climatology(GapFiller):
 
     window = Window(days=64, halo_days=0, halo_cells=0)
     uses_covariates = False
+    can_be_causal = True
 
     def fill(self, batch: Batch) -> Filled:
         return Filled(batch.climatology)
 
 
 class Persistence(GapFiller):
-    """Last seen value of the cell; before the first one, the first; the climatology where nothing is seen."""
+    """Last seen value of the cell; before the first one, the first; the climatology where nothing is seen.
+
+    With `causal=true` the climatology before the first one.
+    """
 
     window = Window(days=None, cells=32, halo_cells=0)
     uses_covariates = False
+    can_be_causal = True
 
     def fill(self, batch: Batch) -> Filled:
         last, following = _nearest_days(batch.seen)
-        return Filled(self._take(torch.where(last >= 0, last, following), batch))
+        ahead = not self.inputs.causal
+        return Filled(self._take(torch.where((last < 0) & ahead, following, last), batch))
 
     def _take(self, index: Tensor, batch: Batch) -> Tensor:
         """Return the values of the days `index` (B, 1, T, H, W); the climatology where it is outside the window."""
@@ -39,9 +45,14 @@ class Persistence(GapFiller):
 
 
 class LinearTime(Persistence):
-    """Linear interpolation in time; the nearest seen value where there is none on one side."""
+    """Linear interpolation in time; the nearest seen value where there is none on one side.
+
+    With `causal=true` that is persistence.
+    """
 
     def fill(self, batch: Batch) -> Filled:
+        if self.inputs.causal:
+            return super().fill(batch)
         values = self.in_units(batch.sm, batch)
         loops = compiled_module("sgdsm.models.classical.compiled_line")
         if loops is not None and values.device.type == "cpu" and values.dtype == torch.float32:

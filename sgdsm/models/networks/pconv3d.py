@@ -35,7 +35,7 @@ class PartialConvNetwork(Network):
     2. In the cells to be filled, the features are joined by the cell's own values, the covariates, the season, the maps
        and the age of the gap.
     3. Bidirectional minimal gated recurrences go over the whole window: a memory of antecedent rain, and of the
-       observations before and after.
+       observations before and after. With `causal=true` they run forward alone, and the filters end with the day.
     4. The head gives an anomaly and its log variance.
 
     Inspired by SGD-SM (Zhang et al., ESSD 13, 1385, 2021), whose network was not published in full and has no memory
@@ -77,6 +77,7 @@ class PartialConvNetwork(Network):
 
     gains_by_bf16 = True
     trains_on_cores = True
+    can_be_causal = learns_causal = True
     wide_cells = 64
 
     def __init__(
@@ -150,15 +151,17 @@ class PartialConvNetwork(Network):
         self.window = self.window_for(inputs.dynamic)
         torch.manual_seed(self.seed)
         self.gappy = [inputs.dynamic.index(name) for name in inputs.gappy]
-        self.first = PartialConv3d(1, self.channels, (self.kernel[0], 3, 3))
+        self.first = PartialConv3d(1, self.channels, (self.kernel[0], 3, 3), inputs.causal)
         # where few values are seen their sum is multiplied by up to the size of the filter
         self.first.weight.data *= 0.4
-        self.partial = nn.ModuleList(PartialBlock(self.channels, self.kernel, self.dropout) for _ in range(self.layers))
+        self.partial = nn.ModuleList(
+            PartialBlock(self.channels, self.kernel, self.dropout, inputs.causal) for _ in range(self.layers)
+        )
         known = self.channels + OWN + dynamic + gappy + static + SEASON_CHANNELS
         if self.gap_features:
             known += gap_channel_count(inputs)
         self.join = nn.Sequential(nn.Linear(known, 2 * self.width), nn.GELU(), nn.Linear(2 * self.width, self.width))
-        self.blocks = nn.ModuleList(RecurrentBlock(self.width, self.dropout) for _ in range(self.memory))
+        self.blocks = nn.ModuleList(RecurrentBlock(self.width, self.dropout, inputs.causal) for _ in range(self.memory))
         for block in blocks_of(self):
             block.recompute = self.recompute_blocks
         self.norm = nn.LayerNorm(self.width)
@@ -182,9 +185,9 @@ class PartialConvNetwork(Network):
             Features (T, N, C); the N cells that they belong to, (B, H, W) bool, or None for all cells; and the line
             between the seen values, (B, 1, T, H, W), or None without gap features.
         """
-        line = own_line(batch) if self.gap_features else None
+        line = own_line(batch, not self.inputs.causal) if self.gap_features else None
         # the memory runs only in cells with wanted values
-        cells = wanted_cells(batch.wanted)
+        cells = wanted_cells(batch, self.inputs.causal)
         x = torch.cat([to_series(c, cells) for c in [*self._seen(batch), *self._known(batch, line)]], -1)
         return through_blocks(x, self.join, self.blocks, self.norm), cells, line
 

@@ -1,4 +1,4 @@
-"""Seamless, the default network: bidirectional recurrences over a year of a cell's and its neighbours' data."""
+"""Seamless: recurrences over a year of a cell's and its neighbours' data."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ class Seamless(Network):
     """Minimal gated recurrences over a year of the cell's and its neighbours' observations, masks and covariates.
 
     Each day of each land cell is encoded as a vector: seen values of the 3 x 3 cells around it, covariates, maps and
-    season. Blocks of bidirectional recurrences process the series. The head gives an anomaly and its log variance.
+    season. Blocks of bidirectional recurrences process the series; with `causal=true` they run forward alone. The head
+    gives an anomaly and its log variance.
 
     Args:
         window_days: Length of a window, steps of the cube.
@@ -56,6 +57,7 @@ class Seamless(Network):
 
     trains_on_cores = True
     gains_by_bf16 = True
+    can_be_causal = learns_causal = True
     wide_cells = 64
 
     def __init__(
@@ -115,7 +117,7 @@ class Seamless(Network):
         if self.gap_features:
             known += gap_channel_count(inputs)
         self.encoder = nn.Sequential(nn.Linear(known, 2 * self.width), nn.GELU(), nn.Linear(2 * self.width, self.width))
-        self.blocks = nn.ModuleList(RecurrentBlock(self.width, self.dropout) for _ in range(self.depth))
+        self.blocks = nn.ModuleList(RecurrentBlock(self.width, self.dropout, inputs.causal) for _ in range(self.depth))
         for block in blocks_of(self):
             block.recompute = self.recompute_blocks
         self.norm = nn.LayerNorm(self.width)
@@ -139,8 +141,8 @@ class Seamless(Network):
             between the seen values, (B, 1, T, H, W), or None without gap features.
         """
         # the recurrences run only in cells with wanted values
-        cells = wanted_cells(batch.wanted)
-        line = own_line(batch) if self.gap_features else None
+        cells = wanted_cells(batch, self.inputs.causal)
+        line = own_line(batch, not self.inputs.causal) if self.gap_features else None
         x = torch.cat([to_series(c, cells) for c in self._channels(batch, line)], -1)
         return through_blocks(x, self.encoder, self.blocks, self.norm), cells, line
 

@@ -54,6 +54,7 @@ class TreeFiller(GapFiller):
     """
 
     trains_on_cores = True
+    can_be_causal = True
     uses_repeat_cycle = True
     window = Window(2 * HALO_DAYS + 120, 2 * HALO_CELLS + 32, HALO_DAYS, HALO_CELLS)
 

@@ -85,6 +85,9 @@ class Conformal(Calibrated):
 
     def fill(self, batch: Batch) -> Filled:
         filled = self.filler.fill(batch)
+        if self.inputs.causal:
+            # at all land cells: rounding depends on how many values there are, and later days decide where gaps are
+            batch = batch._replace(wanted=batch.land.any(2, keepdim=True).expand_as(batch.land))
         nothing = torch.zeros_like(filled.mean)
         half_width, std = (
             nothing.masked_scatter(batch.wanted, values.to(nothing.dtype)) for values in self.widths(batch, filled.std)

@@ -35,6 +35,7 @@ class Wrapper(GapFiller):
         self.wide_cells, self.wide_values = filler.wide_cells, filler.wide_values
         self.fixed_windows = filler.fixed_windows
         self.uses_covariates = filler.uses_covariates
+        self.can_be_causal, self.learns_causal = filler.can_be_causal, filler.learns_causal
 
     def setup_inputs(self, inputs: Inputs) -> None:
         self.filler.configure(inputs)
@@ -45,6 +46,8 @@ class Wrapper(GapFiller):
     def adopt(self) -> None:
         """Use the variables of the inner filler, which is fitted already."""
         self.inputs = self.filler.inputs
+        if self.inputs.causal:
+            self.check_causal()
         self.setup_own()
 
     def setup_own(self) -> None:
@@ -143,6 +146,8 @@ class InputNoise(Wrapper):
         self.fraction, self.samples, self.seed = fraction, samples, seed
         # the noise is drawn for windows of one size: others would get other noise
         self.wide_cells, self.fixed_windows = None, True
+        # the spread is that of departures from a cycle over the whole window
+        self.can_be_causal = False
 
     def fill(self, batch: Batch) -> Filled:
         whole = self.filler.fill(batch)

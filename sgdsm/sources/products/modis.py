@@ -2,10 +2,10 @@
 
 Reads HDF4 files of the global 0.05 degree grid (MOD13C1, MOD11C1, MCD43C3, ...) and of sinusoidal tiles (MOD13A2,
 MCD15A2H, ...), which become one map of all tiles; also GeoTIFF and JPEG 2000 files whose name contains variable and
-date. Composites are dated by their first day. Quality layers are not used.
+date. Composites are dated by their first day. Quality layers are used where quality='good' is asked for.
 
 Reference: user guides of MOD13, MOD11, MCD15 and MCD43, collections 6 and 6.1 (scale factors and valid ranges; values
-outside them are fill).
+outside them are fill; meaning of the quality layers).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import xarray as xr
@@ -63,12 +64,46 @@ KNOWN = {
 }
 
 
-def files(paths: Sequence[Path], variables: Sequence[str] | None = None) -> Files:
+@dataclass(frozen=True)
+class Quality:
+    """A quality layer, and what in it is good.
+
+    Attributes:
+        pattern: Regular expression for the name of the layer, or for what stands in its file's name.
+        bits: Lowest bits that count.
+        most: Largest good value of them.
+    """
+
+    pattern: str
+    bits: int
+    most: int = 0
+
+
+VI, ALBEDO = r"VI[_ ]Quality", "BRDF_Albedo_Band_Mandatory_Quality_shortwave"
+QUALITY = {
+    # MODLAND_QA: produced, good quality
+    "ndvi": (Quality(VI, 2),),
+    "evi": (Quality(VI, 2),),
+    "lst_day": (Quality("QC_Day", 2),),
+    "lst_night": (Quality("QC_Night", 2),),
+    # main algorithm, saturated or not
+    "lai": (Quality("FparLai_QC", 1),),
+    # of MCD43A3 full inversions; of MCD43C3 three quarters of them or more
+    "albedo": (Quality(ALBEDO, 8), Quality(r"BRDF_Quality", 8, 2)),
+}
+ANY_QUALITY = re.compile("|".join(q.pattern for its in QUALITY.values() for q in its))
+
+
+def files(
+    paths: Sequence[Path], variables: Sequence[str] | None = None, quality: Literal["good", "any"] = "any"
+) -> Files:
     """Return the composites of the files, dated by their names.
 
     Args:
         paths: Files of the product, in any order.
         variables: Some of ndvi, evi, lst_day, lst_night, lai and albedo; None: all that a file has.
+        quality: 'good' takes values only where the quality layer calls them so (of images, the file beside them with
+            VI_Quality, QC_Day, QC_Night, FparLai_QC, ... in place of the variable); 'any' takes all.
 
     Returns:
         The files; the tiles of a date become one map.
@@ -80,6 +115,10 @@ def files(paths: Sequence[Path], variables: Sequence[str] | None = None) -> File
     for name in variables or ():
         if name not in KNOWN:
             raise ConfigError(f"modis: variable '{name}'{suggest(name, list(KNOWN))}: expected {', '.join(KNOWN)}")
+    # images of quality are read beside those that they tell of
+    if any(path.suffix != ".hdf" and not ANY_QUALITY.search(path.name) for path in paths):
+        paths = [path for path in paths if path.suffix == ".hdf" or not ANY_QUALITY.search(path.name)]
+    screened = quality == "good"
     found = [file for path in paths for file in _dated(path)]
     times = {file.path: file.times for file in found}
     tiles = {path: (int(m[1]), int(m[2])) for path in paths if (m := TILE.search(path.name))}
@@ -89,7 +128,7 @@ def files(paths: Sequence[Path], variables: Sequence[str] | None = None) -> File
         raise SourceError(f"{other}: no tile (h08v05) in its name, the other files have one")
 
     def read(path: Path, steps: slice) -> xr.Dataset:
-        maps = _hdf(path, variables, tiles) if path.suffix == ".hdf" else _image(path, variables)
+        maps = _hdf(path, variables, tiles, screened) if path.suffix == ".hdf" else _image(path, variables, screened)
         return maps.expand_dims(time=times[path])
 
     return Files("modis", found, read, merge=_merge if tiles else None)
@@ -106,12 +145,12 @@ def _dated(path: Path) -> list[File]:
     return dated([path], r"(\d{4}-\d{2}-\d{2})", "%Y-%m-%d")
 
 
-def _hdf(path: Path, variables: Sequence[str] | None, tiles: dict[Path, tuple[int, int]]) -> xr.Dataset:
+def _hdf(path: Path, variables: Sequence[str] | None, tiles: dict[Path, tuple[int, int]], screened: bool) -> xr.Dataset:
     """Read the variables (rows, columns) of an HDF4 file.
 
     Raises:
         OSError: If the file is no HDF4 file.
-        KeyError: If it lacks a variable.
+        KeyError: If it lacks a variable, or its quality layer.
     """
     from pyhdf.error import HDF4Error
     from pyhdf.SD import SD
@@ -125,10 +164,20 @@ def _hdf(path: Path, variables: Sequence[str] | None, tiles: dict[Path, tuple[in
         if lacking or not wanted:
             raise KeyError(f"no layer of {lacking or list(KNOWN)}, there are {list(file.datasets())}")
         raw = {name: np.asarray(file.select(stored[name]).get()) for name in wanted}
+        good = {}
+        for name in wanted if screened else ():
+            own = [(d, its) for its in QUALITY[name] for d in file.datasets() if re.search(its.pattern, d)]
+            if not own:
+                raise KeyError(
+                    f"no quality layer of {name} among {list(file.datasets())}: quality=any takes all values"
+                )
+            good[name] = _good(np.asarray(file.select(own[0][0]).get()), own[0][1])
         file.end()
     except HDF4Error as error:
         raise OSError(f"it is no HDF4 file, or damaged: {error}") from error
     maps = {name: _scaled(name, values) for name, values in raw.items()}
+    for name, kept in good.items():
+        maps[name][~kept] = np.nan
     return _mosaic(path, maps, tiles) if tiles else _global(maps)
 
 
@@ -175,20 +224,55 @@ def _mosaic(path: Path, maps: dict[str, np.ndarray], tiles: dict[Path, tuple[int
     return xr.Dataset(mosaic, {"y": y, "x": x}, {"crs": SINUSOIDAL})
 
 
-def _image(path: Path, variables: Sequence[str] | None) -> xr.Dataset:
+def _image(path: Path, variables: Sequence[str] | None, screened: bool) -> xr.Dataset:
     """Read a GeoTIFF or JPEG 2000 file.
 
     Raises:
-        SourceError: If the file name does not contain exactly one known variable.
+        SourceError: If the file name does not contain exactly one known variable, or its quality is missing.
     """
     names = [name for name in variables or KNOWN if re.search(KNOWN[name].pattern, path.name)]
     if len(names) != 1:
         raise SourceError(f"{path}: its name contains none of {', '.join(variables or KNOWN)}, expected one as in NDVI")
     stored = layer(path)
     crs = {"crs": stored.attrs["crs"]} if "crs" in stored.attrs else {}
-    maps = stored.copy(data=_scaled(names[0], stored.values))
+    values = _scaled(names[0], stored.values)
+    if screened:
+        beside, its = _quality_beside(path, names[0])
+        flags = layer(beside)
+        if flags.shape != stored.shape:
+            raise SourceError(f"{beside}: {flags.shape} pixels, but {stored.shape} of {path.name}")
+        values[~_good(flags.values, its)] = np.nan
+    maps = stored.copy(data=values)
     maps.attrs = _attributes(names[0])
     return maps.to_dataset(name=names[0]).assign_attrs(crs)
+
+
+def _quality_beside(path: Path, name: str) -> tuple[Path, Quality]:
+    """Return the image of the quality of another one, and how it is read; SourceError where there is none.
+
+    Args:
+        path: Image of a variable, like MOD11A1.061_LST_Day_1km_doy2020001_aid0001.tif.
+        name: Of the variable.
+    """
+    # what stands before and after the variable is the same in both names; _1km and _500m are of the variable
+    match = re.search(f"(?:{KNOWN[name].pattern})(?:_1km|_500m)?", path.name)
+    assert match is not None
+    head, tail = path.name[: match.start()], path.name[match.end() :]
+    for its in QUALITY[name]:
+        wanted = re.compile(re.escape(head) + f"(?:{its.pattern})" + re.escape(tail))
+        for other in sorted(path.parent.iterdir()):
+            if wanted.fullmatch(other.name):
+                return other, its
+    raise SourceError(
+        f"{path}: no image of its quality beside it, with {its.pattern} in its name: quality=any takes all"
+    )
+
+
+def _good(flags: np.ndarray, its: Quality) -> np.ndarray:
+    """Return True where a quality layer (stored whole numbers) calls a value good."""
+    bits = flags.astype(np.int64) & ((1 << its.bits) - 1)
+    good: np.ndarray = bits <= its.most
+    return good
 
 
 def _scaled(name: str, raw: np.ndarray) -> np.ndarray:

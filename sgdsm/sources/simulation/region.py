@@ -22,12 +22,12 @@ from sgdsm.core.arguments import checked
 from sgdsm.core.bilinear import averaged, refined
 from sgdsm.core.cube import as_cube
 from sgdsm.core.errors import ConfigError
+from sgdsm.core.speckle import LOOKS, lee
 
 PIXEL_M, FACTOR = 10.0, 100  # of the fine grid; fine cells along a side of a cell of 1 km
 WEST_M, NORTH_M = 500_000.0, 5_700_000.0
 SPIN_UP_DAYS = 120
 MEMORY_DAYS = 18.0  # of the soil for rain
-LOOKS = 4.4  # of a Sentinel-1 GRD image
 OPTICAL_DAYS = 5  # between images, clear or not
 CLEAR = 0.4  # share of clear optical dates
 DECIBEL = 24.0  # of backscatter to 1 m3 m-3
@@ -322,26 +322,6 @@ def voronoi(rng: np.random.Generator, size: int, spacing: int) -> np.ndarray:
             nearest[closer], best[closer] = far[closer], (row * side + column)[closer]
     numbers: np.ndarray = np.unique(best, return_inverse=True)[1].reshape(size, size)
     return numbers
-
-
-def lee(power: np.ndarray, pixels: int = 5) -> np.ndarray:
-    """Return power with speckle reduced by Lee's filter (IEEE Trans. Pattern Anal. 2, 165, 1980).
-
-    Args:
-        power: (H, W).
-        pixels: Side of the window.
-
-    Returns:
-        The mean of the window, plus as much of a pixel's departure as is more than speckle, (H, W).
-    """
-    mean = uniform_filter(power, pixels)
-    square = uniform_filter(power * power, pixels)
-    spread = np.maximum(square - mean * mean, 0)
-    noise = mean * mean / LOOKS
-    signal = np.maximum(spread - noise, 0) / (1 + 1 / LOOKS)
-    weight = signal / np.maximum(signal + noise, 1e-12)
-    filtered: np.ndarray = mean + weight * (power - mean)
-    return filtered
 
 
 @lru_cache(maxsize=2)

@@ -26,13 +26,14 @@ class PartialConv3d(nn.Module):
         channels_in: Channels of the input.
         channels_out: Channels of the output.
         kernel: Odd sizes (days, rows, columns).
+        causal: True for a kernel that ends with the day, in place of one around it.
     """
 
-    def __init__(self, channels_in: int, channels_out: int, kernel: tuple[int, int, int]) -> None:
+    def __init__(self, channels_in: int, channels_out: int, kernel: tuple[int, int, int], causal: bool = False) -> None:
         super().__init__()
         if any(size % 2 == 0 for size in kernel):
             raise ValueError(f"kernel {kernel}: expected odd sizes")
-        self.kernel = kernel
+        self.kernel, self.later = kernel, kernel[0] // 2 if causal else 0
         self.padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
         self.channels_in = channels_in
         first = nn.Conv3d(channels_in, channels_out, kernel).weight.data
@@ -52,6 +53,9 @@ class PartialConv3d(nn.Module):
             x: (B, C, T, H, W).
             mask: 1 where x is present, else 0, (B, 1, T, H, W).
         """
+        if self.later:
+            # a kernel around the day sees earlier days then
+            x, mask = (pad(f, (0, 0, 0, 0, self.later, 0))[:, :, : f.shape[2]] for f in (x, mask))
         present = box_sum(mask, self.kernel)
         new_mask = (present > 0).to(mask.dtype)
         elements = self.kernel[0] * self.kernel[1] * self.kernel[2]
@@ -133,11 +137,12 @@ class PartialBlock(Block):
         channels: Of input and output.
         kernel: Odd sizes (days, rows, columns).
         dropout: Share of the channels that is dropped.
+        causal: See `PartialConv3d`.
     """
 
-    def __init__(self, channels: int, kernel: tuple[int, int, int], dropout: float) -> None:
+    def __init__(self, channels: int, kernel: tuple[int, int, int], dropout: float, causal: bool = False) -> None:
         super().__init__()
-        self.partial = PartialConv3d(channels, channels, kernel)
+        self.partial = PartialConv3d(channels, channels, kernel, causal)
         self.mix = Mix(channels, channels)
         self.dropout = ChannelDropout(dropout, 1, (2, 3, 4))
 

@@ -1,4 +1,4 @@
-"""Bidirectional recurrences: minimal gated units whose gates depend on the input only.
+"""Recurrences, in both directions of time or forward: minimal gated units whose gates depend on the input only.
 
 Feng et al., "Were RNNs all we needed?", arXiv 2410.01201 (2024): h_t = (1 - k_t) h_(t-1) + k_t v_t. Tensors are
 (T, N, C): days, series, channels.
@@ -109,6 +109,21 @@ def gated_scan(x: Tensor) -> Tensor:
     return _scan(x)
 
 
+def one_way_scan(x: Tensor) -> Tensor:
+    """Return what `gated_scan` does, all channels forward in time.
+
+    Args:
+        x: As there.
+
+    Returns:
+        h, (T, N, 2 C).
+    """
+    # channels that run backward, on days in reverse order
+    keep, other_keep, value, other_value = x.chunk(4, 2)
+    forth, back = gated_scan(torch.cat([keep, other_keep.flip(0), value, other_value.flip(0)], 2)).chunk(2, 2)
+    return torch.cat([forth, back.flip(0)], 2)
+
+
 @torch.compiler.disable
 def _scan(x: Tensor) -> Tensor:
     # not compiled: torch.compile would unroll the loop over the days
@@ -175,10 +190,12 @@ class RecurrentBlock(Block):
     Args:
         width: Channels of the input, of the output and of the state of each direction.
         dropout: Share of the channels of a series that is dropped, for all its days.
+        causal: True to look at no later day: all channels run forward, and the filter ends with the day.
     """
 
-    def __init__(self, width: int, dropout: float) -> None:
+    def __init__(self, width: int, dropout: float, causal: bool = False) -> None:
         super().__init__()
+        self.causal = causal
         self.norm = nn.LayerNorm(width)
         self.taps = nn.Parameter(torch.tensor([0.0, 1.0, 0.0])[:, None].repeat(1, width))
         self.keep = nn.Linear(width, 2 * width)
@@ -199,13 +216,14 @@ class RecurrentBlock(Block):
             x: (T, N, C).
         """
         u = self.norm(x)
-        u = _Taps.apply(u, self.taps.to(u.dtype))
+        taps = torch.cat([self.taps[:2], torch.zeros_like(self.taps[2:])]) if self.causal else self.taps
+        u = _Taps.apply(u, taps.to(u.dtype))
         # both in one product, which reads u once
         weight, bias = (torch.cat([getattr(self.keep, w), getattr(self.value, w)]) for w in ("weight", "bias"))
         inputs = linear(u, weight, bias)
         # the recurrence in float32 also under autocast: hundreds of products would lose their digits. Kernels for CUDA
         # read halves and sum in float32
         inputs = inputs if inputs.is_cuda and _kernels(inputs) else inputs.float()
-        x = x + self.mix(gated_scan(inputs))
+        x = x + self.mix(one_way_scan(inputs) if self.causal else gated_scan(inputs))
         y = self.narrow(gelu(self.widen(self.mlp_norm(x))))
         return x + self.dropout(y)

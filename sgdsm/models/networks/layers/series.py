@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from sgdsm.data.batch import Batch
 from sgdsm.models.networks.layers.block import run
 
 GROUP = 32  # series that matrix kernels process together
@@ -47,20 +48,22 @@ def to_field(series: Tensor, cells: Tensor | None, like: Tensor) -> Tensor:
     return whole.permute(1, 4, 0, 2, 3)
 
 
-def wanted_cells(wanted: Tensor) -> Tensor | None:
+def wanted_cells(batch: Batch, causal: bool = False) -> Tensor | None:
     """Return the cells with wanted values, and further ones up to a multiple of `GROUP`.
 
     Libraries compile and cache matrix kernels for each shape: without the rounding every window would have a new one.
 
     Args:
-        wanted: (B, 1, T, H, W) bool.
+        batch: Windows.
+        causal: True for all land cells in filling: which of them have gaps may be decided by later days, and rounding
+            by how many series there are.
 
     Returns:
         (B, H, W) bool; None, for all cells, in an exported program, which cannot depend on the data like this.
     """
     if torch.compiler.is_exporting():
         return None
-    cells = wanted.any(2)[:, 0]
+    cells = (batch.land if causal and not torch.is_grad_enabled() else batch.wanted).any(2)[:, 0]
     added = (~cells).flatten().nonzero()[: -int(cells.sum()) % GROUP]
     cells = cells.clone()
     cells.view(-1)[added] = True

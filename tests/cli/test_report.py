@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import shutil
+import sys
+
+import pytest
+import xarray as xr
+
+from tests.conftest import BLOCKS, SMALL_WORLD
+from tests.report.records import filled_record
+
+QUIET = "trainer.progress=false"
+
+
+def test_report_of_runs_and_a_filled_file(run_command, tmp_path):
+    """Train two runs, fill, write the page: its size, its words, and what it says of bad input."""
+    pytest.importorskip("bokeh", reason="the maps need bokeh")
+    train = [*SMALL_WORLD, QUIET]
+    for model in ("climatology", "linear_time"):
+        code, _, err = run_command("train", f"model={model}", *train, *BLOCKS, f"hydra.run.dir=runs/{model}")
+        assert code == 0, err
+    code, _, err = run_command("predict", "run=runs/climatology", "output=filled.nc", QUIET)
+    assert code == 0, err
+    code, out, err = run_command("report", "runs", "filled=filled.nc", "output=new/page.html", "title='Two runs'")
+    assert code == 0, err
+    assert "report: new/page.html (" in out
+    assert "The maps show every cell and day of the record" in out
+    text = (tmp_path / "new" / "page.html").read_text()
+    assert "<title>Two runs</title>" in text
+    assert text.count('id="map-') == 4
+    assert (tmp_path / "new" / "page.html").stat().st_size < 5e6
+    bad_input(run_command, tmp_path, train)
+
+
+def bad_input(run_command, tmp_path, train):
+    (tmp_path / "folder.html").mkdir()
+    filled_record().to_netcdf(tmp_path / "other.nc")
+    xr.Dataset({"a": 1}).to_netcdf(tmp_path / "nothing.nc")
+    code, _, err = run_command("train", "model=climatology", *train, "hydra.run.dir=validated")
+    assert code == 0, err
+    shutil.copytree(tmp_path / "runs" / "climatology", tmp_path / "unscored")
+    (tmp_path / "unscored" / "metrics.json").unlink()
+    cases = {
+        ("output=page.html",): "name run folders, or filled=FILE",
+        ("runs/climatology", "output=page.txt"): "output=page.txt: expected a name that ends in .html",
+        ("runs/climatology", "output=folder.html"): "output=folder.html: is a folder",
+        ("runs/climatology", "megabytes=0.01"): "megabytes=0.01: too small for one day of the maps, expected",
+        ("runs/climatology", "megabytes=-1"): "megabytes=-1: expected more than 0",
+        ("unscored",): "the run is not finished",
+        ("nowhere",): "report: nowhere: no such folder",
+        ("runs/climatology", "runs/climatology"): "a run is named twice",
+        ("runs/climatology", "validated"): "scored by different protocols",
+        ("runs/climatology", "filled=other.nc"): "is on another grid than 'other.nc'",
+        ("filled=nothing.nc",): "nothing.nc: not a filled Dataset",
+        ("runs/climatology", "stations=other.nc"): "stations=other.nc: no variable 'r'",
+        ("runs/climatology", "trends=other.nc"): "trends=other.nc: no variable 'slope_filled'",
+        ("runs/climatology", "reference=x"): "reference=x: expected one of the runs",
+    }
+    for words, said in cases.items():
+        code, out, err = run_command("report", *words)
+        assert code == 1, words
+        assert said in err, (words, err)
+        assert len(err.strip().splitlines()) == 1, err
+        assert not (tmp_path / "report.html").exists(), words
+
+
+def test_without_bokeh(run_command, monkeypatch):
+    monkeypatch.setitem(sys.modules, "bokeh", None)
+    code, _, err = run_command("report", "filled=filled.nc")
+    assert code == 1
+    assert "pip install 'sgdsm[report]'" in err

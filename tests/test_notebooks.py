@@ -1,0 +1,49 @@
+"""The notebooks as a user runs them, in fresh kernels."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+PICTURES = (".plot", "Image(")
+
+
+def test_notebooks_are_stored_without_outputs():
+    assert [path.stem for path in NOTEBOOKS] == ["can_i_trust_it", "first_fill", "networks_against_trees"]
+    for path in NOTEBOOKS:
+        cells = json.loads(path.read_text())["cells"]
+        code = [cell for cell in cells if cell["cell_type"] == "code"]
+        assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code), path.name
+        text = "".join("".join(cell["source"]) for cell in code)
+        assert not any(f"{word} " in text for word in ("def", "for", "while", "class")), "a notebook holds no logic"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_cell_runs_and_every_picture_is_there(path: Path, tmp_path: Path):
+    nbformat = pytest.importorskip("nbformat", reason="needs nbclient and ipykernel")
+    nbclient = pytest.importorskip("nbclient", reason="needs nbclient and ipykernel")
+    pytest.importorskip("ipykernel", reason="needs nbclient and ipykernel")
+    notebook = nbformat.read(path, as_version=4)
+    client = nbclient.NotebookClient(
+        notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+    )
+    client.execute()
+    pictures = 0
+    for cell in notebook.cells:
+        if cell.cell_type != "code":
+            continue
+        kinds = {kind for output in cell.outputs for kind in output.get("data", {})}
+        if any(word in cell.source for word in PICTURES):
+            pictures += 1
+            assert kinds & {"image/png", "image/gif"}, cell.source
+        # neither notes nor warnings of ours
+        streams = "".join(output.text for output in cell.outputs if output.output_type == "stream")
+        assert "sgdsm" not in streams, streams
+        assert "warning" not in streams.lower(), streams
+    assert pictures >= 2
