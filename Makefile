@@ -3,7 +3,7 @@ BIN := .venv/bin
 PROCESSES ?= 2
 export PYTHONUNBUFFERED := 1
 
-.PHONY: demo test test-fast lint format bench clean
+.PHONY: demo test test-fast lint format bench docs clean
 
 # installs into .venv once, and afresh when the requirements change: what is no longer asked for goes
 .venv/.installed: pyproject.toml constraints.txt
@@ -36,6 +36,15 @@ format: .venv/.installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+.venv/.docs: .venv/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	touch $@
+
+# the pages, into docs/build: any warning is an error; then what they say is run
+docs: .venv/.docs
+	$(BIN)/python -m sphinx -b html -W --keep-going -q docs docs/build
+	OMP_NUM_THREADS=1 $(BIN)/python docs/check.py docs/build
+
 # figures of speed on this machine; see benchmarks/RESULTS.md
 bench: .venv/.installed
 	$(BIN)/python benchmarks/throughput.py
@@ -44,4 +53,4 @@ bench: .venv/.installed
 	$(BIN)/python benchmarks/scale.py terabyte predict 60 model=pconv3d trainer.memory_gib=4
 
 clean:
-	rm -rf .venv demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv demo build docs/build docs/api dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

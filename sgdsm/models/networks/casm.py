@@ -44,7 +44,7 @@ class Casm(Network):
 
     `published` is the paper's network. Inputs: the place, and for each covariate its departure on the day, 0 where it
     is missing, with a mask channel for covariates with gaps. The covariates are the brightness temperatures, recognised
-    by a name that begins with 'tb_' or contains 'brightness_temperature'; all dynamic ones if there is none. ReLU
+    by a name that begins with `tb_` or contains 'brightness_temperature'; all dynamic ones if there is none. ReLU
     layers learn by squared errors. Differences from the paper: dropout; AdamW with a schedule; splits and scalers
     without leaks; and the target's cycle, which is the climatology of the Batch (two harmonics, drawn towards those of
     the domain where values are few) because it is also fitted to the training days of a split into blocks.
