@@ -8,7 +8,7 @@ export PYTHONUNBUFFERED := 1
 # installs into .venv once, and afresh when the requirements change: what is no longer asked for goes
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv --clear .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,products,download,classical,tune,cluster,s3,gcs,https,onnx]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,products,download,classical,tune,cluster,s3,gcs,https,onnx,downscale,report]"
 	touch $@
 
 # a simulated world, five models, one table; then the gaps filled with the network's run
