@@ -227,8 +227,10 @@ def draw_series(axis: Axes, filled: xr.Dataset, time: np.ndarray, seen: np.ndarr
         level = filled["sm_lower"].attrs.get("level")
         name = "interval" if level is None else f"{100 * float(level):.0f} % interval"
         axis.fill_between(time, lower, upper, color=FILL, alpha=0.2, lw=0, label=name)
-    axis.plot(time, filled["sm_filled"].values[at], color=FILL, lw=1.2, label="filled")
-    axis.plot(time, seen, "o", color=SEEN, ms=4, label="seen")
+    # in a record of years large markers would hide the line
+    size, width = (4.0, 1.2) if len(time) < 200 else (2.0, 0.8)
+    axis.plot(time, filled["sm_filled"].values[at], color=FILL, lw=width, label="filled")
+    axis.plot(time, seen, "o", color=SEEN, ms=size, label="seen")
 
 
 def error_by_gap_length(files: Files, target: str, path: Path, title: str) -> Path:

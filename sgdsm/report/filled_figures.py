@@ -107,7 +107,8 @@ def filled_series(
     figure, axis = subplots(figsize=(11, 3), layout="constrained")
     draw_series(axis, cell, cell["time"].values, seen.isel(at).values, slice(None))
     axis.set_ylabel(f"{seen.name} [{units}]")
-    axis.legend(ncols=3, fontsize=8)
+    # beside the values, not over them
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8, frameon=False)
     axis.set_title(", ".join(f"{d} {float(cell[d]):.2f}" for d in place), fontsize=9, loc="left")
     return figure
 
