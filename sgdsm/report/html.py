@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from sgdsm.core.errors import ConfigError
 
 DPI = 150
-BROAD = 2.2  # width over height from which on a picture takes the whole width of the page
+BROAD_INCHES, BROAD_PIXELS = 8, 1000  # from which on a figure, or a file, takes the whole width of the page
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -144,7 +144,8 @@ def picture(source: Path | Figure, alt: str, caption: str) -> str:
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
         raise ConfigError(f"{source}: not a picture (PNG): remove it from the folder of the run") from error
     data = base64.b64encode(small.getvalue()).decode()
-    broad = ' class="broad"' if width > BROAD * height else ""
+    wide = source.get_figwidth() > BROAD_INCHES if isinstance(source, Figure) else width > BROAD_PIXELS
+    broad = ' class="broad"' if wide else ""
     return (
         f'<figure{broad}><img alt="{escape(alt, quote=True)}" width="{width}" height="{height}" '
         f'src="data:image/png;base64,{data}"><figcaption>{escape(caption)}</figcaption></figure>'

@@ -80,7 +80,7 @@ def figures(packed: Packed) -> dict[str, Any]:
     shape = float(np.clip(stretch * (north - south) / (east - west), 0.2, 2.5))
     count = len(packed.content["products"])
     maps = [_map(k, x_range, y_range, shape, degrees) for k in range(count + 1)]
-    plots = [*maps, _series(packed.content["days"], count)]
+    plots = [*maps, _series(packed.content["days"], packed.content["span"], count)]
     document = Document()
     for plot in plots:
         document.add_root(plot)
@@ -151,17 +151,24 @@ def _map(number: int, x_range: Any, y_range: Any, shape: float, degrees: bool) -
     return plot
 
 
-def _series(days: list[str], count: int) -> Any:
-    """Return the empty series of a cell: gaps, interval, filled records, observed values, hidden truth."""
+def _series(days: list[str], span: list[int], count: int) -> Any:
+    """Return the empty series of a cell: gaps, interval, filled records, observed values, hidden truth.
+
+    Args:
+        days: Of the page.
+        span: First and last day with filled values, which are shown at first.
+        count: Number of filled records.
+    """
     from bokeh.models import BasicTicker, ColumnDataSource, DatetimeTicker, Range1d, Span
     from bokeh.plotting import figure
 
-    first, last = (float(np.datetime64(day, "ms").astype(np.int64)) for day in (days[0], days[-1]))
+    ends = (days[0], days[-1], days[span[0]], days[span[1]])
+    first, last, begin, end = (float(np.datetime64(day, "ms").astype(np.int64)) for day in ends)
     edge = max(0.01 * (last - first), 43_200_000.0)
     plot = figure(
         name="series",
         x_axis_type="datetime",
-        x_range=Range1d(first - edge, last + edge, name="time", bounds=(first - edge, last + edge)),
+        x_range=Range1d(begin - edge, end + edge, name="time", bounds=(first - edge, last + edge)),
         y_range=Range1d(0, 1, name="value"),
         tools="xpan,xwheel_zoom,box_zoom,reset",
         active_drag="xpan",

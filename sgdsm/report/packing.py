@@ -291,6 +291,7 @@ def _pack(questions: Sequence[Question], grid: Grid, thinning: Thinning) -> Pack
     layers = _Layers()
     content: dict[str, Any] = {"questions": [], "products": []}
     row_means: dict[str, np.ndarray] = {}
+    full = np.zeros(len(days), bool)
     for which, question in enumerate(questions):
         observed = _read(question.observed, grid, numbers, days)
         units = str(question.observed.attrs.get("units", "1"))
@@ -308,6 +309,7 @@ def _pack(questions: Sequence[Question], grid: Grid, thinning: Thinning) -> Pack
             found = _layers_of(product.filled, values, grid, numbers, days, observed, units)
             for key, (layer, steps, unit) in found.items():
                 places[key] = layers.add(layer, steps, units=unit)
+            full |= np.isfinite(values).any(1)
             if product is question.products[0] and (not which or question.truth is not None):
                 content |= _first(observed, truth, values)
             if not row_means:
@@ -317,6 +319,9 @@ def _pack(questions: Sequence[Question], grid: Grid, thinning: Thinning) -> Pack
             content["products"].append(entry)
     content["layers"] = layers.packed
     content["days"] = [str(day) for day in days]
+    # runs are filled on the days that they are scored on
+    known = np.flatnonzero(full)
+    content["span"] = [int(known[0]), int(known[-1])] if len(known) else [0, len(days) - 1]
     content["grid"] = _grid_content(grid, numbers, thinning.block)
     return Packed(thinning, content, layers.size, layers.values, row_means)
 

@@ -182,7 +182,9 @@ def thinning_words(packed: Packed, grid: Grid) -> str:
         unit = "degree" if grid.dims[0] == "lat" else "m"
         size = abs(grid.columns[-1] - grid.columns[0]) / max(len(grid.columns) - 1, 1)
         parts.append(f"{block * size:.3g} {unit} means of {size:.3g} {unit} cells")
-    return f"The maps are thinned to fit the page: {', '.join(parts)}, {days}. The scores are of all cells and days."
+    scored = any(product["scores"] for product in packed.content["products"])
+    words = f"The maps are thinned to fit the page: {', '.join(parts)}, {days}."
+    return f"{words} The scores are of all cells and days." if scored else words
 
 
 def _ordinal(number: int) -> str:
@@ -304,7 +306,10 @@ def _hovmoeller(packed: Packed, report: Report) -> str:
     product, grid = report.questions[0].products[0], packed.content["grid"]
     units = str(report.questions[0].observed.attrs.get("units", "1"))
     name = grid["dims"][0]
-    figure = hovmoeller_figure(packed.row_means, packed.content["days"], np.array(grid["y"]), name, units)
+    first, last = packed.content["span"]
+    means = {key: values[first : last + 1] for key, values in packed.row_means.items()}
+    days = packed.content["days"][first : last + 1]
+    figure = hovmoeller_figure(means, days, np.array(grid["y"]), name, units)
     text = (
         f"Hovmoeller diagram of {product.name}: means along the rows ({name}) over time, observed, filled, and filled "
         f"minus observed (the means are of other cells where there are gaps), {units}"
