@@ -109,7 +109,7 @@ def _map(number: int, x_range: Any, y_range: Any, shape: float, degrees: bool) -
     from bokeh.models import BasicTicker, ColorBar, ColumnDataSource, CustomJS, LinearColorMapper
     from bokeh.plotting import figure
 
-    plot = figure(
+    plot: Any = figure(
         name=f"map-{number}",
         x_range=x_range,
         y_range=y_range,
@@ -165,7 +165,7 @@ def _series(days: list[str], span: list[int], count: int) -> Any:
     ends = (days[0], days[-1], days[span[0]], days[span[1]])
     first, last, begin, end = (float(np.datetime64(day, "ms").astype(np.int64)) for day in ends)
     edge = max(0.01 * (last - first), 43_200_000.0)
-    plot = figure(
+    plot: Any = figure(
         name="series",
         x_axis_type="datetime",
         x_range=Range1d(begin - edge, end + edge, name="time", bounds=(first - edge, last + edge)),
@@ -193,7 +193,10 @@ def _series(days: list[str], span: list[int], count: int) -> Any:
     band = source("interval", ("x", "top", "bottom", "xw"))
     plot.vbar("x", "xw", "top", "bottom", source=band, fill_color=LINES[0], fill_alpha=0.3, line_color=None)
     for k in range(count):
-        style = {"line_color": LINES[k % len(LINES)], "line_dash": DASHES[k // len(LINES) % len(DASHES)]}
+        style: dict[str, Any] = {
+            "line_color": LINES[k % len(LINES)],
+            "line_dash": DASHES[k // len(LINES) % len(DASHES)],
+        }
         line = source(f"filled-{k}", ("x", "y"))
         plot.line("x", "y", source=line, line_width=1.6, name=f"line-{k}", **style)
         plot.scatter("x", "y", source=line, size=3, color=LINES[k % len(LINES)], name=f"dots-{k}")

@@ -229,7 +229,7 @@ class TrainingTask(Part):
         model: AnyModel = build(config["model"], AnyModel)
         filler = model.choose(int(cube[by_role(cube, "land")[0]].sum())) if isinstance(model, Auto) else model
         held, boxes = _held_and_left(cube, filler, options, config)
-        inputs = replace(_inputs(cube, held, filler, whole=not boxes), causal=config["causal"])
+        inputs = replace(_inputs(cube, held, filler, whole=not boxes), causal=config.get("causal", False))
         filler.configure(inputs)
         _check(filler, config, len(held[0].record.days))
         options.prepare(filler)
