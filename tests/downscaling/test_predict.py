@@ -226,6 +226,39 @@ def test_cells_of_another_projection_conserve_too():
     assert np.median(cells.pixels) == pytest.approx(44.5 * 45.2, rel=0.01)
 
 
+@pytest.mark.parametrize(
+    ("edge", "lon"),
+    [
+        (9.0, np.arange(9.05, 12.0, 0.1)),  # the image begins west of the map
+        (0.0, np.arange(0.05, 360.0, 0.1)),  # of a whole parallel, and the image lies across its seam
+        (180.0, np.arange(-179.95, 180.0, 0.1)),
+    ],
+)
+def test_cells_at_the_seam_of_longitudes_conserve(edge, lon):
+    west = edge - 0.1 * (len(lon) == 3600) - 0.02
+    grid = FineGrid("EPSG:4326", (west, 0.01, 0.0, 50.3, 0.0, -0.01), 30, 42)
+    lat = np.arange(51.95, 48, -0.1)
+    coarse = xr.DataArray(
+        np.random.default_rng(0).uniform(0.1, 0.4, (len(lat), len(lon))), {"lat": lat, "lon": lon}, ("lat", "lon")
+    )
+    cells = CoarseGrid(coarse, None, grid)
+    truth = coarse.isel(lat=cells.rows, lon=cells.columns)
+    day = Conservation(cells, truth.values)
+    # the second window begins beyond the seam
+    parts = [(slice(0, 30), slice(0, 22)), (slice(0, 30), slice(22, 42))]
+    values = np.full((30, 42), 0.25)
+    for part in parts:
+        day.add(cells.place(*part), values[part])
+    day.solve()
+    moved = np.concatenate([values[part] + day.shift(cells.place(*part)) for part in parts], 1)
+    y, x = grid.centres(slice(0, 30), slice(0, 42))
+    assert day.used.sum() >= 12
+    for row, column in np.argwhere(day.used):
+        apart = (x - float(truth["lon"][column]) + 180) % 360 - 180
+        inside = np.ix_(abs(y - float(truth["lat"][row])) < 0.05, abs(apart) < 0.05)
+        assert moved[inside].mean() == pytest.approx(float(truth[row, column]), abs=1e-5)
+
+
 KILLED = """
 import os, signal
 from sgdsm.downscaling import predict
