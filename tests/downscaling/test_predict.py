@@ -379,6 +379,29 @@ def test_what_does_not_belong_together_is_refused_in_one_line(predict, folder, t
     assert "is there without sgdsm_plan.json" in says("foreign")
 
 
+def test_undeclared_fill_values_are_refused_and_impossible_estimates_counted(predict, folder, tmp_path):
+    stack = open_stack(folder / "fine.zarr").load().drop_encoding()
+    bad = stack.copy(deep=True)
+    bad["GRD"][1, 60:70, 60:70] = -9999
+    bad.to_zarr(tmp_path / "fill.zarr", consolidated=False)
+    for output, more in (("maps", []), ("conserved", [f"coarse={folder / 'coarse.nc'}"])):
+        code, _, err = predict(output, f"fine={tmp_path / 'fill.zarr'}", "intervals=false", *more)
+        assert code == 1
+        said = err.strip().splitlines()[-1]
+        assert f"fine={tmp_path / 'fill.zarr'}: 2021-01-22: variable 'GRD' holds -9999" in said
+        assert "coarse=" not in said
+    with xr.open_dataset(folder / "coarse.nc") as coarse:
+        coarse.assign(sm_filled=(coarse["sm_filled"] * 0 + 1).assign_attrs(units="percent")).to_netcdf("dry.nc")
+    code, _, err = predict("dry", "coarse=dry.nc", "intervals=false")
+    assert code == 0, err
+    below = 0
+    for path in sorted((tmp_path / "dry").glob("*.tif")):
+        with rasterio.open(path) as file:
+            below += int((file.read(1) < 0).sum())
+    assert below > 100
+    assert f"{below:,} estimates lie outside of 0 to 1 m3 m-3" in err
+
+
 def test_a_full_disk_ends_the_day_and_leaves_no_file(predict, tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1000))
     code, _, err = predict("maps", "intervals=false")
