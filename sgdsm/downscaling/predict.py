@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,7 +30,6 @@ from sgdsm.sources.readers.packed import refuse_fills
 
 KEYS = {"mean": SM_FILLED, "lower": SM_LOWER, "upper": SM_UPPER, "distance": SM_DISTANCE}
 SHIFTED = (SM_FILLED, SM_LOWER, SM_UPPER)
-SAMPLE = 256  # pixels along a side of the window that a day is recognised by
 UNLIKE = 0.5  # share of values outside the training range that is worth a warning
 
 T = TypeVar("T")
@@ -90,23 +89,29 @@ def matched(stack: xr.Dataset, downscaler: Downscaler, same_source: bool, name: 
         raise CubeError(f"{name}: {error}") from error
 
 
-def day_digest(stack: xr.Dataset, number: int, names: Iterable[str]) -> str:
-    """Return a digest of the predictors of a day: of a window in the middle of the stack.
+def day_digest(
+    stack: xr.Dataset, number: int, names: Sequence[str], windows: Sequence[tuple[slice, slice]], workers: int = 1
+) -> str:
+    """Return a digest of all values of the predictors of a day.
+
+    A sample would be read no faster, as files are stored in whole chunks.
 
     Args:
         stack: As from `open_stack`.
         number: Of the day.
         names: Of the predictors.
+        windows: That cover the grid; the digest is of these windows.
+        workers: Windows at a time.
     """
-    found = hashlib.sha256()
-    part = {}
-    for dim in (ROWS, COLUMNS):
-        middle = max(0, (stack.sizes[dim] - SAMPLE) // 2)
-        part[dim] = slice(middle, middle + SAMPLE)
-    for name in names:
-        found.update(name.encode())
-        found.update(np.ascontiguousarray(_values(stack, name, number, part[ROWS], part[COLUMNS])).tobytes())
-    return found.hexdigest()[:16]
+
+    def digest(window: tuple[slice, slice]) -> bytes:
+        found = hashlib.sha256()
+        for name in names:
+            found.update(name.encode())
+            found.update(np.ascontiguousarray(_values(stack, name, number, *window)).tobytes())
+        return found.digest()
+
+    return hashlib.sha256(b"".join(in_order(digest, windows, workers))).hexdigest()[:16]
 
 
 def predict(
@@ -151,6 +156,9 @@ def predict(
     windows = windows_of(grid.rows, grid.columns, window_pixels)
     bounds = moisture_bounds(downscaler.target_units) or (-np.inf, np.inf)
     output.begin(plan)
+    moving, fixed = ([n for n in downscaler.predictors if (TIME in stack[n].dims) == moves] for moves in (True, False))
+    with _named(name, days[0]):
+        still = day_digest(stack, 0, fixed, windows, workers) if fixed else ""
     made = dict.fromkeys(Made._fields, 0)
     models: SimpleQueue[Downscaler] = SimpleQueue()
     for k in range(max(1, workers)):
@@ -161,7 +169,7 @@ def predict(
     try:
         for number, day in enumerate(days):
             with _named(name, day):
-                digest = day_digest(stack, number, downscaler.predictors)
+                digest = still + day_digest(stack, number, moving, windows, workers)
             if output.is_made(number, day, digest):
                 made["skipped"] += 1
                 continue

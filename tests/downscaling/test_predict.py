@@ -19,9 +19,10 @@ from sgdsm.core.errors import ConfigError, CubeError
 from sgdsm.downscaling.conservation import CoarseGrid, Conservation, coarse_maps
 from sgdsm.downscaling.intervals import Distance, QuantileTrees
 from sgdsm.downscaling.model import Downscaler, load, save
-from sgdsm.downscaling.predict import Reach, in_order
+from sgdsm.downscaling.outputs import Store
+from sgdsm.downscaling.predict import Reach, day_digest, in_order
 from sgdsm.downscaling.regressors import MANY, ForestRegressor
-from sgdsm.downscaling.stack import FineGrid, open_stack
+from sgdsm.downscaling.stack import FineGrid, open_stack, windows_of
 from sgdsm.sources.products import geotiff_stack
 from sgdsm.sources.simulation.region import CRS
 
@@ -162,6 +163,7 @@ def test_windows_give_the_whole_array_and_files_say_where_and_when(predict, fold
     np.testing.assert_array_equal(store["sm_filled"].values[1], whole(folder, 1)[1]["mean"])
     np.testing.assert_array_equal(store["sm_source"].values[1], np.where(whole(folder, 1)[0], 2, 0))
     assert store["x"].values[0] == WEST + 5
+    assert store["x"].attrs["standard_name"] == "projection_x_coordinate"
 
 
 def test_means_are_the_coarse_values_and_the_shift_is_that_of_the_whole_map(predict, folder, tmp_path):
@@ -356,6 +358,9 @@ def test_what_does_not_belong_together_is_refused_in_one_line(predict, folder, t
     stack["GRD"].attrs = changed["GRD"].attrs
     stack.to_zarr(tmp_path / "changed.zarr", consolidated=False)
     assert "of other predictors of that day" in says("maps", "fine=changed.zarr", "intervals=false")
+    changed.to_zarr(tmp_path / "copy.zarr", consolidated=False)
+    same = predict("maps", "fine=copy.zarr", "intervals=false", "time=2021-01-16:2021-01-16")
+    assert "1 days were there already" in same[1], same[2]
     stack["GRD"].attrs["source"] = "ASCAT"
     stack.to_zarr(tmp_path / "ascat.zarr", consolidated=False)
     assert "'GRD' is of 'ASCAT', the run was trained with 'Sentinel-1'" in says("new", "fine=ascat.zarr")
@@ -408,6 +413,32 @@ def test_a_full_disk_ends_the_day_and_leaves_no_file(predict, tmp_path, monkeypa
     assert code == 1
     assert "No space left on device" in err
     assert not list((tmp_path / "maps").glob("*.tif"))
+
+
+def test_a_day_is_recognised_by_all_its_pixels():
+    values = np.random.default_rng(0).random((1, 600, 500)).astype(np.float32)
+    windows = windows_of(600, 500, 256)
+
+    def digest(values: np.ndarray, workers: int = 1) -> str:
+        return day_digest(xr.Dataset({"GRD": (("time", "y", "x"), values)}), 0, ["GRD"], windows, workers)
+
+    assert digest(values) == digest(values.copy(), workers=3)
+    for place in ((0, 0, 0), (0, 599, 499), (0, 7, 333)):
+        repaired = values.copy()
+        repaired[place] += 1
+        assert digest(repaired) != digest(values)
+
+
+def test_a_store_in_degrees_says_so(tmp_path):
+    grid = FineGrid("EPSG:4326", (9.0, 0.001, 0.0, 51.0, 0.0, -0.001), 3, 4)
+    output = Store(tmp_path / "maps.zarr", grid, np.array(["2021-01-16"], "datetime64[D]"), [], {}, 64)
+    output.begin({})
+    output.finish()
+    with xr.open_zarr(tmp_path / "maps.zarr") as store:
+        assert (store["x"].attrs["standard_name"], store["x"].attrs["units"]) == ("longitude", "degrees_east")
+        assert (store["y"].attrs["standard_name"], store["y"].attrs["units"]) == ("latitude", "degrees_north")
+        np.testing.assert_allclose(store["x"].values[[0, -1]], [9.0005, 9.0035])
+        assert [float(word) for word in store["spatial_ref"].attrs["GeoTransform"].split()] == list(grid.transform)
 
 
 def test_a_box_keeps_the_georeference(predict, tmp_path):
