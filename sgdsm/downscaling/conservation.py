@@ -54,13 +54,15 @@ class CoarseGrid:
 
     Attributes:
         rows: Slice of the rows of the coarse map.
-        columns: Slice of its columns.
+        columns: Slice of its columns; their numbers where the fine grid lies across the seam of a whole parallel.
         shape: Number of both.
         pixels: Fine pixels that a cell has room for, (H, W).
 
     Raises:
         CubeError: The grids do not meet, or the cells are as small as pixels.
     """
+
+    columns: slice | np.ndarray
 
     def __init__(self, coarse: xr.DataArray, crs: str | None, grid: FineGrid) -> None:
         names = space_dims(coarse)
@@ -71,9 +73,23 @@ class CoarseGrid:
         axes = [coarse[name].values.astype(np.float64) for name in names]
         if min(len(axis) for axis in axes) < 2:
             raise CubeError(f"{len(axes[0])} rows and {len(axes[1])} columns: expected at least two of each")
-        # longitudes of a file may be of -180..180 or 0..360
-        self._west = axes[1].min() - abs(axes[1][1] - axes[1][0]) / 2 if names[1] == "lon" else None
         self._axes = axes
+        self._middle: float | None = None
+        count = len(axes[1])
+        around = False
+        if names[1] == "lon":
+            # longitudes of a file may be of -180..180 or 0..360: pixels are counted from the middle of the image, and
+            # this from the middle of the map, so that no jump lies between pixels
+            west, width, _, north, _, height = grid.transform
+            middle = np.array(north + grid.rows / 2 * height), np.array(west + grid.columns / 2 * width)
+            centre = (axes[1].min() + axes[1].max()) / 2
+            self._middle = _near(float(self._forward(*middle)[1]), centre)
+            step = (axes[1][-1] - axes[1][0]) / (count - 1)
+            around = abs(abs(count * step) - 360) < abs(step) / 2
+            if around:
+                # behind the last column comes the first one
+                turn = np.copysign(360, step)
+                axes[1] = np.concatenate([axes[1] - turn, axes[1], axes[1] + turn])
         down, across = (np.unique(np.linspace(0, n, EDGES).round().astype(int)) for n in (grid.rows, grid.columns))
         row, column = self._fractions(down.astype(float), across.astype(float))
         spans = []
@@ -86,6 +102,11 @@ class CoarseGrid:
                 )
             spans.append(slice(max(low, 0), min(high, len(axis))))
         self.rows, self.columns = spans
+        self._first = spans[0].start, spans[1].start
+        if around:
+            numbers = np.arange(spans[1].start, spans[1].stop) % count
+            even = numbers[-1] - numbers[0] == len(numbers) - 1
+            self.columns = slice(int(numbers[0]), int(numbers[-1]) + 1) if even else numbers
         self.shape = (spans[0].stop - spans[0].start, spans[1].stop - spans[1].start)
         # the area of a cell in the fine grid's own coordinates, by its corners
         sides = [_edges(axis)[span.start : span.stop + 1] for axis, span in zip(axes, spans, strict=True)]
@@ -109,8 +130,8 @@ class CoarseGrid:
         down, across = (np.arange(one.start, one.stop) + 0.5 for one in (rows, columns))
         nodes = [np.unique(np.append(np.arange(one[0], one[-1], NODE), one[-1])) for one in (down, across)]
         found = []
-        for part, span in zip(self._fractions(*nodes), (self.rows, self.columns), strict=True):
-            found.append(_between(part, nodes, (down, across)) - span.start)
+        for part, first in zip(self._fractions(*nodes), self._first, strict=True):
+            found.append(_between(part, nodes, (down, across)) - first)
         row, column = found
         nearest = [np.floor(part + 0.5).astype(np.int64) for part in found]
         inside = np.ones(row.shape, bool)
@@ -123,8 +144,8 @@ class CoarseGrid:
         """Return coarse rows and columns of places that are given in pixels from the north-west corner."""
         west, width, _, north, _, height = self.grid.transform
         y, x = self._forward(*np.meshgrid(north + down * height, west + across * width, indexing="ij"))
-        if self._west is not None:
-            x = (x - self._west) % 360 + self._west
+        if self._middle is not None:
+            x = _near(x, self._middle)
         return _fraction(self._axes[0], y), _fraction(self._axes[1], x)
 
 
@@ -260,6 +281,11 @@ def _transforms(fine: str, coarse: str) -> tuple[Transform, Transform]:
         return transform
 
     return along(made[0]), along(made[1])
+
+
+def _near(longitude: Any, middle: float) -> Any:
+    """Return longitudes within 180 degrees of a middle."""
+    return (longitude - middle + 180) % 360 + middle - 180
 
 
 def _fraction(axis: np.ndarray, values: np.ndarray) -> np.ndarray:

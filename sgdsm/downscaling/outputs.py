@@ -20,7 +20,8 @@ from sgdsm.core.errors import ConfigError
 from sgdsm.core.filled import FILLED, NONE, SM_DISTANCE, SM_FILLED, SM_LOWER, SM_SOURCE, SM_UPPER
 from sgdsm.core.io.hdf5 import require_space
 from sgdsm.core.units import normal
-from sgdsm.downscaling.stack import COLUMNS, MAPPING, ROWS, STAMP, TIME, TRANSFORM, FineGrid
+from sgdsm.downscaling.raster_grid import RasterGrid
+from sgdsm.downscaling.stack import COLUMNS, MAPPING, ROWS, STAMP, TIME, FineGrid
 from sgdsm.inference.writers import PLAN
 
 NOTE = f"{PLAN}.json"
@@ -383,16 +384,11 @@ class Store:
         return found if isinstance(found, dict) else {}
 
     def _make(self) -> None:
-        y, x = self.grid.centres(slice(0, self.grid.rows), slice(0, self.grid.columns))
-        transform = " ".join(map(repr, self.grid.transform))
-        placed = {
-            n: {"units": "m", "standard_name": f"projection_{n}_coordinate", "axis": n.upper()} for n in (ROWS, COLUMNS)
-        }
+        west, width, _, north, _, height = self.grid.transform
+        grid = RasterGrid(self.grid.crs, west, north, width, -height, self.grid.rows, self.grid.columns)
         coords: dict[str, Any] = {
             TIME: (TIME, self.days.astype("datetime64[ns]"), {"standard_name": "time", "axis": "T"}),
-            ROWS: (ROWS, y, placed[ROWS]),
-            COLUMNS: (COLUMNS, x, placed[COLUMNS]),
-            MAPPING: ((), np.int32(0), {"crs_wkt": self.grid.crs, TRANSFORM: transform}),
+            **grid.coords(),
         }
         about = {"Conventions": "CF-1.10", "title": "soil moisture, downscaled", "source": f"sgdsm {version('sgdsm')}"}
         xr.Dataset(coords=coords, attrs={**about, **self.tags}).to_zarr(self.partial, zarr_format=2, consolidated=False)

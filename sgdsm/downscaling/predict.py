@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, NamedTuple, TypeVar
@@ -20,14 +21,15 @@ from sgdsm.core.filled import SM_DISTANCE, SM_FILLED, SM_LOWER, SM_UPPER
 from sgdsm.core.io.hdf5 import require_space
 from sgdsm.core.logging import log
 from sgdsm.core.matching import in_units_of
+from sgdsm.core.units import moisture_bounds
 from sgdsm.downscaling.conservation import CoarseGrid, Conservation
 from sgdsm.downscaling.model import Downscaler
 from sgdsm.downscaling.outputs import Output
 from sgdsm.downscaling.stack import COLUMNS, ROWS, TIME, days_of, grid_of, windows_of
+from sgdsm.sources.readers.packed import refuse_fills
 
 KEYS = {"mean": SM_FILLED, "lower": SM_LOWER, "upper": SM_UPPER, "distance": SM_DISTANCE}
 SHIFTED = (SM_FILLED, SM_LOWER, SM_UPPER)
-SAMPLE = 256  # pixels along a side of the window that a day is recognised by
 UNLIKE = 0.5  # share of values outside the training range that is worth a warning
 
 T = TypeVar("T")
@@ -42,6 +44,7 @@ class Made(NamedTuple):
         skipped: Days that were there already.
         pixels: Estimates written now.
         missing: Pixels without an estimate.
+        impossible: Estimates that no soil moisture can have, as below 0; they are written.
         cells: Coarse cells whose mean is now the coarse value.
         left: Coarse cells that have pixels and were left as they are.
     """
@@ -50,6 +53,7 @@ class Made(NamedTuple):
     skipped: int
     pixels: int
     missing: int
+    impossible: int
     cells: int
     left: int
 
@@ -85,23 +89,29 @@ def matched(stack: xr.Dataset, downscaler: Downscaler, same_source: bool, name: 
         raise CubeError(f"{name}: {error}") from error
 
 
-def day_digest(stack: xr.Dataset, number: int, names: Iterable[str]) -> str:
-    """Return a digest of the predictors of a day: of a window in the middle of the stack.
+def day_digest(
+    stack: xr.Dataset, number: int, names: Sequence[str], windows: Sequence[tuple[slice, slice]], workers: int = 1
+) -> str:
+    """Return a digest of all values of the predictors of a day.
+
+    A sample would be read no faster, as files are stored in whole chunks.
 
     Args:
         stack: As from `open_stack`.
         number: Of the day.
         names: Of the predictors.
+        windows: That cover the grid; the digest is of these windows.
+        workers: Windows at a time.
     """
-    found = hashlib.sha256()
-    part = {}
-    for dim in (ROWS, COLUMNS):
-        middle = max(0, (stack.sizes[dim] - SAMPLE) // 2)
-        part[dim] = slice(middle, middle + SAMPLE)
-    for name in names:
-        found.update(name.encode())
-        found.update(np.ascontiguousarray(_values(stack, name, number, part[ROWS], part[COLUMNS])).tobytes())
-    return found.hexdigest()[:16]
+
+    def digest(window: tuple[slice, slice]) -> bytes:
+        found = hashlib.sha256()
+        for name in names:
+            found.update(name.encode())
+            found.update(np.ascontiguousarray(_values(stack, name, number, *window)).tobytes())
+        return found.digest()
+
+    return hashlib.sha256(b"".join(in_order(digest, windows, workers))).hexdigest()[:16]
 
 
 def predict(
@@ -116,6 +126,7 @@ def predict(
     workers: int = 1,
     intervals: bool = True,
     reach: Reach | None = None,
+    name: str = "fine stack",
 ) -> Made:
     """Estimate all days of a stack, and write them.
 
@@ -133,16 +144,21 @@ def predict(
         workers: Windows at a time.
         intervals: Whether bounds and distance are wanted.
         reach: Collects what the predictors reach beyond training.
+        name: Of the stack, for messages.
 
     Raises:
-        CubeError: The coarse maps lack a day, or do not fit.
+        CubeError: The coarse maps lack a day, or do not fit; a predictor holds a fill value that is not declared.
         ConfigError: The output is of another plan.
     """
     grid, days = grid_of(stack), days_of(stack)
     cells = None if coarse is None else CoarseGrid(coarse, crs, grid)
     places = {} if coarse is None else _places(coarse, days)
     windows = windows_of(grid.rows, grid.columns, window_pixels)
+    bounds = moisture_bounds(downscaler.target_units) or (-np.inf, np.inf)
     output.begin(plan)
+    moving, fixed = ([n for n in downscaler.predictors if (TIME in stack[n].dims) == moves] for moves in (True, False))
+    with _named(name, days[0]):
+        still = day_digest(stack, 0, fixed, windows, workers) if fixed else ""
     made = dict.fromkeys(Made._fields, 0)
     models: SimpleQueue[Downscaler] = SimpleQueue()
     for k in range(max(1, workers)):
@@ -152,32 +168,32 @@ def predict(
     torch.set_num_threads(max(1, threads // max(1, workers)))
     try:
         for number, day in enumerate(days):
-            digest = day_digest(stack, number, downscaler.predictors)
+            with _named(name, day):
+                digest = still + day_digest(stack, number, moving, windows, workers)
             if output.is_made(number, day, digest):
                 made["skipped"] += 1
                 continue
 
-            def estimate(window: tuple[slice, slice], number: int = number) -> Window:
+            def estimate(window: tuple[slice, slice], number: int = number, day: np.datetime64 = day) -> Window:
                 model = models.get()
                 try:
-                    return _window(model, stack, number, window, intervals, reach)
+                    with _named(name, day):
+                        return _window(model, stack, number, window, intervals, reach)
                 finally:
                     models.put(model)
 
             found = in_order(estimate, windows, workers)
             correction = None
             if cells is not None and coarse is not None:
-                values = coarse.isel({TIME: places[day], coarse.dims[1]: cells.rows, coarse.dims[2]: cells.columns})
-                correction = Conservation(cells, values.values)
+                part = coarse.isel({TIME: places[day], coarse.dims[1]: cells.rows, coarse.dims[2]: cells.columns})
+                correction = Conservation(cells, part.values)
                 found = _conserved(found, correction, output.scratch())
             with output.day(number, day, digest) as write:
                 for window in found:
                     write(window.rows, window.columns, window.values)
                     if reach is not None:
                         reach.add(window)
-                    known = int(np.isfinite(window.values[SM_FILLED]).sum())
-                    made["pixels"] += known
-                    made["missing"] += window.values[SM_FILLED].size - known
+                    _count(made, window.values[SM_FILLED], bounds)
             made["days"] += 1
             if correction is not None:
                 made["cells"] += int(correction.used.sum())
@@ -186,6 +202,11 @@ def predict(
     finally:
         torch.set_num_threads(threads)
     output.finish()
+    if made["impossible"]:
+        log.warning(
+            "%s estimates lie outside of %g to %g %s, which no soil moisture can; they are written",
+            f"{made['impossible']:,}", *bounds, downscaler.target_units,
+        )  # fmt: skip
     return Made(**made)
 
 
@@ -217,6 +238,8 @@ def _window(
     rows, columns = window
     shape = (rows.stop - rows.start, columns.stop - columns.start)
     maps = [_values(stack, name, number, rows, columns) for name in model.predictors]
+    for name, one in zip(model.predictors, maps, strict=True):
+        refuse_fills(one, name, stack[name].attrs)
     complete = np.isfinite(maps[0])
     for one in maps[1:]:
         complete &= np.isfinite(one)
@@ -228,6 +251,23 @@ def _window(
         found[KEYS[key]] = np.full(shape, np.nan, np.float32)
         found[KEYS[key]][complete] = estimates
     return Window(rows, columns, found, None if reach is None else reach.moments(chosen))
+
+
+def _count(made: dict[str, int], values: np.ndarray, bounds: tuple[float, float]) -> None:
+    """Add the estimates of a window to what is made."""
+    known = int(np.isfinite(values).sum())
+    made["pixels"] += known
+    made["missing"] += values.size - known
+    made["impossible"] += int(((values < bounds[0]) | (values > bounds[1])).sum())
+
+
+@contextmanager
+def _named(name: str, day: np.datetime64) -> Iterator[None]:
+    """Begin the messages on predictors with the stack and the day."""
+    try:
+        yield
+    except CubeError as error:
+        raise CubeError(f"{name}: {day}: {error}") from error
 
 
 def _values(stack: xr.Dataset, name: str, number: int, rows: slice, columns: slice) -> np.ndarray:

@@ -19,9 +19,10 @@ from sgdsm.core.errors import ConfigError, CubeError
 from sgdsm.downscaling.conservation import CoarseGrid, Conservation, coarse_maps
 from sgdsm.downscaling.intervals import Distance, QuantileTrees
 from sgdsm.downscaling.model import Downscaler, load, save
-from sgdsm.downscaling.predict import Reach, in_order
+from sgdsm.downscaling.outputs import Store
+from sgdsm.downscaling.predict import Reach, day_digest, in_order
 from sgdsm.downscaling.regressors import MANY, ForestRegressor
-from sgdsm.downscaling.stack import FineGrid, open_stack
+from sgdsm.downscaling.stack import FineGrid, open_stack, windows_of
 from sgdsm.sources.products import geotiff_stack
 from sgdsm.sources.simulation.region import CRS
 
@@ -162,6 +163,7 @@ def test_windows_give_the_whole_array_and_files_say_where_and_when(predict, fold
     np.testing.assert_array_equal(store["sm_filled"].values[1], whole(folder, 1)[1]["mean"])
     np.testing.assert_array_equal(store["sm_source"].values[1], np.where(whole(folder, 1)[0], 2, 0))
     assert store["x"].values[0] == WEST + 5
+    assert store["x"].attrs["standard_name"] == "projection_x_coordinate"
 
 
 def test_means_are_the_coarse_values_and_the_shift_is_that_of_the_whole_map(predict, folder, tmp_path):
@@ -224,6 +226,39 @@ def test_cells_of_another_projection_conserve_too():
     assert complete > 3
     # a cell of .004 x .0065 degrees at 51.4 north has 445 x 452 m
     assert np.median(cells.pixels) == pytest.approx(44.5 * 45.2, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("edge", "lon"),
+    [
+        (9.0, np.arange(9.05, 12.0, 0.1)),  # the image begins west of the map
+        (0.0, np.arange(0.05, 360.0, 0.1)),  # of a whole parallel, and the image lies across its seam
+        (180.0, np.arange(-179.95, 180.0, 0.1)),
+    ],
+)
+def test_cells_at_the_seam_of_longitudes_conserve(edge, lon):
+    west = edge - 0.1 * (len(lon) == 3600) - 0.02
+    grid = FineGrid("EPSG:4326", (west, 0.01, 0.0, 50.3, 0.0, -0.01), 30, 42)
+    lat = np.arange(51.95, 48, -0.1)
+    coarse = xr.DataArray(
+        np.random.default_rng(0).uniform(0.1, 0.4, (len(lat), len(lon))), {"lat": lat, "lon": lon}, ("lat", "lon")
+    )
+    cells = CoarseGrid(coarse, None, grid)
+    truth = coarse.isel(lat=cells.rows, lon=cells.columns)
+    day = Conservation(cells, truth.values)
+    # the second window begins beyond the seam
+    parts = [(slice(0, 30), slice(0, 22)), (slice(0, 30), slice(22, 42))]
+    values = np.full((30, 42), 0.25)
+    for part in parts:
+        day.add(cells.place(*part), values[part])
+    day.solve()
+    moved = np.concatenate([values[part] + day.shift(cells.place(*part)) for part in parts], 1)
+    y, x = grid.centres(slice(0, 30), slice(0, 42))
+    assert day.used.sum() >= 12
+    for row, column in np.argwhere(day.used):
+        apart = (x - float(truth["lon"][column]) + 180) % 360 - 180
+        inside = np.ix_(abs(y - float(truth["lat"][row])) < 0.05, abs(apart) < 0.05)
+        assert moved[inside].mean() == pytest.approx(float(truth[row, column]), abs=1e-5)
 
 
 KILLED = """
@@ -323,6 +358,9 @@ def test_what_does_not_belong_together_is_refused_in_one_line(predict, folder, t
     stack["GRD"].attrs = changed["GRD"].attrs
     stack.to_zarr(tmp_path / "changed.zarr", consolidated=False)
     assert "of other predictors of that day" in says("maps", "fine=changed.zarr", "intervals=false")
+    changed.to_zarr(tmp_path / "copy.zarr", consolidated=False)
+    same = predict("maps", "fine=copy.zarr", "intervals=false", "time=2021-01-16:2021-01-16")
+    assert "1 days were there already" in same[1], same[2]
     stack["GRD"].attrs["source"] = "ASCAT"
     stack.to_zarr(tmp_path / "ascat.zarr", consolidated=False)
     assert "'GRD' is of 'ASCAT', the run was trained with 'Sentinel-1'" in says("new", "fine=ascat.zarr")
@@ -346,12 +384,61 @@ def test_what_does_not_belong_together_is_refused_in_one_line(predict, folder, t
     assert "is there without sgdsm_plan.json" in says("foreign")
 
 
+def test_undeclared_fill_values_are_refused_and_impossible_estimates_counted(predict, folder, tmp_path):
+    stack = open_stack(folder / "fine.zarr").load().drop_encoding()
+    bad = stack.copy(deep=True)
+    bad["GRD"][1, 60:70, 60:70] = -9999
+    bad.to_zarr(tmp_path / "fill.zarr", consolidated=False)
+    for output, more in (("maps", []), ("conserved", [f"coarse={folder / 'coarse.nc'}"])):
+        code, _, err = predict(output, f"fine={tmp_path / 'fill.zarr'}", "intervals=false", *more)
+        assert code == 1
+        said = err.strip().splitlines()[-1]
+        assert f"fine={tmp_path / 'fill.zarr'}: 2021-01-22: variable 'GRD' holds -9999" in said
+        assert "coarse=" not in said
+    with xr.open_dataset(folder / "coarse.nc") as coarse:
+        coarse.assign(sm_filled=(coarse["sm_filled"] * 0 + 1).assign_attrs(units="percent")).to_netcdf("dry.nc")
+    code, _, err = predict("dry", "coarse=dry.nc", "intervals=false")
+    assert code == 0, err
+    below = 0
+    for path in sorted((tmp_path / "dry").glob("*.tif")):
+        with rasterio.open(path) as file:
+            below += int((file.read(1) < 0).sum())
+    assert below > 100
+    assert f"{below:,} estimates lie outside of 0 to 1 m3 m-3" in err
+
+
 def test_a_full_disk_ends_the_day_and_leaves_no_file(predict, tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1000))
     code, _, err = predict("maps", "intervals=false")
     assert code == 1
     assert "No space left on device" in err
     assert not list((tmp_path / "maps").glob("*.tif"))
+
+
+def test_a_day_is_recognised_by_all_its_pixels():
+    values = np.random.default_rng(0).random((1, 600, 500)).astype(np.float32)
+    windows = windows_of(600, 500, 256)
+
+    def digest(values: np.ndarray, workers: int = 1) -> str:
+        return day_digest(xr.Dataset({"GRD": (("time", "y", "x"), values)}), 0, ["GRD"], windows, workers)
+
+    assert digest(values) == digest(values.copy(), workers=3)
+    for place in ((0, 0, 0), (0, 599, 499), (0, 7, 333)):
+        repaired = values.copy()
+        repaired[place] += 1
+        assert digest(repaired) != digest(values)
+
+
+def test_a_store_in_degrees_says_so(tmp_path):
+    grid = FineGrid("EPSG:4326", (9.0, 0.001, 0.0, 51.0, 0.0, -0.001), 3, 4)
+    output = Store(tmp_path / "maps.zarr", grid, np.array(["2021-01-16"], "datetime64[D]"), [], {}, 64)
+    output.begin({})
+    output.finish()
+    with xr.open_zarr(tmp_path / "maps.zarr") as store:
+        assert (store["x"].attrs["standard_name"], store["x"].attrs["units"]) == ("longitude", "degrees_east")
+        assert (store["y"].attrs["standard_name"], store["y"].attrs["units"]) == ("latitude", "degrees_north")
+        np.testing.assert_allclose(store["x"].values[[0, -1]], [9.0005, 9.0035])
+        assert [float(word) for word in store["spatial_ref"].attrs["GeoTransform"].split()] == list(grid.transform)
 
 
 def test_a_box_keeps_the_georeference(predict, tmp_path):

@@ -148,6 +148,7 @@ def _made(
         workers=settings.workers,
         intervals=settings.intervals,
         reach=reach,
+        name=f"fine={settings.fine}",
     )
     return made, reach
 
