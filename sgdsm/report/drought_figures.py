@@ -29,14 +29,16 @@ def drought_figures(indicators: Path, events: Path, day: str | None = None) -> l
     Args:
         indicators: What `sgdsm drought` has written.
         events: Its table of events.
-        day: Of the map, a day of the file; by default the one with the largest area in moderate drought.
+        day: Of the map, a day of the file; by default the one with the largest area in moderate drought, each worse class
+            counted once more.
 
     Returns:
         The pictures.
     """
     with open_dataset(indicators) as dataset:
         area = dataset["area_under_drought"].values
-        driest = int(np.nanargmax(area[:, 1]))
+        # areas hold those of worse classes, so that their sum tells how bad it is, too
+        driest = int(np.nansum(area[:, 1:], axis=1).argmax())
         shown = driest if day is None else int((dataset["time"].values < np.datetime64(day)).sum())
         row, column, periods = _worst_cell(events, dataset["ssi"], driest)
         return [
