@@ -29,8 +29,8 @@ def drought_figures(indicators: Path, events: Path, day: str | None = None) -> l
     Args:
         indicators: What `sgdsm drought` has written.
         events: Its table of events.
-        day: Of the map, a day of the file; by default the one with the largest area in drought, each worse class counted
-            once more.
+        day: Of the map, a day of the file; by default the one with the largest area in drought, worse classes counted
+            again.
 
     Returns:
         The pictures.
