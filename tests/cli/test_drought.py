@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from sgdsm.cli.commands import rootzone
+from sgdsm.evaluation.exponential_filter import ExponentialFilter, fitted_days
 from sgdsm.models.uncertainty.correlation import Correlation
 from tests.evaluation.test_standardized_index import calendar, simulated
 
@@ -114,6 +116,28 @@ def test_the_root_zone_goes_on_from_its_state(run_command, files):
     code, out, err = run_command("rootzone", "filled=longer.nc", "output=fitted.nc", "deeper=whole.nc:rootzone")
     assert code == 0, err
     assert "time constant: 15 days (median of 6 cells, 15 to 15 in 80 % of them)" in out
+
+
+def test_time_constants_are_fitted_row_by_row_where_cells_are_many(run_command, files, monkeypatch):
+    asked = []
+
+    def counted(pairs, least):
+        asked.append(fitted_days(pairs, least))
+        return asked[-1]
+
+    monkeypatch.setattr(rootzone, "fitted_days", counted)
+    monkeypatch.setattr(rootzone, "FITTED", 5, raising=False)
+    constant = np.array([[5.0], [40.0]])
+    with xr.open_dataset(files / "longer.nc") as longer:
+        one, maps = ExponentialFilter.new(constant, (2, 3)), longer["sm_filled"].astype(np.float64)
+        deeper = [one.step(day, values) for day, values in zip(calendar(10)[:400], maps.values, strict=True)]
+        # on some days only
+        maps.copy(data=np.stack(deeper))[::2].to_dataset(name="swvl2").to_netcdf(files / "deep.nc")
+    code, _, err = run_command("rootzone", "filled=longer.nc", "output=fitted.nc", "deeper=deep.nc:swvl2")
+    assert code == 0, err
+    assert [found.shape for found, _ in asked] == [(1, 3), (1, 3)]
+    with xr.open_dataset(files / "fitted.nc") as fitted:
+        np.testing.assert_allclose(fitted["time_constant"], np.broadcast_to(constant, (2, 3)), rtol=0.1)
 
 
 @pytest.mark.parametrize(

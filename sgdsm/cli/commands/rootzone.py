@@ -34,6 +34,7 @@ STATE = ("state_value", "state_weight", "time_constant")
 SURFACE = "surface_variable"  # attribute of rootzone
 NAN = np.float32(np.nan)
 WRITTEN = 2**22  # values at once
+FITTED = 2**18  # cells at once, of about 5 kB each
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,18 +127,25 @@ def _from_state(
     return ExponentialFilter(constant, value, weight, last), later
 
 
+def _pairs(
+    maps: xr.DataArray, below: xr.DataArray, there: np.ndarray
+) -> Iterator[tuple[np.datetime64, np.ndarray, np.ndarray]]:
+    """Yield day, map and map of the deeper layer, which has some of the days, (T,) bool."""
+    deeper, none = _by_day(below), np.full(maps.shape[1:], np.nan)
+    for (day, values), has in zip(_by_day(maps), there, strict=True):
+        yield day, values, next(deeper)[1] if has else none
+
+
 def _fitted(settings: Settings, maps: xr.DataArray, deeper: xr.DataArray) -> np.ndarray:
     """Return the time constant of each cell, and print what was found."""
     path = str(settings.deeper).rpartition(":")[0]
     days, there = _days(maps), np.isin(_days(maps), deeper["time"].values.astype("datetime64[D]"))
     if not there.any():
         raise CubeError(f"deeper={settings.deeper}: has none of the days {days[0]} to {days[-1]}")
-    below = _by_day(aligned(deeper.transpose(*maps.dims), maps[there], path))
-    none = np.full(maps.shape[1:], np.nan)
-    pairs = (
-        (day, values, next(below)[1] if has else none) for (day, values), has in zip(_by_day(maps), there, strict=True)
-    )
-    found, correlation = fitted_days(pairs, settings.least_values)
+    below, rows = aligned(deeper.transpose(*maps.dims), maps[there], path), max(1, FITTED // maps.shape[2])
+    bands = [slice(begin, begin + rows) for begin in range(0, maps.shape[1], rows)]
+    parts = [fitted_days(_pairs(maps[:, band], below[:, band], there), settings.least_values) for band in bands]
+    found, correlation = (np.concatenate(part) for part in zip(*parts, strict=True))
     known = np.isfinite(found)
     if not known.any():
         raise CubeError(
