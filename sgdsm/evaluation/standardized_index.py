@@ -79,7 +79,8 @@ class Standardization:
         count = values.shape[1]
         padded = np.full((len(values), CELLS), np.nan)
         padded[:, :count] = values
-        upper = self.upper if self.fit == "beta" else np.inf
+        # ranks have no range, and a gamma distribution no upper end
+        lower, upper = (-np.inf if self.fit == "empirical" else 0.0), (self.upper if self.fit == "beta" else np.inf)
         smoothed = trailing_mean(padded, self.scale_days)
         slots, leap = days_of_year(self.days)
         used = self.reference & ~leap
@@ -87,7 +88,7 @@ class Standardization:
         # a row for each day of the year, a column for each year
         table = np.full((DAYS, years[-1] - years[0] + 1, CELLS), np.nan)
         table[slots[used], years[used] - years[0]] = smoothed[used]
-        pools, has_fit = _Pools(table, self.half_window_days, upper), self._has_fit(table)
+        pools, has_fit = _Pools(table, self.half_window_days, lower, upper), self._has_fit(table)
         index, limits = np.full(padded.shape, np.nan), np.empty((DAYS, CELLS))
         order = np.argsort(slots, kind="stable")
         starts = np.searchsorted(slots[order], np.arange(DAYS + 1))
@@ -145,11 +146,12 @@ class _Pools:
     Args:
         table: Values, (365, years, CELLS), NaN where missing.
         half: Days before and after a day.
-        upper: Largest possible value.
+        lower: Values of the distribution lie above it: 0, or minus infinity.
+        upper: And below it.
     """
 
-    def __init__(self, table: np.ndarray, half: int, upper: float) -> None:
-        self.table, self.windows, self.upper = table, _windows(half), upper
+    def __init__(self, table: np.ndarray, half: int, lower: float, upper: float) -> None:
+        self.table, self.windows, self.lower, self.upper = table, _windows(half), lower, upper
         known = np.isfinite(table)
         total, count = np.where(known, table, 0).sum(1), known.sum(1)
         with np.errstate(invalid="ignore"):
@@ -163,7 +165,7 @@ class _Pools:
             return self.table[window]
         pool: np.ndarray = self.departures[window]
         pool += self.centre[day]
-        low, high = pool <= 0, pool >= self.upper
+        low, high = pool <= self.lower, pool >= self.upper
         if low.any() or high.any():
             # values that a shift would carry out of the possible range are scaled instead
             own, values, rest = self.centre[window, None], self.table[window], self.upper - self.centre[day]

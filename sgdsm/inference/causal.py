@@ -42,13 +42,14 @@ def look_back_only(filler: GapFiller) -> None:
             part.window = replace(part.window, ahead=False)
 
 
-def save_climatology(cube: xr.Dataset, inputs: Inputs, path: Path) -> None:
+def save_climatology(cube: xr.Dataset, inputs: Inputs, path: Path, which: str) -> None:
     """Write the climatology of the cells of a cube: from a cube that grows it would change with its later days.
 
     Args:
         cube: What the filler was trained on, in the units of the training.
         inputs: Of the filler.
         path: Of a NetCDF file.
+        which: Values of the training these are, in words, for the attributes.
     """
     target, land = target_of(cube), cube[by_role(cube, "land")[0]].values.astype(bool)
     coefficients, spread = survey(target, land, [], prior_of(target, land, inputs.anomaly_scale**2)).climatology
@@ -59,7 +60,7 @@ def save_climatology(cube: xr.Dataset, inputs: Inputs, path: Path) -> None:
     whole = xr.Dataset(
         {**maps, SPREAD: ((rows, columns), spread, spread_attrs)},
         {rows: cube[rows].values, columns: cube[columns].values},
-        {"comment": "coefficients of 1, then cosine and sine of the year and of half a year"},
+        {"comment": "coefficients of 1, then cosine and sine of the year and of half a year", "fitted_on": which},
     )
     write_netcdf(whole, path)
 

@@ -27,7 +27,7 @@ from sgdsm.data.normalization import Inputs
 from sgdsm.data.out_of_core import HELD, PartedData, cut_parts, gib_of, part_of
 from sgdsm.data.record import Names, Record, read_record, usable, warn_unusual
 from sgdsm.data.repeat_cycle import find_repeat_cycle
-from sgdsm.data.splits import Split
+from sgdsm.data.splits import All, Split
 from sgdsm.inference.fill import fill_cube
 from sgdsm.inference.writers import Writer
 from sgdsm.models.auto import AnyModel, Auto
@@ -280,6 +280,24 @@ def _split_cube(cube: xr.Dataset, config: dict[str, Any]) -> SplitCube:
     record = read_record(cube)
     gaps: Gaps = build(config["gaps"], Gaps)
     return SplitCube(cube, record, splits.split(record.observed & record.land, record.days, gaps, orbit_of(cube)))
+
+
+def training_values(cube: xr.Dataset, config: dict[str, Any], split: Split | None = None) -> tuple[xr.Dataset, str]:
+    """Return a cube with the target values that the climatology of a near-real-time run may rest on.
+
+    Args:
+        cube: The data of the training.
+        config: Plain values of the groups `splits` and `gaps`.
+        split: Its split; None: it is split again.
+
+    Returns:
+        The cube, whole with splits=all, which has no test, else without the values of the other splits; and which
+        values these are, in words.
+    """
+    if isinstance(build(config["splits"], AnySplits), All):
+        return cube, "all values of the training data"
+    base = (_split_cube(cube, config).split if split is None else split).base
+    return seen_only(cube, base), "values of the training split"
 
 
 def orbit_of(cube: xr.Dataset) -> Orbit | None:

@@ -21,7 +21,7 @@ from sgdsm.training.calibrate import add_uncertainty
 from sgdsm.training.callbacks import BEST
 from sgdsm.training.fit import LAST, Fitted, fit
 from sgdsm.training.run import CONFIG, CURVE, METRICS, PROVENANCE, Run, learned_from, protocol_of, provenance
-from sgdsm.training.task import TrainingTask, fill_scenario
+from sgdsm.training.task import TrainingTask, fill_scenario, training_values
 
 FEW = 200  # of fewer values, even if independent, an RMSE is known no better than by a twentieth
 
@@ -54,7 +54,8 @@ def train(config: dict[str, Any], folder: Path, cube: xr.Dataset | None = None, 
         fitted = fit(task, folder)
         filler = add_uncertainty(task, config["uncertainty"])
         if filler.inputs.causal:
-            save_climatology(task.whole, filler.inputs, run.climatology)
+            values, which = training_values(task.whole, config, task.split)
+            save_climatology(values, filler.inputs, run.climatology, which)
         save_filler(filler, run.model)
         classes = score_run(task, filler, protocol, run)
         if figures:

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from sgdsm.cli.commands import rootzone
+from sgdsm.evaluation.exponential_filter import ExponentialFilter, fitted_days
 from sgdsm.models.uncertainty.correlation import Correlation
 from tests.evaluation.test_standardized_index import calendar, simulated
 
@@ -98,9 +100,44 @@ def test_the_root_zone_goes_on_from_its_state(run_command, files):
         assert np.isnan(whole["rootzone"].values[:3]).all()
         assert np.isfinite(whole["rootzone"].values[3:]).all()
     assert (files / "second.png").stat().st_size > 10_000
+    # in other units, and of another variable
+    with xr.open_dataset(files / "longer.nc") as longer:
+        percent = (100 * longer["sm_filled"]).assign_attrs(units="%")
+        percent.to_dataset().assign(swi=percent).to_netcdf(files / "percent.nc")
+    words = ["rootzone", "filled=percent.nc", "state=first.nc"]
+    code, _, err = run_command(*words, "output=third.nc")
+    assert code == 0, err
+    with xr.open_dataset(files / "second.nc") as second, xr.open_dataset(files / "third.nc") as third:
+        np.testing.assert_allclose(third["rootzone"], second["rootzone"], rtol=1e-5)
+        assert third["rootzone"].attrs == second["rootzone"].attrs
+    code, _, err = run_command(*words, "output=fourth.nc", "variable=swi")
+    assert code == 1
+    assert "state=first.nc is of the variable 'sm_filled', not of variable=swi" in err
     code, out, err = run_command("rootzone", "filled=longer.nc", "output=fitted.nc", "deeper=whole.nc:rootzone")
     assert code == 0, err
     assert "time constant: 15 days (median of 6 cells, 15 to 15 in 80 % of them)" in out
+
+
+def test_time_constants_are_fitted_row_by_row_where_cells_are_many(run_command, files, monkeypatch):
+    asked = []
+
+    def counted(pairs, least):
+        asked.append(fitted_days(pairs, least))
+        return asked[-1]
+
+    monkeypatch.setattr(rootzone, "fitted_days", counted)
+    monkeypatch.setattr(rootzone, "FITTED", 5, raising=False)
+    constant = np.array([[5.0], [40.0]])
+    with xr.open_dataset(files / "longer.nc") as longer:
+        one, maps = ExponentialFilter.new(constant, (2, 3)), longer["sm_filled"].astype(np.float64)
+        deeper = [one.step(day, values) for day, values in zip(calendar(10)[:400], maps.values, strict=True)]
+        # on some days only
+        maps.copy(data=np.stack(deeper))[::2].to_dataset(name="swvl2").to_netcdf(files / "deep.nc")
+    code, _, err = run_command("rootzone", "filled=longer.nc", "output=fitted.nc", "deeper=deep.nc:swvl2")
+    assert code == 0, err
+    assert [found.shape for found, _ in asked] == [(1, 3), (1, 3)]
+    with xr.open_dataset(files / "fitted.nc") as fitted:
+        np.testing.assert_allclose(fitted["time_constant"], np.broadcast_to(constant, (2, 3)), rtol=0.1)
 
 
 @pytest.mark.parametrize(
@@ -125,6 +162,10 @@ def test_the_root_zone_goes_on_from_its_state(run_command, files):
         (f"{ROOTZONE} state=begun.nc", "begun.nc: no variable 'state_value'"),
         (f"{ROOTZONE} deeper=begun.nc:swvl2", "begun.nc: no variable 'swvl2'"),
         (f"{ROOTZONE} deeper=one_day.nc:sm_filled", "no cell has 100 days with a value beside the surface"),
+        ("rootzone filled=begun.nc output=./begun.nc time_constant=5", "output=./begun.nc: is one of the inputs"),
+        ("rootzone filled=longer.nc output=begun.nc deeper=begun.nc:x", "output=begun.nc: is one of the inputs"),
+        ("rootzone filled=longer.nc output=begun.nc state=begun.nc", "output=begun.nc: is one of the inputs"),
+        ("drought filled=filled.nc output=zones.nc regions=zones.nc", "output=zones.nc: is one of the inputs"),
         ("rootzone filled=zones.nc output=r.nc variable=zone time_constant=5", "zones.nc: 'zone' has dims"),
     ],
 )

@@ -62,6 +62,8 @@ def test_trends_of_a_file_of_others(run_command, files):
         ("filled=filled.nc step=raw robust=covariance", "robust=covariance: not for step=raw"),
         ("filled=filled.nc members=1", "members=1: expected null, or at least 2"),
         ("filled=filled.nc output=t.zarr", "output=t.zarr: expected a name that ends in .nc"),
+        ("filled=filled.nc output=filled.nc", "output=filled.nc: is one of the inputs"),
+        ("filled=filled.nc truth=cube.nc:x output=cube.nc", "output=cube.nc: is one of the inputs"),
         ("filled=short.nc", "filled=short.nc: 2015-01-01 to 2016-12-31 holds 2 whole years, expected at least 3"),
         ("filled=shifted.nc visible=cube.nc observed=ssm", "cube.nc: 'ssm' lacks 3 values of lat, the first 50.5"),
     ],

@@ -122,6 +122,16 @@ def test_ranks_stop_at_what_their_number_allows():
     assert low.max() < 0.7
 
 
+def test_ranks_do_not_depend_on_a_shift():
+    days = calendar(12)
+    values = simulated("gamma", days, 2)[0].astype(np.float64)
+    anomalies = values - values.mean(0)
+    zeros = np.where(values < np.quantile(values, 0.2), 0, values)
+    one = asked(days, "empirical")
+    for series in (anomalies, zeros):
+        np.testing.assert_allclose(one.index(series)[0], one.index(series + 100)[0], atol=1e-6)
+
+
 def test_a_mean_of_days_needs_all_of_them():
     values = np.random.default_rng(0).random((60, 2))
     values[30, 1] = np.nan

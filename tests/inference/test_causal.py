@@ -176,6 +176,26 @@ def test_a_filled_file_is_kept_up_to_date(run_command, tmp_path, plain):
     assert sorted(path.name for path in tmp_path.glob("filled*") if path.suffix != ".lock") == ["filled.nc"]
 
 
+def test_a_run_that_looks_back_keeps_the_climatology_of_the_days_it_learned_from(run_command, tmp_path, plain):
+    plain(days=80).isel(time=slice(0, 60)).to_netcdf(tmp_path / "cube.nc")
+    words = ["data=netcdf", "data.path=cube.nc", "data.target=sm", "model=climatology", "uncertainty=none"]
+    code, _, err = run_command("train", *words, "trainer.progress=false", "hydra.run.dir=run")
+    assert code == 0, err
+    plain(days=80).to_netcdf(tmp_path / "cube.nc")
+    fill = ["predict", "run=run", "output=filled.nc", "causal=true", "trainer.progress=false"]
+    path = tmp_path / "run" / "provenance.json"
+    known = path.read_text()
+    path.write_text(known.replace('"last_day"', '"last"'))
+    code, _, err = run_command(*fill)
+    assert code == 1
+    assert err.strip().splitlines()[-1].endswith("does not say up to which day the run has learned: train it again")
+    path.write_text(known)
+    code, _, err = run_command(*fill)
+    assert code == 0, err
+    with xr.open_dataset(tmp_path / "run" / "climatology.nc") as kept:
+        assert kept.attrs["fitted_on"] == "all values of the training data"
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -16,16 +16,18 @@ import torch
 import xarray as xr
 
 from sgdsm.cli.commands import correct_fit
-from sgdsm.core.cube import by_role, open_dataset
+from sgdsm.core.cube import by_role, open_dataset, seen_only
 from sgdsm.core.specification import build
 from sgdsm.data import features
 from sgdsm.data.datamodule import GapData
+from sgdsm.inference.causal import save_climatology
 from sgdsm.inference.writers import MemoryOutput
 from sgdsm.models.base import GapFiller
 from sgdsm.sources.simulation.two_sensors import two_sensors
 from sgdsm.training import calibrate, task
 from sgdsm.training.fit import fit
 from sgdsm.training.task import TrainingTask, fill_scenario
+from sgdsm.training.train import train
 from tests.conftest import BLOCKS, composed
 
 WORLD = ["data.rows=8", "data.columns=8", "data.days=200", "data.start='2015-09-01'"]
@@ -104,6 +106,18 @@ def test_scalers_know_no_day_of_the_test():
         patch.setattr(task, "_inputs", on_all_days)
 
     check(made, plant)
+
+
+def test_the_kept_climatology_of_near_real_time_knows_no_day_of_the_test(tmp_path):
+    config = {**settings_of("model=climatology", *BLOCKS), "causal": True}
+    cube = world_of(config)
+    made = TrainingTask.from_config(config, cube)
+    others = with_others(cube, days_of_test(made), "target")
+    save_climatology(seen_only(cube, made.split.base), made.filler.inputs, tmp_path / "expected.nc", "")
+    kept = train(config, tmp_path / "run", others, figures=False).climatology
+    with xr.open_dataset(kept) as found, xr.open_dataset(tmp_path / "expected.nc") as expected:
+        xr.testing.assert_equal(found, expected)
+        assert found.attrs["fitted_on"] == "values of the training split"
 
 
 def filled_test(config: dict[str, Any], cube: xr.Dataset) -> np.ndarray:

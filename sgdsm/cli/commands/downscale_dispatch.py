@@ -11,7 +11,7 @@ from sgdsm.cli.commands.trends import file_and_variable
 from sgdsm.core.cube import open_dataset
 from sgdsm.core.errors import ConfigError
 from sgdsm.core.filled import SM_FILLED
-from sgdsm.core.io.stores import local_only
+from sgdsm.core.io.stores import check_no_input, local_only
 from sgdsm.core.lock import exclusive
 from sgdsm.core.settings import setting
 from sgdsm.downscaling.dispatch import Inverse
@@ -71,8 +71,7 @@ def run(settings: Settings) -> None:
         pairs = (file_and_variable(name, getattr(settings, name)) for name in ("lst", "ndvi"))
         named = [pair for pair in pairs if pair is not None]
         given = [(settings.filled, settings.estimate), *named]
-        if output.absolute() in (Path(path).absolute() for path, _ in given):
-            raise ConfigError(f"output={output}: is one of the inputs; expected another name")
+        check_no_input(output, [path for path, _ in given])
         output.parent.mkdir(parents=True, exist_ok=True)
         stack.enter_context(exclusive(output))
         options = Options(

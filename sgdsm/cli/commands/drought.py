@@ -19,7 +19,7 @@ from sgdsm.core.cube import ever_observed, open_dataset, space_dims
 from sgdsm.core.errors import ConfigError, CubeError
 from sgdsm.core.filled import LAND, SM_SOURCE, SM_STD, maps_of
 from sgdsm.core.io.hdf5 import NetcdfWriter, with_places
-from sgdsm.core.io.stores import local_only
+from sgdsm.core.io.stores import check_no_input, local_only
 from sgdsm.core.lock import exclusive
 from sgdsm.core.logging import log
 from sgdsm.core.region import period_of
@@ -67,6 +67,7 @@ class Settings:
         local_only("output", self.output)
         if Path(self.output).suffix != ".nc":
             raise ConfigError(f"output={self.output}: expected a name that ends in .nc")
+        check_no_input(self.output, (self.filled, self.regions))
         period_of(self.reference, "reference")
         if self.threshold >= 0:
             raise ConfigError(f"threshold={self.threshold}: expected an index below 0, which is what is usual")

@@ -29,8 +29,8 @@ from sgdsm.models.base import GapFiller
 from sgdsm.models.checkpoint import load_filler
 from sgdsm.models.uncertainty.wrappers import innermost
 from sgdsm.training.config import check_groups, check_training
-from sgdsm.training.run import Run, check_data_given, file_digest, file_stamp, fingerprint, run_data
-from sgdsm.training.task import TrainerOptions
+from sgdsm.training.run import PROVENANCE, Run, check_data_given, file_digest, file_stamp, fingerprint, run_data
+from sgdsm.training.task import TrainerOptions, training_values
 
 USAGE = "run=PATH output=FILE [data=..] [time=A:B] [bbox=[W,S,E,N]]"
 NOTE = "the same words go on where an interrupted call stopped; refill_days=30 keeps a file up to date as data arrive"
@@ -114,8 +114,15 @@ def run(settings: Settings) -> None:
     if settings.causal:
         look_back_only(filler)
         if not run.climatology.is_file():
-            own = usable(build(run_data(trained, None), xr.Dataset))
-            save_climatology(own.sel(time=slice(None, run.last_day())), filler.inputs, run.climatology)
+            last = run.last_day()
+            if last is None:
+                raise ConfigError(
+                    f"causal=true: {run.folder / PROVENANCE} does not say up to which day the run has learned: train "
+                    "it again"
+                )
+            own = usable(build(run_data(trained, None), xr.Dataset)).sel(time=slice(None, last))
+            values, which = training_values(own, trained)
+            save_climatology(values, filler.inputs, run.climatology, which)
     # of a file that is filled again another one is made, beside it
     output = writer_for(settings.output if settings.refill_days is None else _beside(settings))
     data = run_data(trained, settings.data)

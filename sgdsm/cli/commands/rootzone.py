@@ -18,8 +18,9 @@ from sgdsm.core.cube import open_dataset, time_chunks
 from sgdsm.core.errors import ConfigError, CubeError
 from sgdsm.core.filled import SM_FILLED
 from sgdsm.core.io.hdf5 import NetcdfWriter, with_places
-from sgdsm.core.io.stores import local_only
+from sgdsm.core.io.stores import check_no_input, local_only
 from sgdsm.core.lock import exclusive
+from sgdsm.core.matching import in_units_of, units_of
 from sgdsm.core.settings import setting
 from sgdsm.core.validation import read_values
 from sgdsm.evaluation.exponential_filter import ExponentialFilter, fitted_days
@@ -30,8 +31,10 @@ from sgdsm.report.rootzone_figures import rootzone_figure
 USAGE = "filled=FILE output=FILE.nc time_constant=DAYS | deeper=FILE:VARIABLE | state=FILE"
 NOTE = "a figure is written beside the output; state= goes on with the days after those of an earlier output"
 STATE = ("state_value", "state_weight", "time_constant")
+SURFACE = "surface_variable"  # attribute of rootzone
 NAN = np.float32(np.nan)
 WRITTEN = 2**22  # values at once
+FITTED = 2**18  # cells at once, of about 5 kB each
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,9 +59,8 @@ class Settings:
         given = [n for n in ("time_constant", "deeper", "state") if getattr(self, n) is not None]
         if len(given) != 1:
             raise ConfigError(f"{' and '.join(given) or 'nothing'} given: expected one of time_constant, deeper, state")
-        if self.state is not None and Path(self.state).absolute() == Path(self.output).absolute():
-            raise ConfigError(f"output={self.output}: is the state; expected another name")
-        file_and_variable("deeper", self.deeper)
+        deeper = file_and_variable("deeper", self.deeper)
+        check_no_input(self.output, (self.filled, self.state, None if deeper is None else deeper[0]))
 
 
 def run(settings: Settings) -> None:
@@ -75,7 +77,7 @@ def run(settings: Settings) -> None:
         named = file_and_variable("deeper", settings.deeper)
         deeper = None if named is None else opened(named[0]).variable(named[1])
         if settings.state is not None:
-            one, maps = _from_state(opened(settings.state), maps, place)
+            one, maps = _from_state(opened(settings.state), maps, place, settings.variable)
         elif deeper is None:
             one = ExponentialFilter.new(float(settings.time_constant or 0), place.shape)
         else:
@@ -106,14 +108,32 @@ def _by_day(maps: xr.DataArray) -> Iterator[tuple[np.datetime64, np.ndarray]]:
         yield from zip(days[some], read_values(maps[some]).astype(np.float64), strict=True)
 
 
-def _from_state(file: ScoredFile, maps: xr.DataArray, place: xr.DataArray) -> tuple[ExponentialFilter, xr.DataArray]:
-    """Return the filter of an earlier output, and the maps after its last day."""
+def _from_state(
+    file: ScoredFile, maps: xr.DataArray, place: xr.DataArray, variable: str
+) -> tuple[ExponentialFilter, xr.DataArray]:
+    """Return the filter of an earlier output, and the maps after its last day, in its units."""
     value, weight, constant = (aligned(file.variable(name), place, file.name).values for name in STATE)
-    last = _days(file.variable("rootzone"))[-1]
+    before = file.variable("rootzone")
+    if before.attrs.get(SURFACE, variable) != variable:
+        raise ConfigError(
+            f"state={file.name} is of the variable '{before.attrs[SURFACE]}', not of variable={variable}: expected one "
+            "variable"
+        )
+    maps = in_units_of(maps.to_dataset(name=variable), {variable: units_of(before)}, "the state")[variable]
+    last = _days(before)[-1]
     later = maps[_days(maps) > last]
     if not len(later):
         raise ConfigError(f"state={file.name} is of {last}: the maps end on {_days(maps)[-1]}, expected later ones")
     return ExponentialFilter(constant, value, weight, last), later
+
+
+def _pairs(
+    maps: xr.DataArray, below: xr.DataArray, there: np.ndarray
+) -> Iterator[tuple[np.datetime64, np.ndarray, np.ndarray]]:
+    """Yield day, map and map of the deeper layer, which has some of the days, (T,) bool."""
+    deeper, none = _by_day(below), np.full(maps.shape[1:], np.nan)
+    for (day, values), has in zip(_by_day(maps), there, strict=True):
+        yield day, values, next(deeper)[1] if has else none
 
 
 def _fitted(settings: Settings, maps: xr.DataArray, deeper: xr.DataArray) -> np.ndarray:
@@ -122,12 +142,10 @@ def _fitted(settings: Settings, maps: xr.DataArray, deeper: xr.DataArray) -> np.
     days, there = _days(maps), np.isin(_days(maps), deeper["time"].values.astype("datetime64[D]"))
     if not there.any():
         raise CubeError(f"deeper={settings.deeper}: has none of the days {days[0]} to {days[-1]}")
-    below = _by_day(aligned(deeper.transpose(*maps.dims), maps[there], path))
-    none = np.full(maps.shape[1:], np.nan)
-    pairs = (
-        (day, values, next(below)[1] if has else none) for (day, values), has in zip(_by_day(maps), there, strict=True)
-    )
-    found, correlation = fitted_days(pairs, settings.least_values)
+    below, rows = aligned(deeper.transpose(*maps.dims), maps[there], path), max(1, FITTED // maps.shape[2])
+    bands = [slice(begin, begin + rows) for begin in range(0, maps.shape[1], rows)]
+    parts = [fitted_days(_pairs(maps[:, band], below[:, band], there), settings.least_values) for band in bands]
+    found, correlation = (np.concatenate(part) for part in zip(*parts, strict=True))
     known = np.isfinite(found)
     if not known.any():
         raise CubeError(
@@ -148,7 +166,7 @@ def _write(settings: Settings, file: ScoredFile, maps: xr.DataArray, one: Expone
     dataset = maps.to_dataset(name="rootzone")
     fixed = places(dataset, dims)
     coords = {dim: coordinate(dataset, dim) for dim in dims}
-    variables = with_places(_variables(dims, maps, settings.least_share), fixed)
+    variables = with_places(_variables(dims, maps, settings), fixed)
     attributes = {
         "Conventions": "CF-1.10",
         "title": "root-zone soil moisture by an exponential filter of that of the surface",
@@ -180,14 +198,15 @@ def _write(settings: Settings, file: ScoredFile, maps: xr.DataArray, one: Expone
         partial.unlink(missing_ok=True)
 
 
-def _variables(dims: tuple[str, ...], maps: xr.DataArray, least: float) -> dict[str, Any]:
+def _variables(dims: tuple[str, ...], maps: xr.DataArray, settings: Settings) -> dict[str, Any]:
     """Return dims, type and attributes of each variable."""
     units = {"units": str(maps.attrs.get("units", "1"))}
     rootzone = {
         "_FillValue": NAN,
         **units,
         "long_name": "soil moisture of the root zone",
-        "comment": f"exponential filter; missing where rootzone_share is below {least:g}",
+        "comment": f"exponential filter; missing where rootzone_share is below {settings.least_share:g}",
+        SURFACE: settings.variable,
         "ancillary_variables": "rootzone_share",
     }
     share = {

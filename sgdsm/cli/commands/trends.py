@@ -11,7 +11,7 @@ import xarray as xr
 from sgdsm.core.cube import open_dataset
 from sgdsm.core.errors import ConfigError, CubeError
 from sgdsm.core.filled import SM_FILLED
-from sgdsm.core.io.stores import local_only
+from sgdsm.core.io.stores import check_no_input, local_only
 from sgdsm.core.lock import exclusive
 from sgdsm.core.settings import setting
 from sgdsm.evaluation.scored_files import ScoredFile, aligned
@@ -64,8 +64,8 @@ class Settings:
             raise ConfigError("least_days: only for step=year and step=month, which take means")
         if self.members == 1:
             raise ConfigError("members=1: expected null, or at least 2 for a standard deviation")
-        for name in ("classes", "truth"):
-            file_and_variable(name, getattr(self, name))
+        named = [file_and_variable(name, getattr(self, name)) for name in ("classes", "truth")]
+        check_no_input(self.output, [self.filled, self.visible, *(pair[0] for pair in named if pair is not None)])
 
 
 def run(settings: Settings) -> None:

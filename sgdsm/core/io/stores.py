@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -147,6 +147,20 @@ def local_only(key: str, path: str | Path, why: str = COPY) -> None:
     """
     if is_remote(path):
         raise ConfigError(f"{key}={path}: expected a file on this machine: {why}")
+
+
+def check_no_input(output: str | Path, inputs: Iterable[str | Path | None]) -> None:
+    """Raise an error where an output is one of the files that it is made from.
+
+    Args:
+        output: Path.
+        inputs: Paths; None for those that are not given.
+
+    Raises:
+        ConfigError: It would be overwritten.
+    """
+    if Path(output).resolve() in (Path(path).resolve() for path in inputs if path is not None):
+        raise ConfigError(f"output={output}: is one of the inputs; expected another name")
 
 
 def check_url(path: str, write: bool = False) -> None:
