@@ -9,6 +9,7 @@ import rasterio
 import xarray as xr
 import yaml
 
+from sgdsm.core.errors import ConfigError, CubeError
 from sgdsm.downscaling import prepare as course
 from sgdsm.downscaling.fine_sources import Sentinel2
 from sgdsm.downscaling.prepare import interpolated
@@ -186,6 +187,30 @@ def test_scenes_of_bands_and_qa60_whose_clear_value_is_declared_missing(tmp_path
     np.testing.assert_allclose(found[:, 20:], 0.4545, atol=5e-5)
 
 
+def test_reflectance_is_not_scaled_twice(tmp_path):
+    def opened(**settings):
+        source = Sentinel2(files="T32_{date}_{band}.tif", variables={"EVI": "evi"}, **settings)
+        source.open("S2", tmp_path, grid)
+        return source
+
+    for band, value in (("B2", 0.03), ("B4", 0.05), ("B8", 0.3)):
+        image(tmp_path / f"T32_2021001_{band}.tif", whole(value))
+    image(tmp_path / "T32_2021001_SCL.tif", whole(4, np.uint8))
+    grid = grid_of(tmp_path / "T32_2021001_B8.tif")
+    for offset in (0, -1000):
+        with pytest.raises(CubeError, match=r"_B8\.tif: stored .*already reflectance. give scale: 1 and offset: 0"):
+            opened(offset=offset).read(0, grid)
+    np.testing.assert_allclose(opened(scale=1, offset=0).read(0, grid)["evi"], 0.4545, atol=5e-5)
+    # the file declares how it is scaled, which is done as it is read
+    for band, stored in (("B2", 300), ("B4", 500), ("B8", 3000)):
+        image(tmp_path / f"T32_2021001_{band}.tif", whole(stored, np.uint16))
+        with rasterio.open(tmp_path / f"T32_2021001_{band}.tif", "r+") as file:
+            file.scales = (1e-4,)
+    with pytest.raises(ConfigError, match=r"declares the scale 0\.0001 and the offset 0"):
+        opened(offset=0)
+    np.testing.assert_allclose(opened(scale=1, offset=0).read(0, grid)["evi"], 0.4545, atol=5e-5)
+
+
 def changed(recipe, key, value):
     """Return a recipe with a value at a place like 'sources.S2.files'; None removes it."""
     *outer, last = key.split(".")
@@ -238,6 +263,17 @@ def test_what_is_wrong_is_one_line(run_command, inputs, key, value, message):
     assert len(err.strip().splitlines()) == 1 or err.strip().splitlines()[-1].startswith("error")
     assert not (inputs / "cube.nc").exists()
     assert not (inputs / "fine.zarr").exists()
+
+
+def test_a_file_that_is_there_is_not_overwritten(run_command, inputs):
+    recipe = yaml.safe_load((inputs / "whole.yaml").read_text())
+    words = write(inputs, recipe)
+    before = (inputs / "rain.nc").read_bytes()
+    for name in ("rain.nc", "./rain.nc"):
+        code, _, err = run_command("downscale", "prepare", words[0], f"coarse={name}")
+        assert code != 0
+        assert "rain.nc: is there already: remove it, or choose another name" in err
+    assert (inputs / "rain.nc").read_bytes() == before
 
 
 @pytest.fixture(scope="module")
