@@ -11,7 +11,7 @@ import yaml
 
 from sgdsm.core.errors import ConfigError, CubeError
 from sgdsm.downscaling import prepare as course
-from sgdsm.downscaling.fine_sources import Sentinel2
+from sgdsm.downscaling.fine_sources import Sentinel1, Sentinel2
 from sgdsm.downscaling.prepare import interpolated
 from sgdsm.downscaling.raster_grid import grid_of
 
@@ -211,6 +211,19 @@ def test_reflectance_is_not_scaled_twice(tmp_path):
     np.testing.assert_allclose(opened(scale=1, offset=0).read(0, grid)["evi"], 0.4545, atol=5e-5)
 
 
+def test_a_few_bright_pixels_are_no_power(tmp_path):
+    stored = whole(-12)
+    stored[:5, :5] = 3  # ships, at the border of a swath that ends here
+    stored[:5, 5:20], stored[5:, :20] = 0, 0
+    image(tmp_path / "20230601.tif", stored)
+    source = Sentinel1(files="{date}.tif", variables={"GRD": 1}, speckle="none")
+    grid = grid_of(tmp_path / "20230601.tif")
+    source.open("S1", tmp_path, grid)
+    part = source.fine(source.read(0, grid.part(slice(0, 20), slice(0, 20))))["GRD"]
+    np.testing.assert_allclose(part[:5, :5], 3, rtol=1e-6)
+    assert np.isnan(part[5:]).all()
+
+
 def changed(recipe, key, value):
     """Return a recipe with a value at a place like 'sources.S2.files'; None removes it."""
     *outer, last = key.split(".")
@@ -238,7 +251,7 @@ def changed(recipe, key, value):
         ("sources.S2.bands", {"nir": "B9"}, "no file of B9; it has B2, B4, B8, SCL"),
         ("sources.S2.variables", {"EVI": "evy"}, "expected evi, lai, ndvi"),
         ("sources.S1.units", "1", "is it dB?"),
-        ("sources.S1.files", "power/{date}.tif", "no value below 0 dB: is it power?"),
+        ("sources.S1.files", "power/{date}.tif", "most values are above 0 dB: is it power?"),
         ("sources.S1.speckle_pixels", 4, "expected an odd number"),
         ("sources.S1.speckel", "lee", "unknown key 'speckel'"),
         ("sources.S1.max_gap_days", 0, "max_gap_days=0: expected 1 to 366"),
