@@ -13,6 +13,7 @@ from sgdsm.core.arguments import checked
 from sgdsm.core.cube import suggest
 from sgdsm.core.errors import ConfigError, CubeError
 from sgdsm.core.io.stores import local_only
+from sgdsm.core.validation import read_values
 
 SUFFIXES = (".csv", ".parquet")
 
@@ -65,6 +66,13 @@ def read_table(
     for name in named:
         role = "target" if name == target else "dynamic" if name in predictors else "flag"
         table[name].attrs = {"role": role, "units": str(units.get(name, 1)), "source": (sources or {}).get(name, "")}
+    for name in (target, *predictors):
+        table[name].encoding["source"] = path
+        try:
+            read_values(table[name])
+        except CubeError as error:
+            cure = "leave missing cells empty, and give units of the numbers as they are in data.units"
+            raise CubeError(f"{error} (a table has no attributes: {cure})") from error
     return table
 
 

@@ -46,8 +46,12 @@ def scenes(folder: Path, pattern: str, where: str) -> list[Scene]:
     whole = str(folder / pattern)
     text = re.escape(whole).replace(r"\*", "([^/]*)")
     dates, bands = re.escape(DATE), re.escape(BAND)
+    # a star takes no digit of a date: seven of eight digits are one as well
+    before, _, after = whole.partition(DATE)
+    left, right = ("" if near.isdigit() else edge for near, edge in ((before[-1:], r"(?<!\d)"), (after[:1], r"(?!\d)")))
     # the second time that a key occurs it is the same text
-    text = text.replace(dates, r"(?P<date>\d{4}-\d\d-\d\d|\d{8}|\d{7})", 1).replace(dates, "(?P=date)")
+    text = text.replace(dates, rf"{left}(?P<date>\d{{4}}-\d\d-\d\d|\d{{8}}|\d{{7}}){right}", 1)
+    text = text.replace(dates, "(?P=date)")
     text = text.replace(bands, "(?P<band>[A-Za-z0-9]+)", 1).replace(bands, "(?P=band)")
     named = re.compile(text)
     found: dict[tuple[str, ...], Scene] = {}
@@ -55,6 +59,7 @@ def scenes(folder: Path, pattern: str, where: str) -> list[Scene]:
     start = Path(Path(whole).anchor)
     # a bracket in the name of a folder is no pattern
     pattern_of_all = str(Path(whole).relative_to(start)).replace("[", "[[]").replace(DATE, "*").replace(BAND, "*")
+    pattern_of_all = re.sub(r"\*+", "*", pattern_of_all)  # ** is a whole folder, or an error
     for path in sorted(map(str, start.glob(pattern_of_all))):
         match = named.fullmatch(path)
         if match is None or not Path(path).is_file():
@@ -77,9 +82,10 @@ def day_of(text: str, path: str) -> np.datetime64:
     try:
         if len(digits) == 7:
             year, number = np.datetime64(digits[:4], "Y"), int(digits[4:])
-            if not 1 <= number <= 366:
+            day = year.astype("datetime64[D]") + (number - 1)
+            if day.astype("datetime64[Y]") != year:
                 raise ValueError
-            return year.astype("datetime64[D]") + (number - 1)
+            return day
         return np.datetime64(f"{digits[:4]}-{digits[4:6]}-{digits[6:]}", "D")
     except ValueError:
         raise CubeError(f"{path}: '{text}' in its name is no date") from None

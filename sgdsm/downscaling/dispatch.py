@@ -191,8 +191,11 @@ def scene_efficiency(
     """
     clear = np.isfinite(temperature) & np.isfinite(cover) & (scene >= 0)
     efficiency, edges = np.full(temperature.shape, np.nan), {}
-    for number in np.unique(scene[clear]).tolist():
-        pixels = np.flatnonzero(clear & (scene == number))
+    known = np.flatnonzero(clear)
+    known = known[np.argsort(scene[known], kind="stable")]
+    numbers, starts = np.unique(scene[known], return_index=True)
+    # without any number, one empty part is left over
+    for number, pixels in zip(numbers.tolist(), np.split(known, starts[1:]), strict=False):
         found = fitted_edges(cover[pixels], temperature[pixels], edge_share)
         if found is not None:
             edges[number] = found

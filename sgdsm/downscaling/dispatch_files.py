@@ -110,6 +110,7 @@ class DispatchFiles:
         self.options, self.counts = options, Counts()
         self.names = {"filled": filled[0].name, "lst": lst[0].name, "ndvi": ndvi[0].name}
         self.filled, self.lst = (_maps(*one) for one in (filled, lst))
+        self.is_ndvi_dated = "time" in ndvi[0].variable(ndvi[1]).dims
         self.ndvi = _maps(*ndvi, timeless=self.lst["time"].values[:1])
         self.place = self.lst.isel(time=0, drop=True)
         aligned(self.ndvi.isel(time=0, drop=True), self.place, self.names["ndvi"])
@@ -158,7 +159,7 @@ class DispatchFiles:
         """Return the nearest NDVI in time; NaN where none is near."""
         days = self.ndvi["time"].values
         nearest = int(np.abs(days - day).argmin())
-        if self.ndvi.sizes["time"] > 1 and abs(days[nearest] - day) > self.options.ndvi_days * DAY:
+        if self.is_ndvi_dated and abs(days[nearest] - day) > self.options.ndvi_days * DAY:
             return np.full(self.place.shape, np.nan)
         one = aligned(self.ndvi.isel(time=nearest, drop=True), self.place, self.names["ndvi"])
         values = read_values(one)

@@ -26,6 +26,7 @@ from sgdsm.downscaling.optical import (
     NO_QA60,
     SCALE,
     check_reflectance,
+    check_stored,
     clear_of_bits,
     clear_of_classes,
     evi,
@@ -171,7 +172,7 @@ class Sentinel2(ImageSource):
         masked_classes: Of SCL: what cannot be used.
         baseline: Processing baseline; by default from the tag PROCESSING_BASELINE or `_N0509_` in the file's name.
         offset: Added to stored numbers; by default that of the baseline (-1000 from 04.00 on); 0 for harmonized data.
-        scale: Stored numbers of a reflectance of 1.
+        scale: Stored numbers of a reflectance of 1; by default 10000.
     """
 
     bands: dict[str, Any] = field(default_factory=dict)
@@ -179,7 +180,7 @@ class Sentinel2(ImageSource):
     masked_classes: Sequence[int] = MASKED_CLASSES
     baseline: str | None = None
     offset: float | None = None
-    scale: float = SCALE
+    scale: float | None = None
 
     def __post_init__(self) -> None:
         for name, index in self.variables.items():
@@ -194,7 +195,7 @@ class Sentinel2(ImageSource):
             raise ConfigError("baseline and offset: give one of them")
         if self.baseline is not None:
             self.offset = offset_of(self.baseline)
-        if self.scale <= 0:
+        if self.scale is not None and self.scale <= 0:
             raise ConfigError(f"scale={self.scale}: expected more than 0; 10000 is that of Sentinel-2")
 
     @property
@@ -212,7 +213,22 @@ class Sentinel2(ImageSource):
         self._find(name, folder, list(self.bands.values()))
         self._check_place(grid, self.bands["nir"])
         for scene in self.scenes:
+            self._check_declared(scene)
             self._offset(scene)
+
+    def _check_declared(self, scene: Scene) -> None:
+        """Raise ConfigError if a file declares a scale, which is applied as it is read, but the recipe gives none."""
+        if self.scale is not None and self.offset is not None:
+            return
+        path, band = self._path(scene, self.bands["nir"])
+        with opened_image(path) as file:
+            number = band_number(file, band, path)
+            scale, add = file.scales[number - 1], file.offsets[number - 1]
+        if scale != 1.0 or add != 0.0:
+            raise ConfigError(
+                f"{self.where}: {path} declares the scale {scale:g} and the offset {add:g}, which are applied as it is "
+                "read: give scale: and offset: of what comes out, scale: 1 and offset: 0 if it is reflectance"
+            )
 
     def _offset(self, scene: Scene) -> float:
         if self.offset is not None:
@@ -255,10 +271,13 @@ class Sentinel2(ImageSource):
         if not aligned:
             clear = ~binary_dilation(~clear, np.ones((3, 3)))
         offset, reflectances = self._offset(scene), {}
+        scale = SCALE if self.scale is None else self.scale
         for colour in ("nir", "red", "blue"):
             path, band = self._path(scene, self.bands[colour])
-            values = reflectance(read_image(path, band, part, "bilinear", undeclared=0), offset, self.scale)
-            values[~clear] = np.nan
+            stored = read_image(path, band, part, "bilinear", undeclared=0)
+            stored[~clear] = np.nan
+            check_stored(str(path), stored, scale)
+            values = reflectance(stored, offset, scale)
             check_reflectance(str(path), values)
             reflectances[colour] = values
         maps = {}
@@ -334,15 +353,16 @@ class Sentinel1(ImageSource):
         # a border of zeros is no value, in dB and in power
         stored = read_image(path, inside, part, "nearest").astype(np.float64)
         stored[stored == 0] = np.nan
-        if not np.isfinite(stored).any():
-            return stored
+        known = stored[np.isfinite(stored)]
+        # a part may hold a few pixels of the edge of a swath: ships and towers are above 0 dB
+        middle = np.median(known) if known.size >= 100 else np.nan
         if self.units == "dB":
-            if np.nanmin(stored) > 0:
-                raise CubeError(f"{path}: {band}: no value below 0 dB: is it power? give units: '1'")
+            if middle > 0:
+                raise CubeError(f"{path}: {band}: most values are above 0 dB: is it power? give units: '1'")
             power: np.ndarray = 10 ** (stored / 10)
             return power
-        if np.nanmin(stored) < 0:
-            raise CubeError(f"{path}: {band}: power of {np.nanmin(stored):g}: is it dB? give units: dB")
+        if middle < 0:
+            raise CubeError(f"{path}: {band}: power of {middle:g}: is it dB? give units: dB")
         return stored
 
     def fine(self, maps: Maps) -> Maps:

@@ -84,6 +84,24 @@ def check_reflectance(name: str, values: np.ndarray) -> None:
         )
 
 
+def check_stored(name: str, stored: np.ndarray, scale: float) -> None:
+    """Raise CubeError if numbers that are to be scaled are reflectance already: indices of them would be near 0.
+
+    Stored whole numbers of clear pixels are 1 or more, also over dark water; reflectances are mostly below 1.
+
+    Args:
+        name: Of the band, for the message.
+        stored: Numbers of clear pixels as they are read, (H, W); NaN is missing.
+        scale: By which they are to be divided.
+    """
+    known = stored[np.isfinite(stored)]
+    if scale > 1 and known.size >= 100 and (known < 1).mean() > 0.99:
+        raise CubeError(
+            f"{name}: stored numbers up to {known.max():g}, expected some of 1 or more to divide by {scale:g}: "
+            "are they already reflectance? give scale: 1 and offset: 0"
+        )
+
+
 def evi(nir: np.ndarray, red: np.ndarray, blue: np.ndarray) -> np.ndarray:
     """Return the enhanced vegetation index of reflectances, 2.5 (N - R) / (N + 6 R - 7.5 B + 1); outside [-1, 1] NaN.
 

@@ -443,7 +443,11 @@ def _listed(folder: Path, pattern: str, static: str) -> tuple[dict[str, dict[dat
 def _day_of(path: Path, words: str) -> date:
     form = FORMS[{8: 0, 10: 1, 7: 2}[len(words)]]
     try:
-        return datetime.strptime(words, form).date()
+        day = datetime.strptime(words, form).date()
+        # day 366 of any year is read as one of the next year
+        if day.year != int(words[:4]):
+            raise ValueError
+        return day
     except ValueError:
         raise CubeError(f"{path}: {words} in its name is no day of the calendar") from None
 

@@ -44,6 +44,9 @@ def test_dates_as_numbers_of_eight_digits(tmp_path):
     [
         ({"GRD": None}, {}, CubeError, "no column 'GRD'.*there are date, SM, clay"),
         ({"GRD": ["a", "b"]}, {}, CubeError, "column 'GRD' holds text, expected numbers"),
+        ({"SM": [0.2, -9999]}, {}, CubeError, "rows.csv: variable 'SM' holds -9999 1 times.*leave missing cells empty"),
+        ({"GRD": [-12, -9999]}, {}, CubeError, "rows.csv: variable 'GRD' holds -9999 1 times"),
+        ({"SM": [20, 30]}, {}, CubeError, "'SM' is in 'm3 m-3'.*they go from 20 to 30.*data.units"),
         ({"date": ["one", "two"]}, {}, CubeError, "column 'date'.*expected 2019-01-31"),
         ({"date": [1.5, 2.5]}, {}, CubeError, "column 'date' holds numbers, expected dates"),
         ({"date": ["2019-01-01", None]}, {}, CubeError, "column 'date' lacks a date in row 2"),

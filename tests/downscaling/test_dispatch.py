@@ -11,6 +11,7 @@ from sgdsm.downscaling.dispatch import (
     disaggregated,
     evaporative_efficiency,
     fitted_edges,
+    scene_efficiency,
     vegetation_cover,
     vegetation_temperature,
 )
@@ -168,6 +169,36 @@ def test_the_command_writes_a_file_whose_means_are_the_coarse_values(run_command
         assert known[[0, 2]].mean() > 0.8
         assert np.std((values - truth)[known]) < 0.4 * np.std((repeated - truth)[known])
     assert sorted(p.name for p in tmp_path.iterdir()) == ["filled.nc", "fine.nc", "lst.nc", "ndvi.nc"]
+
+
+def test_one_dated_map_of_ndvi_counts_as_long_as_it_is_near(run_command, tmp_path):
+    files(tmp_path)
+    with xr.open_dataset(tmp_path / "ndvi.nc") as dated:
+        dated.isel(time=0, drop=True).to_netcdf(tmp_path / "timeless.nc")
+    for name, told in (("ndvi.nc", [True, False, False]), ("timeless.nc", [True, False, True])):
+        words = WORDS | {"ndvi": f"{name}:NDVI", "ndvi_days": "1", "output": f"of_{name}"}
+        code, _, err = run_command("downscale", "dispatch", *(f"{k}={v}" for k, v in words.items()))
+        assert code == 0, err
+        with xr.open_dataset(tmp_path / f"of_{name}") as found:
+            assert found["sm_dispatch"].notnull().any(("lat", "lon")).values.tolist() == told
+
+
+def test_scenes_have_edges_of_their_own():
+    rng = np.random.default_rng(4)
+    cover, temperature = rng.uniform(0, 0.9, 300), rng.uniform(290, 310, 300)
+    scene = np.arange(300) % 4 - 1
+    temperature[scene == 2] += 20
+    temperature[0], cover[1] = np.nan, np.nan
+    found, edges = scene_efficiency(temperature, cover, scene)
+    assert sorted(edges) == [0, 1, 2]
+    assert np.isnan(found[scene < 0]).all()
+    for number in range(3):
+        own = (scene == number) & np.isfinite(cover)
+        assert edges[number] == fitted_edges(cover[own], temperature[own])
+        np.testing.assert_array_equal(found[own], evaporative_efficiency(temperature[own], cover[own], edges[number]))
+    empty, none = scene_efficiency(temperature, cover, np.full(300, -1))
+    assert np.isnan(empty).all()
+    assert none == {}
 
 
 def test_a_projected_fine_grid_keeps_its_crs_and_finds_the_cells_in_degrees(run_command, tmp_path):

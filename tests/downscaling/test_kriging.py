@@ -121,12 +121,16 @@ def test_duplicates_missing_values_and_few_places(run_command, tmp_path):
         (("variogram=linea",), "variogram='linea': expected one of linear"),
         (("like=wells.csv",), "wells.csv: expected a file ending in"),
         (("output=out.tif",), "expected a name that ends in .nc"),
+        (("like=grid.nc", "output=./grid.nc"), "output=grid.nc: is one of the inputs; expected another name"),
     ],
 )
 def test_what_is_wrong_is_one_line(run_command, tmp_path, words, message):
     x, y, level = wells(count=5)
     pd.DataFrame({"date": "2019-06-01", "x": x, "y": y, "level": level}).to_csv(tmp_path / "wells.csv", index=False)
     raster(tmp_path / "grid.tif")
+    coords = grid_of(tmp_path / "grid.tif").coords()
+    xr.Dataset({"map": (("y", "x"), np.zeros((8, 10)))}, coords).to_netcdf(tmp_path / "grid.nc")
+    before = (tmp_path / "grid.nc").read_bytes()
     given = {"points": "wells.csv", "value": "level", "like": "grid.tif", "output": "out.nc"}
     given |= dict(word.split("=") for word in words)
     code, _, err = run_command("downscale", "krige", *(f"{key}={value}" for key, value in given.items()))
@@ -134,3 +138,4 @@ def test_what_is_wrong_is_one_line(run_command, tmp_path, words, message):
     assert message in err
     assert len(err.strip().splitlines()) == 1
     assert not (tmp_path / "out.nc").exists()
+    assert (tmp_path / "grid.nc").read_bytes() == before

@@ -9,8 +9,9 @@ import rasterio
 import xarray as xr
 import yaml
 
+from sgdsm.core.errors import ConfigError, CubeError
 from sgdsm.downscaling import prepare as course
-from sgdsm.downscaling.fine_sources import Sentinel2
+from sgdsm.downscaling.fine_sources import Sentinel1, Sentinel2
 from sgdsm.downscaling.prepare import interpolated
 from sgdsm.downscaling.raster_grid import grid_of
 
@@ -186,6 +187,43 @@ def test_scenes_of_bands_and_qa60_whose_clear_value_is_declared_missing(tmp_path
     np.testing.assert_allclose(found[:, 20:], 0.4545, atol=5e-5)
 
 
+def test_reflectance_is_not_scaled_twice(tmp_path):
+    def opened(**settings):
+        source = Sentinel2(files="T32_{date}_{band}.tif", variables={"EVI": "evi"}, **settings)
+        source.open("S2", tmp_path, grid)
+        return source
+
+    for band, value in (("B2", 0.03), ("B4", 0.05), ("B8", 0.3)):
+        image(tmp_path / f"T32_2021001_{band}.tif", whole(value))
+    image(tmp_path / "T32_2021001_SCL.tif", whole(4, np.uint8))
+    grid = grid_of(tmp_path / "T32_2021001_B8.tif")
+    for offset in (0, -1000):
+        with pytest.raises(CubeError, match=r"_B8\.tif: stored .*already reflectance. give scale: 1 and offset: 0"):
+            opened(offset=offset).read(0, grid)
+    np.testing.assert_allclose(opened(scale=1, offset=0).read(0, grid)["evi"], 0.4545, atol=5e-5)
+    # the file declares how it is scaled, which is done as it is read
+    for band, stored in (("B2", 300), ("B4", 500), ("B8", 3000)):
+        image(tmp_path / f"T32_2021001_{band}.tif", whole(stored, np.uint16))
+        with rasterio.open(tmp_path / f"T32_2021001_{band}.tif", "r+") as file:
+            file.scales = (1e-4,)
+    with pytest.raises(ConfigError, match=r"declares the scale 0\.0001 and the offset 0"):
+        opened(offset=0)
+    np.testing.assert_allclose(opened(scale=1, offset=0).read(0, grid)["evi"], 0.4545, atol=5e-5)
+
+
+def test_a_few_bright_pixels_are_no_power(tmp_path):
+    stored = whole(-12)
+    stored[:5, :5] = 3  # ships, at the border of a swath that ends here
+    stored[:5, 5:20], stored[5:, :20] = 0, 0
+    image(tmp_path / "20230601.tif", stored)
+    source = Sentinel1(files="{date}.tif", variables={"GRD": 1}, speckle="none")
+    grid = grid_of(tmp_path / "20230601.tif")
+    source.open("S1", tmp_path, grid)
+    part = source.fine(source.read(0, grid.part(slice(0, 20), slice(0, 20))))["GRD"]
+    np.testing.assert_allclose(part[:5, :5], 3, rtol=1e-6)
+    assert np.isnan(part[5:]).all()
+
+
 def changed(recipe, key, value):
     """Return a recipe with a value at a place like 'sources.S2.files'; None removes it."""
     *outer, last = key.split(".")
@@ -213,7 +251,7 @@ def changed(recipe, key, value):
         ("sources.S2.bands", {"nir": "B9"}, "no file of B9; it has B2, B4, B8, SCL"),
         ("sources.S2.variables", {"EVI": "evy"}, "expected evi, lai, ndvi"),
         ("sources.S1.units", "1", "is it dB?"),
-        ("sources.S1.files", "power/{date}.tif", "no value below 0 dB: is it power?"),
+        ("sources.S1.files", "power/{date}.tif", "most values are above 0 dB: is it power?"),
         ("sources.S1.speckle_pixels", 4, "expected an odd number"),
         ("sources.S1.speckel", "lee", "unknown key 'speckel'"),
         ("sources.S1.max_gap_days", 0, "max_gap_days=0: expected 1 to 366"),
@@ -238,6 +276,17 @@ def test_what_is_wrong_is_one_line(run_command, inputs, key, value, message):
     assert len(err.strip().splitlines()) == 1 or err.strip().splitlines()[-1].startswith("error")
     assert not (inputs / "cube.nc").exists()
     assert not (inputs / "fine.zarr").exists()
+
+
+def test_a_file_that_is_there_is_not_overwritten(run_command, inputs):
+    recipe = yaml.safe_load((inputs / "whole.yaml").read_text())
+    words = write(inputs, recipe)
+    before = (inputs / "rain.nc").read_bytes()
+    for name in ("rain.nc", "./rain.nc"):
+        code, _, err = run_command("downscale", "prepare", words[0], f"coarse={name}")
+        assert code != 0
+        assert "rain.nc: is there already: remove it, or choose another name" in err
+    assert (inputs / "rain.nc").read_bytes() == before
 
 
 @pytest.fixture(scope="module")

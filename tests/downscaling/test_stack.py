@@ -101,6 +101,8 @@ def damaged(folder: Path, kind: str) -> None:
         write_map(folder / f"GRD_{late}.tif", {"GRD": grd}, "1", source="sensor of GRD")
     if kind == "calendar":
         (folder / "GRD_20210230.tif").write_bytes(b"")
+    if kind == "leap":
+        (folder / "GRD_2021366.tif").write_bytes(b"")
     if kind == "truncated":
         (folder / "clay.tif").write_bytes(b"II*\0")
     if kind == "grid":
@@ -115,6 +117,7 @@ def damaged(folder: Path, kind: str) -> None:
         ("late", "its name says 2021-01-17, its tag TIFFTAG_DATETIME 2021-01-18"),
         ("units", "GRD_20210117.tif: units '1' of 'GRD', in GRD_20210116.tif it is otherwise"),
         ("calendar", "20210230 in its name is no day of the calendar"),
+        ("leap", "2021366 in its name is no day of the calendar"),
         ("truncated", "clay.tif: cannot be read as a GeoTIFF"),
         ("grid", r"clay.tif: the transform \(500005.1, .* is not that of GRD_20210116.tif"),
     ],

@@ -67,6 +67,9 @@ def first_and_last(time: str | None) -> tuple[np.datetime64, np.datetime64] | No
 
 def run(settings: Settings) -> None:
     """Read the points, make the maps, and write them."""
+    output = Path(settings.output)
+    if output.resolve() in (Path(path).resolve() for path in (settings.points, settings.like)):
+        raise ConfigError(f"output={output}: is one of the inputs; expected another name")
     need_packages("rasterio", "pyproj", "pykrige")
     grid = grid_of(settings.like)
     columns = (settings.date, settings.x, settings.y)
@@ -78,7 +81,6 @@ def run(settings: Settings) -> None:
             there = f"{str(points.days.min())[:10]} to {str(points.days.max())[:10]}"
             raise ConfigError(f"time={settings.time}: {settings.points} holds {there}")
         points = type(points)(*(array[inside] for array in points))
-    output = Path(settings.output)
     with exclusive(output):
         maps = krige(points, grid, settings.name, settings.units, settings.variogram, settings.lags)
         made = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

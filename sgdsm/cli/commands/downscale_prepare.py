@@ -46,7 +46,9 @@ def run(settings: Settings) -> None:
     coarse, fine = Path(settings.coarse), None if settings.fine is None else Path(settings.fine)
     recipe = read_recipe(settings.recipe)
     with exclusive(coarse):
-        if fine is not None and fine.exists():
-            raise ConfigError(f"fine={fine}: is there already: remove it, or choose another name")
+        for name, output in (("coarse", coarse), ("fine", fine)):
+            # it may be one of the sources
+            if output is not None and output.exists():
+                raise ConfigError(f"{name}={output}: is there already: remove it, or choose another name")
         text = prepare(recipe, coarse, fine)
     print(f"{text}\ncube: {coarse}" + ("" if fine is None else f"\nstack: {fine}"))
