@@ -110,6 +110,12 @@ def test_the_root_zone_goes_on_from_its_state(run_command, files):
     with xr.open_dataset(files / "second.nc") as second, xr.open_dataset(files / "third.nc") as third:
         np.testing.assert_allclose(third["rootzone"], second["rootzone"], rtol=1e-5)
         assert third["rootzone"].attrs == second["rootzone"].attrs
+    # one day has too few weights behind it
+    with xr.open_dataset(files / "longer.nc") as longer:
+        longer.isel(time=[0]).to_netcdf(files / "day.nc")
+    code, _, err = run_command("rootzone", "filled=day.nc", "output=day_out.nc", "time_constant=15")
+    assert code == 0
+    assert "day_out.nc: no cell has a value of the root zone" in err
     code, _, err = run_command(*words, "output=fourth.nc", "variable=swi")
     assert code == 1
     assert "state=first.nc is of the variable 'sm_filled', not of variable=swi" in err

@@ -20,6 +20,7 @@ from sgdsm.core.filled import SM_FILLED
 from sgdsm.core.io.hdf5 import NetcdfWriter, with_places
 from sgdsm.core.io.stores import check_no_input, local_only
 from sgdsm.core.lock import exclusive
+from sgdsm.core.logging import log
 from sgdsm.core.matching import in_units_of, units_of
 from sgdsm.core.settings import setting
 from sgdsm.core.validation import read_values
@@ -180,13 +181,14 @@ def _write(settings: Settings, file: ScoredFile, maps: xr.DataArray, one: Expone
         writer = NetcdfWriter(partial, coords, variables, attributes)
         for name, (_, values, _) in fixed.items():
             writer.write(name, values, (slice(None),) * values.ndim)
-        days = _days(maps)
+        days, count = _days(maps), 0
         for some in time_chunks(maps, WRITTEN):
             values = read_values(maps[some]).astype(np.float64)
             found, share = np.empty_like(values), np.empty_like(values)
             for k, day in enumerate(days[some]):
                 found[k], share[k] = one.step(day, values[k]), one.share
             found[share < settings.least_share] = np.nan
+            count += int(np.isfinite(found).sum())
             for name, part in (("rootzone", found), ("rootzone_share", share)):
                 writer.write(name, part.astype(np.float32), (some, slice(None), slice(None)))
         constant = np.broadcast_to(one.days, one.value.shape)
@@ -194,6 +196,12 @@ def _write(settings: Settings, file: ScoredFile, maps: xr.DataArray, one: Expone
             writer.write(name, state, (slice(None), slice(None)))
         writer.close()
         partial.replace(output)
+        if not count:
+            log.warning(
+                "%s: no cell has a value of the root zone: days before the first one count as missing, and "
+                "least_share=%g of the weights must have a value: give more days",
+                output, settings.least_share,
+            )  # fmt: skip
     finally:
         partial.unlink(missing_ok=True)
 
