@@ -11,6 +11,7 @@ import xarray as xr
 
 from sgdsm.core.errors import CubeError
 from sgdsm.core.logging import log
+from sgdsm.core.memory import check_fits
 from sgdsm.data.table import days_of, read_columns
 from sgdsm.downscaling.raster_grid import MAPPING, RasterGrid, same_crs, wkt_of
 from sgdsm.sources.readers.packed import refuse_fills
@@ -133,9 +134,12 @@ def krige(
 
     Raises:
         CubeError: A variogram cannot be fitted to a day.
+        ConfigError: The maps do not fit into the memory.
     """
-    target_x, target_y, x, y = _in_metres(points, grid)
     days = np.unique(points.days)
+    asked = f"maps of {len(days)} days of {grid.rows} x {grid.columns} cells"
+    check_fits(asked, 2 * len(days) * grid.rows * grid.columns, "choose fewer days by time=, or larger cells", 8)
+    target_x, target_y, x, y = _in_metres(points, grid)
     maps = np.full((2, len(days), grid.rows * grid.columns), np.nan)
     few = []
     for k, day in enumerate(days):

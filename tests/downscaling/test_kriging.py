@@ -11,7 +11,9 @@ from pykrige.ok import OrdinaryKriging
 from pyproj import Transformer
 from rasterio.transform import from_origin
 
-from sgdsm.downscaling.kriging import krige, merged, read_points
+from sgdsm.core import memory
+from sgdsm.core.errors import ConfigError
+from sgdsm.downscaling.kriging import Points, krige, merged, read_points
 from sgdsm.downscaling.raster_grid import RasterGrid, grid_of, wkt_of
 
 UTM = "EPSG:32632"
@@ -107,6 +109,15 @@ def test_duplicates_missing_values_and_few_places(run_command, tmp_path):
     assert level.min() - 1 < maps[0].min() < maps[0].max() < level.max() + 1
     place_x, _, values = merged(np.r_[x, x[0]], np.r_[y, y[0]], np.r_[level, level[0] + 0.2])
     np.testing.assert_allclose(values[place_x == x[0]], level[0] + 0.1)
+
+
+def test_maps_that_do_not_fit_into_the_memory_are_refused_before_the_work(monkeypatch):
+    x, y, level = wells(count=5)
+    points = Points(np.repeat(np.array("2019-06-01", "datetime64[ns]"), 5), x, y, level)
+    # 8 x 10 cells, values and standard errors of 8 bytes
+    monkeypatch.setattr(memory, "free_gib", lambda: 1279 / 2**30)
+    with pytest.raises(ConfigError, match=r"maps of 1 days of 8 x 10 cells: takes .* choose fewer days by time="):
+        krige(points, RasterGrid(wkt_of(UTM, ""), WEST, NORTH, 1000, 1000, 8, 10), "level", "m")
 
 
 @pytest.mark.parametrize(
