@@ -181,6 +181,8 @@ def test_a_run_that_looks_back_keeps_the_climatology_of_the_days_it_learned_from
     words = ["data=netcdf", "data.path=cube.nc", "data.target=sm", "model=climatology", "uncertainty=none"]
     code, _, err = run_command("train", *words, "trainer.progress=false", "hydra.run.dir=run")
     assert code == 0, err
+    # another file of the name: the old one may be open still
+    (tmp_path / "cube.nc").unlink()
     plain(days=80).to_netcdf(tmp_path / "cube.nc")
     fill = ["predict", "run=run", "output=filled.nc", "causal=true", "trainer.progress=false"]
     path = tmp_path / "run" / "provenance.json"
