@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -44,7 +45,7 @@ Maps: TypeAlias = dict[str, np.ndarray]
 
 
 @dataclass(kw_only=True)
-class FineSource:
+class FineSource(ABC):
     """Where predictors come from; the common part of all kinds.
 
     What a source reads of an image (`read`) is interpolated in time; from that come the values at 10 m (`fine`) and
@@ -71,14 +72,15 @@ class FineSource:
         """Pixels around a part that its values depend on."""
         return 0
 
+    @abstractmethod
     def units_of(self, variable: str) -> str:
         """Return the units of a predictor."""
-        raise NotImplementedError
 
+    @abstractmethod
     def text_of(self, variable: str) -> str:
         """Return what a predictor is, for the attribute `long_name`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def open(self, name: str, folder: Path, grid: RasterGrid) -> None:
         """Find the files.
 
@@ -91,11 +93,10 @@ class FineSource:
             ConfigError: A setting does not fit the files.
             CubeError: There are no files, they cannot be used, or lie beside the grid.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def read(self, k: int, part: RasterGrid) -> Maps:
         """Return what is known on day number k of `days` (of static maps 0), by name, each (H, W) float32."""
-        raise NotImplementedError
 
     def fine(self, maps: Maps) -> Maps:
         """Return the predictors at 10 m, by name, of what `read` returns, interpolated or not."""

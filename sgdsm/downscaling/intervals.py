@@ -10,7 +10,8 @@ import xgboost
 from torch import Tensor, nn
 
 from sgdsm.core.random import Stream
-from sgdsm.downscaling.regressors import booster_bytes, booster_of, predicted, threads_of
+from sgdsm.downscaling.regressors import predicted, threads_of
+from sgdsm.models.trees.boosting import booster_bytes, booster_of
 
 POINTS = 1000  # training rows kept
 AT_ONCE = 4096  # rows together

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from sgdsm.core.arguments import Recorded
 from sgdsm.core.errors import ConfigError, SgdsmError
+from sgdsm.models.trees.boosting import booster_bytes, booster_of, forest_parameters
 
 BATCH = 4096  # rows
 MANY = 2**13  # rows: fewer are not worth an order
@@ -193,18 +194,7 @@ class ForestRegressor(Trees):
         threads: int = 0,
         seed: int = 0,
     ) -> None:
-        parameters = {
-            # a single round without shrinkage: the mean of the trees
-            "eta": 1.0,
-            "num_parallel_tree": trees,
-            "max_depth": max_depth,
-            "min_child_weight": min_child_weight,
-            # share of different rows in a bootstrap sample, 1 - 1 / e
-            "subsample": 0.632,
-            "colsample_bynode": column_share,
-            # leaves are plain means
-            "lambda": 0.0,
-        }
+        parameters = forest_parameters(trees, max_depth, min_child_weight, column_share)
         super().__init__(1, parameters, threads, seed)
 
 
@@ -390,19 +380,3 @@ def alike_together(booster: xgboost.Booster, rows: np.ndarray) -> np.ndarray:
         ends = np.quantile(sample[:, k], np.linspace(0, 1, LEVELS + 1)[1:-1]).astype(np.float32)
         key = key * LEVELS + np.searchsorted(ends, rows[:, k]).astype(np.uint16)
     return np.argsort(key, kind="stable")
-
-
-def booster_bytes(booster: xgboost.Booster) -> Tensor:
-    """Return a booster as UBJSON bytes, (N,) uint8."""
-    return torch.frombuffer(booster.save_raw("ubj"), dtype=torch.uint8).clone()
-
-
-def booster_of(raw: Tensor) -> xgboost.Booster:
-    """Return the booster of UBJSON bytes.
-
-    Args:
-        raw: (N,) uint8.
-    """
-    booster = xgboost.Booster()
-    booster.load_model(bytearray(raw.cpu().numpy().tobytes()))
-    return booster

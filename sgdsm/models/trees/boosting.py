@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 import xgboost
+from torch import Tensor
 
 from sgdsm.core.dask_cluster import cluster
 from sgdsm.core.errors import ConfigError
@@ -150,3 +152,43 @@ def xgboost_dask() -> Any:
     except ImportError as error:
         raise ConfigError(f"model.cluster=true: {error}; pip install 'sgdsm[cluster]'") from error
     return dask
+
+
+def forest_parameters(trees: int, max_depth: int, min_child_weight: float, column_share: float) -> dict[str, Any]:
+    """Return XGBoost's parameters of a random forest: one round of parallel trees.
+
+    Args:
+        trees: Number of trees.
+        max_depth: Of a tree.
+        min_child_weight: Smallest number of rows in a leaf.
+        column_share: Share of the features tried at each split.
+    """
+    return {
+        # a single round without shrinkage: the mean of the trees
+        "eta": 1.0,
+        "num_parallel_tree": trees,
+        "max_depth": max_depth,
+        "min_child_weight": min_child_weight,
+        # share of different rows in a bootstrap sample, 1 - 1 / e
+        "subsample": 0.632,
+        "colsample_bynode": column_share,
+        # leaves are plain means
+        "lambda": 0.0,
+    }
+
+
+def booster_bytes(booster: xgboost.Booster) -> Tensor:
+    """Return a booster as UBJSON bytes, (N,) uint8."""
+    return torch.frombuffer(booster.save_raw("ubj"), dtype=torch.uint8).clone()
+
+
+def booster_of(raw: Tensor, threads: int = 0) -> xgboost.Booster:
+    """Return the booster of UBJSON bytes.
+
+    Args:
+        raw: (N,) uint8.
+        threads: 0: all.
+    """
+    booster = xgboost.Booster({"nthread": threads})
+    booster.load_model(bytearray(raw.cpu().numpy().tobytes()))
+    return booster

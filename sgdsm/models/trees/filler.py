@@ -21,7 +21,7 @@ from sgdsm.data.batch import Batch, Filled
 from sgdsm.data.features import HALO_CELLS, HALO_DAYS, features_of, to_rows
 from sgdsm.data.normalization import Inputs
 from sgdsm.models.base import GapFiller, Window
-from sgdsm.models.trees.boosting import Fitting, xgboost_dask
+from sgdsm.models.trees.boosting import Fitting, booster_bytes, booster_of, forest_parameters, xgboost_dask
 from sgdsm.models.trees.row_reservoir import RowReservoir
 
 
@@ -162,11 +162,7 @@ class TreeFiller(GapFiller):
     def get_extra_state(self) -> dict[str, Tensor]:
         """Return the boosters as UBJSON bytes in tensors: checkpoints contain nothing else."""
         boosters = {"mean": self.booster, "bounds": self.bounds}
-        return {
-            name: torch.frombuffer(booster.save_raw("ubj"), dtype=torch.uint8).clone()
-            for name, booster in boosters.items()
-            if booster is not None
-        }
+        return {name: booster_bytes(booster) for name, booster in boosters.items() if booster is not None}
 
     def set_extra_state(self, state: dict[str, Tensor]) -> None:
         """Read boosters as `get_extra_state` returns them.
@@ -174,13 +170,8 @@ class TreeFiller(GapFiller):
         Args:
             state: UBJSON bytes by name, 'mean' and 'bounds'.
         """
-        boosters = {name: self._loaded(raw) for name, raw in state.items()}
+        boosters = {name: booster_of(raw, self.tree_parameters["nthread"]) for name, raw in state.items()}
         self.booster, self.bounds = boosters.get("mean"), boosters.get("bounds")
-
-    def _loaded(self, raw: Tensor) -> xgboost.Booster:
-        booster = xgboost.Booster({"nthread": self.tree_parameters["nthread"]})
-        booster.load_model(bytearray(raw.cpu().numpy().tobytes()))
-        return booster
 
     def _predict(self, booster: xgboost.Booster, rows: np.ndarray, device: torch.device) -> np.ndarray:
         """Return the anomalies of rows, (N,), by compiled loops where they give the booster's own numbers."""
@@ -367,18 +358,7 @@ class RandomForest(TreeFiller):
         threads: int = 0,
         seed: int = 0,
     ) -> None:
-        parameters = {
-            # a single round without shrinkage: the mean of the trees
-            "eta": 1.0,
-            "num_parallel_tree": trees,
-            "max_depth": max_depth,
-            "min_child_weight": min_child_weight,
-            # share of different rows in a bootstrap sample, 1 - 1 / e
-            "subsample": 0.632,
-            "colsample_bynode": column_share,
-            # leaves are plain means
-            "lambda": 0.0,
-        }
+        parameters = forest_parameters(trees, max_depth, min_child_weight, column_share)
         super().__init__(
             gap_draws=gap_draws,
             max_rows=max_rows,
