@@ -105,7 +105,7 @@ def table(lines: list[Line]) -> tuple[list[str], dict[str, dict[str, float]]]:
         cells += [f"{mean['r_anomaly']:.3f}", f"{mean['bias']:+.4f}", f"{mean['coverage']:.3f}"]
         rows.append((rmse, [*cells, f"{max(found[d]['fit_s'] for d in draws):.0f} s"]))
     head = ["model", "draws", "RMSE", *(f"share, {c}" if c == "all" else c for c in CLASSES.values())]
-    head += ["R anomaly", "bias", "90 % interval covers", "fit, longest"]
+    head += ["R within", "bias", "90 % interval covers", "fit, longest"]
     kept = [k for k in range(len(head)) if not all(row[k] == "nan" for _, row in rows)]
     text = [head, ["---"] * len(head), *(row for _, row in sorted(rows))]
     return ["| " + " | ".join(row[k] for k in kept) + " |" for row in text], shares

@@ -45,6 +45,7 @@ class Values:
         upper: Upper bounds, (N,).
         std: Standard deviations of the errors as the filler gives them, (N,), if it gives any.
         level: Probability with which the intervals are to hold the truth, 0 to 1, if it is known.
+        season: Mean of the visible values of the cell in the days around each value, (N,), NaN where there are too few.
     """
 
     def __init__(
@@ -56,12 +57,14 @@ class Values:
         upper: np.ndarray | None = None,
         std: np.ndarray | None = None,
         level: float | None = None,
+        season: np.ndarray | None = None,
     ) -> None:
         self.filled, self.truth = filled.astype(np.float64), truth.astype(np.float64)
         self.cell_mean = np.zeros_like(self.truth) if cell_mean is None else cell_mean.astype(np.float64)
         self.interval = None if lower is None or upper is None else (lower, upper)
         self.std = None if std is None else std.astype(np.float64)
         self.level = level
+        self.season = None if season is None else season.astype(np.float64)
 
     @cached_property
     def error(self) -> np.ndarray:
@@ -109,6 +112,18 @@ def _interval_score(values: Values) -> np.ndarray | None:
     return score
 
 
+def _seasonal(statistic: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Statistic:
+    """Return a statistic of true and filled anomalies from `Values.season`, 0 where it is not known."""
+
+    def of_values(values: Values) -> np.ndarray | None:
+        if values.season is None:
+            return None
+        season, known = values.season, np.isfinite(values.season)
+        return np.where(known, statistic(values.truth - season, values.filled - season), 0)
+
+    return of_values
+
+
 # those of our own metrics, by the names that files of scores have them under; metrics of others add theirs at the end
 STATISTICS: dict[str, Statistic] = {
     "error": lambda values: values.error,
@@ -129,6 +144,12 @@ STATISTICS: dict[str, Statistic] = {
     "interval_score": _interval_score,
     "variance": lambda values: None if values.std is None else values.std * values.std,
     "crps": lambda values: None if values.std is None else normal_crps(values.error, values.std),
+    "season_known": _seasonal(lambda truth, filled: np.ones_like(truth)),
+    "truth_seasonal": _seasonal(lambda truth, filled: truth),
+    "filled_seasonal": _seasonal(lambda truth, filled: filled),
+    "truth_seasonal_squared": _seasonal(lambda truth, filled: truth * truth),
+    "filled_seasonal_squared": _seasonal(lambda truth, filled: filled * filled),
+    "seasonal_product": _seasonal(lambda truth, filled: truth * filled),
 }
 METRICS: list[Metric] = []
 
@@ -259,6 +280,26 @@ class AnomalyCorrelation(Metric):
 
     def value(self, mean: Means) -> np.ndarray:
         return _correlation(*(mean[str(name)] for name in self.statistics))
+
+
+class SeasonalAnomalyCorrelation(Metric):
+    """Pearson correlation of anomalies from the mean of the 35 days around each value, 1.
+
+    The mean is that of the visible values of the cell, which the filler saw. Values with fewer than five of them in the
+    window are left out (Dorigo et al., Remote Sens. Environ. 162, 380, 2015, use this window).
+    """
+
+    name, label, column, digits = "r_seasonal_anomaly", "R-anomaly", "R anom", 3
+    explanation = "correlation of anomalies: after taking away the mean of the cell's visible values of 35 days"
+    statistics = (
+        "truth_seasonal", "filled_seasonal", "truth_seasonal_squared", "filled_seasonal_squared", "seasonal_product",
+        "season_known",
+    )  # fmt: skip
+
+    def value(self, mean: Means) -> np.ndarray:
+        *sums, known = (mean[str(name)] for name in self.statistics)
+        share = np.where(known > 0, known, np.nan)
+        return _correlation(*(values / share for values in sums))
 
 
 class NashSutcliffeEfficiency(Metric):
@@ -402,6 +443,7 @@ def error_statistics(
     upper: np.ndarray | None = None,
     std: np.ndarray | None = None,
     level: float | None = None,
+    season: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return the STATISTICS at each value, (N, S) float64, NaN where what they are made from is not given.
 
@@ -413,8 +455,9 @@ def error_statistics(
         upper: Upper bounds of the intervals, (N,).
         std: Standard deviations of the errors, (N,).
         level: Of the intervals, 0 to 1; the interval score needs it.
+        season: Mean of the visible values of the cell in the days around each value, (N,), NaN where there are too few.
     """
-    values = Values(filled, truth, cell_mean, lower, upper, std, level)
+    values = Values(filled, truth, cell_mean, lower, upper, std, level, season)
     missing = np.full_like(values.truth, np.nan)
     columns = [statistic(values) for statistic in STATISTICS.values()]
     return np.stack([missing if column is None else column for column in columns], -1)

@@ -36,6 +36,7 @@ from sgdsm.evaluation.metrics import (
     error_statistics,
     metrics,
 )
+from sgdsm.evaluation.moving_anomaly import WINDOW_DAYS, means_around
 from sgdsm.evaluation.reliability import Calibration
 from sgdsm.evaluation.scored_files import ScoredFile, aligned, in_units, rounded
 from sgdsm.evaluation.strata import (
@@ -85,7 +86,16 @@ KM_PER_DEGREE = 111.2  # of latitude
 CELL_VALUES = 10  # hidden values of a cell from which its R2 counts
 UNCHANGED = 1e-4  # files of float32 and of packed integers round
 BLOCK_VALUES = 2**26  # of a block of days
-DETAILS = ("rmse", "mae", "bias", "ubrmse", "r", "r_anomaly", "nse")  # columns of the table of details
+DETAILS = (
+    "rmse",
+    "mae",
+    "bias",
+    "ubrmse",
+    "r",
+    "r_anomaly",
+    "r_seasonal_anomaly",
+    "nse",
+)  # columns of the table of details
 IN_MAPS = ("rmse", "bias", "ubrmse", "r", "nse")
 
 
@@ -365,13 +375,16 @@ class _Sums:
         filled: np.ndarray,
         truth: np.ndarray,
         cell_mean: np.ndarray,
+        season: np.ndarray,
         bars: list[np.ndarray | None],
     ) -> None:
         """Add the hidden values of a block of days; all arrays are (N,)."""
         low, high, std = bars
         if std is not None:
             self.calibration = self.calibration + Calibration.of(filled, truth, std)
-        per_value = error_statistics(filled, truth, cell_mean, lower=low, upper=high, std=std, level=self.level)
+        per_value = error_statistics(
+            filled, truth, cell_mean, lower=low, upper=high, std=std, level=self.level, season=season
+        )
         # in place: a global map of all statistics has 200 MB
         for k, name in enumerate(STATISTICS):
             if name in self.of_cells:
@@ -413,8 +426,9 @@ def score(
     Classes: those of the hidden file; `all` of them; gap lengths (unseen days in a row at the cell); seasons; `rain`
     and `dry` (2.4 mm a day or more) where the visible file has precipitation; strata, thirds of the land by aridity
     and by mean air temperature, where it has what they are made of (`sgdsm.evaluation.strata`); named classes of maps;
-    months; days to the nearest visible value of the cell; km to the nearest visible value of the day. A metric by
-    anomalies removes the mean of the cell's visible values. Values in other units than the truth are converted.
+    months; days to the nearest visible value of the cell; km to the nearest visible value of the day. `R within`
+    removes the mean of the cell's visible values, `R anom` their mean in the 35 days around. Values in other units than
+    the truth are converted.
 
     Args:
         filled: Holds `estimate` and perhaps `sm_lower`, `sm_upper` and `sm_std`.
@@ -452,7 +466,10 @@ def score(
     last, nearest = np.full(len(means), -1, np.int32), NearestVisible(files.place)
     numbers = files.truth["time"].values.astype("datetime64[D]").astype(np.float64)
     for days, following in zip(blocks, after, strict=True):
-        v = files.visible(days) if only is None else only
+        # the window of an anomaly reaches beyond the block
+        reach = _reach(numbers, days)
+        near = files.visible(reach) if only is None else only
+        v = near[days.start - reach.start : days.stop - reach.start]
         kinds = files.hidden(days)
         anywhere = np.logical_or.reduce(list(kinds.values()))
         t, q = files.soil_moisture(days)
@@ -468,7 +485,9 @@ def score(
         members = sums.members(day, cell, next_day - before - 1, _age(numbers, day, before, next_day), km)
         members |= {name: mask[anywhere] for name, mask in kinds.items()} | {"all": np.ones(len(cell), bool)}
         members |= files.is_wet(days, anywhere)
-        sums.add(members, day, cell, q[anywhere], t[anywhere], means[cell], files.error_bars(days, anywhere))
+        season = means_around(near.reshape(len(near), -1), numbers[reach], wanted, days.start - reach.start)
+        bars = files.error_bars(days, anywhere)
+        sums.add(members, day, cell, q[anywhere], t[anywhere], means[cell], season, bars)
     if not sums.counts.any():
         raise CubeError(f"{question.name}: hides no value, there is nothing to score")
     if sums.weights is not None:
@@ -492,6 +511,18 @@ def _visible_days(files: ScoredFiles, days_at_once: int | None) -> tuple[list[sl
         read = files.visible(days)
         visible_days.add(read.reshape(len(read), -1), days.start)
     return blocks, visible_days, read if len(blocks) == 1 else None
+
+
+def _reach(numbers: np.ndarray, days: slice) -> slice:
+    """Return the maps that windows around a block of days hold.
+
+    Args:
+        numbers: Days since 1970 of each map, (T,).
+        days: Maps of the block.
+    """
+    half = WINDOW_DAYS // 2
+    first = int(np.searchsorted(numbers, numbers[days.start] - half))
+    return slice(first, int(np.searchsorted(numbers, numbers[days.stop - 1] + half, side="right")))
 
 
 def _age(numbers: np.ndarray, day: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
@@ -574,7 +605,7 @@ def format_details(table: dict[str, dict[str, float]]) -> str:
     head = [
         f"{'class':{width}}",
         f"{'N':>9}",
-        *(f"{'R within' if m.name == 'r_anomaly' else m.label:>8}" for m in chosen),
+        *(f"{m.head or m.label:>8}" for m in chosen),
     ]
     lines = [" ".join(head)]
     for name, row in rows:

@@ -41,6 +41,9 @@ def by_hand(question, shown, answer, mask) -> dict[str, float]:
     visible = shown["sm"].values.astype(float)
     mean = np.nansum(visible, 0) / np.maximum(np.isfinite(visible).sum(0), 1)
     c = np.broadcast_to(mean, visible.shape)[mask]
+    series = xr.DataArray(visible, dims=("time", "lat", "lon"))
+    window = series.rolling(time=35, center=True, min_periods=5).mean().values[mask]
+    known = np.isfinite(window)
     inside = (t >= answer["sm_lower"].values[mask]) & (t <= answer["sm_upper"].values[mask])
     return {
         "n": mask.sum(),
@@ -49,6 +52,7 @@ def by_hand(question, shown, answer, mask) -> dict[str, float]:
         "bias": np.mean(q - t),
         "r": np.corrcoef(q, t)[0, 1],
         "r_anomaly": np.corrcoef(q - c, t - c)[0, 1],
+        "r_seasonal_anomaly": np.corrcoef((q - window)[known], (t - window)[known])[0, 1],
         "coverage": inside.mean(),
     }
 
