@@ -20,7 +20,15 @@ from sgdsm.cli.commands import command_names, load
 from sgdsm.cli.error_lines import log_to_screen, one_line
 from sgdsm.cli.help import of_command, overview
 from sgdsm.cli.hydra_state import Sweep, is_sweep, overrides_text, run_folder, shown
-from sgdsm.cli.overrides import as_hydra_reads, check_words, joined_flags, search_path, unknown_setting, with_positional
+from sgdsm.cli.overrides import (
+    as_hydra_reads,
+    check_words,
+    joined_flags,
+    search_path,
+    unknown_setting,
+    with_default_model,
+    with_positional,
+)
 from sgdsm.core.cube import suggest
 from sgdsm.core.errors import ConfigError
 from sgdsm.core.logging import log
@@ -50,7 +58,10 @@ def run(command: str | None = None) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     HydraConfig.instance().cfg = None  # of an earlier command of this process
     with _errors_as_lines(command or "sgdsm", wants_traceback):
+        by_name = command is not None
         command, words = _command_of(words)
+        if command == "train" and not by_name:
+            words = with_default_model(words)
         _dispatch(command, _without_trust(words), wants_traceback)
     _leave_shared_run(0)
 

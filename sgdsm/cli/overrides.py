@@ -49,6 +49,15 @@ def joined_flags(words: Sequence[str]) -> list[str]:
     return joined
 
 
+def with_default_model(words: Sequence[str]) -> list[str]:
+    """Return the words of `sgdsm train` with `model=auto` where none of them is about the model.
+
+    train.py keeps the default of the configuration, `pconv3d`.
+    """
+    keys = {re.split(r"[=.@:]", word.lstrip("+~"))[0] for word in words}
+    return list(words) if keys & {"model", "experiment", "run", "--help", "-h", "--cfg"} else [*words, "model=auto"]
+
+
 def as_hydra_reads(settings: type, words: Sequence[str]) -> list[str]:
     """Return overrides as Hydra can read them.
 

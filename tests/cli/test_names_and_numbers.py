@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import sgdsm
+from sgdsm.cli.overrides import with_default_model
 from sgdsm.evaluation.metrics import bootstrap
 from sgdsm.evaluation.protocol import SCORES
 from sgdsm.evaluation.score import Scores
@@ -16,6 +17,24 @@ from sgdsm.training.run import Run
 from tests.conftest import BLOCKS, SMALL_WORLD
 
 QUICK = ["model=climatology", "trainer.progress=false"]
+
+
+def test_the_shell_takes_model_auto_where_nothing_is_said_about_the_model():
+    assert with_default_model(["data=netcdf", "data.path=model.nc"]) == [
+        "data=netcdf",
+        "data.path=model.nc",
+        "model=auto",
+    ]
+    for word in (
+        "model=pconv3d",
+        "model.steps=5",
+        "+model.few.rounds=5",
+        "experiment=demo",
+        "run=runs/a",
+        "--help",
+        "--cfg=job",
+    ):
+        assert with_default_model([word]) == [word]
 
 
 @pytest.mark.slow

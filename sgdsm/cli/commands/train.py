@@ -18,6 +18,7 @@ from sgdsm.training.train import train as train_in
 
 USAGE = "[data=..] [model=..] [gaps=..] [splits=..] [trainer=..] [uncertainty=..] [experiment=..] | run=PATH"
 NOTE = (
+    "`sgdsm train` without a word about the model takes model=auto, train.py pconv3d; "
     "name=NAME puts the run into runs/NAME, output=FOLDER into any folder; run=PATH resumes an interrupted training; "
     "data=netcdf --help shows the settings of a file of your own; --config-dir=FOLDER adds settings of your own"
 )
