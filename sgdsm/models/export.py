@@ -75,7 +75,7 @@ def export_network(filler: GapFiller, output: Path) -> None:
     if not isinstance(network, Network) or not blocks_of(network):
         raise ConfigError(f"export: {type(network).__name__} cannot be exported; expected a run of pconv3d or seamless")
     if output.suffix == ".onnx" and find_spec("onnxscript") is None:
-        raise ConfigError(f"output={output}: ONNX needs packages of its own: pip install sgdsm[onnx]")
+        raise ConfigError(f"output={output}: ONNX needs packages of its own: pip install 'sgdsm[onnx]'")
     module, example = Exportable(network).eval(), example_of(network)
     with torch.no_grad(), warnings.catch_warnings():
         # the exporters warn of their own internals
