@@ -58,6 +58,23 @@ def with_default_model(words: Sequence[str]) -> list[str]:
     return list(words) if keys & {"model", "experiment", "run", "--help", "-h", "--cfg"} else [*words, "model=auto"]
 
 
+def with_run_folder(words: Sequence[str]) -> list[str]:
+    """Return the words with `name=` or `output=` of a run, or of the runs of a sweep, as Hydra takes its folder."""
+    named = [word for word in words if word.partition("=")[0] in ("name", "output")]
+    if not named:
+        return list(words)
+    key, _, value = named[0].partition("=")
+    value = value.strip("'\"")
+    if len(named) > 1 or any(word.startswith("hydra.run.dir=") for word in words):
+        raise ConfigError(f"{named[0]}: the folder of the run is given twice; expected one of name= and output=")
+    if value in ("", "null", ".", "..") or (key == "name" and "/" in value):
+        expected = "a name without '/', of a folder in runs" if key == "name" else "the name of a folder"
+        raise ConfigError(f"{named[0]}: expected {expected}")
+    folder = f"runs/{value}" if key == "name" else value
+    of_hydra = "hydra.sweep.dir" if {"-m", "--multirun"} & set(words) else "hydra.run.dir"
+    return [*(word for word in words if word not in named), f"{of_hydra}='{folder}'"]
+
+
 def as_hydra_reads(settings: type, words: Sequence[str]) -> list[str]:
     """Return overrides as Hydra can read them.
 

@@ -37,7 +37,7 @@ def test_the_demonstration_scores_10_m_and_writes_its_files(run_command, tmp_pat
         "splits.separation_days=0",
         "level=null",
     )
-    code, out, err = run_command("downscale", "train", *words, *few, "hydra.run.dir=run")
+    code, out, err = run_command("downscale", "train", *words, *few, "output=run")
     assert code == 0, err
     assert "ubRMSE over that of the bilinear map" in out
     found = json.loads((tmp_path / "run" / "fine_scores.json").read_text())

@@ -8,6 +8,7 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 
 from sgdsm.cli.hydra_state import is_run_folder_given, is_sweep, run_folder, shown
+from sgdsm.cli.overrides import with_run_folder
 from sgdsm.core.errors import ConfigError
 from sgdsm.downscaling.config import DownscaleConfig as Settings
 from sgdsm.downscaling.demo import demo
@@ -18,9 +19,9 @@ from sgdsm.training.run import CONFIG
 
 USAGE = "[data=..] [regressor=..] [splits=months] [experiment=downscale_demo] | -m experiment=tune_downscale"
 NOTE = (
-    "data=table --help shows the settings of a table of your own, data=netcdf those of a cube; hydra.run.dir=FOLDER "
-    "names the folder of the run; -m regressor.trees=50,100 trains one after the other and names the best by the RMSE "
-    "of the validation months"
+    "data=table --help shows the settings of a table of your own, data=netcdf those of a cube; name=NAME puts the run "
+    "into runs/NAME, output=FOLDER into any folder; -m regressor.trees=50,100 trains one after the other and names the "
+    "best by the RMSE of the validation months"
 )
 HYDRA = {
     "run": {"dir": "runs/${now:%Y-%m-%d_%H-%M-%S}_downscale_${hydra:runtime.choices.regressor}"},
@@ -31,6 +32,9 @@ HYDRA = {
 }
 
 
+prepared = with_run_folder
+
+
 def run(settings: Settings) -> float:
     """Train in the folder that Hydra made; returns the validation RMSE, which sweeps minimise."""
     folder = run_folder()
@@ -38,7 +42,7 @@ def run(settings: Settings) -> float:
         # another training began within the same second, after which folders are named
         folder = next(free for k in count(2) if not (free := Path(f"{folder}_{k}")).exists())
     if (folder / CONFIG).exists():
-        raise ConfigError(f"{folder} holds a run already: remove it, or choose another hydra.run.dir")
+        raise ConfigError(f"{folder} holds a run already: remove it, or choose another name=")
     config = settings.training()
     others = {}
     for name in (settings.demo or {}).get("regressors") or []:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 
 from sgdsm.cli.hydra_state import is_run_folder_given, is_sweep, run_folder, shown
+from sgdsm.cli.overrides import with_run_folder
 from sgdsm.core.errors import ConfigError
 from sgdsm.core.lock import is_first
 from sgdsm.core.signals import going_on
@@ -31,21 +31,7 @@ HYDRA = {
 }
 
 
-def prepared(words: Sequence[str]) -> list[str]:
-    """Return the words with the folder of the run, or of the runs of a sweep, as Hydra takes it."""
-    named = [word for word in words if word.partition("=")[0] in ("name", "output")]
-    if not named:
-        return list(words)
-    key, _, value = named[0].partition("=")
-    value = value.strip("'\"")
-    if len(named) > 1 or any(word.startswith("hydra.run.dir=") for word in words):
-        raise ConfigError(f"{named[0]}: the folder of the run is given twice; expected one of name= and output=")
-    if value in ("", "null", ".", "..") or (key == "name" and "/" in value):
-        expected = "a name without '/', of a folder in runs" if key == "name" else "the name of a folder"
-        raise ConfigError(f"{named[0]}: expected {expected}")
-    folder = f"runs/{value}" if key == "name" else value
-    of_hydra = "hydra.sweep.dir" if {"-m", "--multirun"} & set(words) else "hydra.run.dir"
-    return [*(word for word in words if word not in named), f"{of_hydra}='{folder}'"]
+prepared = with_run_folder
 
 
 def run(settings: Settings) -> float:
