@@ -64,7 +64,9 @@ def test_its_words_make_a_configuration(words):
     if command == "train" and any(word.startswith("run=") for word in given):
         given = [word for word in given if not word.startswith("run=")]
         assert all(word.startswith("trainer.") for word in given)
-    made(load(command).Settings, composed(command, *given))
+    module = load(command)
+    given = module.prepared(given) if hasattr(module, "prepared") else given
+    made(module.Settings, composed(command, *given))
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
