@@ -35,6 +35,7 @@ OF_OWN_FILES = (
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")
 NAMES_OF_FILES = ("output", "pattern", "static")
 # the name of a file of a group, or several of them in a sweep
+OF_SEVERAL = ("callbacks",)  # groups of which a list of files may be chosen
 NAMES = re.compile(r"(?!\.|(null|true|false|[\d.]+)$)[\w./-]+|(?![\[{]).*[,(].*", re.IGNORECASE)
 
 
@@ -112,6 +113,8 @@ def check_words(words: Sequence[str]) -> None:
             raise ConfigError(f"{word}: expected one of its settings, like hydra.run.dir=FOLDER")
         elif name in FOLDERS and value.strip("'\"") in ("", "null"):
             raise ConfigError(f"{word}: expected the name of a folder")
+        elif name in OF_SEVERAL and re.fullmatch(r"\[[\w./-]+(, ?[\w./-]+)*\]", value):
+            pass
         elif equals and name.lstrip("+") in (known := groups()) and not NAMES.fullmatch(value):
             raise ConfigError(f"{word}: expected one of {', '.join(known[name.lstrip('+')])}")
 
