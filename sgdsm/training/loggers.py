@@ -105,15 +105,17 @@ def _wandb(folder: Path) -> Iterator[Logger]:
 
     of_user = wandb.run is not None  # Lightning writes into a run that is open
     begun = sorted(folder.glob("wandb/offline-run-*"))
+    logger = WandbLogger(
+        folder.name,
+        folder,
+        offline=True,
+        id=begun[-1].name.rpartition("-")[2] if begun else None,
+        project=os.environ.get("WANDB_PROJECT", PROJECT),
+        settings=wandb.Settings(console="off", silent=True, x_disable_stats=True),
+    )
+    logger._wandb_init.pop("anonymous", None)  # Lightning passes it, and wandb warns of it
     try:
-        yield WandbLogger(
-            folder.name,
-            folder,
-            offline=True,
-            id=begun[-1].name.rpartition("-")[2] if begun else None,
-            project=os.environ.get("WANDB_PROJECT", PROJECT),
-            settings=wandb.Settings(console="off", silent=True, x_disable_stats=True),
-        )
+        yield logger
     finally:
         if wandb.run is not None and not of_user:
             wandb.finish()  # the next run of this process would be written into this one
