@@ -16,6 +16,7 @@ import numpy as np
 from sgdsm.evaluation.compare import Entry, check_protocol
 from sgdsm.evaluation.metrics import METRICS
 from sgdsm.evaluation.protocol import kind_of_split
+from sgdsm.evaluation.tables import aligned
 
 COLUMNS = ("model", "splits", "seed", "metric", "value")
 
@@ -85,7 +86,7 @@ def format_repeated(runs: Repeated, units: str) -> str:
         f"{name}: N {n} hidden values; {kind}"
         for name, n, kind in zip((runs.repeated, runs.other), counts, kinds, strict=True)
     ]
-    return "\n".join([_aligned(rows), "", _aligned(others), "", *said])
+    return "\n".join([aligned(rows), "", aligned(others), "", *said])
 
 
 def write_repeated(runs: Repeated, path: Path) -> None:
@@ -110,15 +111,3 @@ def write_repeated(runs: Repeated, path: Path) -> None:
 
 def _named(name: str, kind: str) -> str:
     return f"{name} (leaks)" if "leaks" in kind else name
-
-
-def _aligned(rows: list[list[str]]) -> str:
-    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-    lines = [
-        "  ".join(
-            cell.ljust(w) if k == 0 else cell.rjust(w) for k, (cell, w) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]
-    lines.insert(1, "-" * len(lines[0]))
-    return "\n".join(lines)

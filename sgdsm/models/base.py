@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -177,7 +178,7 @@ class GapFiller(Recorded, pl.LightningModule, ABC):
     def for_lightning(self) -> dict[str, Any]:
         """Return what `load_from_checkpoint` of Lightning makes the filler of, beside its weights: plain built-ins."""
         return {
-            "pytorch-lightning_version": pl.__version__,
+            "pytorch-lightning_version": version("pytorch-lightning"),
             "filler": self.spec[TARGET],
             "hyper_parameters": {name: value for name, value in self.spec.items() if name != TARGET},
             "inputs": self.inputs.to_dict(),
