@@ -138,8 +138,11 @@ def format_comparison(rows: list[dict[str, Any]], reference: str, units: str, pr
         protocol: Of all the runs.
     """
     main, *others = narrow_tables(rows, reference, units)
-    scored = f"N {rows[0]['n']:.0f} hidden values of the {protocol['scored_split']} split ({kind_of_split(protocol)})"
-    return "\n\n".join([f"{aligned(main)}\n{scored}", *map(aligned, others)])
+    scored = f"N {rows[0]['n']:.0f} hidden values of the {protocol['scored_split']} split"
+    said = [f"{scored}\n({kind_of_split(protocol)})"]
+    if len(reference) > LONGEST:
+        said.append(f"the reference: {reference}")
+    return "\n\n".join(["\n".join([aligned(main), *said]), *map(aligned, others)])
 
 
 def narrow_tables(rows: list[dict[str, Any]], reference: str, units: str) -> list[list[list[str]]]:

@@ -105,7 +105,8 @@ def _aligned(table: Table) -> str:
 
 
 def _in_latex(text: str) -> str:
-    return re.sub(r"[\\~^\[\]&%$#_{}]", lambda found: OF_LATEX[found[0]], text)
+    text = re.sub(r"[\\~^\[\]&%$#_{}]", lambda found: OF_LATEX[found[0]], text)
+    return re.sub(r"(?<![\w.-])-(?=\d)", "$-$", text)  # a minus, no hyphen
 
 
 def _write(path: Path, text: str) -> None:

@@ -44,10 +44,10 @@ class TrainingHistory(pl.Callback):
         return min((row.get("validation_rmse", math.inf) for row in self.rows), default=math.inf)
 
     @property
-    def best_epoch(self) -> int:
-        """Number of the epoch with the smallest validation RMSE, from 1."""
-        best = min(self.rows, key=lambda row: row.get("validation_rmse", math.inf))
-        return int(best["epoch"]) + 1
+    def best_epoch(self) -> int | None:
+        """Number of the epoch with the smallest validation RMSE, from 1; None in a further process of a run."""
+        best = min(self.rows, key=lambda row: row.get("validation_rmse", math.inf), default=None)
+        return None if best is None else int(best["epoch"]) + 1
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._begin = time.perf_counter() - self.seconds

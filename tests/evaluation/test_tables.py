@@ -25,7 +25,7 @@ def test_no_line_is_too_wide_and_no_column_is_lost():
 
 
 def test_files_beside_a_table(tmp_path):
-    table = [["model", "RMSE [95 %] m3 m-3"], ["a_b|c\\d", "0.1 [0.0, 0.2]"], ["[x] & #$^~{}", "-"]]
+    table = [["model", "RMSE [95 %] m3 m-3"], ["a_b|c\\d", "-0.1 [-0.2, 0.2]"], ["[x] & #$^~{}", "-"]]
     numbers = [{"label": "a_b|c\\d", "rmse": 0.123456789, "n": 3.0}, {"label": '[x], "y"', "rmse": 1 / 3, "n": 3.0}]
     write_tables([table, table], numbers, tmp_path / "found")
     assert {path.name for path in tmp_path.iterdir()} == {"found.csv", "found.md", "found.tex"}
@@ -35,7 +35,7 @@ def test_files_beside_a_table(tmp_path):
     assert as_markdown(table).splitlines() == [
         "| model | RMSE [95 %] m3 m-3 |",
         "| --- | ---: |",
-        "| a_b\\|c\\\\d | 0.1 [0.0, 0.2] |",
+        "| a_b\\|c\\\\d | -0.1 [-0.2, 0.2] |",
         "| [x] & #$^~{} | - |",
     ]
     assert as_latex(table).splitlines() == [
@@ -43,7 +43,7 @@ def test_files_beside_a_table(tmp_path):
         r"\hline",
         r"model & RMSE {[}95 \%{]} m3 m-3 \\",
         r"\hline",
-        r"a\_b|c\textbackslash{}d & 0.1 {[}0.0, 0.2{]} \\",
+        r"a\_b|c\textbackslash{}d & $-$0.1 {[}$-$0.2, 0.2{]} \\",
         r"{[}x{]} \& \#\$\textasciicircum{}\textasciitilde{}\{\} & - \\",
         r"\hline",
         r"\end{tabular}",

@@ -170,7 +170,8 @@ def compare_runs(
         table = f"{above[0]}\n\n{table}"
     output.mkdir(parents=True, exist_ok=True)
     (output / "comparison.txt").write_text(table + "\n")
-    write_tables(narrow_tables(rows, reference, units), rows, output / "comparison")
+    named = [{"label": row["label"], **row} for row in rows]  # the label first
+    write_tables(narrow_tables(rows, reference, units), named, output / "comparison")
     pictures = comparison_figures(entries, rows, reference, units, output / "figures")
     report = Report(
         title=f"Comparison {experiment or ''}".strip(),

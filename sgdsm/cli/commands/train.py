@@ -37,7 +37,10 @@ def prepared(words: Sequence[str]) -> list[str]:
         return list(words)
     key, _, value = named[0].partition("=")
     value = value.strip("'\"")
-    if len(named) > 1 or any(word.startswith("hydra.run.dir=") for word in words):
+    given = any(word.startswith("hydra.run.dir=") for word in words)
+    if given and not is_first():  # Lightning starts it with the words of the first process, and the folder
+        return [word for word in words if word not in named]
+    if len(named) > 1 or given:
         raise ConfigError(f"{named[0]}: the folder of the run is given twice; expected one of name= and output=")
     if value in ("", "null", ".", "..") or (key == "name" and "/" in value):
         expected = "a name without '/', of a folder in runs" if key == "name" else "the name of a folder"
