@@ -55,21 +55,29 @@ def as_latex(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_tables(tables: Sequence[Table], numbers: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Write tables as Markdown and LaTeX, and all their numbers as CSV, beside a path without ending.
+def write_tables(tables: Sequence[Table], path: Path) -> None:
+    """Write tables as Markdown and as LaTeX.
 
     Args:
         tables: Cells as they are shown.
-        numbers: For each row its values, not rounded; all rows have the same names.
-        path: Folder and name; `.csv`, `.md` and `.tex` are added.
+        path: Folder and name; `.md` and `.tex` are added.
+    """
+    _write(path.with_name(f"{path.name}.md"), "\n".join(map(as_markdown, tables)))
+    _write(path.with_name(f"{path.name}.tex"), "\n".join(map(as_latex, tables)))
+
+
+def write_numbers(numbers: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Write the numbers of a table as CSV, not rounded.
+
+    Args:
+        numbers: For each row its values; all rows have the same names.
+        path: Of the file.
     """
     text = io.StringIO()
     writer = csv.DictWriter(text, list(numbers[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(numbers)
-    _write(path.with_name(f"{path.name}.csv"), text.getvalue())
-    _write(path.with_name(f"{path.name}.md"), "\n".join(map(as_markdown, tables)))
-    _write(path.with_name(f"{path.name}.tex"), "\n".join(map(as_latex, tables)))
+    _write(path, text.getvalue())
 
 
 def _parts(table: Table) -> Iterator[list[list[str]]]:

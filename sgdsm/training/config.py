@@ -15,7 +15,7 @@ from sgdsm.core.arguments import shown
 from sgdsm.core.errors import ConfigError
 from sgdsm.core.io.safety import refuse_irregular
 from sgdsm.core.settings import check_part, made, setting
-from sgdsm.core.specification import TARGET, build, check_spec, locate
+from sgdsm.core.specification import TARGET, build, check_spec
 from sgdsm.data.gaps import Gaps
 from sgdsm.data.held_out import AnySplits
 from sgdsm.models.auto import AnyModel, Auto
@@ -169,7 +169,7 @@ def _check_callbacks(model: Any, callbacks: Mapping[str, Any], logger: RunLogger
     for name, spec in callbacks.items():
         if not networks:
             raise ConfigError(f"callbacks={name}: {type(model).__name__} has no epochs that it could act on")
-        if issubclass(locate(spec[TARGET]), LearningRates) and not logger.curve:
+        if isinstance(build(spec, KINDS["callbacks"]), LearningRates) and not logger.curve:
             raise ConfigError(f"callbacks={name}: logger={logger.kind} writes nothing; expected logger=csv or another")
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from sgdsm.core.errors import ConfigError
 from sgdsm.evaluation.labels import run_labels
-from sgdsm.evaluation.tables import WIDTH, aligned, as_latex, as_markdown, write_tables
+from sgdsm.evaluation.tables import WIDTH, aligned, as_latex, as_markdown, write_numbers, write_tables
 
 
 def test_no_line_is_too_wide_and_no_column_is_lost():
@@ -27,7 +27,8 @@ def test_no_line_is_too_wide_and_no_column_is_lost():
 def test_files_beside_a_table(tmp_path):
     table = [["model", "RMSE [95 %] m3 m-3"], ["a_b|c\\d", "-0.1 [-0.2, 0.2]"], ["[x] & #$^~{}", "-"]]
     numbers = [{"label": "a_b|c\\d", "rmse": 0.123456789, "n": 3.0}, {"label": '[x], "y"', "rmse": 1 / 3, "n": 3.0}]
-    write_tables([table, table], numbers, tmp_path / "found")
+    write_tables([table, table], tmp_path / "found")
+    write_numbers(numbers, tmp_path / "found.csv")
     assert {path.name for path in tmp_path.iterdir()} == {"found.csv", "found.md", "found.tex"}
     rows = list(csv.DictReader((tmp_path / "found.csv").open()))
     assert [float(row["rmse"]) for row in rows] == [0.123456789, 1 / 3]

@@ -22,8 +22,8 @@ from sgdsm.core.errors import ConfigError
 from sgdsm.core.settings import setting
 from sgdsm.core.signals import going_on
 from sgdsm.evaluation.compare import check_protocol, comparison, format_comparison, narrow_tables
-from sgdsm.evaluation.holdouts import Repeated, check_repeated, format_repeated, write_repeated
-from sgdsm.evaluation.tables import write_tables
+from sgdsm.evaluation.holdouts import Repeated, check_repeated, format_repeated, repeated_tables, write_repeated
+from sgdsm.evaluation.tables import write_numbers, write_tables
 from sgdsm.report.figures import comparison_figures
 from sgdsm.report.holdouts import holdout_figure
 from sgdsm.report.html import listing
@@ -131,6 +131,7 @@ def _repeated(settings: Settings, output: Path, experiment: str | None) -> str:
     units = beside[0].metrics["units"]
     output.mkdir(parents=True, exist_ok=True)
     write_repeated(runs, output / "holdouts.csv")
+    write_tables(repeated_tables(runs, units), output / "holdouts")
     picture = holdout_figure(runs, units, output / "holdouts.png")
     text = format_repeated(runs, units)
     return compare_runs([e.folder for e in beside], settings.reference, output, experiment, (text, picture))
@@ -170,8 +171,8 @@ def compare_runs(
         table = f"{above[0]}\n\n{table}"
     output.mkdir(parents=True, exist_ok=True)
     (output / "comparison.txt").write_text(table + "\n")
-    named = [{"label": row["label"], **row} for row in rows]  # the label first
-    write_tables(narrow_tables(rows, reference, units), named, output / "comparison")
+    write_tables(narrow_tables(rows, reference, units), output / "comparison")
+    write_numbers([{"label": row["label"], **row} for row in rows], output / "comparison.csv")  # the label first
     pictures = comparison_figures(entries, rows, reference, units, output / "figures")
     report = Report(
         title=f"Comparison {experiment or ''}".strip(),

@@ -16,7 +16,10 @@ from sgdsm.training.run import CONFIG, Run
 from sgdsm.training.train import scores_text
 from sgdsm.training.train import train as train_in
 
-USAGE = "[data=..] [model=..] [gaps=..] [splits=..] [trainer=..] [uncertainty=..] [experiment=..] | run=PATH"
+USAGE = (
+    "[data=..] [model=..] [gaps=..] [splits=..] [trainer=..] [uncertainty=..] [logger=..] [callbacks=..] "
+    "[experiment=..] | run=PATH"
+)
 NOTE = (
     "name=NAME puts the run into runs/NAME, output=FOLDER into any folder; run=PATH resumes an interrupted training; "
     "data=netcdf --help shows the settings of a file of your own; --config-dir=FOLDER adds settings of your own"
