@@ -12,7 +12,8 @@ from sgdsm.evaluation.protocol import kind_of_split
 from sgdsm.evaluation.score import GAP_LENGTHS, Scores
 from sgdsm.evaluation.tables import aligned
 
-LONGEST = 12  # letters of a reference that the heads of columns name
+LONGEST = 24  # letters of a label in the tables as text
+IN_HEAD = 12  # letters of the label of a reference that the heads of columns name
 MAIN = 4  # columns of the first table as text: the RMSE and what is made of it
 
 
@@ -140,9 +141,9 @@ def format_comparison(rows: list[dict[str, Any]], reference: str, units: str, pr
     main, *others = narrow_tables(rows, reference, units)
     scored = f"N {rows[0]['n']:.0f} hidden values of the {protocol['scored_split']} split"
     said = [f"{scored}\n({kind_of_split(protocol)})"]
-    if len(reference) > LONGEST:
+    if len(reference) > IN_HEAD:
         said.append(f"the reference: {reference}")
-    return "\n\n".join(["\n".join([aligned(main), *said]), *map(aligned, others)])
+    return "\n\n".join(["\n".join([aligned(main, LONGEST), *said]), *(aligned(table, LONGEST) for table in others)])
 
 
 def narrow_tables(rows: list[dict[str, Any]], reference: str, units: str) -> list[list[list[str]]]:
@@ -154,7 +155,7 @@ def narrow_tables(rows: list[dict[str, Any]], reference: str, units: str) -> lis
         units: Of the target.
     """
     lines, second = comparison_tables(rows, reference, units)
-    if len(reference) > LONGEST:
+    if len(reference) > IN_HEAD:
         # the heads of the columns repeat it
         lines[0] = [cell.replace(reference, "the reference") for cell in lines[0]]
     return [[line[:MAIN] for line in lines], [[line[0], *line[MAIN:]] for line in lines], second]

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 WIDTH = 100  # letters in a line of text
-LONGEST = 24  # letters of the first cell of a row, where there are others
 OF_LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -23,13 +22,14 @@ OF_LATEX = {
 Table = Sequence[Sequence[str]]  # rows of cells, the head first
 
 
-def aligned(table: Table) -> str:
+def aligned(table: Table, longest: int = WIDTH // 2) -> str:
     """Return a table as text, with a rule under the head; columns that do not fit into WIDTH stand in tables below.
 
     Args:
         table: The first column is at the left, and in each of the tables.
+        longest: Letters of a cell of the first column; longer ones are cut in the middle.
     """
-    return "\n\n".join(_aligned(part) for part in _parts(table))
+    return "\n\n".join(_aligned(part) for part in _parts(table, longest))
 
 
 def as_markdown(table: Table) -> str:
@@ -80,9 +80,9 @@ def write_numbers(numbers: Sequence[Mapping[str, Any]], path: Path) -> None:
     _write(path, text.getvalue())
 
 
-def _parts(table: Table) -> Iterator[list[list[str]]]:
+def _parts(table: Table, longest: int) -> Iterator[list[list[str]]]:
     """Yield tables of the same rows that are at most WIDTH letters wide, or have two columns."""
-    first = _short([row[0] for row in table]) if len(table[0]) > 1 else [row[0] for row in table]
+    first = _short([row[0] for row in table], longest)
     widths = [max(len(row[k]) for row in table) for k in range(len(table[0]))]
     start, own = 1, max(map(len, first))
     while start < len(widths) or start == 1:
@@ -93,10 +93,10 @@ def _parts(table: Table) -> Iterator[list[list[str]]]:
         start = end
 
 
-def _short(names: Sequence[str]) -> list[str]:
-    """Return names cut in the middle to LONGEST letters, as they were where two would be the same."""
-    half = (LONGEST - 2) // 2
-    cut = [name if len(name) <= LONGEST else f"{name[:half]}..{name[-half:]}" for name in names]
+def _short(names: Sequence[str], longest: int) -> list[str]:
+    """Return names cut in the middle to so many letters, as they were where two would be the same."""
+    half = (longest - 2) // 2
+    cut = [name if len(name) <= longest else f"{name[:half]}..{name[-half:]}" for name in names]
     return cut if len(set(cut)) == len(set(names)) else list(names)
 
 

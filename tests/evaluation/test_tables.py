@@ -15,7 +15,7 @@ from sgdsm.evaluation.tables import WIDTH, aligned, as_latex, as_markdown, write
 def test_no_line_is_too_wide_and_no_column_is_lost():
     head = ["model", *(f"a long head, number {k}" for k in range(9))]
     rows = [[f"run_of_a_very_long_name_{'x' * 20}_{k}", *(f"{k}.{n}" for n in range(9))] for k in range(3)]
-    text = aligned([head, *rows])
+    text = aligned([head, *rows], 24)
     assert max(map(len, text.splitlines())) <= WIDTH
     assert all(cell in text for row in (head, *rows) for cell in row[1:])
     # the ends tell the rows apart
