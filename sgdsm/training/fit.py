@@ -72,6 +72,9 @@ def fit(task: TrainingTask, folder: Path, logger: Logger | None = None) -> Fitte
     }
     if filler.epochs and filler.automatic_optimization:
         return _fit_network(task, folder, common | options.predicting(several=True) | {"logger": logger or False})
+    if task.config.get("callbacks") and not isinstance(filler, Stack):
+        # a member, or what model=auto has chosen
+        log.info("%s has no epochs: it is fitted without callbacks", type(filler).__name__)
     seconds = 0.0
     if isinstance(filler, Stack):
         seconds = _fit_members(task, filler, folder)

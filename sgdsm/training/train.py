@@ -10,6 +10,7 @@ from pytorch_lightning.loggers import Logger
 
 from sgdsm.core.lock import exclusive, is_first
 from sgdsm.core.logging import PASSING, log
+from sgdsm.evaluation.labels import run_labels
 from sgdsm.evaluation.protocol import FILLED, HIDDEN, KINDS_OF_SPLIT, SCORES, VISIBLE, kind_of_split, write_files
 from sgdsm.evaluation.score import Scores, format_rmse, format_table, score
 from sgdsm.inference.causal import save_climatology
@@ -72,7 +73,8 @@ def _learn_and_score(
     save_filler(filler, run.model)
     classes = score_run(task, filler, protocol, run)
     if figures:
-        run_figures(run.evaluation, folder / CURVE, run.figures, folder.name, protocol["scored_split"])
+        name = run_labels([folder])[0]
+        run_figures(run.evaluation, folder / CURVE, run.figures, name, protocol["scored_split"])
     _save_metrics(run, filler, fitted, protocol, classes, task.options.precision_of(filler))
     scores = {f"scores/{protocol['scored_split']}_{name}": value for name, value in classes["all"].items()}
     write_result(logger, config, {**scores, "fit_seconds": fitted.seconds})
