@@ -11,6 +11,7 @@ import pandas as pd
 from sgdsm.core.arguments import checked
 from sgdsm.core.errors import ConfigError
 from sgdsm.evaluation.compare import Entry, check_protocol, comparison
+from sgdsm.evaluation.labels import run_labels
 from sgdsm.evaluation.protocol import SCORES
 from sgdsm.evaluation.score import Scores
 from sgdsm.training.run import Run
@@ -23,7 +24,7 @@ def compare(
     """Compare runs that were scored at the same hidden values, as `sgdsm compare` does.
 
     Args:
-        runs: Runs or their folders, by short names that the table then shows; of a list the names of the folders.
+        runs: Runs or their folders, by short names that the table then shows; of a list `run_labels` of the folders.
         reference: Name of the run that the others are measured by; by default 'linear_time', or else the first.
 
     Returns:
@@ -40,9 +41,7 @@ def compare(
         found = {name: run if isinstance(run, Run) else Run(run) for name, run in runs.items()}
     else:
         listed = [run if isinstance(run, Run) else Run(run) for run in runs]
-        found = {run.folder.resolve().name: run for run in listed}
-        if len(found) < len(listed):
-            raise ConfigError("compare: two runs have folders of one name: give them names, runs={'NAME': run}")
+        found = dict(zip(run_labels([run.folder for run in listed]), listed, strict=True))
     entries = [
         Entry(name, run.folder, run.metrics(), Scores.load(run.evaluation / SCORES)) for name, run in found.items()
     ]

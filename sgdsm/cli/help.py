@@ -50,8 +50,12 @@ def of_command(command: str, overrides: Sequence[str]) -> str:
     except HydraException as error:
         raise ConfigError(problem_of(error)) from error
     for group in own_groups:
-        if isinstance(values.get(group), Mapping) and values[group].get(TARGET):
-            lines += ["", *_of_spec(group, values[group])]
+        given = values.get(group) or {}
+        # a group of several specifications has one at each name
+        named = {f"{group}.{name}": spec for name, spec in given.items() if isinstance(spec, Mapping)}
+        for name, spec in ({group: given} if given.get(TARGET) else named).items():
+            if spec.get(TARGET):
+                lines += ["", *_of_spec(name, spec)]
     if note := getattr(module, "NOTE", None):
         lines += ["", note]
     return "\n".join(lines)

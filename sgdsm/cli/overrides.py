@@ -12,6 +12,7 @@ from hydra.errors import HydraException
 
 from sgdsm.core.cube import suggest
 from sgdsm.core.errors import ConfigError
+from sgdsm.core.lock import is_first
 from sgdsm.core.settings import typed_name
 from sgdsm.training.compose import compose_settings, config_folder
 
@@ -35,6 +36,7 @@ OF_OWN_FILES = (
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")
 NAMES_OF_FILES = ("output", "pattern", "static")
 # the name of a file of a group, or several of them in a sweep
+OF_SEVERAL = ("callbacks",)  # groups of which a list of files may be chosen
 NAMES = re.compile(r"(?!\.|(null|true|false|[\d.]+)$)[\w./-]+|(?![\[{]).*[,(].*", re.IGNORECASE)
 
 
@@ -65,7 +67,10 @@ def with_run_folder(words: Sequence[str]) -> list[str]:
         return list(words)
     key, _, value = named[0].partition("=")
     value = value.strip("'\"")
-    if len(named) > 1 or any(word.startswith("hydra.run.dir=") for word in words):
+    given = any(word.startswith("hydra.run.dir=") for word in words)
+    if given and not is_first():  # Lightning starts it with the words of the first process, and the folder
+        return [word for word in words if word not in named]
+    if len(named) > 1 or given:
         raise ConfigError(f"{named[0]}: the folder of the run is given twice; expected one of name= and output=")
     if value in ("", "null", ".", "..") or (key == "name" and "/" in value):
         expected = "a name without '/', of a folder in runs" if key == "name" else "the name of a folder"
@@ -138,6 +143,8 @@ def check_words(words: Sequence[str]) -> None:
             raise ConfigError(f"{word}: expected one of its settings, like hydra.run.dir=FOLDER")
         elif name in FOLDERS and value.strip("'\"") in ("", "null"):
             raise ConfigError(f"{word}: expected the name of a folder")
+        elif name in OF_SEVERAL and re.fullmatch(r"\[[\w./-]+(, ?[\w./-]+)*\]", value):
+            pass
         elif equals and name.lstrip("+") in (known := groups()) and not NAMES.fullmatch(value):
             raise ConfigError(f"{word}: expected one of {', '.join(known[name.lstrip('+')])}")
 

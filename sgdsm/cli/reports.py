@@ -15,6 +15,7 @@ from sgdsm.core.cube import open_dataset
 from sgdsm.core.errors import ConfigError, CubeError
 from sgdsm.core.filled import maps_of, observed_of
 from sgdsm.evaluation.compare import Entry
+from sgdsm.evaluation.labels import run_labels
 from sgdsm.evaluation.protocol import FILLED, HIDDEN, SCORES, VISIBLE
 from sgdsm.evaluation.score import Scores
 from sgdsm.report.packing import Product, Question
@@ -47,7 +48,7 @@ def run_folders(folders: Sequence[Path], command: str) -> list[Path]:
 
 
 def labels_of(folders: Sequence[Path], command: str) -> list[str]:
-    """Return the ends of the paths, as long as it takes to tell them apart.
+    """Return short names of runs, see `run_labels`.
 
     Args:
         folders: Of runs.
@@ -56,12 +57,10 @@ def labels_of(folders: Sequence[Path], command: str) -> list[str]:
     Raises:
         ConfigError: A run is named twice.
     """
-    parts = [folder.resolve().parts for folder in folders]
-    for length in range(1, max(map(len, parts), default=1) + 1):
-        labels = ["/".join(p[-length:]) for p in parts]
-        if len(set(labels)) == len(labels):
-            return labels
-    raise ConfigError(f"{command}: a run is named twice")
+    try:
+        return run_labels(folders)
+    except ConfigError as error:
+        raise ConfigError(f"{command}: {error}") from error
 
 
 def entry_of(label: str, folder: Path) -> Entry:
@@ -70,18 +69,23 @@ def entry_of(label: str, folder: Path) -> Entry:
     return Entry(label, folder, run.metrics(), Scores.load(run.evaluation / SCORES))
 
 
-def reference_of(labels: Sequence[str], wanted: str | None) -> str:
+def reference_of(labels: Sequence[str], wanted: str | None, folders: Sequence[Path]) -> str:
     """Return the label of the run that the others are measured by.
 
     Args:
         labels: Of all runs.
-        wanted: A label, or the end of one; by default 'linear_time' where there is one, else the first run.
+        wanted: A label, or the end of one or of a folder; by default 'linear_time' where there is one, else the first
+            run.
+        folders: Of all runs.
 
     Raises:
         ConfigError: No run fits, or several.
     """
     name = wanted or "linear_time"
-    found = [label for label in labels if label == name] or [label for label in labels if label.endswith(name)]
+    ends = [(label, str(folder.resolve())) for label, folder in zip(labels, folders, strict=True)]
+    found = [label for label in labels if label == name] or [
+        label for label, folder in ends if label.endswith(name) or folder.endswith(name)
+    ]
     if len(found) == 1 or (found and wanted is None):
         return found[0]
     if wanted is None:

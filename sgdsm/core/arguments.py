@@ -28,6 +28,8 @@ RANGES: dict[str, tuple[float, float]] = {
         ("rounds", "trees", "epochs", "gap_draws", "samples", "iterations", "max_epochs", "accumulate"), (1, 10**6)
     ),
     **dict.fromkeys(("batch_size", "window_days", "window_cells", "core_cells", "steps", "check_every"), (1, 10**6)),
+    "patience": (1, 10**6),
+    "min_delta": (0, 1e6),
     **dict.fromkeys(("width", "channels"), (1, 2**14)),
     **dict.fromkeys(("layers", "blocks", "memory"), (0, 1000)),
     **dict.fromkeys(("subsample", "column_share"), (1e-6, 1)),

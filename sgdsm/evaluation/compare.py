@@ -10,6 +10,11 @@ from sgdsm.core.errors import ConfigError
 from sgdsm.evaluation.metrics import METRICS, bootstrap
 from sgdsm.evaluation.protocol import kind_of_split
 from sgdsm.evaluation.score import GAP_LENGTHS, Scores
+from sgdsm.evaluation.tables import aligned
+
+LONGEST = 24  # letters of a label in the tables as text
+IN_HEAD = 12  # letters of the label of a reference that the heads of columns name
+MAIN = 4  # columns of the first table as text: the RMSE and what is made of it
 
 
 @dataclass
@@ -125,7 +130,7 @@ def comparison_tables(
 
 
 def format_comparison(rows: list[dict[str, Any]], reference: str, units: str, protocol: dict[str, Any]) -> str:
-    """Return the table as text.
+    """Return the tables as text: the RMSE with what is made of it, the other scores, and further metrics.
 
     Args:
         rows: From `comparison`.
@@ -133,22 +138,27 @@ def format_comparison(rows: list[dict[str, Any]], reference: str, units: str, pr
         units: Of the target.
         protocol: Of all the runs.
     """
+    main, *others = narrow_tables(rows, reference, units)
+    scored = f"N {rows[0]['n']:.0f} hidden values of the {protocol['scored_split']} split"
+    said = [f"{scored}\n({kind_of_split(protocol)})"]
+    if len(reference) > IN_HEAD:
+        said.append(f"the reference: {reference}")
+    return "\n\n".join(["\n".join([aligned(main, LONGEST), *said]), *(aligned(table, LONGEST) for table in others)])
+
+
+def narrow_tables(rows: list[dict[str, Any]], reference: str, units: str) -> list[list[list[str]]]:
+    """Return the cells of `comparison_tables` in three tables: the RMSE, other scores, further metrics.
+
+    Args:
+        rows: From `comparison`.
+        reference: Label of the run that the others are compared to.
+        units: Of the target.
+    """
     lines, second = comparison_tables(rows, reference, units)
-    scored = f"hidden values of the {protocol['scored_split']} split ({kind_of_split(protocol)})"
-    return f"{_aligned(lines)}\nN {rows[0]['n']:.0f} {scored}\n\n{_aligned(second)}"
-
-
-def _aligned(lines: list[list[str]]) -> str:
-    """Return the cells of a table as text, with a rule under the head."""
-    widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
-    text = [
-        "  ".join(
-            cell.ljust(w) if k == 0 else cell.rjust(w) for k, (cell, w) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in lines
-    ]
-    text.insert(1, "-" * len(text[0]))
-    return "\n".join(text)
+    if len(reference) > IN_HEAD:
+        # the heads of the columns repeat it
+        lines[0] = [cell.replace(reference, "the reference") for cell in lines[0]]
+    return [[line[:MAIN] for line in lines], [[line[0], *line[MAIN:]] for line in lines], second]
 
 
 def by_gap_length(entry: Entry) -> dict[str, float]:

@@ -16,6 +16,7 @@ import numpy as np
 from sgdsm.evaluation.compare import Entry, check_protocol
 from sgdsm.evaluation.metrics import METRICS
 from sgdsm.evaluation.protocol import kind_of_split
+from sgdsm.evaluation.tables import aligned
 
 COLUMNS = ("model", "splits", "seed", "metric", "value")
 
@@ -48,7 +49,23 @@ def check_repeated(runs: Repeated) -> None:
 
 
 def format_repeated(runs: Repeated, units: str) -> str:
-    """Return the table as text: the RMSE of each draw, and of all metrics median, smallest and largest value.
+    """Return the tables of `repeated_tables` as text, with what they were scored on.
+
+    Args:
+        runs: That passed `check_repeated`.
+        units: Of the target.
+    """
+    groups = (runs.draws[0], runs.beside)
+    said = [
+        f"{name}: N {int(group[0].scores.table()['all']['n'])} hidden values; "
+        f"{kind_of_split(group[0].metrics['protocol'])}"
+        for name, group in zip((runs.repeated, runs.other), groups, strict=True)
+    ]
+    return "\n\n".join([*map(aligned, repeated_tables(runs, units)), "\n".join(said)])
+
+
+def repeated_tables(runs: Repeated, units: str) -> list[list[list[str]]]:
+    """Return the cells of two tables: the RMSE of each draw; of all metrics median, smallest and largest value.
 
     Args:
         runs: That passed `check_repeated`.
@@ -80,12 +97,7 @@ def format_repeated(runs: Repeated, units: str) -> str:
                 for d, o in zip(drawn.T, other, strict=True)
             ]
             others.append([metric.head, *text])
-    counts = [int(group[0].scores.table()["all"]["n"]) for group in (runs.draws[0], runs.beside)]
-    said = [
-        f"{name}: N {n} hidden values; {kind}"
-        for name, n, kind in zip((runs.repeated, runs.other), counts, kinds, strict=True)
-    ]
-    return "\n".join([_aligned(rows), "", _aligned(others), "", *said])
+    return [rows, others]
 
 
 def write_repeated(runs: Repeated, path: Path) -> None:
@@ -110,15 +122,3 @@ def write_repeated(runs: Repeated, path: Path) -> None:
 
 def _named(name: str, kind: str) -> str:
     return f"{name} (leaks)" if "leaks" in kind else name
-
-
-def _aligned(rows: list[list[str]]) -> str:
-    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-    lines = [
-        "  ".join(
-            cell.ljust(w) if k == 0 else cell.rjust(w) for k, (cell, w) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]
-    lines.insert(1, "-" * len(lines[0]))
-    return "\n".join(lines)

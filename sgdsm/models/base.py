@@ -10,6 +10,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -17,7 +19,7 @@ import torch
 from pytorch_lightning.trainer.connectors.signal_connector import _SignalConnector
 from torch import Tensor
 
-from sgdsm.core.arguments import Recorded
+from sgdsm.core.arguments import TARGET, Recorded
 from sgdsm.core.errors import ConfigError
 from sgdsm.core.tiling import Axis, axis
 from sgdsm.data.batch import Batch, Filled
@@ -172,6 +174,28 @@ class GapFiller(Recorded, pl.LightningModule, ABC):
         Returns:
             Fields (B, 1, T, H, W) in the target's units; values that are not wanted may be any number.
         """
+
+    def for_lightning(self) -> dict[str, Any]:
+        """Return what `load_from_checkpoint` of Lightning makes the filler of, beside its weights: plain built-ins."""
+        return {
+            "pytorch-lightning_version": version("pytorch-lightning"),
+            "filler": self.spec[TARGET],
+            "hyper_parameters": {name: value for name, value in self.spec.items() if name != TARGET},
+            "inputs": self.inputs.to_dict(),
+        }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint.update(self.for_lightning())
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if self.configured:  # an interrupted training goes on
+            return
+        if checkpoint.get("filler") != self.spec[TARGET]:
+            raise ConfigError(
+                f"{type(self).__name__}.load_from_checkpoint: expected a checkpoint of {self.spec[TARGET]}, found one "
+                f"of {checkpoint.get('filler')}"
+            )
+        self.configure(Inputs.from_dict(checkpoint["inputs"]))
 
     def in_units(self, anomaly: Tensor, batch: Batch) -> Tensor:
         """Return values in the target's units, (B, 1, T, H, W).

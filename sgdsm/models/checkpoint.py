@@ -12,12 +12,16 @@ from sgdsm.core.errors import ConfigError
 from sgdsm.core.specification import build, check_spec
 from sgdsm.data.normalization import Inputs
 from sgdsm.models.base import GapFiller
+from sgdsm.models.networks.base import Network
+from sgdsm.models.uncertainty.wrappers import innermost
 
 FORMAT = "sgdsm filler 1"
 
 
 def save_filler(filler: GapFiller, path: str | Path) -> None:
     """Write a filler atomically: the file is complete or does not exist.
+
+    Of a network, also of one with an uncertainty around it, Lightning's `load_from_checkpoint` reads the file too.
 
     Args:
         filler: Configured, usually fitted.
@@ -29,12 +33,12 @@ def save_filler(filler: GapFiller, path: str | Path) -> None:
     check_spec(filler.spec, GapFiller, type(filler).__name__)
     if not filler.configured:
         raise ConfigError(f"{path}: {type(filler).__name__} knows no variables yet: call configure(inputs) before")
-    content = {
-        "format": FORMAT,
-        "spec": filler.spec,
-        "inputs": filler.inputs.to_dict(),
-        "state": filler.state_dict(),
-    }
+    content: dict[str, Any] = {"spec": filler.spec, "inputs": filler.inputs.to_dict(), "state": filler.state_dict()}
+    network = innermost(filler)
+    if isinstance(network, Network):
+        # for Lightning's own load_from_checkpoint; the file hardly grows: a tensor that is there twice is kept once
+        content |= network.for_lightning() | {"state_dict": network.state_dict()}
+    content["format"] = FORMAT
     save_whole(content, Path(path))
 
 

@@ -11,7 +11,10 @@ from sgdsm.core.public import resolve
 
 # public name: module that defines it; specifications in files use `sgdsm.training.NAME`
 PUBLIC = {
+    "EarlyStopping": "callbacks",
+    "LearningRates": "callbacks",
     "Run": "run",
+    "RunLogger": "loggers",
     "TrainerOptions": "task",
     "TrainingConfig": "config",
     "TrainingTask": "task",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
 import xarray as xr
 import yaml
 
@@ -19,6 +20,8 @@ from sgdsm.data.gaps import Gaps
 from sgdsm.data.held_out import AnySplits
 from sgdsm.models.auto import AnyModel, Auto
 from sgdsm.models.uncertainty.wrappers import check_wrappers
+from sgdsm.training.callbacks import LearningRates
+from sgdsm.training.loggers import CSV, RunLogger
 from sgdsm.training.task import TrainerOptions
 
 # what the specification of each group makes
@@ -28,8 +31,11 @@ KINDS: dict[str, Any] = {
     "gaps": Gaps,
     "splits": AnySplits,
     "trainer": TrainerOptions,
+    "logger": RunLogger,
+    "callbacks": pl.Callback,
 }
-GROUPS = ("data", "model", "gaps", "splits", "trainer", "uncertainty")
+GROUPS = ("data", "model", "gaps", "splits", "trainer", "uncertainty", "logger", "callbacks")
+OF_TRAINING = {"causal": False, "logger": CSV, "callbacks": {}}  # runs of before these settings came lack them
 # what an experiment file may say for the commands `compare`, `chain` and `tune`
 EXPERIMENT_PARTS: dict[str, dict[str, type]] = {
     "compare": {"models": dict, "repeats": int, "repeated": str, "beside": str},
@@ -50,6 +56,10 @@ class TrainingConfig:
     )
     trainer: dict[str, Any] = setting("default", "devices, precision, epochs", group=True)
     uncertainty: dict[str, Any] = setting("conformal", "how the error bars are made", group=True)
+    logger: dict[str, Any] = setting("csv", "where the course of the training is written", group=True)
+    callbacks: dict[str, Any] = setting(
+        "none", "what is done after each epoch of a network; several: callbacks=[early_stopping,lr_monitor]", group=True
+    )
     causal: bool = setting(False, "for near real time: learn to fill each day from that day and earlier ones alone")
     seed: int = setting(0, "of training: weights, order, gaps of each epoch, rows of trees")
     compare: dict[str, Any] | None = setting(help="models of an experiment", from_experiment=True)
@@ -95,12 +105,17 @@ def check_groups(config: Mapping[str, Any], groups: Sequence[str] = GROUPS) -> d
             raise ConfigError(f"{group}={spec!r}: expected settings with {TARGET}")
         if group == "uncertainty":
             _check_uncertainty(spec)
+        elif group == "callbacks":
+            for name, inner in spec.items():
+                check_spec(inner, KINDS[group], f"{group}.{name}")
         else:
             check_spec(spec, KINDS[group], group)
-    objects = {g: build(config[g], KINDS[g]) for g in groups if g not in ("data", "uncertainty")}
+    objects = {g: build(config[g], KINDS[g]) for g in groups if g not in ("data", "uncertainty", "callbacks")}
     if "model" in objects and "trainer" in objects:
         model = objects["model"]
-        _check_epochs(model.many if isinstance(model, Auto) else model, objects["trainer"].max_epochs)
+        model = model.many if isinstance(model, Auto) else model
+        _check_epochs(model, objects["trainer"].max_epochs)
+        _check_callbacks(model, config.get("callbacks", {}), objects.get("logger", RunLogger()))
     return objects
 
 
@@ -123,13 +138,13 @@ def load_config(path: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise ConfigError(f"{path}: expected keys and values")
     _refuse_resolvers(config, str(path))
+    config = {**OF_TRAINING, **config}
     for group in GROUPS:
         if not isinstance(config.get(group), dict):
             raise ConfigError(f"{path}: {group} is {shown(config.get(group))}, expected settings with {TARGET}")
     if "seed" not in config:
         raise ConfigError(f"{path}: seed is not there, expected a whole number")
-    # runs of before this setting came do not say it
-    return {"causal": False, **config}
+    return config
 
 
 def _refuse_resolvers(value: Any, where: str) -> None:
@@ -146,6 +161,16 @@ def _refuse_resolvers(value: Any, where: str) -> None:
 def _check_uncertainty(spec: Mapping[str, Any]) -> None:
     if spec.get(TARGET) is not None:
         check_wrappers(spec)
+
+
+def _check_callbacks(model: Any, callbacks: Mapping[str, Any], logger: RunLogger) -> None:
+    trained = [model, *getattr(model, "fillers", [])]
+    networks = [one for one in trained if one.epochs and one.automatic_optimization]
+    for name, spec in callbacks.items():
+        if not networks:
+            raise ConfigError(f"callbacks={name}: {type(model).__name__} has no epochs that it could act on")
+        if isinstance(build(spec, KINDS["callbacks"]), LearningRates) and not logger.curve:
+            raise ConfigError(f"callbacks={name}: logger={logger.kind} writes nothing; expected logger=csv or another")
 
 
 def _check_epochs(model: Any, epochs: int | None) -> None:

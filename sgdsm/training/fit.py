@@ -13,16 +13,19 @@ from typing import Any, NamedTuple
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.loggers import Logger
 
 from sgdsm.core.errors import ConfigError
 from sgdsm.core.lock import exclusive
-from sgdsm.core.logging import log
+from sgdsm.core.logging import PASSING, log
 from sgdsm.core.processes import run_in_processes
+from sgdsm.core.specification import build
 from sgdsm.data.out_of_core import PartedData
 from sgdsm.models.base import GapFiller, interruptible, quiet_lightning
 from sgdsm.models.checkpoint import load_filler, save_filler
 from sgdsm.models.ensemble import Stack
 from sgdsm.training.callbacks import BEST, TrainingHistory, WholeCheckpoints
+from sgdsm.training.loggers import logger_of, opened
 from sgdsm.training.task import TrainerOptions, TrainingTask
 
 VALIDATIONS = 12  # in a training
@@ -36,13 +39,15 @@ class Fitted(NamedTuple):
     Attributes:
         seconds: Of training and of the choice of settings, those before an interruption included; of members the sum.
         validation_rmse: At the hidden values of the validation split, in the target's units; what tuning minimises.
+        epoch: Number of the epoch whose weights were kept, from 1; None where there are no epochs.
     """
 
     seconds: float
     validation_rmse: float
+    epoch: int | None = None
 
 
-def fit(task: TrainingTask, folder: Path) -> Fitted:
+def fit(task: TrainingTask, folder: Path, logger: Logger | None = None) -> Fitted:
     """Train the filler of a task in place.
 
     A network ends with the weights of the epoch that was best in validation; the others are validated at the end.
@@ -50,6 +55,7 @@ def fit(task: TrainingTask, folder: Path) -> Fitted:
     Args:
         task: What it learns from.
         folder: Of the run; a network resumes from LAST where that is there.
+        logger: Where the course of a network is written, beside training.csv; members have loggers of their own.
 
     Raises:
         ConfigError: The options cannot work for this filler.
@@ -65,7 +71,10 @@ def fit(task: TrainingTask, folder: Path) -> Fitted:
         "reload_dataloaders_every_n_epochs": 1,
     }
     if filler.epochs and filler.automatic_optimization:
-        return _fit_network(task, folder, common | options.predicting(several=True))
+        return _fit_network(task, folder, common | options.predicting(several=True) | {"logger": logger or False})
+    if task.config.get("callbacks") and not isinstance(filler, Stack):
+        # a member, or what model=auto has chosen
+        log.info("%s has no epochs: it is fitted without callbacks", type(filler).__name__)
     seconds = 0.0
     if isinstance(filler, Stack):
         seconds = _fit_members(task, filler, folder)
@@ -100,7 +109,7 @@ def _fit_members(task: TrainingTask, stack: Stack, folder: Path) -> float:
     left = [name for name in stack.members if not (own / name / MODEL).is_file()]
     devices = task.options.one_by_one()[: max(1, len(left))]
     if len(devices) > 1:
-        log.info("%d members in %d processes, one a device", len(left), len(devices))
+        log.info("%d members in %d processes, one a device", len(left), len(devices), extra=PASSING)
         quiet = [replace(one, progress=False) for one in devices]
         config = {**task.config, "model": stack.spec}  # it may have been made in Python
         run_in_processes(_fit_share, [(config, one, left[k :: len(quiet)], own) for k, one in enumerate(quiet)])
@@ -130,10 +139,11 @@ def _fit_some(task: TrainingTask, names: list[str], folder: Path) -> None:
         assert isinstance(member, GapFiller)
         own.mkdir(parents=True, exist_ok=True)
         with exclusive(own):
-            log.info("member %d of %d: %s", number, len(every), name)
+            log.info("member %d of %d: %s", number, len(every), name, extra=PASSING)
             axes = member.window.tile(task.record.values.shape, task.record.circular)
             data = task.data.retiled(axes, member.batch_size, member.trains_on_cores)
-            seconds = fit(replace(task, filler=member, data=data, learned=data), own).seconds
+            with opened(task.config, own) as logger:
+                seconds = fit(replace(task, filler=member, data=data, learned=data), own, logger).seconds
             (own / SECONDS).write_text(f"{seconds:.1f}\n")
             save_filler(member, own / MODEL)
             for rest in (LAST, BEST):
@@ -175,7 +185,9 @@ def _fit_network(task: TrainingTask, folder: Path, common: dict[str, Any]) -> Fi
     filler, options = task.filler, task.options
     epochs = options.max_epochs or _epochs(task)
     every = options.check_every or -(-epochs // VALIDATIONS)
-    course = TrainingHistory(folder)
+    course = TrainingHistory(folder, logger_of(task.config).curve)
+    # before the history, which writes down what they measure
+    chosen = [build(spec, pl.Callback) for spec in task.config.get("callbacks", {}).values()]
     last = ModelCheckpoint(folder, "last", enable_version_counter=False, save_on_train_epoch_end=True)
     trainer = pl.Trainer(
         **common,
@@ -183,7 +195,7 @@ def _fit_network(task: TrainingTask, folder: Path, common: dict[str, Any]) -> Fi
         check_val_every_n_epoch=min(every, epochs),
         gradient_clip_val=options.gradient_clip,
         accumulate_grad_batches=options.accumulate,
-        callbacks=[course, last],
+        callbacks=[*chosen, course, last],
         plugins=[WholeCheckpoints()],
     )
     resumed = folder / LAST if (folder / LAST).exists() else None
@@ -193,4 +205,4 @@ def _fit_network(task: TrainingTask, folder: Path, common: dict[str, Any]) -> Fi
     folder = trainer.strategy.broadcast(folder)
     filler.load_state_dict(torch.load(folder / BEST, map_location="cpu", weights_only=True))
     filler.eval()
-    return Fitted(course.seconds, course.best)
+    return Fitted(course.seconds, course.best, course.best_epoch)

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import xarray as xr
+from pytorch_lightning.loggers import Logger
 
 from sgdsm.core.lock import exclusive, is_first
-from sgdsm.core.logging import log
+from sgdsm.core.logging import PASSING, log
+from sgdsm.evaluation.labels import run_labels
 from sgdsm.evaluation.protocol import FILLED, HIDDEN, KINDS_OF_SPLIT, SCORES, VISIBLE, kind_of_split, write_files
 from sgdsm.evaluation.score import Scores, format_rmse, format_table, score
 from sgdsm.inference.causal import save_climatology
@@ -20,6 +22,8 @@ from sgdsm.report.figures import run_figures
 from sgdsm.training.calibrate import add_uncertainty
 from sgdsm.training.callbacks import BEST
 from sgdsm.training.fit import LAST, Fitted, fit
+from sgdsm.training.loggers import opened, write_result
+from sgdsm.training.notes import keeping_notes
 from sgdsm.training.run import CONFIG, CURVE, METRICS, PROVENANCE, Run, learned_from, protocol_of, provenance
 from sgdsm.training.task import TrainingTask, fill_scenario, training_values
 
@@ -46,22 +50,34 @@ def train(config: dict[str, Any], folder: Path, cube: xr.Dataset | None = None, 
     run = Run(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with exclusive(folder):
-        task = TrainingTask.from_config(config, cube)
         if not is_first():
-            fit(task, folder)
+            fit(TrainingTask.from_config(config, cube), folder)
             return run
-        protocol = _begin(run, task)
-        fitted = fit(task, folder)
-        filler = add_uncertainty(task, config["uncertainty"])
-        if filler.inputs.causal:
-            values, which = training_values(task.whole, config, task.split)
-            save_climatology(values, filler.inputs, run.climatology, which)
-        save_filler(filler, run.model)
-        classes = score_run(task, filler, protocol, run)
-        if figures:
-            run_figures(run.evaluation, folder / CURVE, run.figures, folder.name, protocol["scored_split"])
-        _save_metrics(run, filler, fitted, protocol, classes, task.options.precision_of(filler))
+        with keeping_notes(folder):
+            task = TrainingTask.from_config(config, cube)
+            protocol = _begin(run, task)
+            with opened(config, folder) as logger:
+                _learn_and_score(run, task, protocol, figures, logger)
     return run
+
+
+def _learn_and_score(
+    run: Run, task: TrainingTask, protocol: dict[str, Any], figures: bool, logger: Logger | None
+) -> None:
+    config, folder = task.config, run.folder
+    fitted = fit(task, folder, logger)
+    filler = add_uncertainty(task, config["uncertainty"])
+    if filler.inputs.causal:
+        values, which = training_values(task.whole, config, task.split)
+        save_climatology(values, filler.inputs, run.climatology, which)
+    save_filler(filler, run.model)
+    classes = score_run(task, filler, protocol, run)
+    if figures:
+        name = run_labels([folder])[0]
+        run_figures(run.evaluation, folder / CURVE, run.figures, name, protocol["scored_split"])
+    _save_metrics(run, filler, fitted, protocol, classes, task.options.precision_of(filler))
+    scores = {f"scores/{protocol['scored_split']}_{name}": value for name, value in classes["all"].items()}
+    write_result(logger, config, {**scores, "fit_seconds": fitted.seconds})
 
 
 def score_run(task: TrainingTask, filler: GapFiller, protocol: dict[str, Any], run: Run) -> dict[str, dict[str, float]]:
@@ -101,7 +117,8 @@ def scores_text(run: Run) -> str:
     split = protocol["scored_split"]
     kind = kind_of_split(protocol)
     # trees and simple methods have no epochs
-    if split == "validation" and kind == KINDS_OF_SPLIT[split] and (run.folder / CURVE).is_file():
+    has_epochs = run.metrics().get("epoch") is not None or (run.folder / CURVE).is_file()
+    if split == "validation" and kind == KINDS_OF_SPLIT[split] and has_epochs:
         kind = "they chose the epochs of the network: not a test"
     head = f"scores at the hidden values of the {split} split ({kind})"
     return f"{head}\n{format_table(rows)}\n{format_rmse(scores, run.metrics()['units'])}"
@@ -109,7 +126,7 @@ def scores_text(run: Run) -> str:
 
 def _begin(run: Run, task: TrainingTask) -> dict[str, Any]:
     """Write what the run is made of, before it learns; of a resumed one check that it is the same."""
-    log.info("run folder: %s", run.folder)
+    log.info("run folder: %s", run.folder, extra=PASSING)
     run.check_data(task.whole)
     protocol = protocol_of(task.whole, [part.split for part in task.parts], task.config, learned_from(task.config))
     run.write(CONFIG, task.config)
@@ -133,6 +150,7 @@ def _save_metrics(
             "split": protocol["scored_split"],
             "fit_seconds": round(fitted.seconds, 1),
             "validation_rmse": fitted.validation_rmse,
+            "epoch": fitted.epoch,
             "precision": precision,
             "parameters": sum(p.numel() for p in filler.parameters()),
             "classes": classes,

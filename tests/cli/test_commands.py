@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -235,6 +236,12 @@ def test_compare_an_experiment_and_its_runs(run_command, tmp_path):
     table = (tmp_path / "cmp" / "comparison.txt").read_text()
     assert table.splitlines()[2].startswith("xgboost")
     assert "share of linear_time" in table
+    assert max(map(len, table.splitlines())) <= 100
+    with (tmp_path / "cmp" / "comparison.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["label"] for row in rows] == ["xgboost", "linear_time"]
+    assert f"{float(rows[0]['rmse']):.4f} [" in (tmp_path / "cmp" / "comparison.md").read_text()
+    assert "linear\\_time &" in (tmp_path / "cmp" / "comparison.tex").read_text()
     page = (tmp_path / "cmp" / "report.html").read_text()
     # the same page as that of `report`; without bokeh its maps are pictures
     assert all(word in page for word in ("The same as a table", "xgboost", "linear_time", "Configuration of xgboost"))

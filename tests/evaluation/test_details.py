@@ -222,13 +222,16 @@ def test_the_tables_stay_narrow(files):
     assert re.search(rf"^all +{scores.table()['all']['n']:.0f} +{scores.table()['all']['rmse']:.4f} ", line)
 
 
-def test_a_comparison_has_a_second_table(files):
+def test_a_comparison_has_further_tables(files):
     question, shown, answer = files
     scores = [score(answer, question, shown), score(answer, question, shown.assign(sm=shown["sm"]), weights="area")]
     entries = [Entry(name, Path(), {"fit_seconds": 1.0}, s) for name, s in zip(("one", "two"), scores, strict=True)]
     rows = comparison(entries, "one")
     text = format_comparison(rows, "one", "m3 m-3", {"scored_split": "test", "hidden": {}})
-    second = text.split("\n\n")[1].splitlines()
+    first, others, further = text.split("\n\n")
+    assert first.split()[:8] == ["model", "RMSE", "[95", "%]", "m3", "m-3", "share", "of"]
+    assert others.split()[-1] == "1"  # seconds of the fit
+    second = further.splitlines()
     assert second[0].split() == ["model", "MAE", "ubRMSE", "NSE", "R2-cell-median"]
     assert max(map(len, second)) <= 100
     line = next(line for line in second if line.startswith("one"))

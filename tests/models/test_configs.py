@@ -36,9 +36,10 @@ OWN = [
     *(f"splits/{name}" for name in ("all", "blocks", "months", "protocol", "random", "regions", "years")),
     *(f"regressor/{name}" for name in ("mlp", "random_forest", "ridge", "xgboost")),
     "trainer/default",
+    "logger/csv",
     *(f"uncertainty/{name}" for name in ("conformal", "input_noise", "mc_dropout")),
 ]
-GROUPS = ("model", "regressor", "gaps", "splits", "trainer", "uncertainty")
+GROUPS = ("model", "regressor", "gaps", "splits", "trainer", "uncertainty", "logger", "callbacks")
 FILES = sorted(f"{group}/{path.stem}" for group in GROUPS for path in (config_folder() / group).glob("*.yaml"))
 
 

@@ -47,6 +47,7 @@ def run(folder: Path, *words: str) -> str:
     process = start(folder, *words)
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
+    assert "error:" not in err  # of a further process
     return out
 
 
@@ -65,7 +66,7 @@ def assert_same(ours: xr.Dataset, theirs: xr.Dataset) -> None:
 
 
 def test_two_train_as_one_that_takes_two_batches_a_step(folder):
-    out = run(folder, "train.py", *WORDS, "trainer.max_epochs=2", TWO, "hydra.run.dir=two")
+    out = run(folder, "train.py", *WORDS, "trainer.max_epochs=2", TWO, "output=two")
     assert out.count("run: two") == 1
     one, two = (pd.read_csv(folder / name / "training.csv") for name in ("one", "two"))
     assert len(one) == 2

@@ -21,8 +21,9 @@ from sgdsm.core.arguments import shown as shown_value
 from sgdsm.core.errors import ConfigError
 from sgdsm.core.settings import setting
 from sgdsm.core.signals import going_on
-from sgdsm.evaluation.compare import check_protocol, comparison, format_comparison
-from sgdsm.evaluation.holdouts import Repeated, check_repeated, format_repeated, write_repeated
+from sgdsm.evaluation.compare import check_protocol, comparison, format_comparison, narrow_tables
+from sgdsm.evaluation.holdouts import Repeated, check_repeated, format_repeated, repeated_tables, write_repeated
+from sgdsm.evaluation.tables import write_numbers, write_tables
 from sgdsm.report.figures import comparison_figures
 from sgdsm.report.holdouts import holdout_figure
 from sgdsm.report.html import listing
@@ -130,6 +131,7 @@ def _repeated(settings: Settings, output: Path, experiment: str | None) -> str:
     units = beside[0].metrics["units"]
     output.mkdir(parents=True, exist_ok=True)
     write_repeated(runs, output / "holdouts.csv")
+    write_tables(repeated_tables(runs, units), output / "holdouts")
     picture = holdout_figure(runs, units, output / "holdouts.png")
     text = format_repeated(runs, units)
     return compare_runs([e.folder for e in beside], settings.reference, output, experiment, (text, picture))
@@ -147,7 +149,9 @@ def compare_runs(
     experiment: str | None,
     above: tuple[str, Path] | None = None,
 ) -> str:
-    """Write the table, the figures and the page of a comparison to `output`; returns what to print.
+    """Write the tables, the figures and the page of a comparison to `output`; returns what to print.
+
+    The tables are there as text, and as CSV (all digits), Markdown and LaTeX.
 
     reference: label of the run that the others are measured by, or the end of its folder's name; by default
     'linear_time' where there is one, else the first run.
@@ -159,7 +163,7 @@ def compare_runs(
     labels = labels_of(folders, "compare")
     entries = [entry_of(label, folder) for folder, label in zip(folders, labels, strict=True)]
     check_protocol(entries)
-    reference = reference_of([entry.label for entry in entries], reference)
+    reference = reference_of(labels, reference, folders)
     rows = comparison(entries, reference)
     units = entries[0].metrics["units"]
     table = format_comparison(rows, reference, units, entries[0].metrics["protocol"])
@@ -167,6 +171,8 @@ def compare_runs(
         table = f"{above[0]}\n\n{table}"
     output.mkdir(parents=True, exist_ok=True)
     (output / "comparison.txt").write_text(table + "\n")
+    write_tables(narrow_tables(rows, reference, units), output / "comparison")
+    write_numbers([{"label": row["label"], **row} for row in rows], output / "comparison.csv")  # the label first
     pictures = comparison_figures(entries, rows, reference, units, output / "figures")
     report = Report(
         title=f"Comparison {experiment or ''}".strip(),

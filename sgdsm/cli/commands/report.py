@@ -88,7 +88,7 @@ def run(settings: Settings) -> None:
     report = Report(
         title=settings.title or (f"Soil moisture filled by {', '.join(labels)}" if labels else "Filled soil moisture"),
         entries=entries,
-        reference=reference_of(labels, settings.reference) if labels else "",
+        reference=reference_of(labels, settings.reference, [entry.folder for entry in entries]) if labels else "",
         runs=[about_run(entry) for entry in entries],
         questions=[*questions, *of_runs],
         notes=notes,

@@ -16,7 +16,10 @@ from sgdsm.training.run import CONFIG, Run
 from sgdsm.training.train import scores_text
 from sgdsm.training.train import train as train_in
 
-USAGE = "[data=..] [model=..] [gaps=..] [splits=..] [trainer=..] [uncertainty=..] [experiment=..] | run=PATH"
+USAGE = (
+    "[data=..] [model=..] [gaps=..] [splits=..] [trainer=..] [uncertainty=..] [logger=..] [callbacks=..] "
+    "[experiment=..] | run=PATH"
+)
 NOTE = (
     "`sgdsm train` without a word about the model takes model=auto, train.py pconv3d; "
     "name=NAME puts the run into runs/NAME, output=FOLDER into any folder; run=PATH resumes an interrupted training; "
