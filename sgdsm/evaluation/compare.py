@@ -9,7 +9,7 @@ from typing import Any
 from sgdsm.core.errors import ConfigError
 from sgdsm.evaluation.metrics import METRICS, bootstrap
 from sgdsm.evaluation.protocol import kind_of_split
-from sgdsm.evaluation.score import GAP_LENGTHS, Scores
+from sgdsm.evaluation.score import Scores
 
 
 @dataclass
@@ -149,9 +149,3 @@ def _aligned(lines: list[list[str]]) -> str:
     ]
     text.insert(1, "-" * len(text[0]))
     return "\n".join(text)
-
-
-def by_gap_length(entry: Entry) -> dict[str, float]:
-    """Return the RMSE of each class of gap lengths that has values, in the target's units."""
-    table = entry.scores.table()
-    return {name: table[name]["rmse"] for name in GAP_LENGTHS if table[name]["n"]}
