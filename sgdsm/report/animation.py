@@ -24,6 +24,7 @@ from sgdsm.core.cube import space_dims, suggest, time_chunks
 from sgdsm.core.errors import ConfigError, CubeError
 from sgdsm.core.filled import FILLED, GAP_AGE, LAND, NONE, OBSERVED, SM_FILLED, SM_SOURCE, SM_STD, maps_of, observed_of
 from sgdsm.core.region import check_bbox, part_of
+from sgdsm.core.words import counted
 from sgdsm.report.maps import draw_land, extent_of, limits, map_key, name_axes
 from sgdsm.report.style import BLUE, RED, subplots
 
@@ -185,9 +186,10 @@ def _check_not_empty(maps: xr.Dataset, layers: Sequence[str]) -> None:
         for days in time_chunks(maps[name]):
             if np.isfinite(maps[name][days].values).any():
                 return
+    names = " and ".join(repr(LAYERS[name] or maps.attrs["name"]) for name in layers)
     raise CubeError(
-        f"{' and '.join(repr(LAYERS[name] or maps.attrs['name']) for name in layers)}: no value in the "
-        f"{maps.sizes['time']} days and {maps[layers[0]][0].size} cells that were asked for, nothing to show"
+        f"{names}: no value in the {counted(maps.sizes['time'], 'day')} and "
+        f"{counted(maps[layers[0]][0].size, 'cell')} asked for: nothing to show"
     )
 
 

@@ -99,19 +99,19 @@ def filled_series(
     at = _cell_of(filled, place)
     _check_land(dataset, at)
     cell = dataset.isel(at)
-    time, values = cell["time"].values, seen.isel(at).values
+    times, values = cell["time"].values, seen.isel(at).values
     # a row for each year, or for more where there are many: in one row days would lie on each other
-    rows = int(np.clip(np.ceil((time[-1] - time[0]) / np.timedelta64(367, "D")), 1, MOST_ROWS))
-    edges = time[0] + (time[-1] - time[0]) / rows * np.arange(1, rows)
-    parts = [part for part in np.split(np.arange(len(time)), np.searchsorted(time, edges)) if len(part)]
+    rows = int(np.clip(np.ceil((times[-1] - times[0]) / np.timedelta64(367, "D")), 1, MOST_ROWS))
+    edges = times[0] + (times[-1] - times[0]) / rows * np.arange(1, rows)
+    parts = [part for part in np.split(np.arange(len(times)), np.searchsorted(times, edges)) if len(part)]
     figure, axes = subplots(
         len(parts), 1, figsize=(11, 1 + 2 * len(parts)), layout="constrained", sharey=True, squeeze=False
     )
     for axis, days in zip(axes[:, 0], parts, strict=True):
-        draw_series(axis, cell.isel(time=days), time[days], values[days], slice(None))
+        draw_series(axis, cell.isel(time=days), times[days], values[days], slice(None))
         axis.set_ylabel(f"{seen.name} [{units}]")
         axis.margins(x=0.01)
-        axis.set_title(f"{str(time[days[0]])[:10]} to {str(time[days[-1]])[:10]}", fontsize=9, loc="right")
+        axis.set_title(f"{str(times[days[0]])[:10]} to {str(times[days[-1]])[:10]}", fontsize=9, loc="right")
     # beside the values, not over them
     drawn = [axis.get_legend_handles_labels() for axis in axes[:, 0]]
     entries = {label: handle for one in drawn for handle, label in zip(*one, strict=True)}

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from sgdsm.core.filled import FILLED, OBSERVED
+from sgdsm.core.words import counted
 from sgdsm.evaluation.insitu import STATUS, InSitu, groups_of
 from sgdsm.evaluation.station_matching import DENSE, OK
 from sgdsm.evaluation.statistics import pair_metrics
@@ -68,7 +69,9 @@ def station_map(table: xr.Dataset) -> Picture:
             lon[there], lat[there], c=r[there], cmap="viridis", vmin=low, vmax=1, s=34, edgecolor=INK, linewidth=0.4
         )
         middle = float(np.median(r[there])) if there.any() else np.nan
-        axis.set(title=f"{side} days: {int(there.sum())} stations, median R {middle:.3f}", xlabel="longitude [°E]")
+        axis.set(
+            title=f"{side} days: {counted(int(there.sum()), 'station')}, median R {middle:.3f}", xlabel="longitude [°E]"
+        )
     axes[0].set_ylabel("latitude [°N]")
     figure.colorbar(points, ax=axes, label="R", extend="min", shrink=0.85)
     return figure

@@ -92,7 +92,7 @@ def draw_map(
     Returns:
         The map of the values.
     """
-    shown = {"extent": extent, "aspect": aspect, "interpolation": "nearest"}
+    shown: dict[str, Any] = {"extent": extent, "aspect": aspect, "interpolation": "nearest"}
     land = np.ones(values.shape, bool) if land is None else land
     image = axis.imshow(np.where(land, values, np.nan), **shown, **colours)
     draw_land(axis, land, extent, aspect)
@@ -109,11 +109,9 @@ def draw_land(axis: Axes, land: np.ndarray, extent: Extent, aspect: str | float)
         aspect: See `extent_of`.
     """
     axis.set_facecolor(NO_LAND)
-    ground = ListedColormap([NO_VALUE])
-    axis.imshow(
-        np.where(land, 1.0, np.nan), extent=extent, aspect=aspect, interpolation="nearest", cmap=ground, zorder=-1
-    )
-    lines = LineCollection(outline(land, extent), colors=OUTLINE, linewidths=0.6 if land.size < FINE else 0.3)
+    shown: dict[str, Any] = {"extent": extent, "aspect": aspect, "interpolation": "nearest"}
+    axis.imshow(np.where(land, 1.0, np.nan), cmap=ListedColormap([NO_VALUE]), zorder=-1, **shown)
+    lines = LineCollection(list(outline(land, extent)), colors=OUTLINE, linewidths=0.6 if land.size < FINE else 0.3)
     axis.add_collection(lines, autolim=False)
 
 

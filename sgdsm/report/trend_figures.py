@@ -6,6 +6,7 @@ In the manner of Figs. 15 and 16 of LIU (HESS 27, 577, 2023).
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -52,7 +53,7 @@ def _maps(result: xr.Dataset, path: Path) -> Path:
         mean, slope = one[f"mean_{kind}"], one[f"slope_{kind}"]
         if kind == "difference":
             far = largest(mean.values)
-            colours = {"vmin": -far, "vmax": far, "cmap": "BrBG"}
+            colours: dict[str, Any] = {"vmin": -far, "vmax": far, "cmap": "BrBG"}
             steep = largest(slope.values)
         else:
             colours = {"vmin": water[0], "vmax": water[1], "cmap": "YlGnBu"}
