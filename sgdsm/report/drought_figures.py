@@ -54,7 +54,7 @@ def _names(dataset: xr.Dataset) -> list[str]:
 
 def _class_map(dataset: xr.Dataset, index: int, path: Path) -> Path:
     land = land_of(dataset, dataset["ssi"])
-    figure, axis = subplots(1, 1, figsize=(8, 5), layout="constrained")
+    figure, axis = subplots(1, 1, figsize=(8, 5), layout="compressed")
     values = dataset["drought_class"][index].values.astype(np.float32)
     norm = BoundaryNorm(np.arange(len(COLOURS) + 1) - 0.5, len(COLOURS))
     values[values < 0] = np.nan

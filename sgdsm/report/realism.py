@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 
 from sgdsm.evaluation.realism import LAGS, PERIODS, Realism
 from sgdsm.report.style import INK, line_style, subplots
@@ -81,7 +81,7 @@ def _ratios(axis: Axes, found: Mapping[str, Realism]) -> None:
     axis.set_ylim(min(low, 0.45), max(high, 2.2))
     axis.yaxis.set_major_locator(LogLocator(10, (1, 2, 5)))
     axis.yaxis.set_major_formatter(FormatStrFormatter("%g"))
-    axis.yaxis.set_minor_formatter(NullFormatter())
+    axis.yaxis.set_minor_locator(NullLocator())
     axis.set_xticks(places, list(fields))
     axis.set_xlim(-0.5, len(fields) - 0.5)
     axis.grid(axis="y", alpha=0.3)
