@@ -13,6 +13,7 @@ from sgdsm.core.words import counted
 from sgdsm.evaluation.insitu import STATUS, InSitu, groups_of
 from sgdsm.evaluation.station_matching import DENSE, OK
 from sgdsm.evaluation.statistics import pair_metrics
+from sgdsm.report.maps import draw_coast
 from sgdsm.report.style import BLUE, INK, RED, SAND, Picture, subplots
 
 SIDES = ("observed", "filled")
@@ -72,6 +73,11 @@ def station_map(table: xr.Dataset) -> Picture:
         axis.set(
             title=f"{side} days: {counted(int(there.sum()), 'station')}, median R {middle:.3f}", xlabel="longitude [°E]"
         )
+    # the limits that the stations have given
+    where = (*axes[0].get_xlim(), *axes[0].get_ylim())
+    for axis in axes:
+        axis.set(xlim=where[:2], ylim=where[2:])
+        draw_coast(axis, where)
     axes[0].set_ylabel("latitude [°N]")
     figure.colorbar(points, ax=axes, label="R", extend="min", shrink=0.85)
     return figure

@@ -19,10 +19,11 @@ from matplotlib.ticker import MaxNLocator
 
 from sgdsm.core.cube import ever_observed, space_dims
 from sgdsm.core.filled import LAND
+from sgdsm.report.coastlines import coastlines
 from sgdsm.report.style import INK
 
 # greys that none of the colour maps has: a missing value is neither dry nor wet, and land is not sea
-NO_VALUE, NO_LAND, OUTLINE = "#b3aea6", "#dde6ee", "#3d4650"
+NO_VALUE, NO_LAND, OUTLINE, COAST = "#b3aea6", "#dde6ee", "#3d4650", "#000000"
 HATCH = "////"
 FINE = 2**17  # cells, from which on the outline is finer
 
@@ -113,6 +114,13 @@ def draw_land(axis: Axes, land: np.ndarray, extent: Extent, aspect: str | float)
     axis.imshow(np.where(land, 1.0, np.nan), cmap=ListedColormap([NO_VALUE]), zorder=-1, **shown)
     lines = LineCollection(list(outline(land, extent)), colors=OUTLINE, linewidths=0.6 if land.size < FINE else 0.3)
     axis.add_collection(lines, autolim=False)
+    if aspect != "equal":  # degrees
+        draw_coast(axis, extent)
+
+
+def draw_coast(axis: Axes, extent: Extent) -> None:
+    """Draw coastlines over a map in degrees, where the extra `coastlines` is installed."""
+    axis.add_collection(LineCollection(coastlines(extent), colors=COAST, linewidths=0.6), autolim=False)
 
 
 def outline(land: np.ndarray, extent: Extent) -> np.ndarray:
