@@ -247,7 +247,7 @@ class _Drawing:
             image.set_data(np.ma.masked_invalid(day[name]))
             image.axes.draw_artist(image)
             # what lies over the map
-            for artist in (*image.axes.collections, *image.axes.spines.values()):
+            for artist in (*image.axes.patches, *image.axes.collections, *image.axes.spines.values()):
                 image.axes.draw_artist(artist)
         self.date.set_text(title)
         self.canvas.figure.draw_artist(self.date)

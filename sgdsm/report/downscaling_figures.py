@@ -78,7 +78,7 @@ def series(found: Mapping[str, np.ndarray], truth: np.ndarray, days: np.ndarray,
         if "lower" in means:
             axis.fill_between(there[part], means["lower"][part], means["upper"][part], color=SAND, label="interval")
         axis.plot(there[part], means["truth"][part], "o-", color=INK, ms=3, lw=1, label="reference")
-        axis.plot(there[part], means["mean"][part], "o-", color=BLUE, ms=3, lw=1, label="estimate")
+        axis.plot(there[part], means["mean"][part], "s--", color=BLUE, ms=3, lw=1, label="estimate")
         axis.tick_params(axis="x", rotation=60, labelsize=8)
     axes[0, 0].set_ylabel(f"mean of the rows of a day [{units}]")
     axes[0, -1].legend(fontsize=8)

@@ -357,7 +357,8 @@ def training_curve(curve: Path, path: Path, title: str, units: str) -> Path:
     right.plot(epoch[best], score[best], "o", ms=9, mfc="none", mec=INK)
     side = "right" if 2 * best >= len(score) else "left"  # away from the axis that it would cover
     at = (epoch[best], score[best])
-    right.annotate(f"kept: {score[best]:.4f}", at, xytext=(0, 12), textcoords="offset points", ha=side)
+    room = {"fc": "white", "ec": "none", "alpha": 0.8, "pad": 1}
+    right.annotate(f"kept: {score[best]:.4f}", at, xytext=(0, 12), textcoords="offset points", ha=side, bbox=room)
     right.set_ylabel(f"RMSE at validation [{units}]", color=FILL)
     return _save(figure, path, title)
 

@@ -112,8 +112,10 @@ def draw_land(axis: Axes, land: np.ndarray, extent: Extent, aspect: str | float)
     axis.set_facecolor(NO_LAND)
     shown: dict[str, Any] = {"extent": extent, "aspect": aspect, "interpolation": "nearest"}
     axis.imshow(np.where(land, 1.0, np.nan), cmap=ListedColormap([NO_VALUE]), zorder=-1, **shown)
-    lines = LineCollection(list(outline(land, extent)), colors=OUTLINE, linewidths=0.6 if land.size < FINE else 0.3)
-    axis.add_collection(lines, autolim=False)
+    # one path of all sides is drawn faster than a path for each, which films feel
+    sides = outline(land, extent).reshape(-1, 2)
+    path = Path(sides, np.tile([Path.MOVETO, Path.LINETO], len(sides) // 2))
+    axis.add_artist(PathPatch(path, fc="none", ec=OUTLINE, lw=0.6 if land.size < FINE else 0.3))
     if aspect != "equal":  # degrees
         draw_coast(axis, extent)
 

@@ -195,7 +195,7 @@ def taylor_figure(entries: Sequence[Entry]) -> Picture:
     distance = np.sqrt(1 + radius**2 - 2 * radius * np.cos(angle))
     lines = axis.contour(angle, radius, distance, levels=[0.25, 0.5, 0.75, 1.0], colors="0.6", linewidths=0.7)
     axis.clabel(lines, fontsize=7)
-    axis.set_xlabel("standard deviation over that of the truth", labelpad=18)
+    axis.set_xlabel("standard deviation over that of the truth [1]", labelpad=18)
     axis.text(np.deg2rad(48), 1.17 * most, "correlation R", ha="center", va="center", rotation=-42)
     _legend(figure, axis, len(entries) + 1)
     return figure

@@ -88,12 +88,12 @@ def _series(result: xr.Dataset, path: Path) -> Path:
     )
     units = result["slope_filled"].attrs["units"]
     for axis, zone in zip(axes[:, 0], zones, strict=True):
-        for kind, colour in (("observed", BLUE), ("filled", RED)):
+        for kind, colour, marker in (("observed", BLUE, "s"), ("filled", RED, "o")):
             mean, error = (result[f"{name}_{kind}"].sel(zone=zone).values for name in ("series", "series_error"))
-            axis.plot(result["step"].values, mean, color=colour, lw=1.2, marker=".", ms=3, label=COLUMNS[kind])
+            axis.plot(result["step"].values, mean, color=colour, lw=1.2, marker=marker, ms=2.5, label=COLUMNS[kind])
             axis.fill_between(result["step"].values, mean - error, mean + error, color=colour, alpha=0.25, lw=0)
         axis.set_title(str(zone), fontsize=9, loc="left")
-        axis.set_ylabel(result["series_filled"].attrs["units"])
+        axis.set_ylabel(f"mean [{result['series_filled'].attrs['units']}]")
     axes[0, 0].legend(fontsize=8, ncols=2, title="mean of the cells, +-1 standard error", title_fontsize=8)
     figure.suptitle(f"{result.attrs['period']}; slopes of cells in [{units}] are in the maps", fontsize=9)
     figure.savefig(path, dpi=110)
@@ -128,7 +128,7 @@ def _scatter(result: xr.Dataset, path: Path) -> Path:
         axis.set_xlabel(f"known slope [{result['slope_truth'].attrs['units']}]")
         axis.xaxis.set_major_locator(MaxNLocator(5))
         axis.legend(fontsize=7, loc="upper left")
-    axes[0].set_ylabel("slope")
+    axes[0].set_ylabel(f"slope [{result['slope_filled'].attrs['units']}]")
     axes[0].set(xlim=(-reach, reach), ylim=(-reach, reach))
     figure.savefig(path, dpi=110)
     return path
