@@ -265,7 +265,7 @@ def _one_series(axis: Axes, files: Files, target: str, time: np.ndarray, at: Any
     seen, truth = files[VISIBLE][target].values[at], files[HIDDEN]["truth"].values[at]
     draw_series(axis, files[FILLED], time, seen, at, "input")
     axis.plot(time, np.where(hidden, truth, np.nan), "o", mfc="none", mec=INK, ms=5, label="hidden truth")
-    # a single filled day between two gaps has no neighbour to draw a line to
+    # what is compared with it
     axis.plot(time, np.where(hidden, files[FILLED]["sm_filled"].values[at], np.nan), ".", color=FILL, ms=4)
 
 
@@ -297,6 +297,10 @@ def draw_series(
     # in a record of years large markers would hide the line
     size, width = (4.0, 1.2) if len(time) < LONG else (2.4, 0.9)
     axis.plot(time, values, color=FILL, lw=width, label="filled")
+    # a day alone has no neighbour to draw a line to
+    known = np.pad(np.isfinite(values), 1)
+    alone = known[1:-1] & ~known[:-2] & ~known[2:]
+    axis.plot(time[alone], values[alone], ".", color=FILL, ms=size)
     axis.plot(time, seen, "o", color=SEEN, ms=size, label=name)
 
 

@@ -213,6 +213,6 @@ def name_axes(dataset: xr.Dataset, lowest: Iterable[Axes], leftmost: Iterable[Ax
     for axis in lowest:
         axis.set_xlabel("longitude [degrees east]" if degrees else "x [m]")
         # long numbers of a narrow map would run into each other
-        axis.xaxis.set_major_locator(MaxNLocator(4))
+        axis.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
     for axis in leftmost:
         axis.set_ylabel("latitude [degrees north]" if degrees else "y [m]")
