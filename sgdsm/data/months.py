@@ -8,6 +8,7 @@ import numpy as np
 
 from sgdsm.core.arguments import Recorded
 from sgdsm.core.errors import ConfigError
+from sgdsm.core.words import counted
 
 TRAINED, VALIDATED, TESTED = "train", "validation", "test"
 
@@ -100,4 +101,5 @@ class Months(Recorded):
         nearest = int(np.minimum(abs(tested - trained[place]), abs(tested - trained[place - 1])).min())
         if nearest >= 15:
             return ""
-        return f"leaks: training days lie {nearest} days from test days; splits.separation_days=15 keeps them apart"
+        apart = counted(nearest, "day")
+        return f"leaks: training days lie {apart} from test days; splits.separation_days=15 keeps them apart"

@@ -12,6 +12,7 @@ import xarray as xr
 from sgdsm.core.errors import CubeError
 from sgdsm.core.logging import log
 from sgdsm.core.memory import check_fits
+from sgdsm.core.words import counted
 from sgdsm.data.table import days_of, read_columns
 from sgdsm.downscaling.raster_grid import MAPPING, RasterGrid, same_crs, wkt_of
 from sgdsm.sources.readers.packed import refuse_fills
@@ -137,7 +138,7 @@ def krige(
         ConfigError: The maps do not fit into the memory.
     """
     days = np.unique(points.days)
-    asked = f"maps of {len(days)} days of {grid.rows} x {grid.columns} cells"
+    asked = f"maps of {counted(len(days), 'day')} of {grid.rows} x {grid.columns} cells"
     check_fits(asked, 2 * len(days) * grid.rows * grid.columns, "choose fewer days by time=, or larger cells", 8)
     target_x, target_y, x, y = _in_metres(points, grid)
     maps = np.full((2, len(days), grid.rows * grid.columns), np.nan)

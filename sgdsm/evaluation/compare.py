@@ -9,7 +9,7 @@ from typing import Any
 from sgdsm.core.errors import ConfigError
 from sgdsm.evaluation.metrics import METRICS, bootstrap
 from sgdsm.evaluation.protocol import kind_of_split
-from sgdsm.evaluation.score import GAP_LENGTHS, Scores
+from sgdsm.evaluation.score import Scores
 from sgdsm.evaluation.tables import aligned
 
 LONGEST = 24  # letters of a label in the tables as text
@@ -159,9 +159,3 @@ def narrow_tables(rows: list[dict[str, Any]], reference: str, units: str) -> lis
         # the heads of the columns repeat it
         lines[0] = [cell.replace(reference, "the reference") for cell in lines[0]]
     return [[line[:MAIN] for line in lines], [[line[0], *line[MAIN:]] for line in lines], second]
-
-
-def by_gap_length(entry: Entry) -> dict[str, float]:
-    """Return the RMSE of each class of gap lengths that has values, in the target's units."""
-    table = entry.scores.table()
-    return {name: table[name]["rmse"] for name in GAP_LENGTHS if table[name]["n"]}

@@ -25,6 +25,7 @@ from sgdsm.core.filled import SM_FILLED, SM_LOWER, SM_STD, SM_UPPER, level_of
 from sgdsm.core.logging import log
 from sgdsm.core.units import PER_DAY, moisture_bounds, per_day
 from sgdsm.core.validation import check_values
+from sgdsm.evaluation.cell_scores import IN_MAPS, score_maps
 from sgdsm.evaluation.distances import NearestVisible, VisibleDays, around
 from sgdsm.evaluation.metrics import (
     METRICS,
@@ -83,20 +84,12 @@ RAIN_MM_PER_DAY = 2.4
 BLOCK_DAYS = 30
 REGION_KM = 1000.0
 KM_PER_DEGREE = 111.2  # of latitude
+FEW = 200  # of fewer values, even if independent, an RMSE is known no better than by a twentieth
 CELL_VALUES = 10  # hidden values of a cell from which its R2 counts
 UNCHANGED = 1e-4  # files of float32 and of packed integers round
 BLOCK_VALUES = 2**26  # of a block of days
-DETAILS = (
-    "rmse",
-    "mae",
-    "bias",
-    "ubrmse",
-    "r",
-    "r_anomaly",
-    "r_seasonal_anomaly",
-    "nse",
-)  # columns of the table of details
-IN_MAPS = ("rmse", "bias", "ubrmse", "r", "nse")
+# columns of the table of details
+DETAILS = ("rmse", "mae", "bias", "ubrmse", "r", "r_anomaly", "r_seasonal_anomaly", "nse")
 
 
 class Change(NamedTuple):
@@ -540,23 +533,7 @@ def _age(numbers: np.ndarray, day: np.ndarray, before: np.ndarray, after: np.nda
 
 
 def _scores(files: ScoredFiles, sums: _Sums, change: Change, weighted: bool) -> Scores:
-    table = metrics(sums.cells)
-    enough = sums.cells.weight >= CELL_VALUES
-    units = {"units": str(files.truth.attrs.get("units", "1"))}
-    maps = {
-        name: (_metric(name).explanation, {"units": "1"} if name in ("r", "nse") else units, table[name])
-        for name in IN_MAPS
-    }
-    shape, dims = files.place.shape, files.place.dims
-    dataset = xr.Dataset(
-        {
-            name: (dims, values.astype(np.float32).reshape(shape), {"long_name": f"{words}, of each cell", **about})
-            for name, (words, about, values) in maps.items()
-        },
-        {dim: files.place[dim] for dim in dims},
-    )
-    count = sums.cells.weight.astype(np.int32).reshape(shape)
-    dataset["n"] = (dims, count, {"long_name": "number of hidden values of each cell", "units": "1"})
+    table, enough = metrics(sums.cells), sums.cells.weight >= CELL_VALUES
     return Scores(
         sums.classes,
         sums.state,
@@ -564,7 +541,7 @@ def _scores(files: ScoredFiles, sums: _Sums, change: Change, weighted: bool) -> 
         counts=sums.counts if weighted else None,
         cell_r2=table["nse"][enough],
         change=change,
-        maps=dataset,
+        maps=score_maps(table, files.place, str(files.truth.attrs.get("units", "1"))),
     )
 
 

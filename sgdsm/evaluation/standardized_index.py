@@ -14,6 +14,7 @@ import numpy as np
 from scipy.special import betainc, betaincinv, gammainc, gammaincinv, ndtr, ndtri
 
 from sgdsm.core.errors import ConfigError, CubeError
+from sgdsm.core.words import counted
 
 Fit = Literal["gamma", "beta", "empirical"]
 DAYS = 365  # of a year; 29 February has no fit of its own
@@ -56,8 +57,8 @@ class Standardization:
         years = int(np.bincount(slots[self.reference & ~leap], minlength=DAYS).max())
         if years < self.least_years:
             raise ConfigError(
-                f"{years} years of days in the reference, expected at least least_years={self.least_years}: give a "
-                "longer file or reference=, or a smaller least_years="
+                f"{counted(years, 'year')} of days in the reference, expected at least "
+                f"least_years={self.least_years}: give a longer file or reference=, or a smaller least_years="
             )
 
     def index(self, values: np.ndarray, bound: float | None = None) -> tuple[np.ndarray, np.ndarray]:

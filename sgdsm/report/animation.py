@@ -15,7 +15,6 @@ import xarray as xr
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import ListedColormap
 from matplotlib.image import AxesImage
-from matplotlib.patches import Patch
 from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
@@ -25,7 +24,8 @@ from sgdsm.core.cube import space_dims, suggest, time_chunks
 from sgdsm.core.errors import ConfigError, CubeError
 from sgdsm.core.filled import FILLED, GAP_AGE, LAND, NONE, OBSERVED, SM_FILLED, SM_SOURCE, SM_STD, maps_of, observed_of
 from sgdsm.core.region import check_bbox, part_of
-from sgdsm.report.figures import STATES, extent_of, name_axes
+from sgdsm.core.words import counted
+from sgdsm.report.maps import draw_land, extent_of, limits, map_key, name_axes
 from sgdsm.report.style import BLUE, RED, subplots
 
 # a layer -> its variable; the observed values have the name of the target
@@ -72,7 +72,7 @@ def animate(
         `path`.
 
     Raises:
-        CubeError: The Dataset is not a filled one, lacks a layer, or has no day or cell in `time` and `bbox`.
+        CubeError: The Dataset is not a filled one, lacks a layer, or has no day, cell or value in `time` and `bbox`.
         ConfigError: The name of the file, a layer or a program that is needed.
     """
     path = animation_path(path)
@@ -81,6 +81,7 @@ def animate(
     if bbox is not None:
         check_bbox(bbox)
     maps = _layers_of(dataset, layers, time, bbox, observed)
+    _check_not_empty(maps, layers)
     partial = path.with_name(f"{path.stem}.partial{path.suffix}")
     try:
         frames = _frames(_Drawing.of(maps), maps)
@@ -179,6 +180,19 @@ def _layers_of(
     return part_of(maps, layers[0], time, bbox)
 
 
+def _check_not_empty(maps: xr.Dataset, layers: Sequence[str]) -> None:
+    """Raise CubeError where no layer has any value: the film would be blank."""
+    for name in layers:
+        for days in time_chunks(maps[name]):
+            if np.isfinite(maps[name][days].values).any():
+                return
+    names = " and ".join(repr(LAYERS[name] or maps.attrs["name"]) for name in layers)
+    raise CubeError(
+        f"{names}: no value in the {counted(maps.sizes['time'], 'day')} and "
+        f"{counted(maps[layers[0]][0].size, 'cell')} asked for: nothing to show"
+    )
+
+
 @dataclass
 class _Drawing:
     """The figure of all frames.
@@ -199,7 +213,7 @@ class _Drawing:
     def of(cls, maps: xr.Dataset) -> _Drawing:
         layers = [str(name) for name in maps.data_vars if name != LAND]
         rows, columns = space_dims(maps[layers[0]])
-        extent, aspect = extent_of(maps.rename({layers[0]: SM_FILLED}))
+        extent, aspect = extent_of(maps, layers[0])
         per_row = len(layers) if len(layers) <= MOST_IN_A_ROW else -(-len(layers) // 2)
         height = -(-len(layers) // per_row)
         figure, axes = subplots(
@@ -232,8 +246,9 @@ class _Drawing:
         for name, image in self.images.items():
             image.set_data(np.ma.masked_invalid(day[name]))
             image.axes.draw_artist(image)
-            for spine in image.axes.spines.values():
-                image.axes.draw_artist(spine)
+            # what lies over the map
+            for artist in (*image.axes.patches, *image.axes.collections, *image.axes.spines.values()):
+                image.axes.draw_artist(artist)
         self.date.set_text(title)
         self.canvas.figure.draw_artist(self.date)
         return Image.fromarray(np.asarray(self.canvas.buffer_rgba())).convert("RGB")
@@ -252,10 +267,7 @@ def _size(rows: int, columns: int, aspect: str | float, height: int, per_row: in
 def _empty_map(axis: Any, maps: xr.Dataset, name: str, extent: Any, aspect: Any) -> AxesImage:
     """Draw where there is land, and over it a map without values, which the frames fill."""
     shape = maps[name].shape[1:]
-    axis.set_facecolor(STATES["sea"])
-    if LAND in maps:
-        land = np.where(maps[LAND].values, 1.0, np.nan)
-        axis.imshow(land, extent=extent, aspect=aspect, cmap=ListedColormap([STATES["gap"]]), interpolation="nearest")
+    draw_land(axis, maps[LAND].values if LAND in maps else np.ones(shape, bool), extent, aspect)
     axis.set_title(TITLES[name], fontsize=11)
     image = axis.imshow(
         np.full(shape, np.nan),
@@ -275,11 +287,7 @@ def _scale(maps: xr.Dataset, name: str) -> dict[str, Any]:
     of_water = name in ("observed", "filled")
     variable = maps["filled" if of_water and "filled" in maps else name]
     days = np.unique(np.linspace(0, variable.sizes["time"] - 1, SAMPLED_DAYS).astype(int))
-    values = np.concatenate([variable[day].values.ravel() for day in days]).astype(np.float64)
-    values = values[np.isfinite(values)]
-    low, high = np.quantile(values, [0.01, 0.99]) if values.size else (0.0, 1.0)
-    if high <= low:
-        low, high = (0.0, 2 * high) if high > 0 else (low - 0.5, low + 0.5)
+    low, high = limits(*(variable[day].values for day in days))
     if of_water:
         return {"cmap": "YlGnBu", "vmin": low, "vmax": high}
     return {"cmap": "magma_r", "vmin": 0, "vmax": max(high, 1.0) if name == "gap_age" else high}
@@ -307,8 +315,7 @@ def _colour_bars(maps: xr.Dataset, images: dict[str, AxesImage]) -> None:
             water = group != ["uncertainty"]
             label = f"{maps.attrs['name']} [{maps.attrs['units']}]" if water else f"[{maps.attrs['units']}]"
             figure.colorbar(image, ax=axes, label=label, extend="both" if water else "max", **about)
-    patches = [Patch(color=STATES["gap"], label="no value"), Patch(color=STATES["sea"], label="no land")]
-    figure.legend(handles=patches, loc="outside lower center", ncols=4, fontsize=9, frameon=False)
+    map_key(figure, LAND in maps and not maps[LAND].values.all())
 
 
 def _frames(drawing: _Drawing, maps: xr.Dataset) -> Iterator[Image.Image]:

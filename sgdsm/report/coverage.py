@@ -18,6 +18,8 @@ from sgdsm.core.io.safety import GIB, size_of
 from sgdsm.core.logging import log
 from sgdsm.core.units import moisture_bounds
 from sgdsm.core.validation import check_values
+from sgdsm.core.words import counted
+from sgdsm.report.maps import NO_LAND, colour_bar, name_axes
 from sgdsm.report.style import Picture, subplots
 
 if TYPE_CHECKING:
@@ -184,7 +186,7 @@ def describe(cube: xr.Dataset, found: Coverage) -> str:
     period = f"{str(time[0])[:10]} to {str(time[-1])[:10]}"
     circle = ", round the globe" if is_circular(cube) else ""
     lines = [
-        f"time    {len(time)} maps, one every {step_days(target['time'])} days, {period}",
+        f"time    {counted(len(time), 'map')}, one every {counted(step_days(target['time']), 'day')}, {period}",
         f"grid    {rows} {_span(cube[rows])}, {columns} {_span(cube[columns])}{circle}",
         f"land    {land.sum()} of {land.size} cells",
     ]
@@ -255,8 +257,10 @@ def draw(cube: xr.Dataset, found: Coverage, available: dict[str, float] | None =
     picture = axes[0].pcolormesh(
         cube[columns], cube[rows], found.share, vmin=0, vmax=1, cmap="viridis", rasterized=True
     )
-    canvas.colorbar(picture, ax=axes[0], label="share of days observed")
-    axes[0].set(title=f"{target.name}: where it is observed", xlabel=columns, ylabel=rows)
+    axes[0].set_facecolor(NO_LAND)
+    colour_bar(picture, axes[0], "share of the maps observed [1]")
+    axes[0].set_title(f"{target.name}: where it is observed")
+    name_axes(cube, [axes[0]], [axes[0]])
     _draw_months(axes[1], found.by_month)
     _draw_gaps(axes[2], found.gaps)
     if available:
@@ -268,7 +272,7 @@ def _draw_months(axis: Axes, by_month: dict[str, float]) -> None:
     months = np.array(list(by_month), "datetime64[M]")
     # in long records markers would hide the line
     axis.plot(months, list(by_month.values()), marker="o" if len(months) < 40 else None, color="tab:blue")
-    axis.set(title="when", ylabel="share of the land observed", ylim=(0, 1))
+    axis.set(title="when", ylabel="share of the land observed [1]", ylim=(0, 1))
     axis.tick_params(axis="x", rotation=30)
     axis.xaxis.set_major_locator(AutoDateLocator(maxticks=7))
     edge = np.timedelta64(15, "D")
@@ -282,14 +286,14 @@ def _draw_gaps(axis: Axes, gaps: Counter[int]) -> None:
         for low, high, _ in LENGTHS
     ]
     axis.bar([label.replace("more than ", "> ") for *_, label in LENGTHS], shares, color="tab:orange")
-    axis.set(title="length of the gaps", xlabel="maps", ylabel="share of the missing values")
+    axis.set(title="length of the gaps", xlabel="maps", ylabel="share of the missing values [1]")
 
 
 def _draw_available(axis: Axes, available: dict[str, float]) -> None:
     names = list(available)[::-1]
     colours = ["tab:gray" if name == "all together" else "tab:green" for name in names]
     axis.barh(names, [available[name] for name in names], color=colours)
-    axis.set(title="covariates", xlabel="share of the land values", xlim=(0, 1))
+    axis.set(title="covariates", xlabel="share of the land values [1]", xlim=(0, 1))
     axis.tick_params(axis="y", labelsize=8)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from sgdsm.report.importances import Importance, importance_figure
+from sgdsm.report.maps import NO_VALUE, colour_bar, limits, map_key
 from sgdsm.report.style import BLUE, INK, RED, SAND, Picture, subplots
 
 DPI = 110
@@ -77,7 +78,7 @@ def series(found: Mapping[str, np.ndarray], truth: np.ndarray, days: np.ndarray,
         if "lower" in means:
             axis.fill_between(there[part], means["lower"][part], means["upper"][part], color=SAND, label="interval")
         axis.plot(there[part], means["truth"][part], "o-", color=INK, ms=3, lw=1, label="reference")
-        axis.plot(there[part], means["mean"][part], "o-", color=BLUE, ms=3, lw=1, label="estimate")
+        axis.plot(there[part], means["mean"][part], "s--", color=BLUE, ms=3, lw=1, label="estimate")
         axis.tick_params(axis="x", rotation=60, labelsize=8)
     axes[0, 0].set_ylabel(f"mean of the rows of a day [{units}]")
     axes[0, -1].legend(fontsize=8)
@@ -112,14 +113,17 @@ def fine_maps(maps: Mapping[str, np.ndarray], day: str, units: str) -> Picture:
         units: Of all.
     """
     figure, axes = subplots(1, len(maps), figsize=(3.4 * len(maps) + 0.8, 3.8), layout="constrained", squeeze=False)
-    first = next(iter(maps.values()))
-    low, high = np.nanquantile(first, [0.01, 0.99])
+    low, high = limits(next(iter(maps.values())))
+    images = []
     for axis, (title, values) in zip(axes[0], maps.items(), strict=True):
-        image = axis.imshow(values, vmin=low, vmax=high, cmap="YlGnBu", interpolation="nearest")
+        images.append(axis.imshow(values, vmin=low, vmax=high, cmap="YlGnBu", interpolation="nearest"))
+        axis.set_facecolor(NO_VALUE)
         axis.set_title(title, fontsize=10)
         axis.set_xticks([])
         axis.set_yticks([])
-    figure.colorbar(image, ax=axes[0], label=f"soil moisture [{units}]", extend="both", shrink=0.85)
+    colour_bar(images, axes[0], f"soil moisture [{units}]", shrink=0.85)
+    if any(np.isnan(values).any() for values in maps.values()):
+        map_key(figure, sea=False, missing="no value")
     figure.suptitle(day, fontsize=11)
     return figure
 

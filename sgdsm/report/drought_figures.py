@@ -13,7 +13,7 @@ from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
 from sgdsm.core.cube import open_dataset, space_dims
-from sgdsm.report.figures import STATES, extent_of, name_axes
+from sgdsm.report.maps import draw_map, extent_of, land_of, map_key, name_axes
 from sgdsm.report.style import INK, subplots
 
 # those of the United States Drought Monitor, and white for none
@@ -53,16 +53,17 @@ def _names(dataset: xr.Dataset) -> list[str]:
 
 
 def _class_map(dataset: xr.Dataset, index: int, path: Path) -> Path:
-    extent, aspect = extent_of(dataset[["drought_class"]].rename(drought_class="sm_filled"))
-    figure, axis = subplots(1, 1, figsize=(8, 5), layout="constrained")
+    land = land_of(dataset, dataset["ssi"])
+    figure, axis = subplots(1, 1, figsize=(8, 5), layout="compressed")
     values = dataset["drought_class"][index].values.astype(np.float32)
     norm = BoundaryNorm(np.arange(len(COLOURS) + 1) - 0.5, len(COLOURS))
     values[values < 0] = np.nan
-    image = axis.imshow(values, extent=extent, aspect=aspect, cmap=ListedColormap(COLOURS), norm=norm)
-    axis.set_facecolor(STATES["sea"])
+    where = extent_of(dataset, "drought_class")
+    image = draw_map(axis, values, *where, land, cmap=ListedColormap(COLOURS), norm=norm)
     bar = figure.colorbar(image, ax=axis, ticks=np.arange(len(COLOURS)), shrink=0.9)
     bar.ax.set_yticklabels(_names(dataset))
     name_axes(dataset, [axis], [axis])
+    map_key(figure, not land.all())
     days = dataset["ssi"].attrs["scale_days"]
     axis.set_title(f"drought class, {str(dataset['time'].values[index])[:10]} (mean of {days} days)")
     figure.savefig(path, dpi=110)

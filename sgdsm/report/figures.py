@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +15,34 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from sgdsm.core.cube import open_dataset, space_dims
-from sgdsm.core.filled import SM_FILLED, SM_STD
-from sgdsm.evaluation.compare import Entry, by_gap_length
+from sgdsm.core.cube import open_dataset
+from sgdsm.core.filled import SM_FILLED, SM_LOWER, SM_STD, SM_UPPER
+from sgdsm.evaluation.cell_scores import cell_scores
+from sgdsm.evaluation.compare import Entry
 from sgdsm.evaluation.protocol import FILLED, HIDDEN, SCORES, VISIBLE
 from sgdsm.evaluation.realism import realism
 from sgdsm.evaluation.reliability import PIT_BINS, Calibration
-from sgdsm.evaluation.score import GAP_LENGTHS, Scores, gap_lengths
+from sgdsm.evaluation.score import CELL_VALUES, GAP_LENGTHS, Scores
+from sgdsm.report.maps import (
+    HATCH,
+    NO_VALUE,
+    Extent,
+    colour_bar,
+    draw_map,
+    extent_of,
+    hatch,
+    largest,
+    limits,
+    map_key,
+    name_axes,
+)
 from sgdsm.report.realism import realism_figure
-from sgdsm.report.style import BLUE, INK, RED, SAND, Picture, subplots
+from sgdsm.report.score_figures import class_figure, class_table
+from sgdsm.report.style import BLUE, INK, RED, Picture, subplots
 
 SEEN, FILL, SHADE = BLUE, RED, "#efe9da"
-STATES = {"sea": "#d8d8d8", "seen": SEEN, "gap": SAND, "hidden": FILL}
+SURE = 30  # hidden values of a cell, of fewer its scores are hatched
+LONG = 200  # days, from which on a series is drawn with finer lines
 Files = dict[str, xr.Dataset]  # HIDDEN, VISIBLE and FILLED by these names
 
 
@@ -46,17 +62,17 @@ def run_figures(evaluation: Path, curve: Path, folder: Path, model: str, split: 
     title = f"{model} ({split} split)"
     folder.mkdir(parents=True, exist_ok=True)
     files = {name: open_dataset(evaluation / name) for name in (FILLED, HIDDEN, VISIBLE)}
-    target = str(files[HIDDEN].attrs["target"])
+    target, scores = str(files[HIDDEN].attrs["target"]), Scores.load(evaluation / SCORES)
+    units = str(files[VISIBLE][target].attrs.get("units", "1"))
     made = [
         day_maps(files, target, folder / "maps.png", title),
+        skill_maps(files, target, folder / "skill.png", title),
         time_series(files, target, folder / "series.png", title),
-        error_by_gap_length(files, target, folder / "gap_length.png", title),
+        error_by_gap_length({model: scores}, folder / "gap_length.png", title, units),
     ]
     if SM_STD in files[FILLED]:
-        units = files[VISIBLE][target].attrs.get("units", "1")
-        made.append(calibration(Scores.load(evaluation / SCORES).calibration, folder / "calibration.png", title, units))
+        made.append(calibration(scores.calibration, folder / "calibration.png", title, units))
     if curve.is_file():
-        units = files[VISIBLE][target].attrs.get("units", "1")
         made.append(training_curve(curve, folder / "training.png", f"{model}: training history", units))
     for dataset in files.values():
         dataset.close()
@@ -82,7 +98,7 @@ def calibration(sums: Calibration, path: Path, title: str, units: str) -> Path:
     axes[0].set(title="PIT (flat = calibrated)", xlabel="probability integral transform", ylabel="density", xlim=(0, 1))
     axes[1].plot([0, 1], [0, 1], color=INK, lw=1, ls="--")
     axes[1].plot(*sums.reliability(), "o-", color=SEEN, ms=3)
-    axes[1].set(title="reliability", xlabel="stated probability", ylabel="share of values below", aspect="equal")
+    axes[1].set(title="reliability", xlabel="forecast probability", ylabel="observed frequency", aspect="equal")
     spread, skill, count = sums.spread_skill()
     # bins of few values are noise
     common = count >= 0.001 * count.sum()
@@ -92,7 +108,8 @@ def calibration(sums: Calibration, path: Path, title: str, units: str) -> Path:
     axes[2].plot(spread, skill, color=SEEN, lw=1)
     axes[2].scatter(spread, skill, 10 + 150 * count / count.max(), color=SEEN)
     axes[2].set(
-        title=f"spread and skill, slope {sums.slope():.2f}", xlabel=f"sm_std [{units}]", ylabel=f"RMSE [{units}]",
+        title=f"spread and skill, slope {sums.slope():.2f}",
+        xlabel=f"spread: sm_std [{units}]", ylabel=f"RMSE [{units}]",
         xlim=(0, most), ylim=(0, most), aspect="equal",
     )  # fmt: skip
     for side in (axes[2].xaxis, axes[2].yaxis):
@@ -101,7 +118,7 @@ def calibration(sums: Calibration, path: Path, title: str, units: str) -> Path:
 
 
 def day_maps(files: Files, target: str, path: Path, title: str) -> Path:
-    """Draw maps of one day: seen values, filled values, errors at hidden values, and which values were which.
+    """Draw maps of one day: input, filled values, errors at hidden values, and which values were which.
 
     Args:
         files: Of the run.
@@ -118,27 +135,76 @@ def day_maps(files: Files, target: str, path: Path, title: str) -> Path:
     filled, truth = files[FILLED][SM_FILLED].values[day], files[HIDDEN]["truth"].values[day]
     land = files[FILLED]["land"].values.astype(bool)
     error = np.where(hidden[day], filled - truth, np.nan)
-    state = np.where(hidden[day], 3, np.where(np.isfinite(seen), 1, np.where(land, 2, 0)))
+    state = np.where(hidden[day], 3, np.where(np.isfinite(seen), 1, 2))
     extent, aspect = extent_of(files[FILLED])
     figure, axes = subplots(2, 2, figsize=(11, 7), layout="compressed", sharex=True, sharey=True)
     units = files[VISIBLE][target].attrs.get("units", "1")
-    shown = {"extent": extent, "aspect": aspect, "interpolation": "nearest"}
-    low, high = np.nanquantile(truth, [0.01, 0.99])
-    for axis, values, name in ((axes[0, 0], seen, "seen by the filler"), (axes[0, 1], filled, "filled")):
-        image = axis.imshow(np.where(land, values, np.nan), vmin=low, vmax=high, cmap="YlGnBu", **shown)
+    low, high = limits(truth, filled)
+    water = {"vmin": low, "vmax": high, "cmap": "YlGnBu"}
+    images = []
+    for axis, values, name in ((axes[0, 0], seen, "input"), (axes[0, 1], filled, "filled")):
+        images.append(draw_map(axis, values, extent, aspect, land, **water))
         axis.set_title(name)
-    figure.colorbar(image, ax=axes[0, :], label=f"{target} [{units}]", shrink=0.9)
-    limit = max(float(np.nanquantile(abs(error), 0.98)), 1e-3)
-    image = axes[1, 1].imshow(error, vmin=-limit, vmax=limit, cmap="RdBu", **shown)
-    axes[1, 1].set_title("filled minus hidden truth")
+    colour_bar(images, axes[0, :], f"{target} [{units}]", shrink=0.9)
+    limit = max(largest(error), 1e-3)
+    image = draw_map(axes[1, 1], error, extent, aspect, land, vmin=-limit, vmax=limit, cmap="RdBu")
+    axes[1, 1].set_title("error (filled minus hidden truth)")
     # a bar beside both rows, so that the maps are aligned
-    figure.colorbar(image, ax=axes[1, :], label=f"filled minus truth [{units}]", shrink=0.9)
-    _state_map(axes[1, 0], state, shown)
-    for axis in axes.flat:
-        axis.set_facecolor(STATES["sea"])
+    colour_bar(image, axes[1, :], f"error [{units}]", shrink=0.9)
+    _state_map(axes[1, 0], state, land, extent, aspect)
     name_axes(files[FILLED], axes[1, :], axes[:, 0])
     date = str(files[FILLED]["time"].values[day])[:10]
     return _save(figure, path, f"{title}, {date}")
+
+
+def skill_maps(files: Files, target: str, path: Path, title: str) -> Path:
+    """Draw maps of RMSE, R and bias of the cells at hidden values, and of the mean uncertainty in the gaps.
+
+    Cells with fewer than SURE hidden values are hatched, those with fewer than CELL_VALUES are left out.
+
+    Args:
+        files: Of the run.
+        target: Name of the target.
+        path: Of the picture.
+        title: Of the picture.
+
+    Returns:
+        `path`.
+    """
+    hidden, visible = files[HIDDEN], files[VISIBLE][target]
+    truth = hidden["truth"]
+    found = cell_scores(files[FILLED], truth, truth.copy(data=_hidden_mask(hidden)), visible)
+    land = files[FILLED]["land"].values.astype(bool)
+    extent, aspect = extent_of(files[FILLED])
+    count, units = found["n"].values, str(visible.attrs.get("units", "1"))
+    known = {name: np.where(count >= CELL_VALUES, found[name].values, np.nan) for name in ("rmse", "r", "bias")}
+    far, lowest = largest(known["bias"]), limits(known["r"])[0]
+    steep = max(limits(known["rmse"])[1], 1e-6)
+    panels: dict[str, tuple[str, str, dict[str, Any]]] = {
+        "rmse": ("RMSE", units, {"vmin": 0, "vmax": steep, "cmap": "magma_r"}),
+        "r": ("R", "1", {"vmin": min(lowest, 0.9), "vmax": 1, "cmap": "viridis"}),
+        "bias": ("bias (filled minus truth)", units, {"vmin": -far, "vmax": far, "cmap": "RdBu"}),
+    }
+    if SM_STD in found:
+        # on the scale of the RMSE: where both maps look alike the error bars are right
+        known[SM_STD] = found[SM_STD].values
+        panels[SM_STD] = ("mean uncertainty in the gaps (sm_std)", units, panels["rmse"][2])
+    figure, axes = subplots(2, 2, figsize=(11, 7), layout="compressed", sharex=True, sharey=True)
+    for axis, (name, (words, unit, colours)) in zip(axes.flat, panels.items(), strict=False):
+        image = draw_map(axis, known[name], extent, aspect, land, **colours)
+        colour_bar(image, axis, f"[{unit}]", shrink=0.9)
+        axis.set_title(words, fontsize=11)
+        if name != SM_STD:
+            hatch(axis, land & (count >= CELL_VALUES) & (count < SURE), extent)
+    for axis in axes.flat[len(panels) :]:
+        axis.set_axis_off()
+    few = Patch(fc="white", ec=INK, hatch=HATCH, lw=0, label=f"fewer than {SURE} hidden values in the cell")
+    left_out = f"land without a value, or with fewer than {CELL_VALUES} hidden ones"
+    map_key(figure, not land.all(), [few], left_out)
+    name_axes(files[FILLED], axes[1, :], axes[:, 0])
+    return _save(
+        figure, path, f"{title}: {int(count.sum())} hidden values, median of the cells {np.median(count[land]):.0f}"
+    )
 
 
 def _telling_day(hidden: np.ndarray, seen: np.ndarray) -> int:
@@ -149,17 +215,17 @@ def _telling_day(hidden: np.ndarray, seen: np.ndarray) -> int:
     return int((both + 1e-6 * count).argmax())
 
 
-def _state_map(axis: Axes, state: np.ndarray, shown: dict[str, Any]) -> None:
-    """Draw which values of a day were seen, hidden and neither, and the legend of the figure."""
-    axis.imshow(state, cmap=ListedColormap(list(STATES.values())), vmin=-0.5, vmax=3.5, **shown)
-    axis.set_title("seen, hidden and gaps")
-    handles = [Patch(color=STATES[n]) for n in ("seen", "gap", "hidden", "sea")]
-    labels = ["seen", "gap, no truth", "hidden, scored", "no land; in the other maps: no value"]
-    axis.figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
+def _state_map(axis: Axes, state: np.ndarray, land: np.ndarray, extent: Extent, aspect: str | float) -> None:
+    """Draw which values of a day were input, hidden and neither, and the legend of the figure."""
+    colours = ListedColormap([SEEN, NO_VALUE, FILL])
+    draw_map(axis, np.where(land, state, np.nan), extent, aspect, land, cmap=colours, vmin=0.5, vmax=3.5)
+    axis.set_title("input, hidden values and gaps")
+    patches = [Patch(fc=SEEN, label="input"), Patch(fc=FILL, label="hidden, scored")]
+    map_key(axis.figure, not land.all(), patches)
 
 
 def time_series(files: Files, target: str, path: Path, title: str, cells: int = 4) -> Path:
-    """Draw the time series of seen, hidden and filled values at some cells, with gaps shaded.
+    """Draw the time series of input, hidden and filled values at some cells, with gaps shaded.
 
     Args:
         files: Of the run.
@@ -197,13 +263,15 @@ def time_series(files: Files, target: str, path: Path, title: str, cells: int = 
 
 def _one_series(axis: Axes, files: Files, target: str, time: np.ndarray, at: Any, hidden: np.ndarray) -> None:
     seen, truth = files[VISIBLE][target].values[at], files[HIDDEN]["truth"].values[at]
-    draw_series(axis, files[FILLED], time, seen, at)
+    draw_series(axis, files[FILLED], time, seen, at, "input")
     axis.plot(time, np.where(hidden, truth, np.nan), "o", mfc="none", mec=INK, ms=5, label="hidden truth")
-    # a single filled day between two gaps has no neighbour to draw a line to
+    # what is compared with it
     axis.plot(time, np.where(hidden, files[FILLED]["sm_filled"].values[at], np.nan), ".", color=FILL, ms=4)
 
 
-def draw_series(axis: Axes, filled: xr.Dataset, time: np.ndarray, seen: np.ndarray, at: Any) -> None:
+def draw_series(
+    axis: Axes, filled: xr.Dataset, time: np.ndarray, seen: np.ndarray, at: Any, name: str = "observed"
+) -> None:
     """Draw the time series of a cell: filled values, their interval and seen values; days without one are shaded.
 
     Args:
@@ -212,61 +280,54 @@ def draw_series(axis: Axes, filled: xr.Dataset, time: np.ndarray, seen: np.ndarr
         time: Dates, (T,).
         seen: Seen values, (T,), NaN where none.
         at: Index of the cell and the days in the variables of `filled`.
+        name: Of the seen values.
     """
-    half = np.timedelta64(12, "h")
-    label = "not seen" + (" (filled on scored days only)" if np.isnan(filled[SM_FILLED].values[at]).any() else "")
-    for day in time[~np.isfinite(seen)]:
-        axis.axvspan(day - half, day + half, color=SHADE, lw=0, zorder=0, label=label)
-        label = "_"  # one entry in the legend is enough
+    values = filled[SM_FILLED].values[at]
+    label = f"not {name}" + (" (filled on scored days only)" if np.isnan(values).any() else "")
+    _shade_gaps(axis, time, ~np.isfinite(seen), label)
     locator = AutoDateLocator()
     axis.xaxis.set_major_locator(locator)
     axis.xaxis.set_major_formatter(ConciseDateFormatter(locator))
-    if "sm_lower" in filled and "sm_upper" in filled:
-        lower, upper = (np.where(np.isfinite(seen), seen, filled[b].values[at]) for b in ("sm_lower", "sm_upper"))
+    if SM_LOWER in filled and SM_UPPER in filled:
+        lower, upper = (np.where(np.isfinite(seen), seen, filled[b].values[at]) for b in (SM_LOWER, SM_UPPER))
         # xarray drops attributes in computations
-        level = filled["sm_lower"].attrs.get("level")
-        name = "interval" if level is None else f"{100 * float(level):.0f} % interval"
-        axis.fill_between(time, lower, upper, color=FILL, alpha=0.2, lw=0, label=name)
+        level = filled[SM_LOWER].attrs.get("level")
+        words = "interval" if level is None else f"{100 * float(level):.0f} % interval"
+        axis.fill_between(time, lower, upper, color=FILL, alpha=0.25, lw=0, label=words)
     # in a record of years large markers would hide the line
-    size, width = (4.0, 1.2) if len(time) < 200 else (2.0, 0.8)
-    axis.plot(time, filled["sm_filled"].values[at], color=FILL, lw=width, label="filled")
-    axis.plot(time, seen, "o", color=SEEN, ms=size, label="seen")
+    size, width = (4.0, 1.2) if len(time) < LONG else (2.4, 0.9)
+    axis.plot(time, values, color=FILL, lw=width, label="filled")
+    # a day alone has no neighbour to draw a line to
+    known = np.pad(np.isfinite(values), 1)
+    alone = known[1:-1] & ~known[:-2] & ~known[2:]
+    axis.plot(time[alone], values[alone], ".", color=FILL, ms=size)
+    axis.plot(time, seen, "o", color=SEEN, ms=size, label=name)
 
 
-def error_by_gap_length(files: Files, target: str, path: Path, title: str) -> Path:
-    """Draw the RMSE against the number of days in a row without a seen value, with the number of values.
+def _shade_gaps(axis: Axes, time: np.ndarray, gap: np.ndarray, label: str) -> None:
+    """Shade the days of a series that are gaps, (T,) bool, neighbours in one piece."""
+    half = np.median(np.diff(time)) / 2 if len(time) > 1 else np.timedelta64(12, "h")
+    ends = np.diff(np.pad(gap.astype(np.int8), 1))
+    for first, last in zip(np.flatnonzero(ends == 1), np.flatnonzero(ends == -1) - 1, strict=True):
+        axis.axvspan(time[first] - half, time[last] + half, color=SHADE, lw=0, zorder=0, label=label)
+        label = "_"  # one entry in the legend is enough
+
+
+def error_by_gap_length(scores: Mapping[str, Scores], path: Path, title: str, units: str) -> Path:
+    """Draw the RMSE with its interval by the number of days in a row without input, and the number of values.
 
     Args:
-        files: Of the run.
-        target: Name of the target.
+        scores: Name of each run -> its scores.
         path: Of the picture.
         title: Of the picture.
+        units: Of the target.
 
     Returns:
         `path`.
     """
-    hidden = _hidden_mask(files[HIDDEN])
-    length = gap_lengths(np.isfinite(files[VISIBLE][target].values))[hidden]
-    error = (files[FILLED][SM_FILLED].values - files[HIDDEN]["truth"].values)[hidden]
-    classes = [low for low, _ in GAP_LENGTHS.values()]
-    label = [name.removeprefix("gap_").replace("_", " ") for name in GAP_LENGTHS]
-    which = np.digitize(length, classes) - 1
-    rmse = [
-        float(np.sqrt(np.mean(error[which == k] ** 2))) if (which == k).any() else np.nan for k in range(len(classes))
-    ]
-    units = files[VISIBLE][target].attrs.get("units", "1")
-    figure, axis = subplots(figsize=(7, 3.6), layout="constrained")
-    axis.plot(range(len(classes)), rmse, "o-", color=FILL)
-    axis.set_xticks(range(len(classes)), label)
-    axis.set_ylim(0, 1.15 * np.nanmax(rmse))
-    axis.set_xlabel("length of the gap")
-    axis.set_ylabel(f"RMSE [{units}]", color=FILL)
-    bars = axis.twinx()
-    bars.bar(range(len(classes)), [(which == k).sum() for k in range(len(classes))], color=SEEN, alpha=0.2)
-    bars.set_ylabel("hidden values", color=SEEN)
-    axis.set_zorder(bars.get_zorder() + 1)  # the line before the bars
-    axis.patch.set_visible(False)
-    return _save(figure, path, title)
+    group = "length of the gap"
+    table = class_table(scores, GAP_LENGTHS)
+    return _save(class_figure(table, group, units, size=(8, 4)), path, title)
 
 
 def training_curve(curve: Path, path: Path, title: str, units: str) -> Path:
@@ -289,17 +350,19 @@ def training_curve(curve: Path, path: Path, title: str, units: str) -> Path:
     axis.plot(epoch, loss, color=SEEN, label="training loss")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set_xlabel("epoch")
-    axis.set_ylabel("training loss (scaled anomalies)", color=SEEN)
+    axis.set_ylabel("training loss (of scaled anomalies) [1]", color=SEEN)
     if min(loss) >= 0:  # a negative log-likelihood may be below 0
         axis.set_ylim(0)
     right = axis.twinx()
     score = [_number(row["validation_rmse"]) for row in rows]
-    right.plot(epoch, score, "o-", ms=3, color=FILL)
+    scored = np.flatnonzero(np.isfinite(score))  # not every epoch need be
+    right.plot(np.array(epoch)[scored], np.array(score)[scored], "o-", ms=4, lw=1, color=FILL)
     best = int(np.nanargmin(score))
     right.plot(epoch[best], score[best], "o", ms=9, mfc="none", mec=INK)
     side = "right" if 2 * best >= len(score) else "left"  # away from the axis that it would cover
     at = (epoch[best], score[best])
-    right.annotate(f"kept: {score[best]:.4f}", at, xytext=(0, 12), textcoords="offset points", ha=side)
+    room = {"fc": "white", "ec": "none", "alpha": 0.8, "pad": 1}
+    right.annotate(f"kept: {score[best]:.4f}", at, xytext=(0, 12), textcoords="offset points", ha=side, bbox=room)
     right.set_ylabel(f"RMSE at validation [{units}]", color=FILL)
     return _save(figure, path, title)
 
@@ -320,9 +383,12 @@ def comparison_figures(
         Paths of the figures.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    scores = {entry.label: entry.scores for entry in entries}
+    # the best first, as in the table: colours are those of the other figures
+    ordered = {row["label"]: scores[row["label"]] for row in rows}
     return [
         _rmse_of_runs(rows, reference, units, folder / "comparison.png"),
-        _gap_lengths_of_runs(entries, units, folder / "comparison_gap_length.png"),
+        error_by_gap_length(ordered, folder / "comparison_gap_length.png", "", units),
         *_realism_of_runs(entries, rows, units, folder / "comparison_realism.png"),
     ]
 
@@ -360,19 +426,6 @@ def _realism_of_runs(entries: list[Entry], rows: list[dict[str, Any]], units: st
     return [realism_figure(found, path, "filled values beside the hidden truth", units)] if found else []
 
 
-def _gap_lengths_of_runs(entries: list[Entry], units: str, path: Path) -> Path:
-    figure, axis = subplots(figsize=(8, 4), layout="constrained")
-    for entry in entries:
-        rmse = by_gap_length(entry)
-        labels = [name.removeprefix("gap_").replace("_", " ") for name in rmse]
-        axis.plot(labels, list(rmse.values()), "o-", label=entry.label, clip_on=False)
-    axis.set_ylim(0, 1.1 * max(max(by_gap_length(entry).values()) for entry in entries))
-    axis.set_ylabel(f"RMSE [{units}]")
-    axis.set_xlabel("length of the gap")
-    axis.legend(fontsize=8, ncols=2)
-    return _save(figure, path, "")
-
-
 def _hidden_mask(dataset: xr.Dataset) -> np.ndarray:
     """Return which values were hidden, (T, H, W) bool, by any of the masks of HIDDEN."""
     masks = [
@@ -394,38 +447,6 @@ def _longest_stretch(days: np.ndarray, most: int = 120, apart: int = 5) -> tuple
     runs = np.split(scored, np.flatnonzero(np.diff(scored) > apart) + 1)
     longest = max(runs, key=lambda run: int(run[-1] - run[0]))
     return int(longest[0]), int(min(longest[-1] + 1, longest[0] + most))
-
-
-def extent_of(filled: xr.Dataset) -> tuple[tuple[float, float, float, float], str | float]:
-    """Return the edges of the maps of a filled Dataset and the aspect of their cells, for `imshow`.
-
-    Args:
-        filled: With `sm_filled` on (time, lat, lon) or (time, y, x).
-
-    Returns:
-        (west, east, south, north), degrees or m; and the height of a cell over its width, or 'equal'.
-    """
-    rows, columns = (filled[d].values for d in space_dims(filled["sm_filled"]))
-    dy = abs(rows[0] - rows[-1]) / max(1, len(rows) - 1) / 2 or 0.5
-    dx = abs(columns[-1] - columns[0]) / max(1, len(columns) - 1) / 2 or 0.5
-    # a degree of longitude is shorter than one of latitude; clipped near the poles
-    aspect = 1 / np.cos(np.deg2rad(np.clip(rows.mean(), -75, 75))) if "lat" in filled.dims else "equal"
-    return (columns[0] - dx, columns[-1] + dx, rows[-1] - dy, rows[0] + dy), aspect
-
-
-def name_axes(dataset: xr.Dataset, lowest: Iterable[Axes], leftmost: Iterable[Axes]) -> None:
-    """Label the axes of maps of a Dataset.
-
-    Args:
-        dataset: That is drawn.
-        lowest: Axes in the lowest row.
-        leftmost: Axes in the first column.
-    """
-    degrees = "lat" in dataset.dims
-    for axis in lowest:
-        axis.set_xlabel("longitude [degrees east]" if degrees else "x [m]")
-    for axis in leftmost:
-        axis.set_ylabel("latitude [degrees north]" if degrees else "y [m]")
 
 
 def _number(text: str) -> float:

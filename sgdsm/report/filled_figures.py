@@ -8,9 +8,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from sgdsm.core.arguments import fits, shown
@@ -18,16 +16,19 @@ from sgdsm.core.cube import space_dims
 from sgdsm.core.errors import CubeError
 from sgdsm.core.filled import GAP_AGE, LAND, SM_FILLED, SM_STD, maps_of, observed_of
 from sgdsm.core.region import part_of
-from sgdsm.report.figures import STATES, draw_series, extent_of, name_axes
+from sgdsm.report.figures import draw_series
+from sgdsm.report.maps import colour_bar, draw_map, extent_of, limits, map_key, name_axes
 from sgdsm.report.style import subplots
 
 COLUMNS = 2
+MOST_ROWS = 4  # of a series
 TITLES = {
     "observed": "observed",
     SM_FILLED: "filled",
     SM_STD: "standard deviation in the gaps",
     GAP_AGE: "age of the gap",
 }
+LABELS = {SM_STD: "standard deviation", GAP_AGE: "age"}
 
 
 def filled_day(dataset: xr.Dataset, day: str | date | np.datetime64, observed: str | None = None) -> Figure:
@@ -59,21 +60,15 @@ def filled_day(dataset: xr.Dataset, day: str | date | np.datetime64, observed: s
         height, COLUMNS, figsize=(11, 3.5 * height), layout="compressed", sharex=True, sharey=True, squeeze=False
     )
     for axis, (name, colours) in zip(axes.flat, _colours(one).items(), strict=False):
-        image = axis.imshow(one[name].values, extent=extent, aspect=aspect, **colours)
+        image = draw_map(axis, one[name].values, extent, aspect, land, **colours)
         axis.set_title(TITLES[name])
-        axis.set_facecolor(STATES["sea"])
-        if land is not None:
-            # land without a value looks unlike the sea
-            below = np.where(land, 1.0, np.nan)
-            axis.imshow(below, extent=extent, aspect=aspect, cmap=ListedColormap([STATES["gap"]]), zorder=-1)
         ticks = MaxNLocator(integer=True) if name == GAP_AGE else None
-        figure.colorbar(image, ax=axis, shrink=0.9, label="days" if name == GAP_AGE else units, ticks=ticks)
+        unit = "days" if name == GAP_AGE else units
+        colour_bar(image, axis, f"{LABELS.get(name, seen.name)} [{unit}]", shrink=0.9, ticks=ticks)
     for axis in axes.flat[len(one) :]:
         axis.set_axis_off()
     name_axes(one, axes[-1, :], axes[:, 0])
-    if land is not None:
-        patches = [Patch(color=STATES["gap"], label="no value"), Patch(color=STATES["sea"], label="no land")]
-        figure.legend(handles=patches, loc="outside lower center", ncols=2, fontsize=9, frameon=False)
+    map_key(figure, land is not None and not land.all())
     figure.suptitle(f"{seen.name}, {str(filled['time'].values[index])[:10]}")
     return figure
 
@@ -104,23 +99,34 @@ def filled_series(
     at = _cell_of(filled, place)
     _check_land(dataset, at)
     cell = dataset.isel(at)
-    figure, axis = subplots(figsize=(11, 3), layout="constrained")
-    draw_series(axis, cell, cell["time"].values, seen.isel(at).values, slice(None))
-    axis.set_ylabel(f"{seen.name} [{units}]")
+    times, values = cell["time"].values, seen.isel(at).values
+    # a row for each year, or for more where there are many: in one row days would lie on each other
+    rows = int(np.clip(np.ceil((times[-1] - times[0]) / np.timedelta64(367, "D")), 1, MOST_ROWS))
+    edges = times[0] + (times[-1] - times[0]) / rows * np.arange(1, rows)
+    parts = [part for part in np.split(np.arange(len(times)), np.searchsorted(times, edges)) if len(part)]
+    figure, axes = subplots(
+        len(parts), 1, figsize=(11, 1 + 2 * len(parts)), layout="constrained", sharey=True, squeeze=False
+    )
+    for axis, days in zip(axes[:, 0], parts, strict=True):
+        draw_series(axis, cell.isel(time=days), times[days], values[days], slice(None))
+        axis.set_ylabel(f"{seen.name} [{units}]")
+        axis.margins(x=0.01)
+        axis.set_title(f"{str(times[days[0]])[:10]} to {str(times[days[-1]])[:10]}", fontsize=9, loc="right")
     # beside the values, not over them
-    figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8, frameon=False)
-    axis.set_title(", ".join(f"{d} {float(cell[d]):.2f}" for d in place), fontsize=9, loc="left")
+    drawn = [axis.get_legend_handles_labels() for axis in axes[:, 0]]
+    entries = {label: handle for one in drawn for handle, label in zip(*one, strict=True)}
+    figure.legend(entries.values(), entries, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
+    axes[0, 0].set_title(", ".join(f"{d} {float(cell[d]):.2f}" for d in place), fontsize=9, loc="left")
     return figure
 
 
 def _colours(one: xr.Dataset) -> dict[str, dict[str, Any]]:
     """Return the colour map and limits of each map; maps of soil moisture have the same."""
-    values = one["sm_filled"].values
-    low, high = np.nanquantile(values, [0.01, 0.99]) if np.isfinite(values).any() else (0.0, 1.0)
+    low, high = limits(one["sm_filled"].values)
     water = {"vmin": low, "vmax": high, "cmap": "YlGnBu"}
     colours = {"observed": water, "sm_filled": water}
     if "sm_std" in one:
-        colours["sm_std"] = {"vmin": 0, "vmax": None, "cmap": "magma_r"}
+        colours["sm_std"] = {"vmin": 0, "vmax": limits(one["sm_std"].values)[1], "cmap": "magma_r"}
     if "gap_age" in one:
         oldest = max(1.0, float(np.nanmax(one["gap_age"].values, initial=0)))
         colours["gap_age"] = {"vmin": 0, "vmax": oldest, "cmap": "magma_r"}

@@ -8,6 +8,7 @@ import xarray as xr
 from sgdsm.core.cube import time_chunks
 from sgdsm.core.errors import CubeError
 from sgdsm.core.filled import CAUSAL, FILLED, LAND, OBSERVED, SM_SOURCE, VERSION, maps_of, version_line, versions_of
+from sgdsm.core.words import counted
 
 
 def filled_lines(dataset: xr.Dataset) -> str:
@@ -31,7 +32,7 @@ def filled_lines(dataset: xr.Dataset) -> str:
         counts += np.bincount(codes.ravel().clip(0, 2), minlength=3)
     shares = counts / max(1, counts.sum())
     text = [
-        f"filled file: {days} days, {first} to {last}, {rows} x {columns} cells, {int(land.sum())} on land",
+        f"filled file: {counted(days, 'day')}, {first} to {last}, {rows} x {columns} cells, {int(land.sum())} on land",
         f"source: {dataset.attrs.get('source', 'not known')}",
         f"on land {shares[OBSERVED]:.1%} observed, {shares[FILLED]:.1%} filled, {shares[0]:.1%} without a value",
     ]

@@ -10,7 +10,8 @@ import xarray as xr
 from matplotlib.ticker import MaxNLocator
 
 from sgdsm.evaluation.homogeneity import SIGNIFICANT
-from sgdsm.report.style import BLUE, INK, RED, SAND, subplots
+from sgdsm.report.maps import NO_VALUE, colour_bar, map_key, name_axes
+from sgdsm.report.style import BLUE, INK, RED, subplots
 
 MOST_BREAKS = 6  # maps of breaks in the figure; the file has all
 
@@ -57,6 +58,7 @@ def homogeneity_figure(found: xr.Dataset, units: str, path: Path) -> Path:
         axis.set_axis_off()
     _months(axes[1, 0], found, units)
     _years(axes[1, 1], found, units)
+    map_key(figure, sea=False, missing="no value")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
     return path
@@ -67,9 +69,10 @@ def _map(axis: Axes, values: xr.DataArray, title: str, units: str, limits: tuple
     image = axis.pcolormesh(
         values[columns], values[rows], values, vmin=limits[0], vmax=limits[1], cmap=colours, rasterized=True
     )
-    axis.set_facecolor(SAND)
-    axis.figure.colorbar(image, ax=axis, label=units)
-    axis.set(title=title, xlabel=columns, ylabel=rows)
+    axis.set_facecolor(NO_VALUE)
+    colour_bar(image, axis, f"[{units}]")
+    axis.set_title(title, fontsize=10)
+    name_axes(values.to_dataset(name="map"), [axis], [axis])
 
 
 def _months(axis: Axes, found: xr.Dataset, units: str) -> None:

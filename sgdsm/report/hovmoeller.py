@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,15 @@ from sgdsm.core.cube import space_dims, time_chunks
 from sgdsm.core.errors import CubeError
 from sgdsm.core.filled import maps_of, observed_of
 from sgdsm.core.region import check_bbox, part_of
-from sgdsm.report.figures import SHADE
+from sgdsm.report.maps import NO_VALUE, colour_bar, largest, limits
 from sgdsm.report.style import subplots
 
+MEANS = ("observed", "filled")
+# differences of means along rows; each title says of which cells
+ERROR = "error: filled minus hidden truth, of the same cells"
+CHANGE = "filled minus observed, of the cells with both"
+GAPS = "mean of the filled minus mean of the observed, of other cells: what gaps take from a mean, not an error"
+SAME = 1e-6  # a filled value this near to the observed one is the observed one
 DEGREES = {"lat": "latitude [degrees north]", "lon": "longitude [degrees east]", "y": "y [m]", "x": "x [m]"}
 
 
@@ -30,10 +36,11 @@ def hovmoeller(
     bbox: Sequence[float] | None = None,
     observed: str | None = None,
 ) -> Figure:
-    """Draw means of observed and filled values by latitude (or longitude) and day, and their difference.
+    """Draw means of observed and filled values by latitude (or longitude) and day, and a difference.
 
-    The mean of the observed values of a day is that of other cells than the mean of the filled ones: their difference
-    shows what the gaps take away from a mean, not an error.
+    Where the filler kept the observed values, they differ in no cell that has both. The difference of the means is
+    drawn then: that of the observed values is of other cells, so it shows what the gaps take from a mean, not an error.
+    Of a product that changed the observed values the difference is that of the cells with both. The title says which.
 
     Args:
         dataset: As `fill` returns it, (T, H, W).
@@ -57,16 +64,15 @@ def hovmoeller(
         check_bbox(bbox)
     maps = xr.Dataset({"filled": filled, "observed": observed_of(dataset, observed)})
     maps = part_of(maps.transpose("time", *space).sortby(along), "filled", time, bbox)
-    means = {name: _means(maps[name], along) for name in ("observed", "filled")}
+    means = with_difference(_means(maps, along))
     units, name = filled.attrs.get("units", "1"), observed_of(dataset, observed).name
-    means["filled minus observed"] = means["filled"] - means["observed"]
     figure, axes = subplots(3, 1, figsize=(11, 8), layout="constrained", sharex=True, sharey=True)
     days, places = _edges(date2num(maps["time"].values)), _edges(maps[along].values)
     for axis, (title, values) in zip(axes, means.items(), strict=True):
-        colours = _colours(values, means["filled"], title == "filled minus observed")
-        image = axis.pcolormesh(days, places, values.T, rasterized=True, **colours)
-        axis.set(title=title, ylabel=DEGREES[along], facecolor=SHADE)
-        figure.colorbar(image, ax=axis, label=f"{name} [{units}]", extend="both")
+        image = axis.pcolormesh(days, places, values.T, rasterized=True, **colours_of(title, means))
+        axis.set(ylabel=DEGREES[along], facecolor=NO_VALUE)
+        axis.set_title(title, loc="left", fontsize=11)
+        colour_bar(image, axis, f"{name if title in MEANS else 'difference'} [{units}]")
     locator = AutoDateLocator()
     axes[-1].xaxis_date()
     axes[-1].xaxis.set_major_locator(locator)
@@ -74,20 +80,50 @@ def hovmoeller(
     return figure
 
 
-def _means(maps: xr.DataArray, along: str) -> np.ndarray:
-    """Return the mean of each day and row (or column) over its finite values, (T, N); NaN where there are none."""
-    axis = maps.dims.index(along)
+def with_difference(means: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return means along rows, (T, N), and the one difference that says something.
+
+    Args:
+        means: `observed` and `filled`; ERROR and CHANGE where they are known.
+
+    Returns:
+        `observed`, `filled`, and ERROR, else CHANGE if the observed values were changed, else GAPS.
+    """
+    found = {name: means[name] for name in MEANS}
+    for title in (ERROR, CHANGE):
+        if title in means and (abs(means[title][np.isfinite(means[title])]) > SAME).any():
+            return found | {title: means[title]}
+    return found | {GAPS: means["filled"] - means["observed"]}
+
+
+def colours_of(
+    title: str, means: Mapping[str, np.ndarray], moisture: str = "YlGnBu", error: str = "RdBu"
+) -> dict[str, Any]:
+    """Return colour map and limits of a panel: one scale for means, one around 0 for a difference."""
+    if title not in MEANS:
+        far = largest(means[title])
+        return {"cmap": error, "vmin": -far, "vmax": far}
+    low, high = limits(means["filled"])
+    return {"cmap": moisture, "vmin": low, "vmax": high}
+
+
+def _means(maps: xr.Dataset, along: str) -> dict[str, np.ndarray]:
+    """Return means of each day and row (or column), (T, N), NaN where there are none: MEANS and CHANGE."""
+    one = maps["filled"]
+    axis = one.dims.index(along)
     other = 3 - axis
     # of a longitude the cells shrink towards the poles
-    weight = np.cos(np.deg2rad(maps["lat"].values)) if along == "lon" else np.ones(maps.shape[other])
+    weight = np.cos(np.deg2rad(one["lat"].values)) if along == "lon" else np.ones(one.shape[other])
     weight = np.expand_dims(weight, (0, 3 - other))
-    means = np.full((maps.shape[0], maps.shape[axis]), np.nan)
-    for days in time_chunks(maps):
-        values = maps[days].values.astype(np.float64)
-        known = np.isfinite(values)
-        total = (known * weight).sum(other)
-        sums = (np.where(known, values, 0) * weight).sum(other)
-        means[days] = np.divide(sums, total, out=np.full(sums.shape, np.nan), where=total > 0)
+    means = {name: np.full((one.shape[0], one.shape[axis]), np.nan) for name in (*MEANS, CHANGE)}
+    for days in time_chunks(one):
+        values = {name: maps[name][days].values.astype(np.float64) for name in MEANS}
+        values[CHANGE] = values["filled"] - values["observed"]
+        for name, part in values.items():
+            known = np.isfinite(part)
+            total = (known * weight).sum(other)
+            sums = (np.where(known, part, 0) * weight).sum(other)
+            means[name][days] = np.divide(sums, total, out=np.full(sums.shape, np.nan), where=total > 0)
     return means
 
 
@@ -96,12 +132,3 @@ def _edges(centres: np.ndarray) -> np.ndarray:
     between = (centres[1:] + centres[:-1]) / 2
     half = np.diff(centres)[[0, -1]] / 2 if centres.size > 1 else np.array([0.5, 0.5])
     return np.concatenate([centres[:1] - half[0], between, centres[-1:] + half[1]])
-
-
-def _colours(values: np.ndarray, filled: np.ndarray, difference: bool) -> dict[str, Any]:
-    known = values[np.isfinite(values)] if difference else filled[np.isfinite(filled)]
-    if difference:
-        most = max(float(np.quantile(abs(known), 0.98)), 1e-6) if known.size else 1.0
-        return {"cmap": "RdBu", "vmin": -most, "vmax": most}
-    low, high = np.quantile(known, [0.01, 0.99]) if known.size else (0.0, 1.0)
-    return {"cmap": "YlGnBu", "vmin": low, "vmax": high if high > low else low + max(abs(low), 1e-3)}

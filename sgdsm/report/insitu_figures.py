@@ -9,9 +9,11 @@ import numpy as np
 import xarray as xr
 
 from sgdsm.core.filled import FILLED, OBSERVED
+from sgdsm.core.words import counted
 from sgdsm.evaluation.insitu import STATUS, InSitu, groups_of
 from sgdsm.evaluation.station_matching import DENSE, OK
 from sgdsm.evaluation.statistics import pair_metrics
+from sgdsm.report.maps import colour_bar, draw_coast
 from sgdsm.report.style import BLUE, INK, RED, SAND, Picture, subplots
 
 SIDES = ("observed", "filled")
@@ -68,9 +70,16 @@ def station_map(table: xr.Dataset) -> Picture:
             lon[there], lat[there], c=r[there], cmap="viridis", vmin=low, vmax=1, s=34, edgecolor=INK, linewidth=0.4
         )
         middle = float(np.median(r[there])) if there.any() else np.nan
-        axis.set(title=f"{side} days: {int(there.sum())} stations, median R {middle:.3f}", xlabel="longitude [°E]")
+        axis.set(
+            title=f"{side} days: {counted(int(there.sum()), 'station')}, median R {middle:.3f}", xlabel="longitude [°E]"
+        )
+    # the limits that the stations have given
+    where = (*axes[0].get_xlim(), *axes[0].get_ylim())
+    for axis in axes:
+        axis.set(xlim=where[:2], ylim=where[2:])
+        draw_coast(axis, where)
     axes[0].set_ylabel("latitude [°N]")
-    figure.colorbar(points, ax=axes, label="R", extend="min", shrink=0.85)
+    colour_bar(points, axes, "R [1]", shrink=0.85)
     return figure
 
 
@@ -101,7 +110,7 @@ def boxes(table: xr.Dataset) -> Picture:
         words = [f"{name}\n({number})" for name, number in zip(groups, numbers, strict=True)]
         axis.set_xticks(np.arange(len(groups)), words, rotation=30 if len(groups) > 2 else 0, fontsize=8)
         units = table[metric].attrs.get("units", "1")
-        axis.set(title=label, ylabel="" if units == "1" else _written(units), xlim=(-0.6, len(groups) - 0.4))
+        axis.set(title=label, ylabel=f"[{_written(units)}]", xlim=(-0.6, len(groups) - 0.4))
         axis.grid(axis="y", color=SAND)
         axis.set_axisbelow(True)
         axis.spines[["top", "right"]].set_visible(False)
@@ -164,7 +173,7 @@ def series(result: InSitu, units: str = "m3 m-3") -> Picture:
             axis.plot(time[there], estimate[there], ".", color=color, ms=2.5, label=label)
         values = ", ".join(f"R {side} {float(_of(table, 'r', side)[k]):.3f}" for side in SIDES)
         axis.set_title(f"{word}: {table['station'].values[k]}, {values}", fontsize=9, loc="left")
-        axis.set_ylabel(f"[{_written(units)}]")
+        axis.set_ylabel(f"soil moisture [{_written(units)}]")
         axis.spines[["top", "right"]].set_visible(False)
     axes[0, 0].legend(loc="upper right", ncol=4, fontsize=8, frameon=False)
     return figure

@@ -19,15 +19,15 @@ from sgdsm.core.cube import ever_observed, space_dims, time_chunks
 from sgdsm.core.days import whole_days
 from sgdsm.core.errors import ConfigError
 from sgdsm.core.filled import GAP_AGE, LAND, SM_FILLED, SM_FLAG, SM_LOWER, SM_STD, SM_UPPER
-from sgdsm.evaluation.metrics import STATISTICS, State, bin_statistics, error_statistics, metrics
+from sgdsm.evaluation.cell_scores import READ_VALUES, cell_errors
+from sgdsm.evaluation.metrics import STATISTICS, State, metrics
+from sgdsm.report.hovmoeller import CHANGE, ERROR, SAME, with_difference
 
 FINE, COARSE = 4000, 250  # steps that the values of a layer are divided in, at most
 MAP_COLUMNS = 360  # a map on a screen shows no more
 LEAST_ROWS = 8  # of a map of blocks
 SAMPLE_DAYS = 24  # tell how well a record deflates
 OF_CELLS = ("rmse", "bias", "r")  # scores of a cell beside its series
-SAME = 1e-6  # a filled value this near to the observed one is the observed one
-READ_VALUES = 2**23  # of a variable in memory at once
 
 
 class Thinning(NamedTuple):
@@ -135,7 +135,7 @@ class Packed:
         content: What the script of the page reads: plain data.
         size: Of the layers in the page, bytes.
         values: Numbers in the layers.
-        row_means: Means along the rows of the first product, `observed` and `filled`, (T, H).
+        row_means: Means along the rows of the first product, (T, H), see `sgdsm.report.hovmoeller.with_difference`.
     """
 
     thinning: Thinning
@@ -313,7 +313,8 @@ def _pack(questions: Sequence[Question], grid: Grid, thinning: Thinning) -> Pack
             if product is question.products[0] and (not which or question.truth is not None):
                 content |= _first(observed, truth, values)
             if not row_means:
-                row_means = _row_means({"observed": observed, "filled": values}, numbers, thinning.block)
+                rows = {"observed": observed, "filled": values, ERROR: values - truth, CHANGE: values - observed}
+                row_means = with_difference(_row_means(rows, numbers, thinning.block))
             if question.truth is not None:
                 entry["scores"] = _scores_of_blocks(question, product.filled, grid, numbers)
             content["products"].append(entry)
@@ -433,34 +434,11 @@ def _bits(values: np.ndarray, numbers: np.ndarray) -> np.ndarray:
     return found
 
 
-def cell_errors(question: Question, filled: xr.Dataset, grid: Grid) -> State:
-    """Return the sums of the errors at hidden values of each cell, leading shape (H * W,), in the order of the grid.
-
-    Args:
-        question: With a truth.
-        filled: The record that is scored.
-        grid: Of the record.
-    """
-    assert question.truth is not None
-    assert question.hidden is not None
-    cells = grid.land.size
-    total = State.zeros((cells,))
-    arrays = [_oriented(a, grid.dims) for a in (filled[SM_FILLED], question.truth, question.hidden)]
-    for part in time_chunks(arrays[0], READ_VALUES):
-        hidden = arrays[2][part].values.astype(bool)
-        if not hidden.any():
-            continue
-        estimate, truth = (array[part].values.reshape(len(hidden), -1) for array in arrays[:2])
-        hidden = hidden.reshape(len(hidden), -1)
-        hidden &= np.isfinite(estimate) & np.isfinite(truth)
-        cell = np.nonzero(hidden)[1]
-        total = total + bin_statistics(error_statistics(estimate[hidden], truth[hidden]), cell, cells)
-    return total
-
-
 def _scores_of_blocks(question: Question, filled: xr.Dataset, grid: Grid, numbers: np.ndarray) -> dict[str, Any]:
     """Return number of hidden values and scores of each block, as lists; of all days, whatever the page shows."""
-    errors = cell_errors(question, filled, grid)
+    assert question.truth is not None
+    assert question.hidden is not None
+    errors = cell_errors(*(_oriented(a, grid.dims) for a in (filled[SM_FILLED], question.truth, question.hidden)))
     inside, count = numbers.ravel() >= 0, int(numbers.max()) + 1
     number = numbers.ravel()[inside]
     sums = np.stack([np.bincount(number, errors.sum[inside, k], count) for k in range(len(STATISTICS))], -1)

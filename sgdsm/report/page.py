@@ -48,6 +48,7 @@ CAPTIONS = {
     "comparison_realism": "How filled values vary in time and space, beside the hidden truth at the same places",
     "holdouts": "RMSE of each hold-out, and of the other split",
     "maps": "One day: values seen by the filler, filled values, errors at hidden values, and which values were which",
+    "skill": "RMSE, R and bias of each cell at its hidden values, and the mean uncertainty in the gaps",
     "series": "Visible, filled and hidden values at some cells",
     "gap_length": "RMSE by the length of the gap, and how many values were hidden in each class",
     "calibration": "Calibration of the error bars: PIT, reliability, and errors against standard deviations",
@@ -310,10 +311,7 @@ def _hovmoeller(packed: Packed, report: Report) -> str:
     means = {key: values[first : last + 1] for key, values in packed.row_means.items()}
     days = packed.content["days"][first : last + 1]
     figure = hovmoeller_figure(means, days, np.array(grid["y"]), name, units)
-    text = (
-        f"Hovmoeller diagram of {product.name}: means along the rows ({name}) over time, observed, filled, and filled "
-        f"minus observed (the means are of other cells where there are gaps), {units}"
-    )
+    text = f"Hovmoeller diagram of {product.name}: means along the rows ({name}) over time, {units}: {'; '.join(means)}"
     return html.picture(figure, text, text)
 
 

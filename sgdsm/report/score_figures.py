@@ -5,7 +5,8 @@ Each is small enough to be read on a telephone: one panel, few words.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -16,14 +17,12 @@ from sgdsm.core.days import SEASON_MONTHS
 from sgdsm.evaluation.compare import Entry
 from sgdsm.evaluation.metrics import STATISTICS, bootstrap
 from sgdsm.evaluation.reliability import PIT_BINS
-from sgdsm.evaluation.score import DISTANCES, GAP_AGES, GAP_LENGTHS, MONTHS
+from sgdsm.evaluation.score import DISTANCES, FEW, GAP_AGES, GAP_LENGTHS, MONTHS, Scores
 from sgdsm.evaluation.strata import ARIDITY, TEMPERATURE
-from sgdsm.report.style import INK, Picture, subplots
+from sgdsm.report.hovmoeller import colours_of
+from sgdsm.report.maps import NO_VALUE, colour_bar
+from sgdsm.report.style import COLOURS, DASHES, INK, MARKERS, Picture, line_style, subplots
 
-# of Okabe and Ito (2008), told apart with any colour vision; markers and dashes repeat what the colours say
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#B8860B", "#7F7F7F", "#000000")
-MARKERS = "osD^vPX*"
-DASHES = ("-", "--", "-.", ":")
 SIZE = (5.0, 3.5)
 DRAWS = 500  # of the bootstrap of a class
 
@@ -48,60 +47,73 @@ def class_tables(entries: Sequence[Entry]) -> dict[str, ClassTable]:
     Args:
         entries: The runs.
     """
-    found: dict[str, ClassTable] = {}
-    known = entries[0].scores.classes
-    for group, names in GROUPS.items():
-        table: ClassTable = {}
-        for name in (n for n in names if n in known):
-            for entry in entries:
-                units = entry.scores.units(name)
-                if units.weight.sum() == 0:
-                    continue
-                count = entry.scores.table()[name]["n"] if entry.scores.counts is not None else units.weight.sum()
-                table.setdefault(name, {})[entry.label] = (float(count), *bootstrap(units, draws=DRAWS))
-        if len(table) > 1:
-            found[group] = table
-    return found
+    scores = {entry.label: entry.scores for entry in entries}
+    tables = {group: class_table(scores, names) for group, names in GROUPS.items()}
+    return {group: table for group, table in tables.items() if len(table) > 1}
 
 
-def class_figure(table: ClassTable, group: str, units: str) -> Picture:
-    """Draw RMSE and interval by class, N under the names of the classes.
+def class_table(scores: Mapping[str, Scores], names: Iterable[str]) -> ClassTable:
+    """Return N, RMSE and its 95 % interval by class and model; classes without values are left out.
 
     Args:
-        table: Of one group, from `class_tables`.
+        scores: Name of each model -> its scores.
+        names: Of the classes; those that the scores lack are left out.
+    """
+    table: ClassTable = {}
+    for name in names:
+        for label, one in scores.items():
+            if name not in one.classes:
+                continue
+            units = one.units(name)
+            if units.weight.sum() == 0:
+                continue
+            count = one.table()[name]["n"] if one.counts is not None else units.weight.sum()
+            table.setdefault(name, {})[label] = (float(count), *bootstrap(units, draws=DRAWS))
+    return table
+
+
+def class_figure(table: ClassTable, group: str, units: str, size: tuple[float, float] = SIZE) -> Picture:
+    """Draw RMSE and 95 % interval by class, N under the names of the classes; those of few values are marked.
+
+    Args:
+        table: Of one group, from `class_table`.
         group: Name of the group.
         units: Of the target.
+        size: Of the figure, inches.
     """
     labels = list(dict.fromkeys(label for row in table.values() for label in row))
-    figure, axis = subplots(figsize=SIZE, layout="constrained")
+    counts = [max(value[0] for value in row.values()) for row in table.values()]
+    figure, axis = subplots(figsize=size, layout="constrained")
     for k, label in enumerate(labels):
         shift = 0.6 * ((k + 0.5) / len(labels) - 0.5)
         for place, row in enumerate(table.values()):
             if label not in row:
                 continue
             _, rmse, lower, upper = row[label]
-            colour = COLOURS[k % len(COLOURS)]
+            colour, few = COLOURS[k % len(COLOURS)], counts[place] < FEW
             axis.plot([place + shift] * 2, [lower, upper], color=colour, lw=1.2)
             style = {"marker": MARKERS[k % len(MARKERS)], "color": colour, "ls": "", "ms": 5}
-            axis.plot(place + shift, rmse, label=label if place == 0 else "_", **style)
-    counts = [max(value[0] for value in row.values()) for row in table.values()]
+            axis.plot(place + shift, rmse, mfc="white" if few else colour, label="_", **style)
+        axis.plot([], [], label=label, **style)
     turned = 0 if len(table) < 8 else 60
-    names = [f"{class_name(name)}\n{_short(n)}" for name, n in zip(table, counts, strict=True)]
+    mark = ["*" if count < FEW else "" for count in counts]
+    names = [f"{class_name(name)}{m}\nN {_short(n)}" for name, m, n in zip(table, mark, counts, strict=True)]
     if turned:
-        names = [name.replace("\n", ": ") for name in names]
+        names = [name.replace("\nN ", ": N ") for name in names]
     axis.set_xticks(range(len(table)), names, fontsize=8, rotation=turned)
     axis.set_ylim(0)
-    axis.set_ylabel(f"RMSE [{units}]")
-    axis.set_xlabel(group)
+    axis.set_ylabel(f"RMSE [{units}], 95 % interval")
+    axis.set_xlabel(f"{group} (*, open: N < {FEW})" if any(mark) else group)
     axis.grid(axis="y", alpha=0.3)
-    _legend(figure, axis, len(labels))
+    if len(labels) > 1:
+        _legend(figure, axis, len(labels))
     return figure
 
 
 def class_name(name: str) -> str:
     """Return the name of a class for readers."""
     short = name.removeprefix("gap_").removeprefix("age_").removeprefix("month_").removesuffix("_zone")
-    return short.replace("_or_more", " +").replace("_to_", "-").replace("_", " ")
+    return short.replace("_or_more", "+").replace("_to_", "-").replace("_", " ")
 
 
 def calibration_figures(entries: Sequence[Entry], units: str) -> Iterator[tuple[str, Picture]]:
@@ -117,8 +129,8 @@ def calibration_figures(entries: Sequence[Entry], units: str) -> Iterator[tuple[
     figure, axis = subplots(figsize=SIZE, layout="constrained")
     axis.plot([0, 1], [0, 1], color=INK, lw=1, ls=":")
     for k, entry in enumerate(known):
-        axis.plot(*entry.scores.calibration.reliability(), ms=4, **_style(k), label=entry.label)
-    axis.set(xlabel="stated probability", ylabel="share of values below", aspect="equal")
+        axis.plot(*entry.scores.calibration.reliability(), ms=4, **line_style(k), label=entry.label)
+    axis.set(xlabel="forecast probability", ylabel="observed frequency", aspect="equal")
     _legend(figure, axis, len(known))
     yield (
         "Reliability: how often the truth lies below each quantile; on the dotted line where error bars are right",
@@ -139,10 +151,10 @@ def calibration_figures(entries: Sequence[Entry], units: str) -> Iterator[tuple[
         spread, skill, count = entry.scores.calibration.spread_skill()
         common = count >= 0.001 * count.sum()  # bins of few values are noise
         label = f"{entry.label}, slope {entry.scores.calibration.slope():.2f}"
-        axis.plot(spread[common], skill[common], ms=4, **_style(k), label=label)
+        axis.plot(spread[common], skill[common], ms=4, **line_style(k), label=label)
         most = max(most, 1.1 * float(max(spread[common].max(), skill[common].max())))
     axis.plot([0, most], [0, most], color=INK, lw=1, ls=":")
-    axis.set(xlabel=f"standard deviation [{units}]", ylabel=f"RMSE [{units}]", xlim=(0, most), ylim=(0, most))
+    axis.set(xlabel=f"spread: standard deviation [{units}]", ylabel=f"RMSE [{units}]", xlim=(0, most), ylim=(0, most))
     for side in (axis.xaxis, axis.yaxis):
         side.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     _legend(figure, axis, len(known))
@@ -171,7 +183,7 @@ def taylor_figure(entries: Sequence[Entry]) -> Picture:
         r = (mean["truth_filled"] - mean["truth"] * mean["filled"]) / (std["truth"] * std["filled"])
         ratio = std["filled"] / std["truth"]
         most = max(most, 1.15 * ratio)
-        axis.plot(np.arccos(np.clip(r, 0, 1)), ratio, ms=7, label=entry.label, **{**_style(k), "ls": ""})
+        axis.plot(np.arccos(np.clip(r, 0, 1)), ratio, ms=7, label=entry.label, **{**line_style(k), "ls": ""})
     axis.plot(0, 1, "*", color=INK, ms=13, clip_on=False, label="hidden truth")
     axis.set_thetamin(0)
     axis.set_thetamax(90)
@@ -183,7 +195,7 @@ def taylor_figure(entries: Sequence[Entry]) -> Picture:
     distance = np.sqrt(1 + radius**2 - 2 * radius * np.cos(angle))
     lines = axis.contour(angle, radius, distance, levels=[0.25, 0.5, 0.75, 1.0], colors="0.6", linewidths=0.7)
     axis.clabel(lines, fontsize=7)
-    axis.set_xlabel("standard deviation over that of the truth", labelpad=18)
+    axis.set_xlabel("standard deviation over that of the truth [1]", labelpad=18)
     axis.text(np.deg2rad(48), 1.17 * most, "correlation R", ha="center", va="center", rotation=-42)
     _legend(figure, axis, len(entries) + 1)
     return figure
@@ -192,22 +204,16 @@ def taylor_figure(entries: Sequence[Entry]) -> Picture:
 def hovmoeller_figure(
     maps: Mapping[str, np.ndarray], days: Sequence[str], rows: np.ndarray, name: str, units: str
 ) -> Picture:
-    """Draw means along the rows over time: observed, filled, and their difference.
+    """Draw means along the rows over time: observed, filled, and a difference of the same cells.
 
     Args:
-        maps: `observed` and `filled`, means of the land cells of each row, (T, H).
+        maps: Means of the land cells of each row, (T, H), see `sgdsm.report.hovmoeller.with_difference`.
         days: Dates, (T,).
         rows: Coordinates of the rows, (H,).
         name: Of the vertical coordinate.
         units: Of the target.
     """
-    values = {**maps, "filled minus observed": maps["filled"] - maps["observed"]}
-    figure, axes = subplots(3, 1, figsize=(5.2, 5.4), layout="constrained", sharex=True, sharey=True)
-    known = maps["filled"][np.isfinite(maps["filled"])]
-    low, high = np.quantile(known, [0.01, 0.99]) if known.size else (0.0, 1.0)
-    difference = abs(values["filled minus observed"])
-    finite = difference[np.isfinite(difference)]
-    limit = max(float(np.quantile(finite, 0.98)), 1e-6) if finite.size else 1.0
+    figure, axes = subplots(len(maps), 1, figsize=(5.2, 5.4), layout="constrained", sharex=True, sharey=True)
     times = date2num(np.asarray(days, "datetime64[D]"))
     step, half = (
         (times[-1] - times[0]) / max(len(times) - 1, 1) or 1.0,
@@ -215,26 +221,18 @@ def hovmoeller_figure(
     )
     half = half or 0.5
     extent = (times[0] - step / 2, times[-1] + step / 2, rows[-1] - half, rows[0] + half)
-    for axis, (title, one) in zip(axes, values.items(), strict=True):
-        colours = (
-            {"vmin": -limit, "vmax": limit, "cmap": "PuOr"}
-            if "minus" in title
-            else {"vmin": low, "vmax": high, "cmap": "cividis_r"}
-        )
+    for axis, (title, one) in zip(axes, maps.items(), strict=True):
+        colours = colours_of(title, maps, "cividis_r", "PuOr")
         image = axis.imshow(one.T, extent=extent, aspect="auto", interpolation="nearest", **colours)
-        axis.set_title(title, fontsize=9, loc="left")
+        axis.set_title(fill(title, 62), fontsize=8, loc="left")
         axis.set_ylabel({"lat": "latitude [°]"}.get(name, f"{name} [m]"), fontsize=8)
-        axis.set_facecolor("#d8d8d8")
-        figure.colorbar(image, ax=axis, label=units, extend="both", pad=0.02)
+        axis.set_facecolor(NO_VALUE)
+        colour_bar(image, axis, f"[{units}]", pad=0.02)
     locator = AutoDateLocator(maxticks=6)
     axes[-1].xaxis_date()
     axes[-1].xaxis.set_major_locator(locator)
     axes[-1].xaxis.set_major_formatter(ConciseDateFormatter(locator))
     return figure
-
-
-def _style(k: int) -> dict[str, Any]:
-    return {"color": COLOURS[k % len(COLOURS)], "marker": MARKERS[k % len(MARKERS)], "ls": DASHES[k % len(DASHES)]}
 
 
 def _legend(figure: Picture, axis: Any, count: int) -> None:

@@ -11,6 +11,15 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 INK, BLUE, RED, SAND = "#222222", "#1b6ca8", "#d1495b", "#e9e4d8"
+# of Okabe and Ito (2008), told apart with any colour vision; markers and dashes repeat what the colours say
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#B8860B", "#7F7F7F", "#000000")
+MARKERS = "osD^vPX*"
+DASHES = ("-", "--", "-.", ":")
+
+
+def line_style(k: int) -> dict[str, Any]:
+    """Return colour, marker and dashes of the k-th line of a figure."""
+    return {"color": COLOURS[k % len(COLOURS)], "marker": MARKERS[k % len(MARKERS)], "ls": DASHES[k % len(DASHES)]}
 
 
 class Picture(Figure):

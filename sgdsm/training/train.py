@@ -12,7 +12,7 @@ from sgdsm.core.lock import exclusive, is_first
 from sgdsm.core.logging import PASSING, log
 from sgdsm.evaluation.labels import run_labels
 from sgdsm.evaluation.protocol import FILLED, HIDDEN, KINDS_OF_SPLIT, SCORES, VISIBLE, kind_of_split, write_files
-from sgdsm.evaluation.score import Scores, format_rmse, format_table, score
+from sgdsm.evaluation.score import FEW, Scores, format_rmse, format_table, score
 from sgdsm.inference.causal import save_climatology
 from sgdsm.inference.writers import NetcdfOutput
 from sgdsm.models.base import GapFiller
@@ -26,8 +26,6 @@ from sgdsm.training.loggers import opened, write_result
 from sgdsm.training.notes import keeping_notes
 from sgdsm.training.run import CONFIG, CURVE, METRICS, PROVENANCE, Run, learned_from, protocol_of, provenance
 from sgdsm.training.task import TrainingTask, fill_scenario, training_values
-
-FEW = 200  # of fewer values, even if independent, an RMSE is known no better than by a twentieth
 
 
 def train(config: dict[str, Any], folder: Path, cube: xr.Dataset | None = None, figures: bool = True) -> Run:

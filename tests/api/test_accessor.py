@@ -61,7 +61,7 @@ def test_series_of_a_place(filled):
     east = made.assign_coords(lon=made["lon"] - 125)
     for lon in (-118, 242, 602):
         figure = east.sgdsm.plot_series(lat=48, lon=lon, time="2020-01-10:2020-01-19")
-        (seen,) = (line for line in figure.axes[0].lines if line.get_label() == "seen")
+        (seen,) = (line for line in figure.axes[0].lines if line.get_label() == "observed")
         np.testing.assert_array_equal(seen.get_ydata(), east["sm"].sel(lat=48, lon=-118)[9:19].values)
     made["land"][2, 2] = 0
     with pytest.raises(CubeError, match=r"lat=48, lon=7 is not land; the nearest land is at lat=48, lon=6"):

@@ -57,7 +57,7 @@ def test_train_and_predict(run_command, tmp_path, model):
     provenance = json.loads((run / "provenance.json").read_text())
     assert provenance["versions"]["torch"] == torch.__version__.split("+")[0] or provenance["versions"]["torch"]
     pictures = {path.name for path in (run / "figures").iterdir()}
-    assert {"maps.png", "series.png", "gap_length.png"} <= pictures
+    assert {"maps.png", "skill.png", "series.png", "gap_length.png"} <= pictures
     assert ("training.png" in pictures) == (model is TINY_PCONV)
     code, out, err = run_command("predict", f"run={run}", "output=filled.nc", QUIET)
     assert code == 0, err

@@ -149,8 +149,8 @@ def test_time_constants_are_fitted_row_by_row_where_cells_are_many(run_command, 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("drought filled=begun.nc output=d.nc", "filled=begun.nc: 1 years of days in the reference, expected at least"),
-        ("drought filled=one_day.nc output=d.nc", "filled=one_day.nc: 1 years of days"),
+        ("drought filled=begun.nc output=d.nc", "filled=begun.nc: 1 year of days in the reference, expected at least"),
+        ("drought filled=one_day.nc output=d.nc", "filled=one_day.nc: 1 year of days"),
         ("drought filled=every_other.nc output=d.nc", "filled=every_other.nc: 1981-01-03 follows 1981-01-01"),
         ("drought filled=empty.nc output=d.nc", "filled=empty.nc: no cell has a value"),
         ("drought filled=zeros.nc output=d.nc", "filled=zeros.nc: 24 values like 0 where fit=gamma takes"),

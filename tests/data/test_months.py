@@ -33,7 +33,7 @@ def test_without_a_distance_it_is_said_that_it_leaks():
     splits = Months(year=2020, separation_days=0)
     label = splits.label(DAYS)
     assert (label != "").all()
-    assert splits.leak(DAYS, label).startswith("leaks: training days lie 1 days from test days")
+    assert splits.leak(DAYS, label).startswith("leaks: training days lie 1 day from test days")
 
 
 def test_values_of_one_day_have_one_split_in_any_order():

@@ -116,7 +116,7 @@ def test_maps_that_do_not_fit_into_the_memory_are_refused_before_the_work(monkey
     points = Points(np.repeat(np.array("2019-06-01", "datetime64[ns]"), 5), x, y, level)
     # 8 x 10 cells, values and standard errors of 8 bytes
     monkeypatch.setattr(memory, "free_gib", lambda: 1279 / 2**30)
-    with pytest.raises(ConfigError, match=r"maps of 1 days of 8 x 10 cells: takes .* choose fewer days by time="):
+    with pytest.raises(ConfigError, match=r"maps of 1 day of 8 x 10 cells: takes .* choose fewer days by time="):
         krige(points, RasterGrid(wkt_of(UTM, ""), WEST, NORTH, 1000, 1000, 8, 10), "level", "m")
 
 

@@ -292,7 +292,7 @@ def test_killed_in_the_middle_of_a_day_it_goes_on_to_the_same_bytes(predict, fol
     when = first.stat().st_mtime_ns
     code, out, err = predict("maps", *words)
     assert code == 0, err
-    assert "1 days were there already" in out
+    assert "1 day was there already" in out
     assert first.stat().st_mtime_ns == when
     assert predict("new", *words)[0] == 0
     assert bytes_of(tmp_path / "maps") == bytes_of(tmp_path / "new")
@@ -316,7 +316,7 @@ def test_an_interrupted_store_goes_on_to_the_same_bytes(predict, tmp_path, monke
     assert "window_pixels was 64, now 128" in predict("maps.zarr", "intervals=false", "window_pixels=128")[2]
     code, out, err = predict("maps.zarr", "intervals=false")
     assert code == 0, err
-    assert "1 days were there already" in out
+    assert "1 day was there already" in out
     assert predict("new.zarr", "intervals=false")[0] == 0
     assert bytes_of(tmp_path / "maps.zarr") == bytes_of(tmp_path / "new.zarr")
     assert "2 days were there already" in predict("new.zarr", "intervals=false")[1]
@@ -360,7 +360,7 @@ def test_what_does_not_belong_together_is_refused_in_one_line(predict, folder, t
     assert "of other predictors of that day" in says("maps", "fine=changed.zarr", "intervals=false")
     changed.to_zarr(tmp_path / "copy.zarr", consolidated=False)
     same = predict("maps", "fine=copy.zarr", "intervals=false", "time=2021-01-16:2021-01-16")
-    assert "1 days were there already" in same[1], same[2]
+    assert "1 day was there already" in same[1], same[2]
     stack["GRD"].attrs["source"] = "ASCAT"
     stack.to_zarr(tmp_path / "ascat.zarr", consolidated=False)
     assert "'GRD' is of 'ASCAT', the run was trained with 'Sentinel-1'" in says("new", "fine=ascat.zarr")

@@ -61,7 +61,7 @@ def test_from_files_to_a_filled_cube(run_command, words, tmp_path):
     code, out, err = run_command("describe", "cube.zarr")
     assert code == 0, err
     assert "target  sm [m3 m-3]" in out
-    assert "80 maps, one every 1 days, 2016-01-01 to 2016-03-20" in out
+    assert "80 maps, one every 1 day, 2016-01-01 to 2016-03-20" in out
     assert (tmp_path / "cube.zarr.png").stat().st_size > 10_000
     code, out, err = run_command("train", *words, *TINY_TREES)
     assert code == 0, err

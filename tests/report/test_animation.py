@@ -78,6 +78,19 @@ def test_mp4_by_ffmpeg_or_a_line_that_says_what_is_missing(filled, tmp_path, mon
     assert (abs(first - last) > 30).mean() > 0.02
 
 
+def test_a_file_of_gaps_is_no_film(filled, run_command, tmp_path):
+    made = filled(days=5)
+    made.where(made["land"] > 1).assign(land=made["land"]).to_netcdf(tmp_path / "gaps.nc")
+    code, _, err = run_command(
+        "animate", "filled=gaps.nc", "output=a.gif", "layers=[filled]", "time=2020-01-02:2020-01-02"
+    )
+    assert code == 1
+    assert err.strip().endswith(
+        "filled=gaps.nc: 'sm_filled': no value in the 1 day and 20 cells asked for: nothing to show"
+    ), err
+    assert not (tmp_path / "a.gif").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -86,7 +86,7 @@ def test_what_is_drawn_as_observed_is_the_target(filled, target):
     maps, series = made.sgdsm.plot_day(DAY), made.sgdsm.plot_series(lat=48, lon=7)
     np.testing.assert_array_equal(drawn(maps), made[target].sel(time=DAY).values)
     assert maps.get_suptitle() == f"{target}, {DAY}"
-    (seen,) = (line for line in series.axes[0].lines if line.get_label() == "seen")
+    (seen,) = (line for line in series.axes[0].lines if line.get_label() == "observed")
     np.testing.assert_array_equal(seen.get_ydata(), made[target].sel(lat=48, lon=7).values)
 
 

@@ -14,6 +14,7 @@ from sgdsm.core.filled import SM_FILLED
 from sgdsm.core.io.stores import check_no_input, local_only
 from sgdsm.core.lock import exclusive
 from sgdsm.core.settings import setting
+from sgdsm.core.words import counted
 from sgdsm.downscaling.dispatch import Inverse
 from sgdsm.downscaling.dispatch_files import DispatchFiles, Options
 from sgdsm.evaluation.scored_files import ScoredFile
@@ -85,5 +86,6 @@ def run(settings: Settings) -> None:
         filled, lst, ndvi = ((opened(path), variable) for path, variable in given)
         files = DispatchFiles(filled, lst, ndvi, options)
         counts = files.write(output, {"settings": json.dumps(asdict(settings))})
-    print(f"{len(files.days)} days, {str(files.days[0])[:10]} to {str(files.days[-1])[:10]}\n{counts.text()}")
+    period = f"{str(files.days[0])[:10]} to {str(files.days[-1])[:10]}"
+    print(f"{counted(len(files.days), 'day')}, {period}\n{counts.text()}")
     print(f"disaggregated: {output}")

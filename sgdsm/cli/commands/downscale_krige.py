@@ -12,6 +12,7 @@ from sgdsm.core.errors import ConfigError
 from sgdsm.core.io.stores import local_only
 from sgdsm.core.lock import exclusive
 from sgdsm.core.settings import setting
+from sgdsm.core.words import counted
 from sgdsm.downscaling.kriging import Variogram, krige, read_points
 from sgdsm.downscaling.raster_grid import grid_of, need_packages
 
@@ -93,4 +94,4 @@ def run(settings: Settings) -> None:
         partial = Path(f"{output}.partial")
         maps.to_netcdf(partial, engine="netcdf4", encoding={str(n): {"zlib": True} for n in maps.data_vars})
         partial.replace(output)
-    print(f"{len(maps['time'])} days of {grid.rows} x {grid.columns} cells: {output}")
+    print(f"{counted(len(maps['time']), 'day')} of {grid.rows} x {grid.columns} cells: {output}")

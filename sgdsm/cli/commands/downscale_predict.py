@@ -15,6 +15,7 @@ from sgdsm.core.io.stores import local_only
 from sgdsm.core.lock import exclusive
 from sgdsm.core.region import check_bbox, period_of
 from sgdsm.core.settings import setting
+from sgdsm.core.words import counted
 from sgdsm.downscaling.conservation import coarse_crs, coarse_maps
 from sgdsm.downscaling.model import Downscaler, load
 from sgdsm.downscaling.outputs import GeoTiffs, Output, Store, bands_of
@@ -156,7 +157,8 @@ def _made(
 def _print(settings: Settings, made: Made, reach: Reach) -> None:
     if made.days:
         total = made.pixels + made.missing
-        print(f"{made.days} days, {made.pixels:,} estimates, {100 * made.missing / total:.1f} % of the pixels missing")
+        missing = f"{100 * made.missing / total:.1f} % of the pixels missing"
+        print(f"{counted(made.days, 'day')}, {made.pixels:,} estimates, {missing}")
         if made.pixels:
             print(reach.text())
             reach.warn()
@@ -164,5 +166,5 @@ def _print(settings: Settings, made: Made, reach: Reach) -> None:
         untouched = f"{made.left:,} left as they are (less than half of their pixels, or no coarse value)"
         print(f"means conserved in {made.cells:,} cells of days; {untouched}")
     if made.skipped:
-        print(f"{made.skipped} days were there already")
+        print(f"{counted(made.skipped, 'day')} {'was' if made.skipped == 1 else 'were'} there already")
     print(f"output: {settings.output}")

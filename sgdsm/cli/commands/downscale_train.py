@@ -10,6 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from sgdsm.cli.hydra_state import is_run_folder_given, is_sweep, run_folder, shown
 from sgdsm.cli.overrides import with_run_folder
 from sgdsm.core.errors import ConfigError
+from sgdsm.core.words import counted
 from sgdsm.downscaling.config import DownscaleConfig as Settings
 from sgdsm.downscaling.demo import demo
 from sgdsm.downscaling.train import train
@@ -50,7 +51,8 @@ def run(settings: Settings) -> float:
     trained = train(config, folder, settings.accelerator, settings.figures)
     metrics = trained.metrics()
     days = metrics["protocol"]["test_days"]
-    print(f"\nscores at 1 km on {len(days)} days of the test months, {days[0]} to {days[-1]} [{metrics['units']}]")
+    period = f"{counted(len(days), 'day')} of the test months, {days[0]} to {days[-1]}"
+    print(f"\nscores at 1 km on {period} [{metrics['units']}]")
     print(rows_text(metrics["classes"]))
     if "coverage" in metrics:
         print(f"intervals of level {metrics['level']:g} hold {metrics['coverage']:.3f} of the test values")

@@ -25,6 +25,7 @@ from sgdsm.core.logging import log
 from sgdsm.core.region import period_of
 from sgdsm.core.settings import setting
 from sgdsm.core.units import moisture_bounds
+from sgdsm.core.words import counted
 from sgdsm.evaluation.drought import CLASSES, Bounds, Drought, Event, EventRules, bounds_of, daily
 from sgdsm.evaluation.scored_files import ScoredFile, aligned
 from sgdsm.evaluation.standardized_index import DAYS, LARGEST, Fit, Standardization, lowest_empirical
@@ -310,8 +311,8 @@ def _reference_attributes(settings: Settings, drought: Drought) -> dict[str, Any
         lowest = lowest_empirical(years * window)
         about["lowest_possible"] = np.float32(lowest)
         about["comment"] = (
-            f"ranks of {years * window} values ({years} years, {window} days of each): the index cannot go below "
-            f"{lowest:.2f}; 29 February takes the ranks of 28 February"
+            f"ranks of {years * window} values ({counted(years, 'year')}, {counted(window, 'day')} of each): the "
+            f"index cannot go below {lowest:.2f}; 29 February takes the ranks of 28 February"
         )
     return about
 

@@ -24,6 +24,7 @@ from sgdsm.core.errors import ConfigError, CubeError
 from sgdsm.core.io.stores import local_only
 from sgdsm.core.lock import exclusive
 from sgdsm.core.settings import setting
+from sgdsm.core.words import counted
 from sgdsm.evaluation.compare import Entry, check_protocol
 from sgdsm.report import html
 from sgdsm.report.insitu_figures import boxes, station_map
@@ -110,8 +111,8 @@ def _about_filled(filled: xr.Dataset, name: str) -> str:
     days = filled["time"].values.astype("datetime64[D]")
     title = filled.attrs.get("title")
     return (
-        f"{Path(name).name}{f' ({title})' if title else ''}: {len(days)} maps from {days.min()} to {days.max()}, "
-        f"filled by {filled.attrs.get('source', 'a program that it does not name')}."
+        f"{Path(name).name}{f' ({title})' if title else ''}: {counted(len(days), 'map')} from {days.min()} "
+        f"to {days.max()}, filled by {filled.attrs.get('source', 'a program that it does not name')}."
     )
 
 

@@ -27,6 +27,7 @@ from sgdsm.core.validation import read_values
 from sgdsm.evaluation.exponential_filter import ExponentialFilter, fitted_days
 from sgdsm.evaluation.scored_files import ScoredFile, aligned
 from sgdsm.inference.schema import coordinate, places
+from sgdsm.report.maps import land_of
 from sgdsm.report.rootzone_figures import rootzone_figure
 
 USAGE = "filled=FILE output=FILE.nc time_constant=DAYS | deeper=FILE:VARIABLE | state=FILE"
@@ -87,7 +88,7 @@ def run(settings: Settings) -> None:
         with exclusive(output):
             _write(settings, file, maps, one)
         print(f"root zone: {output}")
-        print(f"figure: {rootzone_figure(output, maps, deeper)}")
+        print(f"figure: {rootzone_figure(output, maps, land_of(file.dataset, maps), deeper)}")
 
 
 def _maps(file: ScoredFile, name: str) -> xr.DataArray:

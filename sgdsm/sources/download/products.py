@@ -19,6 +19,7 @@ from urllib.parse import unquote, urlsplit
 from sgdsm.core.cube import suggest
 from sgdsm.core.errors import ConfigError
 from sgdsm.core.logging import log
+from sgdsm.core.words import counted
 from sgdsm.sources.download.errors import LOGINS, DownloadError
 from sgdsm.sources.download.fetch import DEADLINE_MINUTES, Job, fetch_all, library, write_own
 from sgdsm.sources.download.manual import ELSEWHERE
@@ -165,7 +166,7 @@ def smap(
     log.info("%s version %s: %d files for %d days", kind, version, len(granules), len(days))
     with _errors_of("earthaccess", "complete files are kept; to resume, run the same command again"):
         paths = earthaccess.download(granules, local_path=str(Path(output).expanduser()), threads=workers)
-    print(f"{len(paths)} files in {output}")
+    print(f"{counted(len(paths), 'file')} in {output}")
 
 
 def era5_land(
@@ -209,7 +210,7 @@ def era5_land(
                 raise DownloadError(f"{part}: a zip archive came, expected NetCDF: unpack it by hand")
         write_own(_request_file(target), json.dumps(request))
         part.replace(target)
-    print(f"{len(months)} files in {output}")
+    print(f"{counted(len(months), 'file')} in {output}")
 
 
 def links(links: str, output: str, workers: int = 4, deadline_minutes: float = DEADLINE_MINUTES) -> None:
@@ -273,7 +274,7 @@ def _fetched(jobs: Sequence[Job], output: str, workers: int, deadline_minutes: f
     if not 0 < deadline_minutes < 1e6:
         raise ConfigError(f"deadline_minutes={deadline_minutes}: expected minutes, more than 0")
     new = fetch_all(jobs, output, workers, deadline_minutes)
-    print(f"{len(jobs)} files in {output}, {new} of them new")
+    print(f"{counted(len(jobs), 'file')} in {output}, {new} of them new")
 
 
 def _days(start: str, end: str) -> list[date]:
