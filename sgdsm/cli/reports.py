@@ -14,12 +14,123 @@ import yaml
 from sgdsm.core.cube import open_dataset
 from sgdsm.core.errors import ConfigError, CubeError
 from sgdsm.core.filled import maps_of, observed_of
-from sgdsm.evaluation.compare import Entry
+from sgdsm.core.io.stores import check_folder, local_only
+from sgdsm.core.lock import exclusive
+from sgdsm.evaluation.compare import Entry, check_protocol
 from sgdsm.evaluation.protocol import FILLED, HIDDEN, SCORES, VISIBLE
 from sgdsm.evaluation.score import Scores
-from sgdsm.report.packing import Product, Question
-from sgdsm.report.page import RunAbout
+from sgdsm.report.packing import Grid, Product, Question
+from sgdsm.report.page import MEGABYTES, Report, RunAbout, write_report
 from sgdsm.training.run import CONFIG, Run
+
+NOTES = "notes.txt"  # what a training had to say, a note a line
+
+
+def check_page(key: str, path: str) -> None:
+    """Raise ConfigError for a path that no page can be written to.
+
+    Args:
+        key: Setting that holds the path, for messages.
+        path: Of the page.
+    """
+    local_only(key, path, "a page is written here, and can be copied")
+    if Path(path).suffix not in (".html", ".htm"):
+        raise ConfigError(f"{key}={path}: expected a name that ends in .html")
+    if Path(path).is_dir():
+        raise ConfigError(f"{key}={path}: is a folder, expected the name of a page")
+    check_folder(key, path)
+
+
+def entries_of(runs: Sequence[str]) -> list[Entry]:
+    """Return the scores of runs.
+
+    Args:
+        runs: Folders of finished runs of one protocol, or folders of runs.
+
+    Raises:
+        ConfigError: A folder holds no scores, or the protocols differ.
+    """
+    folders = run_folders([Path(name) for name in runs], "report")
+    entries = [entry_of(label, folder) for label, folder in zip(labels_of(folders, "report"), folders, strict=True)]
+    if entries:
+        check_protocol(entries)
+    return entries
+
+
+def report_of(
+    entries: Sequence[Entry],
+    filled: str | None,
+    title: str | None = None,
+    reference: str | None = None,
+    sections: Sequence[tuple[str, str]] = (),
+    other_grid: bool = False,
+) -> Report:
+    """Return what a page of runs and a filled file shows.
+
+    Args:
+        entries: Runs of one protocol.
+        filled: What predict has written.
+        title: Of the page; by default it names the runs.
+        reference: The run that the others are measured by: its name or the end of it.
+        sections: Heading and HTML of further sections.
+        other_grid: The file may be on another grid than the runs, whose maps are left out then.
+
+    Raises:
+        ConfigError: There is nothing to show, or no run is the reference.
+        CubeError: The file is no filled one.
+    """
+    questions, sources, notes = [], {}, []
+    if filled is not None:
+        dataset = open_dataset(filled)
+        questions.append(question_of_file(dataset, filled))
+        sources[f"Filled file {filled}"] = about_file(dataset)
+        notes.append(_about_filled(dataset, filled))
+    of_runs = question_of_runs(entries)
+    if not of_runs and not questions:
+        raise ConfigError(f"report: {entries[0].folder}: has no files of its evaluation: give filled=FILE too")
+    if other_grid and questions and not _on_one_grid([*questions, *of_runs]):
+        of_runs = []
+    labels = [entry.label for entry in entries]
+    return Report(
+        title=title or (f"Soil moisture filled by {', '.join(labels)}" if labels else "Filled soil moisture"),
+        entries=entries,
+        reference=reference_of(labels, reference) if labels else "",
+        runs=[about_run(entry) for entry in entries],
+        questions=[*questions, *of_runs],
+        notes=notes,
+        sections=sections,
+        sources=sources,
+    )
+
+
+def write_page(report: Report, path: str, megabytes: float = MEGABYTES) -> None:
+    """Write a page, and print where it is and how large.
+
+    Args:
+        report: What it shows.
+        path: Of the page.
+        megabytes: Its largest size, 10^6 bytes.
+    """
+    with exclusive(path):
+        said = write_report(report, Path(path), megabytes)
+    print(f"report: {path} ({said})")
+
+
+def _on_one_grid(questions: Sequence[Question]) -> bool:
+    try:
+        Grid.of(questions)
+    except ConfigError:
+        return False
+    return True
+
+
+def _about_filled(filled: xr.Dataset, name: str) -> str:
+    days = filled["time"].values.astype("datetime64[D]")
+    title = filled.attrs.get("title")
+    return (
+        f"{Path(name).name}{f' ({title})' if title else ''}: {len(days)} maps from {days.min()} to {days.max()}, "
+        f"filled by {filled.attrs.get('source', 'a program that it does not name')}."
+    )
 
 
 def run_folders(folders: Sequence[Path], command: str) -> list[Path]:
@@ -98,7 +209,14 @@ def about_run(entry: Entry) -> RunAbout:
         yaml.safe_dump(run.config(), sort_keys=False),
         run.provenance(),
         sorted(run.figures.glob("*.png")),
+        _notes(run.folder / NOTES),
     )
+
+
+def _notes(path: Path) -> list[str]:
+    """Return the lines of a text; none where there is no such file."""
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    return [line for line in text.splitlines() if line.strip()]
 
 
 def question_of_runs(entries: Sequence[Entry]) -> list[Question]:

@@ -94,6 +94,12 @@ def words(rows: Mapping[str, object]) -> str:
     return f'<table class="words"><tbody>\n{cells}\n</tbody></table>'
 
 
+def points(lines: Iterable[str]) -> str:
+    """Return a list of texts."""
+    inside = "\n".join(f"<li>{escape(line)}</li>" for line in lines)
+    return f"<ul>\n{inside}\n</ul>"
+
+
 def details(summary: str, content: str) -> str:
     """Return HTML that is folded away.
 

@@ -83,7 +83,6 @@ def run(settings: Settings) -> None:
             maps = maps_of(filled)
             maps = maps.transpose("time", *space_dims(maps))
             drought, names = _prepared(settings, filled, maps)
-            output.parent.mkdir(parents=True, exist_ok=True)
             with exclusive(output):
                 identity = _identity(settings)
                 if output.exists():
