@@ -20,7 +20,7 @@ from sgdsm.evaluation.compare import Entry, check_protocol
 from sgdsm.evaluation.protocol import FILLED, HIDDEN, SCORES, VISIBLE
 from sgdsm.evaluation.score import Scores
 from sgdsm.report.packing import Grid, Product, Question
-from sgdsm.report.page import MEGABYTES, Report, RunAbout, write_report
+from sgdsm.report.page import MEGABYTES, PAGES, Report, RunAbout, write_report
 from sgdsm.training.run import CONFIG, Run
 
 NOTES = "notes.txt"  # what a training had to say, a note a line
@@ -34,7 +34,7 @@ def check_page(key: str, path: str) -> None:
         path: Of the page.
     """
     local_only(key, path, "a page is written here, and can be copied")
-    if Path(path).suffix not in (".html", ".htm"):
+    if Path(path).suffix not in PAGES:
         raise ConfigError(f"{key}={path}: expected a name that ends in .html")
     if Path(path).is_dir():
         raise ConfigError(f"{key}={path}: is a folder, expected the name of a page")

@@ -58,6 +58,7 @@ CAPTIONS = {
 SHOWN_BETTER = {"maps", "series", "gap_length", "calibration", "comparison_gap_length"}
 
 
+PAGES = (".html", ".htm")  # endings
 MEGABYTES = 12.0  # of a page that is asked for alone
 MAPS = 8.0  # MB
 PER_MAP = 60_000  # bytes of the page for each map, beside its values
