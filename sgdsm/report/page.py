@@ -230,7 +230,7 @@ def _top(report: Report) -> str:
     parts = [html.paragraph(note) for note in report.notes]
     if report.entries:
         protocol = report.entries[0].metrics["protocol"]
-        hidden = ", ".join(f"{n} {kind}" for kind, n in protocol["hidden"].items())
+        hidden = " and ".join(f"{n:,} {kind}" for kind, n in protocol["hidden"].items())
         parts.append(
             html.paragraph(
                 f"Scored on {hidden} values that were observed but hidden from the fillers: the "

@@ -129,9 +129,9 @@ def controls(content: Mapping[str, Any], questions: Sequence[Question]) -> str:
     unit, step = ("degrees", "any") if row == "lat" else ("m", "any")
     scored = any(one["scores"] for one in products)
     scores = (
-        '<div class="scroll" role="region" tabindex="0" aria-label="Scores of the cell"><table><caption>'
-        f"Scores of the cell at its hidden values, RMSE and bias in {escape(_units(questions))}</caption><thead><tr>"
-        '<th scope="col">model</th><th scope="col">N</th><th scope="col">RMSE</th><th scope="col">bias</th>'
+        '<div class="scroll" role="region" tabindex="0" aria-label="Scores of the cell"><table><caption><span>'
+        f"Scores of the cell at its hidden values, RMSE and bias in {escape(_units(questions))}</span></caption>"
+        '<thead><tr><th scope="col">model</th><th scope="col">N</th><th scope="col">RMSE</th><th scope="col">bias</th>'
         '<th scope="col">R</th></tr></thead><tbody id="cell-scores"></tbody></table></div>'
     )
     return f"""<p id="status" role="status">Unpacking the maps ...</p>
