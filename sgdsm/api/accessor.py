@@ -230,7 +230,14 @@ class SgdsmAccessor:
             observed=observed,
         )
 
-    def report(self, path: str | Path, megabytes: float = 12, *, title: str | None = None) -> Path:
+    def report(
+        self,
+        path: str | Path,
+        megabytes: float = 12,
+        *,
+        title: str | None = None,
+        members: xr.DataArray | None = None,
+    ) -> Path:
         """Write a page of a filled Dataset, as `sgdsm report` does: maps with a slider over the days, series of cells.
 
         The page is one file that needs no network. It needs the package bokeh: pip install 'sgdsm[report]'.
@@ -239,6 +246,7 @@ class SgdsmAccessor:
             path: FILE.html.
             megabytes: Largest size of the page, 10^6 bytes; maps of large records are thinned for it.
             title: Of the page; by default that of the Dataset.
+            members: What `members` returns; the series of a cell shows ten of them.
 
         Returns:
             `path`.
@@ -249,7 +257,7 @@ class SgdsmAccessor:
         """
         from sgdsm.api.report import report
 
-        return report(self._dataset, path, megabytes, title=title)
+        return report(self._dataset, path, megabytes, title=title, members=members)
 
     def insitu(self, stations: str | Path | xr.Dataset, **settings: Any) -> pd.DataFrame:
         """Compare a filled Dataset with stations, on observed and on filled days apart, as `sgdsm insitu` does.

@@ -16,7 +16,14 @@ from sgdsm.report.page import MEGABYTES, PAGES, Report, write_report
 
 
 @checked
-def report(filled: xr.Dataset, path: str | Path, megabytes: float = MEGABYTES, *, title: str | None = None) -> Path:
+def report(
+    filled: xr.Dataset,
+    path: str | Path,
+    megabytes: float = MEGABYTES,
+    *,
+    title: str | None = None,
+    members: xr.DataArray | None = None,
+) -> Path:
     """Write a page of a filled Dataset, as `sgdsm report` does of a file.
 
     Args:
@@ -24,6 +31,7 @@ def report(filled: xr.Dataset, path: str | Path, megabytes: float = MEGABYTES, *
         path: FILE.html.
         megabytes: Largest size of the page, 10^6 bytes; maps of large records are thinned for it.
         title: Of the page; by default that of the Dataset.
+        members: Possible values from `sgdsm.members`, of which the series of a cell shows ten.
 
     Returns:
         `path`.
@@ -41,6 +49,6 @@ def report(filled: xr.Dataset, path: str | Path, megabytes: float = MEGABYTES, *
     name = title or str(filled.attrs.get("title") or "Filled soil moisture")
     sizes = ", ".join(f"{n} {dim}" for dim, n in filled.sizes.items())
     about = {"size": sizes, **{str(k): v for k, v in filled.attrs.items()}}
-    question = Question(observed_of(filled), [Product("filled", filled)])
+    question = Question(observed_of(filled), [Product("filled", filled, members)])
     write_report(Report(name, questions=[question], sources={"Filled Dataset": about}), path, megabytes)
     return path

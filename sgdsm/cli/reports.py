@@ -13,7 +13,7 @@ import yaml
 
 from sgdsm.core.cube import open_dataset
 from sgdsm.core.errors import ConfigError, CubeError
-from sgdsm.core.filled import maps_of, observed_of
+from sgdsm.core.filled import SM_MEMBERS, maps_of, observed_of
 from sgdsm.core.io.stores import check_folder, local_only
 from sgdsm.core.lock import exclusive
 from sgdsm.evaluation.compare import Entry, check_protocol
@@ -60,6 +60,8 @@ def entries_of(runs: Sequence[str]) -> list[Entry]:
 def report_of(
     entries: Sequence[Entry],
     filled: str | None,
+    *,
+    members: str | None = None,
     title: str | None = None,
     reference: str | None = None,
     sections: Sequence[tuple[str, str]] = (),
@@ -70,6 +72,7 @@ def report_of(
     Args:
         entries: Runs of one protocol.
         filled: What predict has written.
+        members: What the command `members` has written of this file.
         title: Of the page; by default it names the runs.
         reference: The run that the others are measured by: its name or the end of it.
         sections: Heading and HTML of further sections.
@@ -82,7 +85,7 @@ def report_of(
     questions, sources, notes = [], {}, []
     if filled is not None:
         dataset = open_dataset(filled)
-        questions.append(question_of_file(dataset, filled))
+        questions.append(question_of_file(dataset, filled, members))
         sources[f"Filled file {filled}"] = about_file(dataset)
         notes.append(_about_filled(dataset, filled))
     of_runs = question_of_runs(entries)
@@ -245,22 +248,35 @@ def question_of_runs(entries: Sequence[Entry]) -> list[Question]:
     return [Question(visible[target], products, truth, reduce(or_, (mask.astype(bool) for mask in masks)))]
 
 
-def question_of_file(filled: xr.Dataset, name: str) -> Question:
+def question_of_file(filled: xr.Dataset, name: str, members: str | None = None) -> Question:
     """Return a filled file as a record whose maps are shown.
 
     Args:
         filled: What predict.py writes.
         name: Its path.
+        members: Path of members of it.
 
     Raises:
-        CubeError: It is no filled file.
+        CubeError: It is no filled file, or the members are not of it.
     """
     try:
         maps_of(filled)
         observed = observed_of(filled)
     except CubeError as error:
         raise CubeError(f"{name}: {error}") from error
-    return Question(observed, [Product(Path(name).name, filled)])
+    product = Product(Path(name).name, filled, None if members is None else _members(members))
+    try:
+        product.shown()
+    except CubeError as error:
+        raise CubeError(f"members={members}: {error}") from error
+    return Question(observed, [product])
+
+
+def _members(path: str) -> xr.DataArray:
+    found = open_dataset(path)
+    if SM_MEMBERS not in found:
+        raise CubeError(f"members={path}: no variable '{SM_MEMBERS}': expected what members writes")
+    return found[SM_MEMBERS]
 
 
 def _filled(path: Path) -> xr.Dataset:

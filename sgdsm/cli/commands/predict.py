@@ -97,7 +97,6 @@ class Settings:
             if self.time is not None or self.bbox is not None:
                 raise ConfigError("refill_days: days and grid are those of the file: leave out time= and bbox=")
         if self.report is not None:
-            require_bokeh()
             check_page("report", self.report)
             if "{year}" in self.output:
                 raise ConfigError(
@@ -115,6 +114,8 @@ class Settings:
 
 def run(settings: Settings) -> None:
     """Fill a cube with a run's filler and write it."""
+    if settings.report is not None:
+        require_bokeh()
     run = Run(settings.run)
     trained = run.config()
     check_training(trained)

@@ -31,6 +31,7 @@ class Settings:
 
     runs: list[str] = setting([], "folders of finished runs of one protocol, or folders of runs")
     filled: str | None = setting(None, "what predict has written, on the grid of the runs", path=True)
+    members: str | None = setting(None, "what members has written of filled=, for the series of cells", path=True)
     stations: str | None = setting(None, "stations.nc, what insitu has written", path=True)
     trends: str | None = setting(None, "what trends has written", path=True)
     output: str = setting("report.html", "the page", path=True)
@@ -44,6 +45,8 @@ class Settings:
         check_page("output", self.output)
         if not self.runs and self.filled is None:
             raise ConfigError("report: name run folders, or filled=FILE, or both")
+        if self.members is not None and self.filled is None:
+            raise ConfigError(f"members={self.members}: give filled=FILE too, which they are of")
 
 
 def run(settings: Settings) -> None:
@@ -55,7 +58,14 @@ def run(settings: Settings) -> None:
         sections.append(("Stations", station_section(open_dataset(settings.stations), settings.stations)))
     if settings.trends is not None:
         sections.append(("Trends", trend_section(open_dataset(settings.trends), settings.trends)))
-    report = report_of(entries, settings.filled, settings.title, settings.reference, sections)
+    report = report_of(
+        entries,
+        settings.filled,
+        members=settings.members,
+        title=settings.title,
+        reference=settings.reference,
+        sections=sections,
+    )
     write_page(report, settings.output, settings.megabytes)
 
 
