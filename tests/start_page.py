@@ -1,10 +1,10 @@
 """Walk through the start page as a person does who has read nothing else: her own file, filled, and its page opened.
 
-    python -m tests.start_page [FOLDER]
+    python -m tests.start_page [FOLDER] [short]
 
 Takes the command lines out of docs/start.md, and runs them in order, as they are, in a folder with nothing in it but
 `mine.nc`. Each page of a report is opened in a browser (playwright and Chromium; without them it is only read). Prints
-the seconds of each step; `make docs` runs the same lines with trainings cut short.
+the seconds of each step. With the word `short` trainings are cut short, as in `make docs`, which runs the same lines.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import xarray as xr
 
-from docs.check import ROOT, blocks, commands
+from docs.check import ROOT, blocks, commands, quick
 
 NAMES = ("chromium", "chromium-headless-shell", "chromium-browser", "google-chrome")
 
@@ -76,11 +76,13 @@ def opened(page: Path) -> str:
 
 def main() -> None:
     """Make the file, run the steps, and print how long they take."""
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(tempfile.mkdtemp())
+    given = [word for word in sys.argv[1:] if word != "short"]
+    short = len(given) < len(sys.argv) - 1
+    folder = Path(given[0]) if given else Path(tempfile.mkdtemp())
     folder.mkdir(parents=True, exist_ok=True)
     own_file(folder / "mine.nc")
     began, first_page = time.monotonic(), True
-    for words in steps():
+    for words in (quick(words) if short else words for words in steps()):
         since = time.monotonic()
         subprocess.run([sys.executable, "-m", "sgdsm", *words], cwd=folder, check=True, stdout=subprocess.DEVNULL)
         print(f"{time.monotonic() - since:5.0f} s  sgdsm {shlex.join(words)}", flush=True)
