@@ -20,7 +20,7 @@ from sgdsm.report.packing import Packed
 LINES = ("#D55E00", "#009E73", "#CC79A7", "#8C6BB1", "#B8860B", "#56B4E9", "#7F7F7F", "#A0522D")
 DASHES = ("solid", "dashed", "dotdash", "dotted")
 SEEN = "#0072B2"
-MEMBER = "#8A8D93"  # of the thin lines of members, on white and on black
+MEMBER = "#7C7F86"  # of the thin lines of members, on white and on black
 PALETTES = {"moisture": "Cividis256", "spread": "Viridis256", "error": "PuOr11"}
 MAP_WIDTH, SERIES_HEIGHT = 420, 320
 NEEDED = "report: the maps of the page need bokeh: pip install 'sgdsm[report]'"
@@ -197,7 +197,7 @@ def _series(days: list[str], span: list[int], count: int, members: bool) -> Any:
     plot.vbar("x", "xw", "top", "bottom", source=band, fill_color=LINES[0], fill_alpha=0.3, line_color=None)
     if members:
         lines = ColumnDataSource({"xs": [[first, first]], "ys": [[0.0, 0.0]]}, name="members")
-        plot.multi_line("xs", "ys", source=lines, line_width=0.7, line_alpha=0.45, line_color=MEMBER)
+        plot.multi_line("xs", "ys", source=lines, line_width=0.9, line_alpha=0.8, line_color=MEMBER)
     for k in range(count):
         style: dict[str, Any] = {
             "line_color": LINES[k % len(LINES)],
