@@ -88,7 +88,8 @@ def report_of(
         questions.append(question_of_file(dataset, filled, members))
         sources[f"Filled file {filled}"] = about_file(dataset)
         notes.append(_about_filled(dataset, filled))
-    of_runs = question_of_runs(entries)
+    # the best first: it is what a reader looks for
+    of_runs = question_of_runs(sorted(entries, key=lambda entry: entry.scores.table()["all"]["rmse"]))
     if not of_runs and not questions:
         raise ConfigError(f"report: {entries[0].folder}: has no files of its evaluation: give filled=FILE too")
     if other_grid and questions and not _on_one_grid([*questions, *of_runs]):
