@@ -22,6 +22,7 @@ from docs.check import (
     shell_lines,
 )
 from tests.conftest import ROOT
+from tests.start_page import page_of, steps
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = [block for page in PAGES for block in blocks(page)]
@@ -39,6 +40,18 @@ def rows(text: str) -> list[dict[str, str]]:
             break
         found.append(dict(zip(head, (cell.strip() for cell in line), strict=True)))
     return found
+
+
+def test_the_start_page_leads_from_a_file_to_its_page_in_two_short_commands():
+    """`python -m tests.start_page` runs them as they are; `make docs` with trainings cut short."""
+    names = [words[0] for words in steps()]
+    assert names[:3] == ["describe", "train", "predict"]
+    assert [page_of(words) for words in steps()][:3] == [None, None, "report.html"]
+    text = (ROOT / "docs" / "start.md").read_text(encoding="utf-8")
+    for words in steps()[1:3]:
+        line = f"sgdsm {' '.join(words)}"
+        assert f"\n{line}\n" in text
+        assert len(line) < 80
 
 
 def test_there_are_commands_of_many_kinds():

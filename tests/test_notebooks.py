@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,8 @@ def test_every_cell_runs_and_every_picture_is_there(path: Path, tmp_path: Path):
     nbformat = pytest.importorskip("nbformat", reason="needs nbclient and ipykernel")
     nbclient = pytest.importorskip("nbclient", reason="needs nbclient and ipykernel")
     pytest.importorskip("ipykernel", reason="needs nbclient and ipykernel")
+    if ".report(" in path.read_text():
+        pytest.importorskip("bokeh", reason="the page needs bokeh")
     notebook = nbformat.read(path, as_version=4)
     client = nbclient.NotebookClient(
         notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
@@ -42,6 +45,11 @@ def test_every_cell_runs_and_every_picture_is_there(path: Path, tmp_path: Path):
         if any(word in cell.source for word in PICTURES):
             pictures += 1
             assert kinds & {"image/png", "image/gif"}, cell.source
+        if "IFrame(" in cell.source:
+            (shown,) = (output.data["text/html"] for output in cell.outputs)
+            source = re.search(r'<iframe[^>]*src="([^"]+)"', shown)
+            assert source is not None, shown
+            assert 'id="map-1"' in (tmp_path / source[1]).read_text()
         text = "".join(str(output.get("data", {}).get("text/plain", "")) for output in cell.outputs)
         assert "sgdsm.compare(" not in cell.source or "NaN" not in text, "no interval: too few blocks"
         # neither notes nor warnings of ours

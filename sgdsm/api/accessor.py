@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 class SgdsmAccessor:
     """Filling of a cube, and figures, scores and tables of a cube or a filled Dataset, as `dataset.sgdsm`.
 
-    Each method returns an xarray object, a DataFrame or a Figure; only `animate` writes a file. Arguments are the words
-    of the commands. What cannot work ends in `sgdsm.CubeError` or `sgdsm.ConfigError`, which names what is lacking.
+    Each method returns an xarray object, a DataFrame or a Figure; only `animate` and `report` write a file, and return
+    its path. Arguments are the words of the commands. What cannot work ends in `sgdsm.CubeError` or
+    `sgdsm.ConfigError`, which names what is lacking.
 
     Args:
         dataset: Cube, or filled Dataset.
@@ -229,6 +230,35 @@ class SgdsmAccessor:
             observed=observed,
         )
 
+    def report(
+        self,
+        path: str | Path,
+        megabytes: float = 12,
+        *,
+        title: str | None = None,
+        members: xr.DataArray | None = None,
+    ) -> Path:
+        """Write a page of a filled Dataset, as `sgdsm report` does: maps with a slider over the days, series of cells.
+
+        The page is one file that needs no network. It needs the package bokeh: pip install 'sgdsm[report]'.
+
+        Args:
+            path: FILE.html.
+            megabytes: Largest size of the page, 10^6 bytes; maps of large records are thinned for it.
+            title: Of the page; by default that of the Dataset.
+            members: What `members` returns; the series of a cell shows ten of them.
+
+        Returns:
+            `path`.
+
+        Raises:
+            CubeError: The Dataset is not a filled one, or nothing says which variable holds the observed values.
+            ConfigError: The name of the file, a page that cannot be so small, or bokeh is missing.
+        """
+        from sgdsm.api.report import report
+
+        return report(self._dataset, path, megabytes, title=title, members=members)
+
     def insitu(self, stations: str | Path | xr.Dataset, **settings: Any) -> pd.DataFrame:
         """Compare a filled Dataset with stations, on observed and on filled days apart, as `sgdsm insitu` does.
 
@@ -271,3 +301,22 @@ class SgdsmAccessor:
         from sgdsm.api.trends import trends
 
         return trends(self._dataset, **settings)
+
+    def drought(self, **settings: Any) -> xr.Dataset:
+        """Return drought indicators of the filled values, as `sgdsm drought` does.
+
+        Args:
+            **settings: `fit='gamma'`, 'beta' or 'empirical'; `scale_days=30`, `half_window_days=`, `reference=`,
+                `least_years=`, `classes=`, `members=`, `seed=` as the command has them.
+
+        Returns:
+            `ssi` (T, H, W), the standardised index; `percentile` (T, H, W), %; `drought_class` (T, H, W), 0 to 5;
+            `area_under_drought` (T, class), 0 to 1; `probability_moderate` (T, H, W), 0 to 1, where members are drawn.
+
+        Raises:
+            CubeError: The Dataset is not a filled one, lacks days, or no cell has values of enough years.
+            ConfigError: Settings that do not go together.
+        """
+        from sgdsm.api.drought import drought
+
+        return drought(self._dataset, **settings)

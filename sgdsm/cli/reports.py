@@ -13,14 +13,129 @@ import yaml
 
 from sgdsm.core.cube import open_dataset
 from sgdsm.core.errors import ConfigError, CubeError
-from sgdsm.core.filled import maps_of, observed_of
-from sgdsm.evaluation.compare import Entry
+from sgdsm.core.filled import SM_MEMBERS, maps_of, observed_of
+from sgdsm.core.io.stores import check_folder, local_only
+from sgdsm.core.lock import exclusive
+from sgdsm.core.words import counted
+from sgdsm.evaluation.compare import Entry, check_protocol
 from sgdsm.evaluation.labels import run_labels
 from sgdsm.evaluation.protocol import FILLED, HIDDEN, SCORES, VISIBLE
 from sgdsm.evaluation.score import Scores
-from sgdsm.report.packing import Product, Question
-from sgdsm.report.page import RunAbout
+from sgdsm.report.packing import Grid, Product, Question
+from sgdsm.report.page import MEGABYTES, PAGES, Report, RunAbout, write_report
+from sgdsm.training.notes import NOTES
 from sgdsm.training.run import CONFIG, Run
+
+
+def check_page(key: str, path: str) -> None:
+    """Raise ConfigError for a path that no page can be written to.
+
+    Args:
+        key: Setting that holds the path, for messages.
+        path: Of the page.
+    """
+    local_only(key, path, "a page is written here, and can be copied")
+    if Path(path).suffix not in PAGES:
+        raise ConfigError(f"{key}={path}: expected a name that ends in .html")
+    if Path(path).is_dir():
+        raise ConfigError(f"{key}={path}: is a folder, expected the name of a page")
+    check_folder(key, path)
+
+
+def entries_of(runs: Sequence[str]) -> list[Entry]:
+    """Return the scores of runs.
+
+    Args:
+        runs: Folders of finished runs of one protocol, or folders of runs.
+
+    Raises:
+        ConfigError: A folder holds no scores, or the protocols differ.
+    """
+    folders = run_folders([Path(name) for name in runs], "report")
+    entries = [entry_of(label, folder) for label, folder in zip(labels_of(folders, "report"), folders, strict=True)]
+    if entries:
+        check_protocol(entries)
+    return entries
+
+
+def report_of(
+    entries: Sequence[Entry],
+    filled: str | None,
+    *,
+    members: str | None = None,
+    title: str | None = None,
+    reference: str | None = None,
+    sections: Sequence[tuple[str, str]] = (),
+    other_grid: bool = False,
+) -> Report:
+    """Return what a page of runs and a filled file shows.
+
+    Args:
+        entries: Runs of one protocol.
+        filled: What predict has written.
+        members: What the command `members` has written of this file.
+        title: Of the page; by default it names the runs.
+        reference: The run that the others are measured by: its name or the end of it.
+        sections: Heading and HTML of further sections.
+        other_grid: The file may be on another grid than the runs, whose maps are left out then.
+
+    Raises:
+        ConfigError: There is nothing to show, or no run is the reference.
+        CubeError: The file is no filled one.
+    """
+    questions, sources, notes = [], {}, []
+    if filled is not None:
+        dataset = open_dataset(filled)
+        questions.append(question_of_file(dataset, filled, members))
+        sources[f"Filled file {filled}"] = about_file(dataset)
+        notes.append(_about_filled(dataset, filled))
+    # the best first: it is what a reader looks for
+    of_runs = question_of_runs(sorted(entries, key=lambda entry: entry.scores.table()["all"]["rmse"]))
+    if not of_runs and not questions:
+        raise ConfigError(f"report: {entries[0].folder}: has no files of its evaluation: give filled=FILE too")
+    if other_grid and questions and not _on_one_grid([*questions, *of_runs]):
+        of_runs = []
+    labels = [entry.label for entry in entries]
+    return Report(
+        title=title or (f"Soil moisture filled by {', '.join(labels)}" if labels else "Filled soil moisture"),
+        entries=entries,
+        reference=reference_of(labels, reference, [entry.folder for entry in entries]) if labels else "",
+        runs=[about_run(entry) for entry in entries],
+        questions=[*questions, *of_runs],
+        notes=notes,
+        sections=sections,
+        sources=sources,
+    )
+
+
+def write_page(report: Report, path: str, megabytes: float = MEGABYTES) -> None:
+    """Write a page, and print where it is and how large.
+
+    Args:
+        report: What it shows.
+        path: Of the page.
+        megabytes: Its largest size, 10^6 bytes.
+    """
+    with exclusive(path):
+        said = write_report(report, Path(path), megabytes)
+    print(f"report: {path} ({said})")
+
+
+def _on_one_grid(questions: Sequence[Question]) -> bool:
+    try:
+        Grid.of(questions)
+    except ConfigError:
+        return False
+    return True
+
+
+def _about_filled(filled: xr.Dataset, name: str) -> str:
+    days = filled["time"].values.astype("datetime64[D]")
+    title = filled.attrs.get("title")
+    return (
+        f"{Path(name).name}{f' ({title})' if title else ''}: {counted(len(days), 'map')} from {days.min()} "
+        f"to {days.max()}, filled by {filled.attrs.get('source', 'a program that it does not name')}."
+    )
 
 
 def run_folders(folders: Sequence[Path], command: str) -> list[Path]:
@@ -102,7 +217,14 @@ def about_run(entry: Entry) -> RunAbout:
         yaml.safe_dump(run.config(), sort_keys=False),
         run.provenance(),
         sorted(run.figures.glob("*.png")),
+        _notes(run.folder / NOTES),
     )
+
+
+def _notes(path: Path) -> list[str]:
+    """Return the lines of a text; none where there is no such file."""
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    return [line for line in text.splitlines() if line.strip()]
 
 
 def question_of_runs(entries: Sequence[Entry]) -> list[Question]:
@@ -131,22 +253,35 @@ def question_of_runs(entries: Sequence[Entry]) -> list[Question]:
     return [Question(visible[target], products, truth, reduce(or_, (mask.astype(bool) for mask in masks)))]
 
 
-def question_of_file(filled: xr.Dataset, name: str) -> Question:
+def question_of_file(filled: xr.Dataset, name: str, members: str | None = None) -> Question:
     """Return a filled file as a record whose maps are shown.
 
     Args:
         filled: What predict.py writes.
         name: Its path.
+        members: Path of members of it.
 
     Raises:
-        CubeError: It is no filled file.
+        CubeError: It is no filled file, or the members are not of it.
     """
     try:
         maps_of(filled)
         observed = observed_of(filled)
     except CubeError as error:
         raise CubeError(f"{name}: {error}") from error
-    return Question(observed, [Product(Path(name).name, filled)])
+    product = Product(Path(name).name, filled, None if members is None else _members(members))
+    try:
+        product.shown()
+    except CubeError as error:
+        raise CubeError(f"members={members}: {error}") from error
+    return Question(observed, [product])
+
+
+def _members(path: str) -> xr.DataArray:
+    found = open_dataset(path)
+    if SM_MEMBERS not in found:
+        raise CubeError(f"members={path}: no variable '{SM_MEMBERS}': expected what members writes")
+    return found[SM_MEMBERS]
 
 
 def _filled(path: Path) -> xr.Dataset:

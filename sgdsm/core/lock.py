@@ -22,7 +22,7 @@ def is_first() -> bool:
 
 @contextmanager
 def exclusive(output: str | Path) -> Iterator[None]:
-    """Take an exclusive lock on an output, `OUTPUT.lock`.
+    """Take an exclusive lock on an output, `OUTPUT.lock`; a folder that is missing above it is made.
 
     A program that was killed leaves the file, but not the lock. Only the first process of a run takes the lock, for all
     of them. There is no lock on an object store, and none on Windows.
@@ -31,11 +31,17 @@ def exclusive(output: str | Path) -> Iterator[None]:
         output: File, store or folder that is written.
 
     Raises:
-        ConfigError: Another program holds the lock, or a link or named pipe of that name is there.
+        ConfigError: Another program holds the lock, a link or named pipe of that name is there, or the folder cannot be
+            made.
     """
     if is_remote(output) or not is_first():
         yield
         return
+    folder = Path(output).parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{output}: the folder {folder} cannot be made: {error.strerror}") from error
     try:
         import fcntl
     except ImportError:  # Windows has no such locks

@@ -211,7 +211,10 @@ def warn_unusual(cube: xr.Dataset) -> None:
     if not by_role(cube, "dynamic"):
         log.info("no dynamic covariates: the gaps are filled from the observations alone")
     if target.sizes["time"] == 1:
-        log.info("a single day: there is nothing before or after its gaps")
+        log.info(
+            "a single day: nothing can be learned of changes in time; its gaps are filled from its other cells, and "
+            "error bars are a guess: give more days"
+        )
     if target[0].size == 1:
         log.info("a single cell: it has no neighbours")
 

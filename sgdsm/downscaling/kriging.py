@@ -134,7 +134,7 @@ def krige(
         north first; NaN on days with less than three places.
 
     Raises:
-        CubeError: A variogram cannot be fitted to a day.
+        CubeError: A variogram cannot be fitted to a day, or no day has places enough.
         ConfigError: The maps do not fit into the memory.
     """
     days = np.unique(points.days)
@@ -150,9 +150,13 @@ def krige(
             few.append(day)
             continue
         maps[:, k] = _day(place_x, place_y, values, target_x, target_y, variogram, lags, f"{str(day)[:10]}")
+    if len(few) == len(days):
+        raise CubeError(f"no day of {len(days)} has values at {LEAST_PLACES} places or more, which kriging needs")
     if few:
         text = f"the first is {str(few[0])[:10]}"
-        log.warning("%d of %d days have less than %d places and are missing, %s", len(few), len(days), 3, text)
+        log.warning(
+            "%d of %d days have less than %d places and are missing, %s", len(few), len(days), LEAST_PLACES, text
+        )
     shape, dims = (len(days), *grid.shape), ("time", "y", "x")
     about = {"units": units, "grid_mapping": MAPPING}
     text = f"ordinary kriging of points, variogram {variogram}"

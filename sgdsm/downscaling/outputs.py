@@ -31,6 +31,8 @@ MISSING = -32768  # in packed files
 PACKED_BY = {"1": 1e-4, "percent": 1e-2}  # by the units of the target
 PACKED_DISTANCE = 1e-3
 LARGEST = 32767
+# what a plan knows by a digest, which says nothing to a reader
+BY_DIGEST = {"run": "another run", "coarse": "other coarse maps"}
 ERRORS_OF_1_KM = (
     "describes errors of estimates of the resolution that the run was trained on (1 km), not of single pixels"
 )
@@ -145,6 +147,11 @@ def check_plan(text: str, plan: Mapping[str, Any], output: Path) -> None:
     wanted = json.loads(json.dumps(dict(plan), default=str))
     if found != wanted:
         key = next((key for key in wanted if found.get(key) != wanted[key]), "more")
+        if key in BY_DIGEST and found.get(key) is not None and wanted[key] is not None:
+            raise ConfigError(
+                f"output={output} was begun with {BY_DIGEST[key]}, or {key}= has changed since: remove it, or choose "
+                "another output"
+            )
         raise ConfigError(
             f"output={output} was begun with other words: {key} was {shown(found.get(key))}, now "
             f"{shown(wanted.get(key))}: remove it, or choose another output"

@@ -28,7 +28,7 @@ import xarray as xr
 
 from sgdsm.core.errors import ConfigError
 from sgdsm.core.io.hdf5 import NetcdfWriter, join_packed, pack, require_space, with_places
-from sgdsm.core.io.stores import check_url, chunks, is_remote, is_there, one_line_errors, zarr_store
+from sgdsm.core.io.stores import check_folder, check_url, chunks, is_remote, is_there, one_line_errors, zarr_store
 from sgdsm.inference.schema import Layout
 
 PLAN = "sgdsm_plan"
@@ -124,7 +124,7 @@ def writer_for(path: str | Path) -> Writer:
         The writer; nothing is written yet.
 
     Raises:
-        ConfigError: When the path has another ending, or its folder or bucket is missing.
+        ConfigError: When the path has another ending, its folder is a file, or its bucket is missing.
         CubeError: When an object store cannot be reached.
     """
     if is_remote(path):
@@ -134,8 +134,7 @@ def writer_for(path: str | Path) -> Writer:
     path = Path(path)
     if path.suffix not in (".nc", ".zarr"):
         raise ConfigError(f"output={path}: expected a name ending in .nc or .zarr")
-    if not path.absolute().parent.is_dir():
-        raise ConfigError(f"output={path}: there is no folder {path.absolute().parent}")
+    check_folder("output", path)
     if path.suffix == ".zarr" and "{year}" in path.name:
         raise ConfigError(f"output={path}: '{{year}}' works for .nc; a .zarr store holds all years")
     return NetcdfOutput(path) if path.suffix == ".nc" else ZarrOutput(path)
@@ -212,7 +211,7 @@ class NetcdfOutput:
         if not note.exists():
             # interrupted while it was made or removed: the slabs in it cannot be assigned to a run
             shutil.rmtree(self.parts, ignore_errors=True)
-            self.parts.mkdir()
+            self.parts.mkdir(parents=True)
         elif any(self.parts.glob("slab-*.chunks")) and self.begun(plan) != _noted(plan):
             raise ConfigError(
                 f"{self.parts} holds slabs of another run or of other data: remove it, or choose another output"

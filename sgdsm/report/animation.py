@@ -23,6 +23,7 @@ from sgdsm.core.arguments import checked, shown
 from sgdsm.core.cube import space_dims, suggest, time_chunks
 from sgdsm.core.errors import ConfigError, CubeError
 from sgdsm.core.filled import FILLED, GAP_AGE, LAND, NONE, OBSERVED, SM_FILLED, SM_SOURCE, SM_STD, maps_of, observed_of
+from sgdsm.core.io.stores import check_folder
 from sgdsm.core.region import check_bbox, part_of
 from sgdsm.core.words import counted
 from sgdsm.report.maps import draw_land, extent_of, limits, map_key, name_axes
@@ -82,6 +83,7 @@ def animate(
         check_bbox(bbox)
     maps = _layers_of(dataset, layers, time, bbox, observed)
     _check_not_empty(maps, layers)
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.stem}.partial{path.suffix}")
     try:
         frames = _frames(_Drawing.of(maps), maps)
@@ -102,13 +104,14 @@ def animation_path(path: str | Path) -> Path:
         path: As the user gave it.
 
     Raises:
-        ConfigError: Its ending is no format of animations, it is a folder, or lies in none.
+        ConfigError: Its ending is no format of animations, it is a folder, or its folder is a file.
     """
     found = Path(path)
     if found.suffix.lower() not in ENDINGS:
         raise ConfigError(f"output={found}: expected a name ending in .gif or .mp4")
-    if found.is_dir() or not found.absolute().parent.is_dir():
-        raise ConfigError(f"output={found}: a folder, or in one that is not there; expected the name of a file")
+    if found.is_dir():
+        raise ConfigError(f"output={found}: is a folder, expected the name of a file")
+    check_folder("output", found)
     return found
 
 

@@ -81,17 +81,25 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str) -> s
     )
     about = escape(caption, quote=True)
     return (
-        f'<div class="scroll" role="region" tabindex="0" aria-label="{about}"><table><caption>{about}</caption>'
-        f"<thead><tr>{top}</tr></thead><tbody>\n{body}\n</tbody></table></div>"
+        f'<div class="scroll" role="region" tabindex="0" aria-label="{about}"><table>'
+        f"<caption><span>{about}</span></caption><thead><tr>{top}</tr></thead><tbody>\n{body}\n</tbody></table></div>"
     )
 
 
 def words(rows: Mapping[str, object]) -> str:
     """Return a table of names and texts; those without a text are left out."""
     cells = "\n".join(
-        f'<tr><th scope="row">{escape(str(k))}</th><td>{escape(_value_text(v))}</td></tr>' for k, v in rows.items()
+        f'<tr><th scope="row">{escape(str(k))}</th><td>{escape(text)}</td></tr>'
+        for k, text in ((k, _value_text(v)) for k, v in rows.items())
+        if text
     )
     return f'<table class="words"><tbody>\n{cells}\n</tbody></table>'
+
+
+def points(lines: Iterable[str]) -> str:
+    """Return a list of texts."""
+    inside = "\n".join(f"<li>{escape(line)}</li>" for line in lines)
+    return f"<ul>\n{inside}\n</ul>"
 
 
 def details(summary: str, content: str) -> str:

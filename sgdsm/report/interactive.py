@@ -20,6 +20,7 @@ from sgdsm.report.packing import Packed
 LINES = ("#D55E00", "#009E73", "#CC79A7", "#8C6BB1", "#B8860B", "#56B4E9", "#7F7F7F", "#A0522D")
 DASHES = ("solid", "dashed", "dotdash", "dotted")
 SEEN = "#0072B2"
+MEMBER = "#7C7F86"  # of the thin lines of members, on white and on black
 PALETTES = {"moisture": "Cividis256", "spread": "Viridis256", "error": "PuOr11"}
 MAP_WIDTH, SERIES_HEIGHT = 420, 320
 NEEDED = "report: the maps of the page need bokeh: pip install 'sgdsm[report]'"
@@ -80,7 +81,8 @@ def figures(packed: Packed) -> dict[str, Any]:
     shape = float(np.clip(stretch * (north - south) / (east - west), 0.2, 2.5))
     count = len(packed.content["products"])
     maps = [_map(k, x_range, y_range, shape, degrees) for k in range(count + 1)]
-    plots = [*maps, _series(packed.content["days"], packed.content["span"], count)]
+    members = any(product["members"] for product in packed.content["products"])
+    plots = [*maps, _series(packed.content["days"], packed.content["span"], count, members)]
     document = Document()
     for plot in plots:
         document.add_root(plot)
@@ -151,13 +153,14 @@ def _map(number: int, x_range: Any, y_range: Any, shape: float, degrees: bool) -
     return plot
 
 
-def _series(days: list[str], span: list[int], count: int) -> Any:
-    """Return the empty series of a cell: gaps, interval, filled records, observed values, hidden truth.
+def _series(days: list[str], span: list[int], count: int, members: bool) -> Any:
+    """Return the empty series of a cell: gaps, interval, members, filled records, observed values, hidden truth.
 
     Args:
         days: Of the page.
         span: First and last day with filled values, which are shown at first.
         count: Number of filled records.
+        members: Whether one of them has members.
     """
     from bokeh.models import BasicTicker, ColumnDataSource, DatetimeTicker, Range1d, Span
     from bokeh.plotting import figure
@@ -192,6 +195,9 @@ def _series(days: list[str], span: list[int], count: int) -> Any:
     plot.vstrip("x0", "x1", source=source("gaps", ("x0", "x1")), fill_color="#808080", fill_alpha=0.16, line_color=None)
     band = source("interval", ("x", "top", "bottom", "xw"))
     plot.vbar("x", "xw", "top", "bottom", source=band, fill_color=LINES[0], fill_alpha=0.3, line_color=None)
+    if members:
+        lines = ColumnDataSource({"xs": [[first, first]], "ys": [[0.0, 0.0]]}, name="members")
+        plot.multi_line("xs", "ys", source=lines, line_width=0.9, line_alpha=0.8, line_color=MEMBER)
     for k in range(count):
         style: dict[str, Any] = {
             "line_color": LINES[k % len(LINES)],

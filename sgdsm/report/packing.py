@@ -17,13 +17,14 @@ import xarray as xr
 
 from sgdsm.core.cube import ever_observed, space_dims, time_chunks
 from sgdsm.core.days import whole_days
-from sgdsm.core.errors import ConfigError
-from sgdsm.core.filled import GAP_AGE, LAND, SM_FILLED, SM_FLAG, SM_LOWER, SM_STD, SM_UPPER
+from sgdsm.core.errors import ConfigError, CubeError
+from sgdsm.core.filled import GAP_AGE, LAND, SM_FILLED, SM_FLAG, SM_LOWER, SM_MEMBERS, SM_STD, SM_UPPER
 from sgdsm.evaluation.cell_scores import READ_VALUES, cell_errors
 from sgdsm.evaluation.metrics import STATISTICS, State, metrics
 from sgdsm.report.hovmoeller import CHANGE, ERROR, SAME, with_difference
 
 FINE, COARSE = 4000, 250  # steps that the values of a layer are divided in, at most
+MEMBERS, MEMBER_STEPS = 10, 60  # members that are shown, and their steps: noise of finer ones takes all the room
 MAP_COLUMNS = 360  # a map on a screen shows no more
 LEAST_ROWS = 8  # of a map of blocks
 SAMPLE_DAYS = 24  # tell how well a record deflates
@@ -49,10 +50,32 @@ class Product:
     Attributes:
         name: Short name for legends.
         filled: `sm_filled` and what else there is of the variables of a filled file, lazy.
+        members: Possible values of it, (T, M, H, W), lazy, on the grid of `filled`, of all of its days or some.
     """
 
     name: str
     filled: xr.Dataset
+    members: xr.DataArray | None = None
+
+    def shown(self) -> list[xr.DataArray]:
+        """Return the members that a page shows, (T, H, W) each.
+
+        Raises:
+            CubeError: They are on other axes than the filled values.
+        """
+        if self.members is None:
+            return []
+        dims = space_dims(self.filled[SM_FILLED])
+        lacking = {"member", "time", *dims} ^ set(self.members.dims)
+        if lacking:
+            raise CubeError(f"{SM_MEMBERS} has dims {self.members.dims}, expected time, member and {', '.join(dims)}")
+        for dim in dims:
+            own, other = self.filled[dim].values, self.members[dim].values
+            if own.shape != other.shape or not np.allclose(own, other, atol=1e-4 * _spacing(own)):
+                raise CubeError(
+                    f"{SM_MEMBERS} is on another grid than '{self.name}': {dim} {_reach(other)} and {_reach(own)}"
+                )
+        return [self.members.isel(member=k) for k in range(min(MEMBERS, self.members.sizes["member"]))]
 
 
 @dataclass(frozen=True)
@@ -304,11 +327,16 @@ def _pack(questions: Sequence[Question], grid: Grid, thinning: Thinning) -> Pack
         content["questions"].append(about)
         for product in question.products:
             places: dict[str, int] = {}
-            entry = {"name": product.name, "question": which, "layers": places, "scores": None}
+            entry: dict[str, Any] = {"name": product.name, "question": which, "layers": places, "scores": None}
             values = _read(product.filled[SM_FILLED], grid, numbers, days)
             found = _layers_of(product.filled, values, grid, numbers, days, observed, units)
             for key, (layer, steps, unit) in found.items():
                 places[key] = layers.add(layer, steps, units=unit)
+            # as differences, which are small numbers, and none where the value was observed
+            entry["members"] = [
+                layers.add(_read(member, grid, numbers, days) - values, MEMBER_STEPS, units=units)
+                for member in product.shown()
+            ]
             full |= np.isfinite(values).any(1)
             if product is question.products[0] and (not which or question.truth is not None):
                 content |= _first(observed, truth, values)
@@ -396,7 +424,7 @@ def _layers_of(
 def _number_of_layers(question: Question) -> int:
     optional = {SM_STD: 1, SM_LOWER: 2, GAP_AGE: 1, SM_FLAG: 1}
     each = (1 + sum(n for name, n in optional.items() if name in p.filled) for p in question.products)
-    return 1 + (question.truth is not None) + sum(each)
+    return 1 + (question.truth is not None) + sum(each) + sum(len(p.shown()) for p in question.products)
 
 
 def _read(array: xr.DataArray, grid: Grid, numbers: np.ndarray, days: np.ndarray, codes: bool = False) -> np.ndarray:

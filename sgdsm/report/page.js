@@ -164,6 +164,14 @@ window.sgdsmReport = (() => {
     return found;
   }
 
+  // value of a member: members are packed as differences from the filled values
+  const memberAt = (product, layer, day, cell) => filled(product, day, cell) + valueOf(layer, day, cell);
+
+  function members(product, cell) {
+    const lines = product.members.map((layer) => line((day) => memberAt(product, layer, day, cell)));
+    return { xs: lines.map((one) => one.x), ys: lines.map((one) => one.y) };
+  }
+
   function drawSeries() {
     const cell = state.cell;
     const first = Math.max(0, data.products.findIndex((_, k) => shown(k)));
@@ -172,10 +180,13 @@ window.sgdsmReport = (() => {
     const band = interval(product, cell);
     models("gaps").data = stretches((day) => Number.isNaN(observed(question, day, cell)));
     models("interval").data = band;
+    const drawn = members(product, cell);
+    if (models("members")) models("members").data = drawn;
     models("observed").data = points((day) => observed(question, day, cell));
     const tested = data.questions.find((one) => one.truth !== null);
     models("truth").data = points((day) => (tested ? truth(tested, day, cell) : NaN));
     const all = [...models("observed").data.y, ...models("truth").data.y, ...band.top, ...band.bottom];
+    for (const one of drawn.ys) all.push(...one.filter((value) => !Number.isNaN(value)));
     data.products.forEach((one, k) => {
       const values = line((day) => filled(one, day, cell));
       models(`filled-${k}`).data = values;
@@ -193,6 +204,7 @@ window.sgdsmReport = (() => {
     models("value").setv({ start: low - edge, end: high + edge });
     element("interval-name").textContent = product.name;
     element("interval-key").hidden = !band.x.length;
+    if (models("members")) element("members-key").hidden = !drawn.xs.length;
     describeCell();
   }
 
@@ -280,6 +292,9 @@ window.sgdsmReport = (() => {
       const middle = (day) => filled(product, day, state.cell);
       columns.push([`${product.name} filled ${of}`, (day) => number(middle(day))]);
       if (std !== undefined) columns.push([`${product.name} std ${of}`, (day) => number(at(std, day))]);
+      product.members.forEach((layer, k) => {
+        columns.push([`${product.name} member ${k} ${of}`, (day) => number(memberAt(product, layer, day, state.cell))]);
+      });
       if (below === undefined) continue;
       columns.push([`${product.name} lower ${of}`, (day) => number(middle(day) - at(below, day))]);
       columns.push([`${product.name} upper ${of}`, (day) => number(middle(day) + at(above, day))]);

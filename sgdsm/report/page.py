@@ -59,6 +59,8 @@ CAPTIONS = {
 SHOWN_BETTER = {"maps", "series", "gap_length", "calibration", "comparison_gap_length"}
 
 
+PAGES = (".html", ".htm")  # endings
+MEGABYTES = 12.0  # of a page that is asked for alone
 MAPS = 8.0  # MB
 PER_MAP = 60_000  # bytes of the page for each map, beside its values
 
@@ -73,6 +75,7 @@ class RunAbout:
         config: Resolved configuration, as text.
         provenance: Versions, data, machine.
         pictures: PNG files of the run.
+        notes: What its training had to say: notes and warnings.
     """
 
     label: str
@@ -80,6 +83,7 @@ class RunAbout:
     config: str
     provenance: Mapping[str, Any]
     pictures: Sequence[Path]
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -227,7 +231,7 @@ def _top(report: Report) -> str:
     parts = [html.paragraph(note) for note in report.notes]
     if report.entries:
         protocol = report.entries[0].metrics["protocol"]
-        hidden = ", ".join(f"{n} {kind}" for kind, n in protocol["hidden"].items())
+        hidden = " and ".join(f"{n:,} {kind}" for kind, n in protocol["hidden"].items())
         parts.append(
             html.paragraph(
                 f"Scored on {hidden} values that were observed but hidden from the fillers: the "
@@ -334,4 +338,6 @@ def _origin(report: Report, ends: Sequence[tuple[str, RunAbout]]) -> str:
         command = " ".join(map(str, run.provenance.get("command", ())))
         parts.append(html.words({"model": run.model, "command": command, **facts}))
         parts.append(html.details(heading, html.listing(run.config, heading)))
+        if run.notes:
+            parts += ["<h4>Notes of the training</h4>", html.points(run.notes)]
     return "\n".join(parts)

@@ -5,6 +5,7 @@ Each is small enough to be read on a telephone: one panel, few words.
 
 from __future__ import annotations
 
+from calendar import month_abbr
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from textwrap import fill
 from typing import Any
@@ -101,6 +102,7 @@ def class_figure(table: ClassTable, group: str, units: str, size: tuple[float, f
     if turned:
         names = [name.replace("\nN ", ": N ") for name in names]
     axis.set_xticks(range(len(table)), names, fontsize=8, rotation=turned)
+    axis.set_xlim(-0.5, len(table) - 0.5)
     axis.set_ylim(0)
     axis.set_ylabel(f"RMSE [{units}], 95 % interval")
     axis.set_xlabel(f"{group} (*, open: N < {FEW})" if any(mark) else group)
@@ -112,7 +114,11 @@ def class_figure(table: ClassTable, group: str, units: str, size: tuple[float, f
 
 def class_name(name: str) -> str:
     """Return the name of a class for readers."""
-    short = name.removeprefix("gap_").removeprefix("age_").removeprefix("month_").removesuffix("_zone")
+    if name.startswith("month_"):
+        return month_abbr[int(name.removeprefix("month_"))]
+    short = name.removeprefix("gap_").removeprefix("age_").removesuffix("_zone")
+    if "_to_" in short:
+        short = short.removeprefix("from_")
     return short.replace("_or_more", "+").replace("_to_", "-").replace("_", " ")
 
 
@@ -140,8 +146,8 @@ def calibration_figures(entries: Sequence[Entry], units: str) -> Iterator[tuple[
     axis.axhline(1, color=INK, lw=1, ls=":")
     for k, entry in enumerate(known):
         pit = entry.scores.calibration.pit
-        axis.stairs(pit / pit.sum() * PIT_BINS, np.linspace(0, 1, PIT_BINS + 1), color=COLOURS[k % len(COLOURS)],
-                    ls=DASHES[k % len(DASHES)], lw=1.5, label=entry.label)  # fmt: skip
+        axis.stairs(pit / pit.sum() * PIT_BINS, np.linspace(0, 1, PIT_BINS + 1), baseline=None,
+                    color=COLOURS[k % len(COLOURS)], ls=DASHES[k % len(DASHES)], lw=1.5, label=entry.label)  # fmt: skip
     axis.set(xlabel="probability integral transform", ylabel="density", xlim=(0, 1), ylim=(0, None))
     _legend(figure, axis, len(known))
     yield "PIT: flat where error bars are right, high at both ends where they are too narrow", figure

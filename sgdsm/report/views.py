@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from sgdsm.core.filled import SM_FLAG, SM_LOWER, level_of
-from sgdsm.report.interactive import line_colour, palettes
+from sgdsm.report.interactive import MEMBER, line_colour, palettes
 from sgdsm.report.packing import Question
 
 SOURCES = {"observed": "#0072B2", "filled": "#E69F00"}
@@ -129,9 +129,9 @@ def controls(content: Mapping[str, Any], questions: Sequence[Question]) -> str:
     unit, step = ("degrees", "any") if row == "lat" else ("m", "any")
     scored = any(one["scores"] for one in products)
     scores = (
-        '<div class="scroll" role="region" tabindex="0" aria-label="Scores of the cell"><table><caption>'
-        f"Scores of the cell at its hidden values, RMSE and bias in {escape(_units(questions))}</caption><thead><tr>"
-        '<th scope="col">model</th><th scope="col">N</th><th scope="col">RMSE</th><th scope="col">bias</th>'
+        '<div class="scroll" role="region" tabindex="0" aria-label="Scores of the cell"><table><caption><span>'
+        f"Scores of the cell at its hidden values, RMSE and bias in {escape(_units(questions))}</span></caption>"
+        '<thead><tr><th scope="col">model</th><th scope="col">N</th><th scope="col">RMSE</th><th scope="col">bias</th>'
         '<th scope="col">R</th></tr></thead><tbody id="cell-scores"></tbody></table></div>'
     )
     return f"""<p id="status" role="status">Unpacking the maps ...</p>
@@ -165,12 +165,20 @@ def controls(content: Mapping[str, Any], questions: Sequence[Question]) -> str:
 <li><span class="swatch gap"></span>gap</li>
 <li id="interval-key"><span class="swatch" style="background:{line_colour(0)}55"></span>{_interval(questions)} of \
 <span id="interval-name"></span></li>
+{_members_key(products)}
 {'<li><span class="swatch open"></span>hidden truth</li>' if scored else ""}
 <li>lines: filled, in the colours of <em>Show</em></li>
 </ul>
 <div class="plot" id="series" role="img" aria-label="Series of the chosen cell; its numbers: Download as CSV"></div>
 {scores if scored else ""}
 </div>"""
+
+
+def _members_key(products: Sequence[Mapping[str, Any]]) -> str:
+    """Return HTML that says what the thin lines of the series are; '' where there are none."""
+    most = max(len(one["members"]) for one in products)
+    swatch = f'<span class="swatch line" style="background:{MEMBER}"></span>'
+    return f'<li id="members-key">{swatch}{most} members: possible series</li>' if most else ""
 
 
 def _units(questions: Sequence[Question]) -> str:

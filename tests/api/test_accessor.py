@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ import xarray as xr
 
 from sgdsm.api.accessor import SgdsmAccessor
 from sgdsm.core.errors import ConfigError, CubeError
+from tests.report.records import filled_record, members_of
 
 
 def test_coverage_and_gaps_are_those_of_the_values(plain, cube, filled):
@@ -101,6 +103,28 @@ def test_trends_and_stations_are_those_of_the_commands(filled, run_command, tmp_
         made.sgdsm.trends()
     with pytest.raises(ConfigError, match="members=1: expected None, or at least 2"):
         made.sgdsm.trends(step="raw", members=1)
+
+
+def test_the_page_of_a_dataset(plain, tmp_path, monkeypatch):
+    pytest.importorskip("bokeh", reason="the maps need bokeh")
+    made = filled_record()
+    members = members_of(made, 3)
+    page = made.sgdsm.report(tmp_path / "new" / "page.html", title="<mine>", members=members)
+    text = page.read_text()
+    assert "<title>&lt;mine&gt;</title>" in text
+    assert "3 members" in text
+    with pytest.raises(CubeError, match="not a filled Dataset: no variable 'sm_filled'"):
+        plain().sgdsm.report(tmp_path / "x.html")
+    with pytest.raises(CubeError, match="no variable 'sm', which sm_filled names as observed"):
+        made.drop_vars(["sm", "sm_source"]).sgdsm.report(tmp_path / "x.html")
+    with pytest.raises(CubeError, match="sm_members is on another grid"):
+        made.sgdsm.report(tmp_path / "x.html", members=members[:, :, 1:])
+    with pytest.raises(ConfigError, match=r"x.txt: expected a name that ends in .html"):
+        made.sgdsm.report(tmp_path / "x.txt")
+    monkeypatch.setitem(sys.modules, "bokeh", None)
+    with pytest.raises(ConfigError, match=r"pip install 'sgdsm\[report\]'"):
+        made.sgdsm.report(tmp_path / "x.html")
+    assert not list(tmp_path.glob("x.*"))
 
 
 def test_every_method_is_described():

@@ -62,6 +62,10 @@ def test_indicators_events_and_figures(run_command, files):
         assert (found["probability_moderate"].values[classes >= 4] > 0.5).mean() > 0.9
         assert found["area_under_drought"].dims == ("time", "class")
         ssi = found["ssi"].values
+        with xr.open_dataset(files / "filled.nc") as filled:
+            made = filled.sgdsm.drought(scale_days=5, members=4)
+        xr.testing.assert_equal(made, found)
+        assert made["ssi"].attrs.keys() == found["ssi"].attrs.keys()
     with (files / "out" / "d_events.csv").open(newline="") as file:
         events = list(csv.DictReader(file))
     north = [e for e in events if e["where"] == "north" and "1985-02-10" < e["begin"] < "1985-02-20"]

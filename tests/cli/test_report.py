@@ -20,15 +20,31 @@ def test_report_of_runs_and_a_filled_file(run_command, tmp_path):
     for model in ("climatology", "linear_time"):
         code, _, err = run_command("train", f"model={model}", *train, *BLOCKS, f"hydra.run.dir=runs/{model}")
         assert code == 0, err
-    code, _, err = run_command("predict", "run=runs/climatology", "output=filled.nc", QUIET)
+    (tmp_path / "runs" / "climatology" / "notes.txt").write_text("few <b>days</b>\n")
+    code, out, err = run_command("predict", "run=runs/climatology", "output=new/filled.nc", "report=one.html", QUIET)
     assert code == 0, err
-    code, out, err = run_command("report", "runs", "filled=filled.nc", "output=new/page.html", "title='Two runs'")
+    assert "report: one.html (" in out
+    text = (tmp_path / "one.html").read_text()
+    assert "Soil moisture filled by climatology" in text
+    assert "few &lt;b&gt;days" in text
+    assert text.count('id="map-') == 3
+    # a part on another grid than the run's: without the maps of the run
+    part = ["output=part.nc", "report=part.html", "bbox=[-130,20,-118,60]"]
+    code, out, err = run_command("predict", "run=runs/climatology", *part, QUIET)
+    assert code == 0, err
+    assert (tmp_path / "part.html").read_text().count('id="map-') == 2
+    (tmp_path / "new" / "filled.nc").rename(tmp_path / "filled.nc")
+    code, _, err = run_command("members", "filled=filled.nc", "number=2", "output=members.nc")
+    assert code == 0, err
+    words = ["runs", "filled=filled.nc", "members=members.nc", "title='Two runs'"]
+    code, out, err = run_command("report", *words, "output=new/page.html")
     assert code == 0, err
     assert "report: new/page.html (" in out
     assert "The maps show every cell and day of the record" in out
     text = (tmp_path / "new" / "page.html").read_text()
     assert "<title>Two runs</title>" in text
     assert text.count('id="map-') == 4
+    assert "2 members: possible series" in text
     assert (tmp_path / "new" / "page.html").stat().st_size < 5e6
     bad_input(run_command, tmp_path)
 
@@ -55,6 +71,9 @@ def bad_input(run_command, tmp_path):
         ("runs/climatology", "filled=other.nc"): "is on another grid than 'other.nc'",
         ("filled=nothing.nc",): "nothing.nc: not a filled Dataset",
         ("runs/climatology", "stations=other.nc"): "stations=other.nc: no variable 'r'",
+        ("filled=filled.nc", "members=other.nc"): "members=other.nc: no variable 'sm_members'",
+        ("filled=other.nc", "members=members.nc"): "members=members.nc: sm_members is on another grid than 'other.nc'",
+        ("runs/climatology", "members=members.nc"): "members=members.nc: give filled=FILE too",
         ("runs/climatology", "trends=other.nc"): "trends=other.nc: no variable 'slope_filled'",
         ("runs/climatology", "reference=x"): "reference=x: expected one of the runs",
     }

@@ -107,6 +107,11 @@ def test_duplicates_missing_values_and_few_places(run_command, tmp_path):
     assert np.isnan(maps[1]).all()
     assert (maps[2] == 1.5).all()
     assert level.min() - 1 < maps[0].min() < maps[0].max() < level.max() + 1
+    few.to_csv(tmp_path / "wells.csv", index=False)
+    code, _, err = run_command("downscale", "krige", *words[:3], "output=two.nc")
+    assert code == 1
+    assert "wells.csv: no day of 1 has values at 3 places or more" in err
+    assert not (tmp_path / "two.nc").exists()
     place_x, _, values = merged(np.r_[x, x[0]], np.r_[y, y[0]], np.r_[level, level[0] + 0.2])
     np.testing.assert_allclose(values[place_x == x[0]], level[0] + 0.1)
 

@@ -349,7 +349,9 @@ def test_what_does_not_belong_together_is_refused_in_one_line(predict, folder, t
         return lines[0]
 
     assert predict("maps", "intervals=false", "time=2021-01-16:2021-01-16")[0] == 0
-    assert "begun with other words: run was" in says("maps", f"run={folder / 'other'}", "intervals=false")
+    assert "maps was begun with another run, or run= has changed since: remove it" in says(
+        "maps", f"run={folder / 'other'}", "intervals=false"
+    )
     assert "window_pixels was 64, now 128" in says("maps", "window_pixels=128", "intervals=false")
     assert "variables was" in says("maps")
     changed = open_stack(folder / "fine.zarr").load().drop_encoding()

@@ -341,7 +341,12 @@ def test_one_file_a_year(world, filler, tmp_path):
 
 
 def test_output_names_that_cannot_work(tmp_path):
-    for name, message in (("x.tif", "ending in .nc or .zarr"), ("no/x.nc", "no folder"), ("{year}.zarr", "all years")):
+    (tmp_path / "file").touch()
+    for name, message in (
+        ("x.tif", "ending in .nc or .zarr"),
+        ("file/x.nc", "file is a file, expected a folder"),
+        ("{year}.zarr", "all years"),
+    ):
         with pytest.raises(ConfigError, match=message):
             writer_for(tmp_path / name)
 

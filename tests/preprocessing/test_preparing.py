@@ -165,7 +165,7 @@ def test_files_keep_the_conventions(run_command, words, tmp_path, name):
         (["workers=0"], "workers=0: expected a whole number"),
         (["on_bad_file=ignore"], "expected one of fail, skip"),
         (["data.path=cube.nc"], "ending in .zarr"),
-        (["data.path=nowhere/cube.zarr"], "there is no folder"),
+        (["data.path=FILE/cube.zarr"], "is a file, expected a folder"),
         (["data.recipe.sources.cci.product=esa_ccy"], "did you mean 'esa_cci'"),
         (["data.recipe.sources.cci.paths=elsewhere"], "no such file"),
         (["data.recipe.sources.cci.variables.sm=soil"], "no variable 'soil'"),
@@ -174,6 +174,7 @@ def test_files_keep_the_conventions(run_command, words, tmp_path, name):
     ],
 )
 def test_mistakes_end_in_one_line(run_command, words, tmp_path, changes, message):
+    (tmp_path / "FILE").touch()
     kept = words if changes != ["data=simulate"] else words[:1]
     code, _, err = run_command("prepare", *kept, *changes)
     assert code == 1

@@ -54,6 +54,17 @@ def filled_record(
     return xr.Dataset(variables, coords, {"title": "a record", "source": "no filler"})
 
 
+def members_of(record: xr.Dataset, count: int = 12, seed: int = 2) -> xr.DataArray:
+    """Return members of a record, as the command `members` writes them: observed values are the same in all."""
+    rng, filled = np.random.default_rng(seed), record["sm_filled"]
+    noise = (
+        0.02 * rng.standard_normal((len(filled), count, *filled.shape[1:])) * (record["sm_source"].values == 2)[:, None]
+    )
+    dims = ("time", "member", *filled.dims[1:])
+    values = (filled.values[:, None] + noise).astype(np.float32)
+    return xr.DataArray(values, dims=dims, coords=filled.coords, name="sm_members")
+
+
 def question(record: xr.Dataset, seed: int = 1) -> tuple[xr.Dataset, xr.Dataset]:
     """Return hidden and visible files, as a run is scored with: some filled values have a truth."""
     rng = np.random.default_rng(seed)

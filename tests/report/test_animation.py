@@ -96,7 +96,7 @@ def test_a_file_of_gaps_is_no_film(filled, run_command, tmp_path):
     [
         ({"path": "a.avi"}, r"output=.*a.avi: expected a name ending in .gif or .mp4"),
         ({"path": "."}, r"expected a name ending in"),
-        ({"path": "nowhere/a.gif"}, r"in one that is not there"),
+        ({"path": f"{__file__}/a.gif"}, r"is a file, expected a folder"),
         ({"layers": ["filed"]}, r"'filed' is no layer \(did you mean 'filled'\?\); there are observed, filled"),
         ({"layers": []}, r"layers=\[\]: expected different ones"),
         ({"layers": ["filled", "filled"]}, r"expected different ones"),

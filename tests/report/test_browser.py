@@ -16,7 +16,7 @@ import xarray as xr
 from sgdsm.core.filled import observed_of
 from sgdsm.report.packing import Product, Question
 from sgdsm.report.page import Report, write_report
-from tests.report.records import filled_record, question
+from tests.report.records import filled_record, members_of, question
 from tests.report.test_page import HOSTILE, entries_of, report_of
 
 pytest.importorskip("bokeh", reason="the maps need bokeh")
@@ -47,7 +47,7 @@ def page_path(record: xr.Dataset, tmp_path_factory: pytest.TempPathFactory) -> P
     """A page of two runs and a filled file."""
     hidden, visible = question(record)
     runs = Question(visible["sm"], [Product("good", record), Product("bad", record)], hidden["truth"], hidden["swath"])
-    file = Question(observed_of(record), [Product("filled.nc", record)])
+    file = Question(observed_of(record), [Product("filled.nc", record, members_of(record))])
     path = tmp_path_factory.mktemp("report") / "page.html"
     write_report(report_of(entries_of(), questions=[file, runs]), path, 5)
     return path
@@ -109,6 +109,10 @@ def test_keys_clicks_and_series(browser, record, page_path, size):
     assert np.nanmax(abs(seen - record["sm"].isel(cell).values)) <= 2e-4
     lower = numbers(rows, "good lower [m3 m-3]")
     assert np.nanmax(abs(lower - record["sm_lower"].isel(cell).values)) <= 1e-3
+    member = numbers(rows, "filled.nc member 9 [m3 m-3]")
+    assert np.nanmax(abs(member - members_of(record).isel(member=9, **cell).values)) <= 3e-3
+    assert "filled.nc member 10 [m3 m-3]" not in rows[0]
+    assert page.is_visible("#members-key")
     # the arrow keys of the maps choose another cell
     page.focus("#maps")
     page.keyboard.press("ArrowUp")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from sgdsm.core.errors import ConfigError
+from sgdsm.core.io.stores import check_folder
 from sgdsm.core.lock import exclusive
 from sgdsm.core.settings import setting
 from sgdsm.evaluation.collocated_files import (
@@ -53,8 +54,7 @@ class Settings:
             raise ConfigError(f"output={self.output}: expected FILE.nc")
         if self.output in self.products:
             raise ConfigError(f"output={self.output}: is one of the products; expected another name")
-        if not Path(self.output).absolute().parent.is_dir():
-            raise ConfigError(f"output={self.output}: there is no folder {Path(self.output).absolute().parent}")
+        check_folder("output", self.output)
 
 
 def run(settings: Settings) -> None:

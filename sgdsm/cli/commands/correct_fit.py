@@ -14,7 +14,7 @@ import xarray as xr
 
 from sgdsm.core.cube import as_cube, by_role, open_dataset
 from sgdsm.core.errors import ConfigError, CubeError
-from sgdsm.core.io.stores import local_only
+from sgdsm.core.io.stores import check_folder, local_only
 from sgdsm.core.lock import exclusive
 from sgdsm.core.logging import log
 from sgdsm.core.settings import setting
@@ -104,8 +104,7 @@ def output_of(named: str) -> Path:
     output = Path(named)
     if output.suffix not in SUFFIXES:
         raise ConfigError(f"output={output}: expected a name that ends in {' or '.join(SUFFIXES)}")
-    if not output.absolute().parent.is_dir():
-        raise ConfigError(f"output={output}: there is no folder {output.absolute().parent}")
+    check_folder("output", output)
     return output
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from sgdsm.core.cube import by_role, checked_cube, open_cube, open_dataset
 from sgdsm.core.errors import ConfigError, CubeError
 from sgdsm.core.filled import SM_FILLED
-from sgdsm.core.io.stores import is_remote
+from sgdsm.core.io.stores import check_folder, is_remote
 from sgdsm.core.settings import setting
 from sgdsm.report.coverage import availability, availability_lines, coverage, figure, ranges
 from sgdsm.report.coverage import describe as lines
@@ -103,10 +103,11 @@ def _opened(settings: Settings) -> Any:
 
 
 def _picture(named: str) -> Path:
-    """Where a figure is drawn; ConfigError where matplotlib cannot, or there is no such folder."""
+    """Where a figure is drawn; ConfigError where matplotlib cannot, or in the place of its folder is a file."""
     path = Path(named)
     if path.suffix.lower() not in PICTURES:
         raise ConfigError(f"figure={path}: expected a name ending in {', '.join(PICTURES)}")
-    if path.is_dir() or not path.absolute().parent.is_dir():
-        raise ConfigError(f"figure={path}: a folder, or one that is not there; expected the name of a file")
+    if path.is_dir():
+        raise ConfigError(f"figure={path}: is a folder, expected the name of a file")
+    check_folder("figure", path)
     return path

@@ -73,7 +73,6 @@ def run(settings: Settings) -> None:
         named = [pair for pair in pairs if pair is not None]
         given = [(settings.filled, settings.estimate), *named]
         check_no_input(output, [path for path, _ in given])
-        output.parent.mkdir(parents=True, exist_ok=True)
         stack.enter_context(exclusive(output))
         options = Options(
             settings.inverse,

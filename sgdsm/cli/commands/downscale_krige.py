@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sgdsm.core.errors import ConfigError
+from sgdsm.core.errors import ConfigError, CubeError
 from sgdsm.core.io.stores import local_only
 from sgdsm.core.lock import exclusive
 from sgdsm.core.settings import setting
@@ -83,7 +83,10 @@ def run(settings: Settings) -> None:
             raise ConfigError(f"time={settings.time}: {settings.points} holds {there}")
         points = type(points)(*(array[inside] for array in points))
     with exclusive(output):
-        maps = krige(points, grid, settings.name, settings.units, settings.variogram, settings.lags)
+        try:
+            maps = krige(points, grid, settings.name, settings.units, settings.variogram, settings.lags)
+        except CubeError as error:
+            raise CubeError(f"{settings.points}: {error}") from error
         made = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         maps.attrs = {
             "Conventions": "CF-1.8",

@@ -11,7 +11,7 @@ import xarray as xr
 
 from sgdsm.core.cube import open_dataset
 from sgdsm.core.errors import ConfigError, CubeError
-from sgdsm.core.io.stores import local_only
+from sgdsm.core.io.stores import check_folder, local_only
 from sgdsm.core.lock import exclusive
 from sgdsm.core.region import check_bbox, period_of
 from sgdsm.core.settings import setting
@@ -74,8 +74,7 @@ def run(settings: Settings) -> None:
     output = Path(settings.output)
     if output.is_file() or output.suffix in (".nc", ".tif", ".tiff"):
         raise ConfigError(f"output={output}: expected the name of a folder of GeoTIFFs, or of a store ending in .zarr")
-    if not output.absolute().parent.is_dir():
-        raise ConfigError(f"output={output}: there is no folder {output.absolute().parent}")
+    check_folder("output", output)
     downscaler = load(Path(settings.run))
     if settings.accelerator in ("gpu", "cuda") or (settings.accelerator == "auto" and torch.cuda.is_available()):
         downscaler.to("cuda")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sgdsm.core.errors import ConfigError
-from sgdsm.core.io.stores import local_only
+from sgdsm.core.io.stores import check_folder, local_only
 from sgdsm.core.lock import exclusive
 from sgdsm.core.settings import setting
 from sgdsm.downscaling.fine_recipe import read_recipe
@@ -36,8 +36,7 @@ class Settings:
             local_only(name, value)
             if Path(value).suffix != suffix:
                 raise ConfigError(f"{name}={value}: expected a name that ends in {suffix}")
-            if not Path(value).absolute().parent.is_dir():
-                raise ConfigError(f"{name}={value}: there is no folder {Path(value).absolute().parent}")
+            check_folder(name, value)
 
 
 def run(settings: Settings) -> None:

@@ -12,7 +12,7 @@ import xarray as xr
 from sgdsm.core.coordinates import LIMITS, check_axes, check_text, days_along
 from sgdsm.core.cube import open_dataset
 from sgdsm.core.errors import ConfigError, CubeError
-from sgdsm.core.io.stores import check_url, is_remote, is_there
+from sgdsm.core.io.stores import check_folder, check_url, is_remote, is_there
 from sgdsm.core.lock import exclusive
 from sgdsm.core.logging import log
 from sgdsm.core.settings import setting
@@ -112,8 +112,7 @@ def _output(named: str, layout: str) -> str | Path:
     output = Path(named)
     if output.exists() and layout not in DAILY:
         raise ConfigError(f"output={output} exists: remove it, or choose another")
-    if not output.absolute().parent.is_dir():
-        raise ConfigError(f"output={output}: there is no folder {output.absolute().parent}")
+    check_folder("output", output)
     return output
 
 

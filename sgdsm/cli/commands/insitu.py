@@ -94,7 +94,6 @@ def run(settings: Settings) -> None:
     output = Path(settings.output)
     if output.is_file():
         raise ConfigError(f"output={output}: a file; expected a folder")
-    output.parent.mkdir(parents=True, exist_ok=True)
     with exclusive(output):
         _run(settings, output)
 

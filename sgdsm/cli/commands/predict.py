@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import xarray as xr
 
+from sgdsm.cli.reports import check_page, entries_of, report_of, write_page
 from sgdsm.core.cube import checked_cube, target_of
 from sgdsm.core.errors import ConfigError
 from sgdsm.core.filled import version_line
@@ -28,6 +29,7 @@ from sgdsm.inference.writers import PLAN, Writer, writer_for
 from sgdsm.models.base import GapFiller
 from sgdsm.models.checkpoint import load_filler
 from sgdsm.models.uncertainty.wrappers import innermost
+from sgdsm.report.interactive import require_bokeh
 from sgdsm.training.config import check_groups, check_training
 from sgdsm.training.run import PROVENANCE, Run, check_data_given, file_digest, file_stamp, fingerprint, run_data
 from sgdsm.training.task import TrainerOptions, training_values
@@ -78,6 +80,9 @@ class Settings:
         None, "fill the last so many days of output= again, and the days that the cube has after them"
     )
     max_gap_days: int | None = setting(None, "fill only values at most so many days from an observation of their cell")
+    report: str | None = setting(
+        None, "a page of the run and the filled file, like report.html; needs pip install 'sgdsm[report]'", path=True
+    )
     inference: Inference = setting(Inference(), "how the cube goes through the model")
 
     def __post_init__(self) -> None:
@@ -91,6 +96,12 @@ class Settings:
                 raise ConfigError(f"refill_days={self.refill_days}: expected at least 1")
             if self.time is not None or self.bbox is not None:
                 raise ConfigError("refill_days: days and grid are those of the file: leave out time= and bbox=")
+        if self.report is not None:
+            check_page("report", self.report)
+            if "{year}" in self.output:
+                raise ConfigError(
+                    f"report={self.report}: output={self.output} makes several files: run `sgdsm report` on one of them"
+                )
         options = check_groups({"trainer": self.trainer}, ["trainer"])["trainer"]
         for key in OF_TRAINING:
             if getattr(options, key) != getattr(type(options), key):
@@ -103,11 +114,15 @@ class Settings:
 
 def run(settings: Settings) -> None:
     """Fill a cube with a run's filler and write it."""
+    if settings.report is not None:
+        require_bokeh()
     run = Run(settings.run)
     trained = run.config()
     check_training(trained)
     if not run.model.is_file():
         raise ConfigError(f"run={run.folder}: its training has not ended; go on with: python train.py run={run.folder}")
+    # before the work: a run without scores has no page
+    entries = [] if settings.report is None else entries_of([settings.run])
     filler = load_filler(run.model)
     options: TrainerOptions = build(settings.trainer, TrainerOptions)
     options.prepare(filler, trained["trainer"])
@@ -153,6 +168,8 @@ def run(settings: Settings) -> None:
             fill_cube(cube, filler, output, trainer=options.predicting(several=True), **how)
     if is_first():
         print(f"filled: {settings.output}")
+        if settings.report is not None:
+            write_page(report_of(entries, settings.output, other_grid=True), settings.report)
 
 
 def _beside(settings: Settings) -> Path:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import xarray as xr
 
 from sgdsm.core.errors import ConfigError
-from sgdsm.core.io.stores import local_only
+from sgdsm.core.io.stores import check_folder, local_only
 from sgdsm.core.settings import setting
 from sgdsm.core.specification import TARGET, build, check_spec
 from sgdsm.preprocessing.pipeline import assemble
@@ -50,7 +50,6 @@ def run(settings: Settings) -> None:
     output = Path(settings.data["path"])
     if output.suffix != ".zarr":
         raise ConfigError(f"data.path={output}: expected a name ending in .zarr; `export` writes it as .nc or .h5")
-    if not output.absolute().parent.is_dir():
-        raise ConfigError(f"data.path={output}: there is no folder {output.absolute().parent}")
+    check_folder("data.path", output)
     summary = assemble(recipe, output, settings.workers, settings.on_bad_file, settings.block_days, settings.cluster)
     print(f"{summary}\ncube: {output}")

@@ -10,6 +10,7 @@ import xarray as xr
 
 from sgdsm.core.cube import checked_cube
 from sgdsm.core.errors import ConfigError
+from sgdsm.core.io.stores import check_folder
 from sgdsm.core.lock import exclusive
 from sgdsm.core.settings import setting
 from sgdsm.core.specification import build
@@ -51,8 +52,7 @@ def run(settings: Settings) -> None:
     check_training(trained)
     if output.folder.exists():
         raise ConfigError(f"output={output.folder} exists: remove it, or choose another")
-    if not output.folder.absolute().parent.is_dir():
-        raise ConfigError(f"output={output.folder}: there is no folder {output.folder.absolute().parent}")
+    check_folder("output", output.folder)
     if metrics["protocol"].get("learned_from"):
         raise ConfigError(f"run={run.folder} started from another run: the last day it learned from is unknown")
     filler = load_filler(run.model)

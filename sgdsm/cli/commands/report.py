@@ -3,33 +3,19 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import xarray as xr
 
-from sgdsm.cli.reports import (
-    about_file,
-    about_run,
-    entry_of,
-    labels_of,
-    question_of_file,
-    question_of_runs,
-    reference_of,
-    run_folders,
-)
+from sgdsm.cli.reports import check_page, entries_of, report_of, write_page
 from sgdsm.core.cube import open_dataset
 from sgdsm.core.errors import ConfigError, CubeError
-from sgdsm.core.io.stores import local_only
-from sgdsm.core.lock import exclusive
 from sgdsm.core.settings import setting
-from sgdsm.core.words import counted
-from sgdsm.evaluation.compare import Entry, check_protocol
 from sgdsm.report import html
 from sgdsm.report.insitu_figures import boxes, station_map
 from sgdsm.report.interactive import require_bokeh
-from sgdsm.report.page import Report, write_report
+from sgdsm.report.page import MEGABYTES
 from sgdsm.report.style import plain_text
 from sgdsm.report.trend_figures import trend_figures
 
@@ -45,6 +31,7 @@ class Settings:
 
     runs: list[str] = setting([], "folders of finished runs of one protocol, or folders of runs")
     filled: str | None = setting(None, "what predict has written, on the grid of the runs", path=True)
+    members: str | None = setting(None, "what members has written of filled=, for the series of cells", path=True)
     stations: str | None = setting(None, "stations.nc, what insitu has written", path=True)
     trends: str | None = setting(None, "what trends has written", path=True)
     output: str = setting("report.html", "the page", path=True)
@@ -52,68 +39,34 @@ class Settings:
         None, "the run that the others are measured by: its name or the end of it; default: linear_time, or the first"
     )
     title: str | None = setting(None, "of the page")
-    megabytes: float = setting(12.0, "largest size of the page: maps of large records are thinned for it")
+    megabytes: float = setting(MEGABYTES, "largest size of the page: maps of large records are thinned for it")
 
     def __post_init__(self) -> None:
-        local_only("output", self.output)
-        if Path(self.output).suffix not in (".html", ".htm"):
-            raise ConfigError(f"output={self.output}: expected a name that ends in .html")
-        if Path(self.output).is_dir():
-            raise ConfigError(f"output={self.output}: is a folder, expected the name of a page")
+        check_page("output", self.output)
         if not self.runs and self.filled is None:
             raise ConfigError("report: name run folders, or filled=FILE, or both")
+        if self.members is not None and self.filled is None:
+            raise ConfigError(f"members={self.members}: give filled=FILE too, which they are of")
 
 
 def run(settings: Settings) -> None:
     """Read what is to be shown, and write the page."""
     require_bokeh()
-    output = Path(settings.output)
-    entries = _entries(settings.runs)
-    if entries:
-        check_protocol(entries)
-    questions, sources, notes = [], {}, []
-    if settings.filled is not None:
-        filled = open_dataset(settings.filled)
-        questions.append(question_of_file(filled, settings.filled))
-        sources[f"Filled file {settings.filled}"] = about_file(filled)
-        notes.append(_about_filled(filled, settings.filled))
-    of_runs = question_of_runs(entries)
-    if not of_runs and not questions:
-        raise ConfigError(f"report: {entries[0].folder}: has no files of its evaluation: give filled=FILE too")
+    entries = entries_of(settings.runs)
     sections = []
     if settings.stations is not None:
         sections.append(("Stations", station_section(open_dataset(settings.stations), settings.stations)))
     if settings.trends is not None:
         sections.append(("Trends", trend_section(open_dataset(settings.trends), settings.trends)))
-    labels = [entry.label for entry in entries]
-    report = Report(
-        title=settings.title or (f"Soil moisture filled by {', '.join(labels)}" if labels else "Filled soil moisture"),
-        entries=entries,
-        reference=reference_of(labels, settings.reference, [entry.folder for entry in entries]) if labels else "",
-        runs=[about_run(entry) for entry in entries],
-        questions=[*questions, *of_runs],
-        notes=notes,
+    report = report_of(
+        entries,
+        settings.filled,
+        members=settings.members,
+        title=settings.title,
+        reference=settings.reference,
         sections=sections,
-        sources=sources,
     )
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with exclusive(output):
-        said = write_report(report, output, settings.megabytes)
-    print(f"report: {output} ({said})")
-
-
-def _entries(runs: Sequence[str]) -> list[Entry]:
-    folders = run_folders([Path(name) for name in runs], "report")
-    return [entry_of(label, folder) for label, folder in zip(labels_of(folders, "report"), folders, strict=True)]
-
-
-def _about_filled(filled: xr.Dataset, name: str) -> str:
-    days = filled["time"].values.astype("datetime64[D]")
-    title = filled.attrs.get("title")
-    return (
-        f"{Path(name).name}{f' ({title})' if title else ''}: {counted(len(days), 'map')} from {days.min()} "
-        f"to {days.max()}, filled by {filled.attrs.get('source', 'a program that it does not name')}."
-    )
+    write_page(report, settings.output, settings.megabytes)
 
 
 @plain_text()

@@ -84,7 +84,6 @@ def run(settings: Settings) -> None:
             one = ExponentialFilter.new(float(settings.time_constant or 0), place.shape)
         else:
             one = ExponentialFilter.new(_fitted(settings, maps, deeper), place.shape)
-        output.parent.mkdir(parents=True, exist_ok=True)
         with exclusive(output):
             _write(settings, file, maps, one)
         print(f"root zone: {output}")

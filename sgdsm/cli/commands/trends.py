@@ -72,7 +72,6 @@ def run(settings: Settings) -> None:
     """Compute the trends; print, write and draw them."""
     output = Path(settings.output)
     with ExitStack() as stack:
-        output.parent.mkdir(parents=True, exist_ok=True)
         stack.enter_context(exclusive(output))
 
         def opened(path: str) -> ScoredFile:

@@ -212,6 +212,21 @@ def zarr_store(path: str | Path, write: bool = False) -> Any:
         return FsspecStore.from_url(str(path).rstrip("/"), {"use_listings_cache": False}, read_only=not write)
 
 
+def check_folder(key: str, path: str | Path) -> None:
+    """Raise an error where a file stands in the place of a folder of an output; a missing folder will be made.
+
+    Args:
+        key: Setting that holds the path, for messages.
+        path: Of the output, on this machine.
+
+    Raises:
+        ConfigError: There is such a file.
+    """
+    above = next(folder for folder in Path(path).absolute().parents if folder.exists())
+    if not above.is_dir():
+        raise ConfigError(f"{key}={path}: {above} is a file, expected a folder")
+
+
 def is_there(path: str | Path) -> bool:
     """Return True if something exists at a path; an empty folder is nothing.
 
