@@ -335,7 +335,7 @@ def test_packed_and_cloud_optimised_files(predict, folder, tmp_path):
     np.testing.assert_array_equal(stored == -32768, np.isnan(expected))
     np.testing.assert_allclose(stored[stored != -32768] * 1e-4, expected[stored != -32768], atol=5.1e-5)
     # a folder takes days that come later
-    assert predict("maps", "packed=true", "cog=true")[1].count("were there already") == 1
+    assert predict("maps", "packed=true", "cog=true")[1].count("was there already") == 1
     cogeo = pytest.importorskip("rio_cogeo.cogeo")
     assert cogeo.cog_validate(path, strict=True) == (True, [], [])
 
