@@ -6,8 +6,6 @@ import functools
 import http.server
 import json
 import logging
-import os
-import subprocess
 import sys
 import threading
 import time
@@ -30,7 +28,8 @@ from sgdsm.inference.writers import ZarrOutput, writer_for
 from sgdsm.models.base import GapFiller
 from sgdsm.preprocessing.export import is_begun, write_zarr
 from sgdsm.training.run import file_stamp
-from tests.conftest import ROOT, TINY_PCONV
+from tests.conftest import TINY_PCONV
+from tests.forked import Forked
 
 pytestmark = pytest.mark.slow
 
@@ -161,14 +160,7 @@ def test_scores_and_words_of_what_lies_there(bucket, s3_cube, folder, run_comman
 def test_killed_in_the_middle_it_goes_on(bucket, folder, run_command, tmp_path):
     words = [f"run={folder / 'there'}", "inference.memory_gib=0.00002", *ON_CPU]
     assert run_command("predict", *words, "output=whole.nc")[0] == 0
-    command = [
-        sys.executable,
-        str(ROOT / "tests" / "training" / "slow_predict.py"),
-        *words,
-        "output=s3://bucket/killed.zarr",
-    ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    process = Forked(tmp_path, "tests/training/slow_predict.py", *words, "output=s3://bucket/killed.zarr")
     done, end = "bucket/killed.zarr/finished_slabs/c", time.monotonic() + 120
     while process.poll() is None and time.monotonic() < end and not bucket.exists(done):
         time.sleep(0.02)

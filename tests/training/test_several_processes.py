@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -17,10 +15,10 @@ import torch
 import xarray as xr
 
 from tests.conftest import in_process
+from tests.forked import Forked
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[2]
 WORDS = [
     "model=pconv3d", "data.days=120", "model.channels=8", "model.layers=1", "model.window_days=32",
     "model.core_cells=12", "model.dropout=0.1", "uncertainty=none",
@@ -30,14 +28,8 @@ QUIET = ["trainer.progress=false", "trainer.accelerator=cpu"]
 TWO = "trainer.devices=2"
 
 
-def start(folder: Path, *words: str) -> subprocess.Popen[str]:
-    script = ["-m", "sgdsm"] if words[0] == "-m" else [str(ROOT / words[0])]
-    command = [sys.executable, *script, *words[1:], *QUIET]
-    # alone, each would take all cores
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    environment.pop("HYDRA_FULL_ERROR", None)  # of a test of this process
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=folder, env=environment, stdout=pipe, stderr=pipe, text=True)
+def start(folder: Path, *words: str) -> Forked:
+    return Forked(folder, *words, *QUIET)
 
 
 def run(folder: Path, *words: str) -> str:
@@ -106,7 +98,7 @@ def test_members_are_trained_side_by_side_as_alone(world, tmp_path):
     torch.testing.assert_close(alone["state"], together["state"], rtol=0, atol=0)
 
 
-def children_of(process: subprocess.Popen[str]) -> list[int]:
+def children_of(process: Forked) -> list[int]:
     return [int(k) for k in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
 
 
