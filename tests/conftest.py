@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from hydra._internal.hydra import Hydra
 from hypothesis import settings
 
 from sgdsm.cli import console
@@ -24,6 +26,9 @@ from sgdsm.training.compose import compose_settings
 # the same examples in every run; others: pytest --hypothesis-profile=default
 settings.load_profile("ci")
 
+# the million objects of the packages and of the tests themselves stay: looking for garbage among them takes long
+gc.disable()
+
 ROOT = Path(__file__).resolve().parent.parent
 SMALL_WORLD = ["data.rows=10", "data.columns=14", "data.days=150"]
 BLOCKS = ["splits=blocks", "splits.block_days=20", "splits.separation_days=6"]
@@ -33,6 +38,19 @@ TINY_PCONV = [
 ]
 TINY_TREES = ["model=xgboost", "model.gap_draws=1", "model.rounds=20"]
 TINY_FOREST = ["model=random_forest", "model.gap_draws=1", "model.trees=5"]
+
+
+# they take longest: first, so that the processes of xdist end together
+LONG = ("test_notebooks", "test_several_processes", "test_signals", "test_examples", "test_devices", "test_benchmarks")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.stem not in LONG)
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
@@ -114,6 +132,12 @@ def filled(plain: Callable[..., xr.Dataset]) -> Callable[..., xr.Dataset]:
     return make
 
 
+def compose_once(patch: pytest.MonkeyPatch, words: Sequence[str]) -> None:
+    """Hydra makes the settings once to see whether they ask for a sweep, then once more: not where no word asks."""
+    if not any(word in ("-m", "--multirun") or word.lstrip("+").startswith("hydra.mode=") for word in words):
+        patch.setattr(Hydra, "get_mode", lambda *_, **__: None)
+
+
 @pytest.fixture
 def run_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -128,7 +152,9 @@ def run_command(
         code = 0
         capsys.readouterr()
         try:
-            console.main(command)
+            with pytest.MonkeyPatch.context() as patch:
+                compose_once(patch, words)
+                console.main(command)
         except SystemExit as exit_:
             code = exit_.code if isinstance(exit_.code, int) else 1
         out, err = capsys.readouterr()
@@ -144,6 +170,7 @@ def in_process(folder: Path, command: str, *words: str) -> str:
         patch.chdir(folder)
         patch.delenv("HYDRA_FULL_ERROR", raising=False)
         patch.setattr(sys, "argv", [f"{command}.py", *words])
+        compose_once(patch, words)
         console.main(command)
     return printed.getvalue()
 
