@@ -22,12 +22,13 @@ QUIET = ["trainer.progress=false", "trainer.accelerator=cpu"]
 
 # the package is imported once for all
 TYPED = """
-import contextlib, io, json, sys
+import contextlib, io, json, os, sys
 from sgdsm.cli.console import main
 
 said = []
 for words in json.loads(sys.argv[1]):
     sys.argv = ["sgdsm", *words]
+    os.environ.pop("HYDRA_FULL_ERROR", None)
     with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
         with contextlib.suppress(SystemExit):
             main()
@@ -39,9 +40,9 @@ print(json.dumps(said))
 def typed(folder: Path, *lines: str) -> list[tuple[str, str]]:
     """What `sgdsm ...` says on stdout and stderr, for each line of words, with the package that lies in a folder."""
     environment = {**os.environ, "PYTHONPATH": str(folder)}
-    environment.pop("HYDRA_FULL_ERROR", None)
     command = [sys.executable, "-c", TYPED, json.dumps([line.split() for line in lines])]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
     return [(out, err) for out, err in json.loads(done.stdout)]
 
 
