@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import io
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish() -> None:
     gc.freeze()
+    gc.set_threshold(100_000)
     gc.enable()
 
 
@@ -83,6 +85,25 @@ def plain() -> Callable[..., xr.Dataset]:
         )
 
     return make
+
+
+@pytest.fixture(scope="session", autouse=True)
+def worlds_are_simulated_once() -> Iterator[None]:
+    """What commands and settings ask for; tests of the simulation itself hold the function as it is."""
+    made: dict[str, xr.Dataset] = {}
+
+    @functools.wraps(simulate)
+    def same_world(*words: object, **settings: object) -> xr.Dataset:
+        if settings.get("sensors") is not None:
+            return simulate(*words, **settings)  # type: ignore[arg-type]
+        asked = repr((words, sorted(settings.items())))
+        if asked not in made:
+            made[asked] = simulate(*words, **settings)  # type: ignore[arg-type]
+        return made[asked].copy(deep=True)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sgdsm.sources.simulation.world.simulate", same_world)
+        yield
 
 
 @pytest.fixture(autouse=True)
