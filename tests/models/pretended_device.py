@@ -184,6 +184,8 @@ def fitted(model: str) -> tuple[Batch, dict[str, GapFiller | str]]:
     found: dict[str, GapFiller | str] = {"step": task.filler, "fill": task.filler}
     for name in sorted(path.stem for path in (config_folder() / "uncertainty").glob("*.yaml")):
         spec = settings_of(model, f"uncertainty={name}")["uncertainty"]
+        if "samples" in spec.get("filler", {}):
+            spec["filler"]["samples"] = 3
         if spec[TARGET] is not None:
             try:
                 found[name] = add_uncertainty(task, spec)
