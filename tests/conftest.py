@@ -112,11 +112,16 @@ def seeded() -> None:
     torch.manual_seed(0)
 
 
+def without_figures(patch: pytest.MonkeyPatch) -> None:
+    if "sgdsm.training.train" in sys.modules:
+        patch.setattr("sgdsm.training.train.run_figures", lambda *args: None)
+
+
 @pytest.fixture(autouse=True)
 def few_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Training draws its figures in the tests of `figures` alone: they take longer than a small training."""
-    if "figures" not in request.keywords and "sgdsm.training.train" in sys.modules:
-        monkeypatch.setattr("sgdsm.training.train.run_figures", lambda *args: None)
+    if "figures" not in request.keywords:
+        without_figures(monkeypatch)
 
 
 @pytest.fixture(scope="session")
@@ -192,6 +197,7 @@ def in_process(folder: Path, command: str, *words: str) -> str:
         patch.delenv("HYDRA_FULL_ERROR", raising=False)
         patch.setattr(sys, "argv", [f"{command}.py", *words])
         compose_once(patch, words)
+        without_figures(patch)
         console.main(command)
     return printed.getvalue()
 
