@@ -20,9 +20,10 @@ from tests.forked import Forked
 pytestmark = pytest.mark.slow
 
 WORDS = [
-    "model=pconv3d", "data.days=120", "model.channels=8", "model.layers=1", "model.window_days=32",
+    "model=pconv3d", "data.rows=12", "data.columns=24", "data.days=120", "model.channels=8", "model.layers=1",
+    "model.window_days=32",
     "model.core_cells=12", "model.dropout=0.1", "uncertainty=none",
-    "seed=3",  # passes of 42 and 36 batches: of an odd number two processes leave out the last
+    "seed=3",  # two passes of 6 batches: of an odd number two processes leave out the last
 ]  # fmt: skip
 QUIET = ["trainer.progress=false", "trainer.accelerator=cpu"]
 TWO = "trainer.devices=2"
@@ -112,7 +113,7 @@ def test_members_are_not_trained_by_processes_from_outside(world, run_command, t
 
 
 def test_two_fill_one_store_as_one_does(folder):
-    words = ["run=one", "inference.memory_gib=0.005"]
+    words = ["run=one", "inference.memory_gib=0.00125"]
     run(folder, "predict.py", *words, "output=one.nc")
     run(folder, "-m", "predict", *words, TWO, "output=two.nc")
     run(folder, "predict.py", "run=one", TWO, "output=two.zarr")  # one slab for two
@@ -130,7 +131,7 @@ def test_what_is_wrong_with_the_output_is_told_by_all(folder):
 
 
 def test_a_process_that_is_killed_leaves_an_output_that_resumes(folder):
-    words = ["run=one", "inference.memory_gib=0.0005"]
+    words = ["run=one", "inference.memory_gib=0.000125"]
     run(folder, "predict.py", *words, "output=whole.nc")
     process = start(folder, "tests/training/slow_predict.py", *words, TWO, "output=killed.nc")
     parts = folder / "killed.nc.parts"
