@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import gc
 import io
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from hydra._internal.hydra import Hydra
 from hypothesis import settings
 
 from sgdsm.cli import console
@@ -24,6 +27,9 @@ from sgdsm.training.compose import compose_settings
 # the same examples in every run; others: pytest --hypothesis-profile=default
 settings.load_profile("ci")
 
+# the million objects of the packages and of the tests themselves stay: looking for garbage among them takes long
+gc.disable()
+
 ROOT = Path(__file__).resolve().parent.parent
 SMALL_WORLD = ["data.rows=10", "data.columns=14", "data.days=150"]
 BLOCKS = ["splits=blocks", "splits.block_days=20", "splits.separation_days=6"]
@@ -33,6 +39,20 @@ TINY_PCONV = [
 ]
 TINY_TREES = ["model=xgboost", "model.gap_draws=1", "model.rounds=20"]
 TINY_FOREST = ["model=random_forest", "model.gap_draws=1", "model.trees=5"]
+
+
+# they take longest: first, so that the processes of xdist end together
+LONG = ("test_notebooks", "test_several_processes", "test_signals", "test_examples", "test_devices", "test_benchmarks")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.stem not in LONG)
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.set_threshold(100_000)
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
@@ -67,17 +87,41 @@ def plain() -> Callable[..., xr.Dataset]:
     return make
 
 
+@pytest.fixture(scope="session", autouse=True)
+def worlds_are_simulated_once() -> Iterator[None]:
+    """What commands and settings ask for; tests of the simulation itself hold the function as it is."""
+    made: dict[str, xr.Dataset] = {}
+
+    @functools.wraps(simulate)
+    def same_world(*words: object, **settings: object) -> xr.Dataset:
+        if settings.get("sensors") is not None:
+            return simulate(*words, **settings)  # type: ignore[arg-type]
+        asked = repr((words, sorted(settings.items())))
+        if asked not in made:
+            made[asked] = simulate(*words, **settings)  # type: ignore[arg-type]
+        return made[asked].copy(deep=True)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sgdsm.sources.simulation.world.simulate", same_world)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def seeded() -> None:
     """Every test draws the same random numbers, in whatever order they run."""
     torch.manual_seed(0)
 
 
+def without_figures(patch: pytest.MonkeyPatch) -> None:
+    if "sgdsm.training.train" in sys.modules:
+        patch.setattr("sgdsm.training.train.run_figures", lambda *args: None)
+
+
 @pytest.fixture(autouse=True)
 def few_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Training draws its figures in the tests of `figures` alone: they take longer than a small training."""
-    if "figures" not in request.keywords and "sgdsm.training.train" in sys.modules:
-        monkeypatch.setattr("sgdsm.training.train.run_figures", lambda *args: None)
+    if "figures" not in request.keywords:
+        without_figures(monkeypatch)
 
 
 @pytest.fixture(scope="session")
@@ -114,6 +158,12 @@ def filled(plain: Callable[..., xr.Dataset]) -> Callable[..., xr.Dataset]:
     return make
 
 
+def compose_once(patch: pytest.MonkeyPatch, words: Sequence[str]) -> None:
+    """Hydra makes the settings once to see whether they ask for a sweep, then once more: not where no word asks."""
+    if not any(word in ("-m", "--multirun") or word.lstrip("+").startswith("hydra.mode=") for word in words):
+        patch.setattr(Hydra, "get_mode", lambda *_, **__: None)
+
+
 @pytest.fixture
 def run_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -128,7 +178,9 @@ def run_command(
         code = 0
         capsys.readouterr()
         try:
-            console.main(command)
+            with pytest.MonkeyPatch.context() as patch:
+                compose_once(patch, words)
+                console.main(command)
         except SystemExit as exit_:
             code = exit_.code if isinstance(exit_.code, int) else 1
         out, err = capsys.readouterr()
@@ -144,6 +196,8 @@ def in_process(folder: Path, command: str, *words: str) -> str:
         patch.chdir(folder)
         patch.delenv("HYDRA_FULL_ERROR", raising=False)
         patch.setattr(sys, "argv", [f"{command}.py", *words])
+        compose_once(patch, words)
+        without_figures(patch)
         console.main(command)
     return printed.getvalue()
 

@@ -1,10 +1,12 @@
-"""The notebooks as a user runs them, in fresh kernels."""
+"""The notebooks as a user runs them; all in one kernel, which forgets in between, as it takes seconds to import."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,19 +26,29 @@ def test_notebooks_are_stored_without_outputs():
         assert not any(f"{word} " in text for word in ("def", "for", "while", "class")), "a notebook holds no logic"
 
 
+@pytest.fixture(scope="module")
+def kernel() -> Iterator[Any]:
+    for name in ("nbclient", "ipykernel", "nbformat"):
+        pytest.importorskip(name, reason="needs nbclient and ipykernel")
+    from jupyter_client.manager import KernelManager
+
+    manager = KernelManager(kernel_name="python3")
+    manager.start_kernel()
+    yield manager
+    manager.shutdown_kernel(now=True)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_every_cell_runs_and_every_picture_is_there(path: Path, tmp_path: Path):
-    nbformat = pytest.importorskip("nbformat", reason="needs nbclient and ipykernel")
-    nbclient = pytest.importorskip("nbclient", reason="needs nbclient and ipykernel")
-    pytest.importorskip("ipykernel", reason="needs nbclient and ipykernel")
+def test_every_cell_runs_and_every_picture_is_there(path: Path, kernel: Any, tmp_path: Path):
+    import nbclient
+    import nbformat
+
     if ".report(" in path.read_text():
         pytest.importorskip("bokeh", reason="the page needs bokeh")
     notebook = nbformat.read(path, as_version=4)
-    client = nbclient.NotebookClient(
-        notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
-    )
-    client.execute()
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(f"%reset -f\n%cd -q {tmp_path}"))
+    nbclient.NotebookClient(notebook, timeout=600, km=kernel).execute()
     pictures = 0
     for cell in notebook.cells:
         if cell.cell_type != "code":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sgdsm.core.imports import without_collection
 from sgdsm.core.signals import listening
 
 
@@ -9,6 +10,7 @@ def main(command: str | None = None) -> None:
     """Run a command with the words of the command line; errors of a user's making, and signals, end in one line."""
     with listening():
         # here: it takes seconds, and Ctrl-C must find us ready
-        from sgdsm.cli.main import run
+        with without_collection():
+            from sgdsm.cli.main import run
 
         run(command)

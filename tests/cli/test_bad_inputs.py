@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 import xarray as xr
-from hydra._internal.hydra import Hydra
 
 from sgdsm.cli.commands import command_names
 from tests.cli.bad_inputs import make_files, make_runs
@@ -203,9 +202,7 @@ def tmp_path(kitchen: Path) -> Path:
 
 
 @pytest.fixture
-def stage(kitchen, plain, run_command, monkeypatch) -> Path:
-    # Hydra makes the settings once to ask for a sweep, and once more; no word here asks
-    monkeypatch.setattr(Hydra, "get_mode", lambda *_, **__: None)
+def stage(kitchen, plain, run_command) -> Path:
     if not (kitchen / "bad").exists():
         plain(days=60).to_netcdf(kitchen / "good.nc")
         for words in (

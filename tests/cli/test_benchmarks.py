@@ -60,27 +60,20 @@ def test_intervals_of_a_short_record_of_a_small_area_cover():
     assert after["width"] < 2 * before["width"]
 
 
-def test_peers_are_scored_at_the_same_hidden_values(tmp_path):
-    code = "import sys; sys.modules['lightgbm'] = None; import runpy; sys.argv = sys.argv[1:]; " + (
-        "runpy.run_path(sys.argv[0], run_name='__main__')"
-    )
+def test_peers_are_scored_at_the_same_hidden_values(tmp_path, monkeypatch, capsys):
+    """In this process; it starts one for each method."""
+    monkeypatch.setitem(sys.modules, "lightgbm", None)
+    monkeypatch.setattr(sys, "path", [*sys.path])
     names = "linear_time,interpolate_na,lightgbm,dctpls,climatereconstructionai"
-    words = [
-        str(ROOT / "benchmarks" / "peers.py"),
-        str(tmp_path),
-        "--models",
-        names,
-        "--figure",
-        str(tmp_path / "f.png"),
-    ]
-    small = "--rows 8 --columns 10 --days 90"
-    command = [sys.executable, "-c", code, *words, *small.split()]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    script, figure = str(ROOT / "benchmarks" / "peers.py"), str(tmp_path / "f.png")
+    small = ["--rows", "8", "--columns", "10", "--days", "90"]
+    monkeypatch.setattr(sys, "argv", [script, str(tmp_path), "--models", names, "--figure", figure, *small])
+    runpy.run_path(script, run_name="__main__")
+    out = capsys.readouterr().out
     found = {line["method"]: line for line in map(json.loads, (tmp_path / "methods.jsonl").read_text().splitlines())}
     assert found.keys() == {"linear_time", "interpolate_na", "dctpls"}
-    assert "lightgbm: skipped, lightgbm is not installed: pip install -e '.[peers]'" in done.stdout
-    assert "climatereconstructionai: skipped, it is in no package index" in done.stdout
+    assert "lightgbm: skipped, lightgbm is not installed: pip install -e '.[peers]'" in out
+    assert "climatereconstructionai: skipped, it is in no package index" in out
     assert all(line["hidden"] == found["dctpls"]["hidden"] > 100 for line in found.values())
     # one method in two packages; cells that were never seen differ
     rmse = [found[name]["rmse"]["all"] for name in ("linear_time", "interpolate_na")]
@@ -90,5 +83,5 @@ def test_peers_are_scored_at_the_same_hidden_values(tmp_path):
     assert "sgdsm dctpls" in (tmp_path / "peers.md").read_text()
     assert (tmp_path / "f.png").stat().st_size > 10_000
     # what is there is not done again
-    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert "RMSE 0" not in again.stdout
+    runpy.run_path(script, run_name="__main__")
+    assert "RMSE 0" not in capsys.readouterr().out

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import shutil
 from pathlib import Path
@@ -17,6 +19,7 @@ from sgdsm.evaluation.anomalies import score_file, score_run
 from sgdsm.evaluation.protocol import FILLED, HIDDEN, VISIBLE
 from sgdsm.training.compose import config_folder
 from sgdsm.training.run import file_digest
+from tests.conftest import in_process
 
 pytestmark = pytest.mark.slow
 
@@ -58,25 +61,40 @@ def experiment(tmp_path, text: str) -> list[str]:
     return ["--config-dir=mine", "experiment=mine", "output=some where"]
 
 
-def test_a_chain_runs_scores_and_goes_on(run_command, tmp_path, monkeypatch):
-    words = experiment(tmp_path, CHAIN)
-    predict = predict_command.run
-    with monkeypatch.context() as broken:
+@pytest.fixture(scope="module")
+def chained(tmp_path_factory) -> tuple[Path, str]:
+    """A folder with a chain that was interrupted and has gone on; and what it then said."""
+    folder, said = tmp_path_factory.mktemp("chain"), io.StringIO()
+    words = experiment(folder, CHAIN)
 
-        def stop(config):
-            raise KeyboardInterrupt
+    def stop(config):
+        raise KeyboardInterrupt
 
+    with pytest.MonkeyPatch.context() as broken, contextlib.redirect_stderr(said):
         broken.setattr(predict_command, "run", stop)
-        code, _, err = run_command("chain", *words)
-        assert code == 130
-        assert "go on with the same words and output=some where" in err
+        with pytest.raises(SystemExit) as ended:
+            in_process(folder, "chain", *words)
+    assert ended.value.code == 130
+    assert "go on with the same words and output=some where" in said.getvalue()
+    with pytest.MonkeyPatch.context() as patch:
+        trained = trainings(patch)
+        out = in_process(folder, "chain", *words)
+    assert trained == ["pupil"], "what was finished is kept"
+    return folder, out
+
+
+def trainings(patch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the runs that are trained from now on."""
     trained: list[str] = []
     train_in = train_command.train_in
-    monkeypatch.setattr(train_command, "train_in", lambda c, f, **kw: trained.append(f.name) or train_in(c, f, **kw))
-    assert predict_command.run is predict
-    code, out, err = run_command("chain", *words)
-    assert code == 0, err
-    assert trained == ["pupil"], "what was finished is kept"
+    patch.setattr(train_command, "train_in", lambda c, f, **kw: trained.append(f.name) or train_in(c, f, **kw))
+    return trained
+
+
+def test_a_chain_runs_scores_and_goes_on(chained, run_command, tmp_path, monkeypatch):
+    out = chained[1]
+    shutil.copytree(chained[0], tmp_path, dirs_exist_ok=True)
+    words, trained = experiment(tmp_path, CHAIN), trainings(monkeypatch)
     folder = tmp_path / "some where"
     scores = json.loads((folder / "scores.json").read_text())["scores"]
     assert list(scores) == ["AMSR, blocks", "early"]
@@ -87,7 +105,7 @@ def test_a_chain_runs_scores_and_goes_on(run_command, tmp_path, monkeypatch):
         assert not np.isfinite(hidden["truth"].sel(time=slice(None, "2010-07-25"))).any()
     again = run_command("chain", *words)
     assert again[0] == 0
-    assert trained == ["pupil"]
+    assert trained == []
     # a blocked score agrees with that of the run
     metrics = json.loads((folder / "amsr" / "metrics.json").read_text())["classes"]["all"]
     assert scores["AMSR, blocks"]["rmse"] == pytest.approx(metrics["rmse"], rel=1e-5)
@@ -110,12 +128,9 @@ def test_a_chain_runs_scores_and_goes_on(run_command, tmp_path, monkeypatch):
     assert "holds a run with other settings" in err
 
 
-def test_a_training_that_began_with_other_files_is_not_finished(run_command, tmp_path, monkeypatch):
-    words, folder = experiment(tmp_path, CHAIN), tmp_path / "some where"
-    assert run_command("chain", *words)[0] == 0
-    trained: list[str] = []
-    train_in = train_command.train_in
-    monkeypatch.setattr(train_command, "train_in", lambda c, f, **kw: trained.append(f.name) or train_in(c, f, **kw))
+def test_a_training_that_began_with_other_files_is_not_finished(chained, run_command, tmp_path, monkeypatch):
+    shutil.copytree(chained[0], tmp_path, dirs_exist_ok=True)
+    words, folder, trained = experiment(tmp_path, CHAIN), tmp_path / "some where", trainings(monkeypatch)
     code, _, err = run_command("chain", *words, "data.seed=1")
     assert code == 1
     assert "world.nc: made with seed=0, expected 1" in err

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -27,7 +24,6 @@ from sgdsm.models.checkpoint import load_filler
 from sgdsm.training.run import Run
 from tests.conftest import (
     BLOCKS,
-    ROOT,
     SMALL_WORLD,
     TINY_FOREST,
     TINY_PCONV,
@@ -36,6 +32,7 @@ from tests.conftest import (
     run_folder,
     shared_data,
 )
+from tests.forked import Forked
 
 pytestmark = pytest.mark.slow
 
@@ -318,7 +315,6 @@ def test_checkpoints_do_not_pass_through_the_folder_of_temporary_files(run_comma
 @pytest.mark.parametrize(("script", "suffix"), [("train.py", ""), ("predict.py", ".zarr"), ("predict.py", ".nc")])
 def test_kill_and_start_again(run_command, tmp_path, script, suffix):
     """A real kill -9 of a real process, then the same words."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     train = [*TINY_PCONV, "model.epochs=6", *SMALL_WORLD, QUIET]
     code, out, err = run_command("train", *train, "hydra.run.dir=whole")
     assert code == 0, err
@@ -329,7 +325,7 @@ def test_kill_and_start_again(run_command, tmp_path, script, suffix):
     else:
         words = again = ["run=whole", f"output=cut{suffix}", *small, QUIET]
         begun = tmp_path / ("cut.zarr" if suffix == ".zarr" else "cut.nc.parts/slab-00000.chunks")
-    process = subprocess.Popen([sys.executable, str(ROOT / script), *words], cwd=tmp_path, env=environment)
+    process = Forked(tmp_path, script, *words)
     deadline = time.monotonic() + 120
     while not begun.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.002)

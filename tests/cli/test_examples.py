@@ -94,7 +94,8 @@ def test_torchrun_makes_one_run(tmp_path):
     words = next(words for words in lines_of(ROOT / "docs" / "examples" / "torchrun.sh"))
     at = words.index("train.py")
     command = [sys.executable, "-m", "torch.distributed.run", *words[1:at], str(ROOT / "train.py"), *words[at + 1 :]]
-    more = ["hydra.run.dir=runs/${oc.env:RANK}", "trainer.progress=false", "uncertainty=none"]
+    small = ["data.rows=12", "data.columns=24", "uncertainty=none", "trainer.progress=false"]
+    more = ["hydra.run.dir=runs/${oc.env:RANK}", *small]
     process = run(tmp_path, [*command, *more])
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
@@ -103,7 +104,7 @@ def test_torchrun_makes_one_run(tmp_path):
     assert (tmp_path / "runs" / "0" / "metrics.json").is_file()
     slurm = {"SLURM_JOB_ID": "4711", "SLURM_JOB_NAME": "sgdsm", "SLURM_NODEID": "0", "SLURM_NODELIST": "127.0.0.1"}
     slurm |= {"SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_NNODES": "1"}
-    fill = ["run=runs/0", "output=filled.nc", "inference.memory_gib=0.005", "trainer.devices=2"]
+    fill = ["run=runs/0", "output=filled.nc", "inference.memory_gib=0.00125", "trainer.devices=2"]
     command = [sys.executable, str(ROOT / "predict.py"), *fill, "trainer.accelerator=cpu", "trainer.progress=false"]
     tasks = [run(tmp_path, command, **slurm, SLURM_PROCID=rank, SLURM_LOCALID=rank) for rank in "01"]
     told = [task.communicate(timeout=300) for task in tasks]

@@ -17,12 +17,13 @@ import xarray as xr
 from sgdsm.core import signals as stopping
 from sgdsm.core.signals import going_on, listening
 from tests.conftest import SMALL_WORLD, TINY_PCONV, in_process
+from tests.forked import Forked
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 QUIET = ["trainer.progress=false", "trainer.accelerator=cpu"]
-TRAIN = ["train.py", *TINY_PCONV, "model.epochs=30", "uncertainty=none", *SMALL_WORLD, *QUIET]
+TRAIN = ["train.py", *TINY_PCONV, "model.epochs=15", "uncertainty=none", *SMALL_WORLD, *QUIET]
 TOLD = {signal.SIGINT: "interrupted", signal.SIGTERM: "ended by SIGTERM", signal.SIGHUP: "ended by SIGHUP"}
 
 
@@ -42,7 +43,9 @@ def finish(folder: Path, script: str, *words: str) -> str:
     return in_process(folder, script.removesuffix(".py"), *words)
 
 
-def stop(process: subprocess.Popen[str], when: Callable[[], object], number: int, whole: bool = False) -> list[str]:
+def stop(
+    process: subprocess.Popen[str] | Forked, when: Callable[[], object], number: int, whole: bool = False
+) -> list[str]:
     """The notes and the last line of a command that gets a signal (its whole group: as from a terminal) at a moment."""
     end = time.monotonic() + 240
     while not when() and process.poll() is None and time.monotonic() < end:
@@ -85,14 +88,14 @@ def no_signal_is_ignored() -> Iterator[None]:
 def folder(tmp_path_factory, world) -> Path:
     """Holds `one`, a run that was stopped in its training, and as it was scored, and has gone on."""
     made: Path = tmp_path_factory.mktemp("signals")
-    process = start(made, *TRAIN, "hydra.run.dir=one")
+    process = Forked(made, *TRAIN, "hydra.run.dir=one")
     lines = stop(process, (made / "one/last.ckpt").exists, signal.SIGTERM)
     assert lines[-1] == "ended by SIGTERM: go on with: python train.py run=one"
-    process = start(made, "train.py", "run=one", *QUIET)
+    process = Forked(made, "train.py", "run=one", *QUIET)
     lines = stop(process, (made / "one/evaluation").exists, signal.SIGINT, whole=True)
     assert lines[-1] == "interrupted: go on with: python train.py run=one"
     finish(made, "train.py", "run=one")
-    assert (made / "one/training.csv").read_text().count("\n") == 31
+    assert (made / "one/training.csv").read_text().count("\n") == 16
     return made
 
 
@@ -116,7 +119,7 @@ def libraries(process: subprocess.Popen[str]) -> str:
 
 def test_train_and_predict_go_on(folder):
     words = ["run=one", "inference.memory_gib=0.0005", "output=a.nc", *QUIET]
-    process = start(folder, "tests/training/slow_predict.py", *words)
+    process = Forked(folder, "tests/training/slow_predict.py", *words)
     lines = stop(process, lambda: any(folder.glob("a.nc.parts/slab-*.chunks")), signal.SIGTERM)
     assert lines[-1] == "ended by SIGTERM: the same words go on"
     finish(folder, "predict.py", *words)
@@ -132,7 +135,7 @@ def test_members_end_too(tmp_path, world):
         *(f"model.filler.{w}" for w in ("width=8", "blocks=1", "window_days=60", "window_cells=6", "epochs=400")),
         "hydra.run.dir=mine",
     ]  # fmt: skip
-    process = start(tmp_path, "train.py", *words)
+    process = Forked(tmp_path, "train.py", *words)
     lines = stop(process, lambda: any(tmp_path.glob("mine/members/*/last.ckpt")), signal.SIGHUP, whole=True)
     assert lines[-1] == "ended by SIGHUP: go on with: python train.py run=mine"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -19,13 +20,30 @@ pytestmark = pytest.mark.slow
 QUIET = ["trainer.progress=false", "trainer.accelerator=cpu"]
 
 
-def sgdsm(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Runs a command in a folder, with the package that lies there, or that of the checkout."""
-    where = folder if (folder / "sgdsm").is_dir() else ROOT
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(where), str(folder)])}
-    environment.pop("HYDRA_FULL_ERROR", None)
-    command = [sys.executable, "-m", "sgdsm", *words]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+# the package is imported once for all
+TYPED = """
+import contextlib, io, json, os, sys
+from sgdsm.cli.console import main
+
+said = []
+for words in json.loads(sys.argv[1]):
+    sys.argv = ["sgdsm", *words]
+    os.environ.pop("HYDRA_FULL_ERROR", None)
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+        with contextlib.suppress(SystemExit):
+            main()
+    said.append((out.getvalue(), err.getvalue()))
+print(json.dumps(said))
+"""
+
+
+def typed(folder: Path, *lines: str) -> list[tuple[str, str]]:
+    """What `sgdsm ...` says on stdout and stderr, for each line of words, with the package that lies in a folder."""
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    command = [sys.executable, "-c", TYPED, json.dumps([line.split() for line in lines])]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return [(out, err) for out, err in json.loads(done.stdout)]
 
 
 @pytest.fixture(scope="module")
@@ -88,12 +106,13 @@ def run(settings: Settings) -> None:
     print("\\n".join([f"hello {settings.name}"] * settings.times))
 '''
     )
-    assert "greet          Greet somebody." in sgdsm(copied).stdout
-    assert sgdsm(copied, "greet", "name=you", "times=2").stdout == "hello you\nhello you\n"
-    helped = sgdsm(copied, "greet", "--help").stdout
+    told = typed(copied, "", "greet name=you times=2", "greet --help", "greet name=you times=x", "greet")
+    (told_all, _), (greeted, _), (helped, _), (_, wrong), (_, none) = told
+    assert "greet          Greet somebody." in told_all
+    assert greeted == "hello you\nhello you\n"
     assert re.search(r"times=1 +how often \(int\)", helped)
-    assert "times='x': expected int" in sgdsm(copied, "greet", "name=you", "times=x").stderr
-    assert "name is not given: pass name=..." in sgdsm(copied, "greet").stderr
+    assert "times='x': expected int" in wrong
+    assert "name is not given: pass name=..." in none
 
 
 def test_a_product_reader_is_one_file(copied, plain):

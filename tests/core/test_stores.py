@@ -6,8 +6,6 @@ import functools
 import http.server
 import json
 import logging
-import os
-import subprocess
 import sys
 import threading
 import time
@@ -20,7 +18,6 @@ import pytest
 import xarray as xr
 import zarr
 
-from sgdsm.cli import console
 from sgdsm.core.cube import open_cube, open_dataset
 from sgdsm.core.errors import ConfigError, CubeError
 from sgdsm.core.io.stores import chunks
@@ -30,7 +27,8 @@ from sgdsm.inference.writers import ZarrOutput, writer_for
 from sgdsm.models.base import GapFiller
 from sgdsm.preprocessing.export import is_begun, write_zarr
 from sgdsm.training.run import file_stamp
-from tests.conftest import ROOT, TINY_PCONV
+from tests.conftest import TINY_PCONV, in_process
+from tests.forked import Forked
 
 pytestmark = pytest.mark.slow
 
@@ -119,12 +117,9 @@ def folder(bucket, s3_cube, world, tmp_path_factory) -> Path:
     """Holds the cube, and runs trained on it `here` and on that of the object store, `there`."""
     made: Path = tmp_path_factory.mktemp("stores")
     world.to_netcdf(made / "cube.nc")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(made)
-        for name, path in {"here": made / "cube.nc", "there": s3_cube}.items():
-            words = [*TINY_PCONV, *NAMES, *ON_CPU, "trainer.max_epochs=1", f"data.path={path}", f"hydra.run.dir={name}"]
-            patch.setattr(sys, "argv", ["train.py", *words])
-            console.main("train")
+    for name, path in {"here": made / "cube.nc", "there": s3_cube}.items():
+        words = [*TINY_PCONV, *NAMES, *ON_CPU, "trainer.max_epochs=1", f"data.path={path}", f"hydra.run.dir={name}"]
+        in_process(made, "train", *words)
     return made
 
 
@@ -159,16 +154,9 @@ def test_scores_and_words_of_what_lies_there(bucket, s3_cube, folder, run_comman
 
 
 def test_killed_in_the_middle_it_goes_on(bucket, folder, run_command, tmp_path):
-    words = [f"run={folder / 'there'}", "inference.memory_gib=0.00002", *ON_CPU]
+    words = [f"run={folder / 'there'}", "inference.memory_gib=0.00008", *ON_CPU]
     assert run_command("predict", *words, "output=whole.nc")[0] == 0
-    command = [
-        sys.executable,
-        str(ROOT / "tests" / "training" / "slow_predict.py"),
-        *words,
-        "output=s3://bucket/killed.zarr",
-    ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    process = Forked(tmp_path, "tests/training/slow_predict.py", *words, "output=s3://bucket/killed.zarr")
     done, end = "bucket/killed.zarr/finished_slabs/c", time.monotonic() + 120
     while process.poll() is None and time.monotonic() < end and not bucket.exists(done):
         time.sleep(0.02)

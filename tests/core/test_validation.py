@@ -15,7 +15,7 @@ from sgdsm.core.errors import CubeError
 from sgdsm.core.validation import looks_like_fill, read_values
 from sgdsm.data.record import read_record
 from sgdsm.sources.simulation.world import simulate
-from tests.conftest import TINY_TREES, run_folder
+from tests.conftest import TINY_TREES, in_process, run_folder
 
 QUIET = "trainer.progress=false"
 OWN = (
@@ -85,15 +85,9 @@ def made(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(made, tmp_path_factory):
     """A run of trees on the good file."""
-    from sgdsm.cli import console
-
     folder = tmp_path_factory.mktemp("run") / "run"
     words = [*TINY_TREES, *OWN.split(), f"data.path={made}/good.nc", f"hydra.run.dir={folder}", QUIET]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", ["train.py", *words])
-        patch.delenv("HYDRA_FULL_ERROR", raising=False)
-        patch.chdir(folder.parent)
-        console.main("train")
+    in_process(folder.parent, "train", *words)
     return folder
 
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,6 +22,7 @@ from sgdsm.downscaling.regressors import MANY, ForestRegressor
 from sgdsm.downscaling.stack import FineGrid, open_stack, windows_of
 from sgdsm.sources.products import geotiff_stack
 from sgdsm.sources.simulation.region import CRS
+from tests.forked import Forked
 
 rasterio = pytest.importorskip("rasterio")
 NAMES = ["GRD", "clay", "LST_day"]
@@ -284,10 +282,10 @@ def bytes_of(folder: Path) -> dict[str, bytes]:
 def test_killed_in_the_middle_of_a_day_it_goes_on_to_the_same_bytes(predict, folder, tmp_path):
     words = [f"coarse={folder / 'coarse.nc'}", "intervals=false"]
     own = [f"run={folder / 'run'}", f"fine={folder / 'fine.zarr'}", "window_pixels=64", "accelerator=cpu"]
-    argv = [sys.executable, "-c", KILLED, "predict", "output=maps", *own, *words]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
-    ended = subprocess.run(argv, cwd=tmp_path, env=environment, capture_output=True, check=False)
-    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    (tmp_path / "killed.py").write_text(KILLED)
+    process = Forked(tmp_path, str(tmp_path / "killed.py"), "predict", "output=maps", *own, *words)
+    process.wait()
+    assert process.returncode == -signal.SIGKILL, process.communicate()
     (first,) = (tmp_path / "maps").glob("*.tif")
     when = first.stat().st_mtime_ns
     code, out, err = predict("maps", *words)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,7 @@ from sgdsm.models.trees.filler import _predict_there
 from sgdsm.training.compose import config_folder
 from sgdsm.training.fit import fit
 from sgdsm.training.task import TrainingTask
-from tests.conftest import ROOT
+from tests.forked import Forked
 from tests.models.pretended_device import SMALL
 from tests.models.test_models import settings_of
 
@@ -52,12 +50,12 @@ WAYS = ("step", "fill", "conformal", "input_noise", "mc_dropout")
 
 
 @pytest.fixture(scope="module")
-def found() -> dict[str, dict[str, str]]:
+def found(tmp_path_factory) -> dict[str, dict[str, str]]:
     """What went wrong, by model and what was done with it; one process for all, which takes most of the time."""
-    words = [sys.executable, "-m", "tests.models.pretended_device", *MODELS]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    problems: dict[str, dict[str, str]] = json.loads(done.stdout.splitlines()[-1])
+    process = Forked(tmp_path_factory.mktemp("device"), "tests/models/pretended_device.py", *MODELS)
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    problems: dict[str, dict[str, str]] = json.loads(out.splitlines()[-1])
     return problems
 
 

@@ -94,8 +94,14 @@ def filled(cube: xr.Dataset, filler: GapFiller, **more: object) -> xr.Dataset:
     return output.dataset
 
 
-def test_every_gap_on_land_is_filled_and_observations_come_through(task):
-    got = filled(task.cube, task.filler)
+@pytest.fixture(scope="module")
+def whole(task) -> xr.Dataset:
+    """What the model makes of its cube."""
+    return filled(task.cube, task.filler)
+
+
+def test_every_gap_on_land_is_filled_and_observations_come_through(task, whole):
+    got = whole
     land = task.cube["land"].values
     assert np.isfinite(got["sm_filled"].values[:, land]).all()
     assert np.isnan(got["sm_filled"].values[:, ~land]).all()
@@ -129,16 +135,14 @@ def test_output_ignores_the_field_truth(task):
     assert isinstance(batch, Batch)
 
 
-def test_a_reloaded_filler_fills_the_same(task, tmp_path):
+def test_a_reloaded_filler_fills_the_same(task, whole, tmp_path):
     save_filler(task.filler, tmp_path / "model.ckpt")
     again = load_filler(tmp_path / "model.ckpt")
     assert again.inputs == task.filler.inputs
-    a, b = (filled(task.cube, f)["sm_filled"].values for f in (task.filler, again))
-    np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(filled(task.cube, again)["sm_filled"].values, whole["sm_filled"].values)
 
 
-def test_slabs_do_not_show(task):
-    whole = filled(task.cube, task.filler)
+def test_slabs_do_not_show(task, whole):
     parts = filled(task.cube, task.filler, memory_gib=1e-6)
     # overlapping windows are added in another order, and a convolution rounds by how many go through it at once
     np.testing.assert_allclose(whole["sm_filled"].values, parts["sm_filled"].values, rtol=0, atol=2e-7)
@@ -159,15 +163,14 @@ def test_one_day_is_filled(task):
     assert np.isfinite(got[:, task.cube["land"].values]).all()
 
 
-def test_what_lies_off_land_changes_nothing(task):
+def test_what_lies_off_land_changes_nothing(task, whole):
     changed = task.cube.copy()
     values = changed["sm"].values.copy()
     values[:, ~task.cube["land"].values] = 1.0
     changed["sm"] = changed["sm"].copy(data=values)
-    a, b = (filled(c, task.filler) for c in (task.cube, changed))
-    land = task.cube["land"].values
-    np.testing.assert_array_equal(a["sm_filled"].values[:, land], b["sm_filled"].values[:, land])
-    assert (b["sm_filled"].values[:, ~land] == 1).all()
+    got, land = filled(changed, task.filler), task.cube["land"].values
+    np.testing.assert_array_equal(whole["sm_filled"].values[:, land], got["sm_filled"].values[:, land])
+    assert (got["sm_filled"].values[:, ~land] == 1).all()
 
 
 @pytest.mark.parametrize("model", [*MODELS, *VARIANTS])
@@ -186,7 +189,7 @@ def test_a_map_every_third_day(model, tmp_path):
     assert set(np.unique(got["gap_age"].values[:, made.cube["land"].values] % 3)) == {0}
 
 
-def test_an_uncertainty_can_wrap_it(task, tmp_path):
+def test_an_uncertainty_can_wrap_it(task, whole, tmp_path):
     wrapper = add_uncertainty(task, {"_target_": "sgdsm.models.Conformal", "level": 0.8})
     save_filler(wrapper, tmp_path / "model.ckpt")
     got = filled(task.cube, load_filler(tmp_path / "model.ckpt"))
@@ -201,23 +204,17 @@ def test_an_uncertainty_can_wrap_it(task, tmp_path):
     assert 0.01 < np.median(width) < 0.3
     assert np.isnan(got["sm_std"].values[~gap]).all()
     assert (got["sm_std"].values[gap] > 0).all()
-    np.testing.assert_array_equal(got["sm_filled"].values, filled(task.cube, task.filler)["sm_filled"].values)
+    np.testing.assert_array_equal(got["sm_filled"].values, whole["sm_filled"].values)
 
 
 @pytest.mark.parametrize("model", [m for m in MODELS if m not in ("climatology", "persistence", "linear_time")])
-@pytest.mark.parametrize("bare", [False, True])
-def test_models_learn_and_work_without_covariates(model, bare, tmp_path, plain):
-    words = []
-    if bare:
-        plain(days=90, rows=6, columns=6).to_netcdf(tmp_path / "mine.nc")
-        words = ["data=netcdf", f"data.path={tmp_path}/mine.nc", "data.target=sm"]
-        settings = settings_of_user(model, words)
-        if model in NEEDS_COVARIATES:
-            with pytest.raises(ConfigError, match="learns from dynamic covariates, and the cube has none"):
-                TrainingTask.from_config(settings)
-            return
-    else:
-        settings = settings_of(model)
+def test_models_learn_and_work_without_covariates(model, tmp_path, plain):
+    plain(days=90, rows=6, columns=6).to_netcdf(tmp_path / "mine.nc")
+    settings = settings_of_user(model, ["data=netcdf", f"data.path={tmp_path}/mine.nc", "data.target=sm"])
+    if model in NEEDS_COVARIATES:
+        with pytest.raises(ConfigError, match="learns from dynamic covariates, and the cube has none"):
+            TrainingTask.from_config(settings)
+        return
     task = TrainingTask.from_config(settings)
     fit(task, tmp_path)
     got = filled(task.cube, task.filler)["sm_filled"].values

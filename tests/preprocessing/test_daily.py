@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,22 +10,23 @@ import xarray as xr
 
 from sgdsm.core.io.hdf5 import NetcdfWriter
 from sgdsm.preprocessing.daily import BEGUN
-from tests.conftest import ROOT
+from tests.forked import Forked
 
 pytestmark = pytest.mark.slow
 
 LAYOUTS = ["sgd_sm", "cci_gapfilled"]
-# slow enough to be killed in the middle
-SLOW = """
-import sys, time
+# killed in the third file
+KILLED = """
+import os, signal, sys
 from sgdsm.cli import console
 from sgdsm.core.io.hdf5 import NetcdfWriter
-close = NetcdfWriter.close
-def slow(self):
-    print("written", flush=True)
-    time.sleep(0.2)
+close, left = NetcdfWriter.close, [1, 2]
+def killed(self):
+    if not left:
+        os.kill(os.getpid(), signal.SIGKILL)
+    left.pop()
     close(self)
-NetcdfWriter.close = slow
+NetcdfWriter.close = killed
 sys.argv[0] = "export"
 console.main("export")
 """
@@ -92,17 +90,10 @@ def test_other_arguments_do_not_resume(run_command, product, monkeypatch, layout
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_killed_in_the_middle_goes_on(run_command, product, layout):
     words = ["filled.nc", f"layout={layout}"]
-    process = subprocess.Popen(
-        [sys.executable, "-c", SLOW, *words, "output=days"],
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        cwd=product,
-    )
-    assert process.stdout is not None
-    for _ in range(3):
-        assert process.stdout.readline() == b"written\n"
-    process.send_signal(signal.SIGKILL)
+    (product / "killed.py").write_text(KILLED)
+    process = Forked(product, str(product / "killed.py"), *words, "output=days")
     process.wait()
+    assert process.returncode == -signal.SIGKILL, process.communicate()
     assert len(list((product / "days").glob("*.nc"))) == 2
     assert run_command("export", *words, "output=days")[0] == 0
     assert run_command("export", *words, "output=whole")[0] == 0

@@ -1,10 +1,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +19,7 @@ from sgdsm.preprocessing.recipe import Feature, Recipe, Screening, Source, proje
 from sgdsm.sources.readers.files import SourceError
 from sgdsm.sources.readers.names import Reason
 from tests.conftest import ROOT
+from tests.forked import Forked
 from tests.sources import make, make_cov, make_layouts, make_sm
 
 pytestmark = pytest.mark.slow
@@ -347,19 +345,21 @@ def test_wrong_recipes(cci, change, message):
     assert not (cci / "cube.zarr").exists()
 
 
-SLOW = """
-import sys, time
+KILLED = """
+import os, signal, sys
 from pathlib import Path
 import sgdsm.preprocessing.store as store
 from sgdsm.preprocessing.pipeline import assemble
 sys.path.insert(0, sys.argv[2])
 from tests.preprocessing.test_pipeline import recipe
 keep = store.Store.keep
-def slow(self, *words):
+left = [1]
+def killed(self, *words):
     keep(self, *words)
-    print("written", flush=True)
-    time.sleep(0.5)
-store.Store.keep = slow
+    if not left:
+        os.kill(os.getpid(), signal.SIGKILL)
+    left.pop()
+store.Store.keep = killed
 folder = Path(sys.argv[1])
 assemble(recipe(folder), folder / "cube.zarr", workers=1, block_days=2)
 """
@@ -368,17 +368,10 @@ assemble(recipe(folder), folder / "cube.zarr", workers=1, block_days=2)
 def test_killed_in_the_middle_goes_on(cci):
     """kill -9 after two of five blocks, once between the maps of a block and its note."""
     assemble(recipe(cci), cci / "whole.zarr", workers=1, block_days=2)
-    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
-    process = subprocess.Popen(
-        [sys.executable, "-c", SLOW, str(cci), str(ROOT / "tests")],
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": paths},
-    )
-    assert process.stdout is not None
-    for _ in range(2):
-        assert process.stdout.readline() == b"written\n"
-    process.send_signal(signal.SIGKILL)
+    (cci / "killed.py").write_text(KILLED)
+    process = Forked(cci, str(cci / "killed.py"), str(cci), str(ROOT))
     process.wait()
+    assert process.returncode == -signal.SIGKILL, process.communicate()
     notes = sorted((cci / "cube.zarr.notes").glob("maps-*.json"))
     assert len(notes) == 2
     notes[1].unlink()

@@ -12,6 +12,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from sgdsm.core.imports import without_collection
+
 
 def command_names() -> list[str]:
     """Return the names of all commands."""
@@ -26,4 +28,5 @@ def summary_of(command: str) -> str:
 
 def load(command: str) -> Any:
     """Import and return the module of a command."""
-    return import_module(f"{__name__}.{command.replace(' ', '_')}")
+    with without_collection():
+        return import_module(f"{__name__}.{command.replace(' ', '_')}")
