@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from sgdsm.core.cube import space_dims
 from sgdsm.evaluation.trend_files import slope_scores
+from sgdsm.report.figures import LONG
 from sgdsm.report.maps import colour_bar, draw_map, extent_of, largest, limits, map_key, name_axes
 from sgdsm.report.style import BLUE, INK, RED, subplots
 
@@ -90,7 +91,9 @@ def _series(result: xr.Dataset, path: Path) -> Path:
     for axis, zone in zip(axes[:, 0], zones, strict=True):
         for kind, colour, marker in (("observed", BLUE, "s"), ("filled", RED, "o")):
             mean, error = (result[f"{name}_{kind}"].sel(zone=zone).values for name in ("series", "series_error"))
-            axis.plot(result["step"].values, mean, color=colour, lw=1.2, marker=marker, ms=2.5, label=COLUMNS[kind])
+            # markers of many steps would hide the lines
+            style = {"lw": 1.2, "marker": marker} if len(mean) < LONG else {"lw": 0.7 if kind == "observed" else 1.4}
+            axis.plot(result["step"].values, mean, color=colour, ms=2.5, label=COLUMNS[kind], **style)
             axis.fill_between(result["step"].values, mean - error, mean + error, color=colour, alpha=0.25, lw=0)
         axis.set_title(str(zone), fontsize=9, loc="left")
         axis.set_ylabel(f"mean [{result['series_filled'].attrs['units']}]")
