@@ -1,11 +1,11 @@
 """Draw docs/images/before_after.png, a day of real SMAP data as observed and as filled.
 
-With SGDSM_SHARED_DATA set:
+With SGDSM_SHARED_DATA set, and the extra `coastlines`:
 
     sgdsm train model=xgboost data=smap_conus name=smap
     sgdsm predict run=runs/smap output=smap_filled.nc
     python docs/pictures.py smap_filled.nc
-    sgdsm animate filled=smap_filled.nc output=docs/images/before_after.gif time=2016-05-10:2016-06-02
+    sgdsm animate filled=smap_filled.nc output=docs/images/before_after.gif time=2016-05-10:2016-05-31
 """
 
 from __future__ import annotations
