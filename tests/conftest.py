@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import gc
 import io
@@ -204,6 +205,11 @@ def in_process(folder: Path, command: str, *words: str) -> str:
 
 def composed(command: str, *words: str) -> dict[str, Any]:
     """The settings of a command as plain values, not checked yet."""
+    return copy.deepcopy(_composed(command, words))
+
+
+@functools.cache
+def _composed(command: str, words: tuple[str, ...]) -> dict[str, Any]:
     kind = load(command).Settings
     return compose_settings(command, kind, as_hydra_reads(kind, words))
 
