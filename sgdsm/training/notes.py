@@ -10,27 +10,35 @@ from pathlib import Path
 from sgdsm.core.errors import ConfigError
 from sgdsm.core.io.safety import refuse_irregular
 from sgdsm.core.logging import log
+from sgdsm.training.run import CONFIG
 
 NOTES = "notes.txt"  # one a line
 
 
 class _Notes(logging.Handler):
-    """Appends each note once, also where a run is resumed."""
+    """Appends each note once, also where a run is resumed; a run that does not begin leaves nothing."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, folder: Path) -> None:
         super().__init__()
-        refuse_irregular(path, ConfigError)
-        self.path = path
-        self.known = set(path.read_text(encoding="utf-8", errors="replace").splitlines()) if path.is_file() else set()
+        self.path, self.config = folder / NOTES, folder / CONFIG
+        refuse_irregular(self.path, ConfigError)
+        there = self.path.is_file()
+        self.known = self.path.read_text(encoding="utf-8", errors="replace").splitlines() if there else []
+        self.waiting: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
         note = " ".join(record.getMessage().split())
-        if note in self.known or getattr(record, "passing", False):
-            return
-        self.known.add(note)
-        # at once: a run that is killed has said it
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(f"{note}\n")
+        if not getattr(record, "passing", False) and note not in self.known:
+            self.known.append(note)
+            self.waiting.append(note)
+        self.write()
+
+    def write(self) -> None:
+        """Write what was said so far, once the run has begun: one that is killed has said it."""
+        if self.waiting and self.config.is_file():
+            with self.path.open("a", encoding="utf-8") as file:
+                file.writelines(f"{note}\n" for note in self.waiting)
+            self.waiting = []
 
 
 @contextmanager
@@ -40,9 +48,10 @@ def keeping_notes(folder: Path) -> Iterator[None]:
     Args:
         folder: Of the run.
     """
-    handler = _Notes(folder / NOTES)
+    handler = _Notes(folder)
     log.addHandler(handler)
     try:
         yield
     finally:
+        handler.write()
         log.removeHandler(handler)

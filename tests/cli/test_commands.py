@@ -600,7 +600,7 @@ def test_runs_of_one_name_are_told_apart(run_command, tmp_path):
     assert code == 0, err
     assert "share of b/same" in out
     assert "a/same" in out
-    assert "of the validation split (kept out of the fit" in out
+    assert "of the validation split\n(kept out of the fit" in out
     assert "never seen" not in out
     code, _, err = run_command("compare", "a/same", "b/same", "reference=same")
     assert code == 1
