@@ -203,8 +203,8 @@ class Metric:
         raise NotImplementedError
 
     def text(self, value: float, digits: int | None = None) -> str:
-        """Return a value as text, with `digits` decimals; '-' for one that needs what is not there, like error bars."""
-        if (self.of_error_bars or self.of_details) and not np.isfinite(value):
+        """Return a value as text, with `digits` decimals; '-' where it is not defined or needs what is not there."""
+        if not np.isfinite(value):
             return "-"
         return f"{value:{'+' if self.signed else ''}.{self.digits if digits is None else digits}f}"
 
