@@ -9,7 +9,7 @@ import xarray as xr
 from sgdsm.core.arguments import checked
 from sgdsm.core.errors import ConfigError
 from sgdsm.core.filled import maps_of, observed_of
-from sgdsm.core.io.stores import check_folder
+from sgdsm.core.io.stores import check_folder, local_only
 from sgdsm.report.interactive import require_bokeh
 from sgdsm.report.packing import Product, Question
 from sgdsm.report.page import MEGABYTES, PAGES, Report, write_report
@@ -41,6 +41,7 @@ def report(
         ConfigError: The name of the file, a page that cannot be so small, or bokeh is missing.
     """
     require_bokeh()
+    local_only("path", path, "a page is written here, and can be copied")
     path = Path(path)
     if path.suffix not in PAGES or path.is_dir():
         raise ConfigError(f"path={path}: expected a name that ends in .html")

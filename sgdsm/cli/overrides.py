@@ -12,6 +12,7 @@ from hydra.errors import HydraException
 
 from sgdsm.core.cube import suggest
 from sgdsm.core.errors import ConfigError
+from sgdsm.core.io.stores import local_only
 from sgdsm.core.lock import is_first
 from sgdsm.core.settings import typed_name
 from sgdsm.training.compose import compose_settings, config_folder
@@ -72,9 +73,12 @@ def with_run_folder(words: Sequence[str]) -> list[str]:
         return [word for word in words if word not in named]
     if len(named) > 1 or given:
         raise ConfigError(f"{named[0]}: the folder of the run is given twice; expected one of name= and output=")
-    if value in ("", "null", ".", "..") or (key == "name" and "/" in value):
-        expected = "a name without '/', of a folder in runs" if key == "name" else "the name of a folder"
-        raise ConfigError(f"{named[0]}: expected {expected}")
+    if key == "name" and (value in ("null", ".", "..") or not re.fullmatch(r"[\w.+ -]+", value)):
+        raise ConfigError(f"{named[0]}: expected letters, digits and . _ + -, the name of a folder in runs")
+    # Hydra would read more than a name
+    if value in ("", "null", ".", "..") or set(value) & set("$'\"\\"):
+        raise ConfigError(f"{named[0]}: expected the name of a folder, without $ ' \" \\")
+    local_only(key, value, "a run is trained here, and can be copied")
     folder = f"runs/{value}" if key == "name" else value
     of_hydra = "hydra.sweep.dir" if {"-m", "--multirun"} & set(words) else "hydra.run.dir"
     return [*(word for word in words if word not in named), f"{of_hydra}='{folder}'"]
@@ -144,7 +148,9 @@ def check_words(words: Sequence[str]) -> None:
         elif name in FOLDERS and value.strip("'\"") in ("", "null"):
             raise ConfigError(f"{word}: expected the name of a folder")
         elif name in OF_SEVERAL and re.fullmatch(r"\[[\w./-]+(, ?[\w./-]+)*\]", value):
-            pass
+            chosen, known = re.split(", ?", value[1:-1]), groups()
+            if not set(chosen) <= set(known[name]) or len(set(chosen)) < len(chosen):
+                raise ConfigError(f"{word}: expected a list of {', '.join(known[name])}, each once")
         elif equals and name.lstrip("+") in (known := groups()) and not NAMES.fullmatch(value):
             raise ConfigError(f"{word}: expected one of {', '.join(known[name.lstrip('+')])}")
 

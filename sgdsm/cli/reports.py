@@ -14,6 +14,7 @@ import yaml
 from sgdsm.core.cube import open_dataset
 from sgdsm.core.errors import ConfigError, CubeError
 from sgdsm.core.filled import SM_MEMBERS, maps_of, observed_of
+from sgdsm.core.io.safety import refuse_leading_out
 from sgdsm.core.io.stores import check_folder, local_only
 from sgdsm.core.lock import exclusive
 from sgdsm.core.words import counted
@@ -25,6 +26,8 @@ from sgdsm.report.packing import Grid, Product, Question
 from sgdsm.report.page import MEGABYTES, PAGES, Report, RunAbout, write_report
 from sgdsm.training.notes import NOTES
 from sgdsm.training.run import CONFIG, Run
+
+NOTES_LENGTH = 100_000  # letters that a page takes
 
 
 def check_page(key: str, path: str) -> None:
@@ -211,19 +214,25 @@ def reference_of(labels: Sequence[str], wanted: str | None, folders: Sequence[Pa
 def about_run(entry: Entry) -> RunAbout:
     """Return what a page says of a run, beside its scores."""
     run = Run(entry.folder)
+    pictures = sorted(run.figures.glob("*.png"))
+    for path in (run.folder / NOTES, *pictures):
+        refuse_leading_out(path, run.folder, ConfigError)
     return RunAbout(
         entry.label,
         str(entry.metrics.get("model", "")),
         yaml.safe_dump(run.config(), sort_keys=False),
         run.provenance(),
-        sorted(run.figures.glob("*.png")),
+        pictures,
         _notes(run.folder / NOTES),
     )
 
 
 def _notes(path: Path) -> list[str]:
-    """Return the lines of a text; none where there is no such file."""
-    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    """Return the first lines of a text; none where there is no such file."""
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", errors="replace") as file:
+        text = file.read(NOTES_LENGTH)
     return [line for line in text.splitlines() if line.strip()]
 
 
@@ -269,19 +278,26 @@ def question_of_file(filled: xr.Dataset, name: str, members: str | None = None) 
         observed = observed_of(filled)
     except CubeError as error:
         raise CubeError(f"{name}: {error}") from error
-    product = Product(Path(name).name, filled, None if members is None else _members(members))
+    possible = None if members is None else _members(members)
+    product = Product(Path(name).name, filled, None if possible is None else possible[SM_MEMBERS])
     try:
         product.shown()
     except CubeError as error:
         raise CubeError(f"members={members}: {error}") from error
+    if possible is not None:
+        own, other = (str(dataset.attrs.get("source", "")) for dataset in (filled, possible))
+        if own != other:
+            raise CubeError(
+                f"members={members}: are of what {other or 'nobody'} filled, expected those of {name}: {own}"
+            )
     return Question(observed, [product])
 
 
-def _members(path: str) -> xr.DataArray:
+def _members(path: str) -> xr.Dataset:
     found = open_dataset(path)
     if SM_MEMBERS not in found:
         raise CubeError(f"members={path}: no variable '{SM_MEMBERS}': expected what members writes")
-    return found[SM_MEMBERS]
+    return found
 
 
 def _filled(path: Path) -> xr.Dataset:

@@ -139,11 +139,21 @@ def format_comparison(rows: list[dict[str, Any]], reference: str, units: str, pr
         protocol: Of all the runs.
     """
     main, *others = narrow_tables(rows, reference, units)
-    scored = f"N {rows[0]['n']:.0f} hidden values of the {protocol['scored_split']} split"
-    said = [f"{scored}\n({kind_of_split(protocol)})"]
-    if len(reference) > IN_HEAD:
-        said.append(f"the reference: {reference}")
+    said = scored_on(rows, reference, protocol)
     return "\n\n".join(["\n".join([aligned(main, LONGEST), *said]), *(aligned(table, LONGEST) for table in others)])
+
+
+def scored_on(rows: list[dict[str, Any]], reference: str, protocol: dict[str, Any]) -> list[str]:
+    """Return the lines below the tables: how many values of which split, and the reference where its name is long.
+
+    Args:
+        rows: From `comparison`.
+        reference: Label of the run that the others are compared to.
+        protocol: Of all the runs.
+    """
+    scored = f"N {rows[0]['n']:.0f} hidden values of the {protocol['scored_split']} split"
+    said = [scored, f"({kind_of_split(protocol)})"]
+    return [*said, f"the reference: {reference}"] if len(reference) > IN_HEAD else said
 
 
 def narrow_tables(rows: list[dict[str, Any]], reference: str, units: str) -> list[list[list[str]]]:

@@ -55,15 +55,18 @@ def as_latex(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_tables(tables: Sequence[Table], path: Path) -> None:
+def write_tables(tables: Sequence[Table], path: Path, said: Sequence[str] = ()) -> None:
     """Write tables as Markdown and as LaTeX.
 
     Args:
         tables: Cells as they are shown.
         path: Folder and name; `.md` and `.tex` are added.
+        said: Lines below the tables, in LaTeX comments.
     """
-    _write(path.with_name(f"{path.name}.md"), "\n".join(map(as_markdown, tables)))
-    _write(path.with_name(f"{path.name}.tex"), "\n".join(map(as_latex, tables)))
+    markdown = [*map(as_markdown, tables), *(f"{line}\n" for line in said)]
+    latex = [*map(as_latex, tables), "".join(f"% {line}\n" for line in said)]
+    _write(path.with_name(f"{path.name}.md"), "\n".join(markdown))
+    _write(path.with_name(f"{path.name}.tex"), "\n".join(filter(None, latex)))
 
 
 def write_numbers(numbers: Sequence[Mapping[str, Any]], path: Path) -> None:

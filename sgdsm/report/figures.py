@@ -41,6 +41,7 @@ from sgdsm.report.score_figures import class_figure, class_table
 from sgdsm.report.style import BLUE, INK, RED, Picture, subplots
 
 SEEN, FILL, SHADE = BLUE, RED, "#efe9da"
+PAIR = 2  # hidden values of a cell that a score can be made of
 SURE = 30  # hidden values of a cell, of fewer its scores are hatched
 LONG = 200  # days, from which on a series is drawn with finer lines
 Files = dict[str, xr.Dataset]  # HIDDEN, VISIBLE and FILLED by these names
@@ -148,7 +149,7 @@ def day_maps(files: Files, target: str, path: Path, title: str) -> Path:
     colour_bar(images, axes[0, :], f"{target} [{units}]", shrink=0.9)
     limit = max(largest(error), 1e-3)
     image = draw_map(axes[1, 1], error, extent, aspect, land, vmin=-limit, vmax=limit, cmap="RdBu")
-    axes[1, 1].set_title("error (filled minus hidden truth)")
+    axes[1, 1].set_title("error\n(filled minus hidden truth)")
     # a bar beside both rows, so that the maps are aligned
     colour_bar(image, axes[1, :], f"error [{units}]", shrink=0.9)
     _state_map(axes[1, 0], state, land, extent, aspect)
@@ -160,7 +161,8 @@ def day_maps(files: Files, target: str, path: Path, title: str) -> Path:
 def skill_maps(files: Files, target: str, path: Path, title: str) -> Path:
     """Draw maps of RMSE, R and bias of the cells at hidden values, and of the mean uncertainty in the gaps.
 
-    Cells with fewer than SURE hidden values are hatched, those with fewer than CELL_VALUES are left out.
+    Cells with fewer than SURE hidden values are hatched. Those with fewer than CELL_VALUES are left out, or with fewer
+    than PAIR where most cells would be.
 
     Args:
         files: Of the run.
@@ -177,7 +179,8 @@ def skill_maps(files: Files, target: str, path: Path, title: str) -> Path:
     land = files[FILLED]["land"].values.astype(bool)
     extent, aspect = extent_of(files[FILLED])
     count, units = found["n"].values, str(visible.attrs.get("units", "1"))
-    known = {name: np.where(count >= CELL_VALUES, found[name].values, np.nan) for name in ("rmse", "r", "bias")}
+    least = CELL_VALUES if np.median(count[land]) >= CELL_VALUES else PAIR
+    known = {name: np.where(count >= least, found[name].values, np.nan) for name in ("rmse", "r", "bias")}
     far, lowest = largest(known["bias"]), limits(known["r"])[0]
     steep = max(limits(known["rmse"])[1], 1e-6)
     panels: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -195,11 +198,11 @@ def skill_maps(files: Files, target: str, path: Path, title: str) -> Path:
         colour_bar(image, axis, f"[{unit}]", shrink=0.9)
         axis.set_title(words, fontsize=11)
         if name != SM_STD:
-            hatch(axis, land & (count >= CELL_VALUES) & (count < SURE), extent)
+            hatch(axis, land & (count >= least) & (count < SURE), extent)
     for axis in axes.flat[len(panels) :]:
         axis.set_axis_off()
     few = Patch(fc="white", ec=INK, hatch=HATCH, lw=0, label=f"fewer than {SURE} hidden values in the cell")
-    left_out = f"land without a value, or with fewer than {CELL_VALUES} hidden ones"
+    left_out = f"land without a value, or with fewer than {least} hidden ones"
     map_key(figure, not land.all(), [few], left_out)
     name_axes(files[FILLED], axes[1, :], axes[:, 0])
     return _save(
@@ -219,7 +222,7 @@ def _state_map(axis: Axes, state: np.ndarray, land: np.ndarray, extent: Extent, 
     """Draw which values of a day were input, hidden and neither, and the legend of the figure."""
     colours = ListedColormap([SEEN, NO_VALUE, FILL])
     draw_map(axis, np.where(land, state, np.nan), extent, aspect, land, cmap=colours, vmin=0.5, vmax=3.5)
-    axis.set_title("input, hidden values and gaps")
+    axis.set_title("input, hidden values\nand gaps")
     patches = [Patch(fc=SEEN, label="input"), Patch(fc=FILL, label="hidden, scored")]
     map_key(axis.figure, not land.all(), patches)
 

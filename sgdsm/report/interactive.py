@@ -108,7 +108,14 @@ def line_colour(number: int) -> str:
 
 def _map(number: int, x_range: Any, y_range: Any, shape: float, degrees: bool) -> Any:
     """Return an empty map: land, values, the chosen cell, and the colour scale."""
-    from bokeh.models import BasicTicker, ColorBar, ColumnDataSource, CustomJS, LinearColorMapper
+    from bokeh.models import (
+        BasicTicker,
+        ColorBar,
+        ColumnDataSource,
+        CustomJS,
+        CustomJSTickFormatter,
+        LinearColorMapper,
+    )
     from bokeh.plotting import figure
 
     plot: Any = figure(
@@ -125,8 +132,11 @@ def _map(number: int, x_range: Any, y_range: Any, shape: float, degrees: bool) -
     )
     plot.toolbar.logo = None
     plot.xgrid.visible = plot.ygrid.visible = False
+    unit = "degrees" if degrees else "km"
     for axis, name in ((plot.xaxis, "longitude" if degrees else "x"), (plot.yaxis, "latitude" if degrees else "y")):
-        axis.axis_label = f"{name} [{'degrees' if degrees else 'm'}]"
+        axis.axis_label = f"{name} [{unit}]"
+        if not degrees:
+            axis.formatter = CustomJSTickFormatter(code="return (tick / 1000).toFixed(0)")
         axis.ticker = BasicTicker(desired_num_ticks=4)
     # pictures of one pixel: the script puts in the real ones
     one = np.zeros((1, 1), np.float32)

@@ -26,6 +26,7 @@ from sgdsm.report.hovmoeller import CHANGE, ERROR, SAME, with_difference
 FINE, COARSE = 4000, 250  # steps that the values of a layer are divided in, at most
 MEMBERS, MEMBER_STEPS = 10, 60  # members that are shown, and their steps: noise of finer ones takes all the room
 MAP_COLUMNS = 360  # a map on a screen shows no more
+PIXELS = 6  # of a map for a row of a grid whose rows are not evenly spaced
 LEAST_ROWS = 8  # of a map of blocks
 SAMPLE_DAYS = 24  # tell how well a record deflates
 OF_CELLS = ("rmse", "bias", "r")  # scores of a cell beside its series
@@ -75,6 +76,11 @@ class Product:
                 raise CubeError(
                     f"{SM_MEMBERS} is on another grid than '{self.name}': {dim} {_reach(other)} and {_reach(own)}"
                 )
+        own_days, days = (whole_days(data["time"].values) for data in (self.filled, self.members))
+        if not np.isin(days, own_days).any():
+            raise CubeError(
+                f"{SM_MEMBERS} has no day of '{self.name}', which begins on {own_days[0]}, and they on {days[0]}"
+            )
         return [self.members.isel(member=k) for k in range(min(MEMBERS, self.members.sizes["member"]))]
 
 
@@ -487,7 +493,7 @@ def _grid_content(grid: Grid, numbers: np.ndarray, block: int) -> dict[str, Any]
     y = np.array([part.mean() for part in np.split(grid.rows, range(block, height, block))])
     x = np.array([part.mean() for part in np.split(grid.columns, range(block, width, block))])
     # a picture has pixels of one size, rows of a grid may be nearer to each other in the south than in the north
-    pixel_rows, pixel_columns = _nearest(y), _nearest(x)
+    pixel_rows, pixel_columns = pixels_of(y), pixels_of(x)
     return {
         "dims": list(grid.dims),
         "y": [float(f"{v:.8g}") for v in y],
@@ -505,21 +511,29 @@ def _days(array: xr.DataArray) -> np.ndarray:
     return np.asarray(whole_days(array["time"].values)).astype("datetime64[D]")
 
 
-def _nearest(values: np.ndarray) -> np.ndarray:
-    """Return the index of the value nearest to each of as many equal steps between the outermost values."""
-    if len(values) < 2:
-        return np.zeros(len(values), int)
-    even = np.linspace(values[0], values[-1], len(values))
-    if np.allclose(even, values, atol=0.3 * _spacing(values)):
+def pixels_of(values: np.ndarray) -> np.ndarray:
+    """Return the index of the value whose cell each of equal steps from edge to edge lies in."""
+    boundaries = _boundaries(values)
+    even = np.linspace(boundaries[0], boundaries[-1], len(boundaries))
+    if np.allclose(even, boundaries, atol=0.05 * _spacing(values)):
         return np.arange(len(values))
-    even = np.linspace(values[0], values[-1], 2 * len(values))
-    return np.array([int(abs(values - v).argmin()) for v in even])
+    edges = np.linspace(boundaries[0], boundaries[-1], PIXELS * len(values) + 1)
+    rising = 1 if boundaries[-1] > boundaries[0] else -1
+    return np.searchsorted(rising * boundaries, rising * (edges[1:] + edges[:-1]) / 2) - 1
+
+
+def _boundaries(values: np.ndarray) -> np.ndarray:
+    """Return the boundaries of cells from their centres, (N,) to (N + 1,)."""
+    if len(values) < 2:
+        return np.array([values[0] - 0.5, values[0] + 0.5])
+    between = (values[1:] + values[:-1]) / 2
+    return np.concatenate([[2 * values[0] - between[0]], between, [2 * values[-1] - between[-1]]])
 
 
 def _edges(values: np.ndarray) -> tuple[float, float]:
     """Return the outer edges of rising coordinates."""
-    half = _spacing(values) / 2
-    return float(values[0] - half), float(values[-1] + half)
+    boundaries = _boundaries(values)
+    return float(boundaries[0]), float(boundaries[-1])
 
 
 def _spacing(values: np.ndarray) -> float:

@@ -249,14 +249,14 @@ def _score_section(report: Report, interactive: bool) -> str:
         return ""
     rows = comparison(entries, report.reference)
     units, best = str(entries[0].metrics["units"]), str(rows[0]["label"])
-    main, *others = narrow_tables(rows, report.reference, units)
-    said = f"RMSE at {rows[0]['n']:.0f} hidden values, the best first; the reference is {report.reference}"
-    parts = [html.table(main[0], main[1:], said)]
+    first, *further = narrow_tables(rows, report.reference, units)
+    caption = f"RMSE at {rows[0]['n']:.0f} hidden values, the best first; the reference is {report.reference}"
+    parts = [html.table(first[0], first[1:], caption)]
     sentences = [beyond_chance(rows, report.reference)]
     if best != report.reference and len(rows) > 2:
         sentences.append(beyond_chance(comparison(entries, best), best))
     parts += [html.paragraph(sentence) for sentence in sentences if sentence]
-    parts += [html.table(t[0], t[1:], f"Further scores, in {units} where they have units") for t in others]
+    parts += [html.table(t[0], t[1:], f"Further scores, in {units} where they have units") for t in further]
     parts.append("<h3>By class of values</h3>")
     tables = class_tables(entries)
     drawn = []

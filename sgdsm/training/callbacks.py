@@ -111,7 +111,8 @@ class EarlyStopping(callbacks.EarlyStopping):
 
     def __init__(self, patience: int = 3, min_delta: float = 0.0) -> None:
         # after the validation, not at the end of an epoch, where none may have been
-        super().__init__("validation_rmse", min_delta, patience, check_on_train_epoch_end=False)
+        # a value that is not finite is no smaller one, and says so like any other
+        super().__init__("validation_rmse", min_delta, patience, check_finite=False, check_on_train_epoch_end=False)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # a run that was killed between its last epoch and its end does not go on to train

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
 from sgdsm.core.arguments import Recorded
+from sgdsm.core.errors import ConfigError
 from sgdsm.core.extras import need
 from sgdsm.core.specification import TARGET, build
 
@@ -103,7 +104,8 @@ def _wandb(folder: Path) -> Iterator[Logger]:
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     import wandb
 
-    of_user = wandb.run is not None  # Lightning writes into a run that is open
+    if wandb.run is not None:  # Lightning writes into a run that is open, which may send what it gets
+        raise ConfigError("logger=wandb: a run of wandb is open in this process: call wandb.finish() first")
     begun = sorted(folder.glob("wandb/offline-run-*"))
     logger = WandbLogger(
         folder.name,
@@ -117,7 +119,7 @@ def _wandb(folder: Path) -> Iterator[Logger]:
     try:
         yield logger
     finally:
-        if wandb.run is not None and not of_user:
+        if wandb.run is not None:
             wandb.finish()  # the next run of this process would be written into this one
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sgdsm.core.errors import ConfigError
-from sgdsm.core.io.safety import refuse_irregular
+from sgdsm.core.io.safety import refuse_irregular, refuse_leading_out
 from sgdsm.core.logging import log
 from sgdsm.training.run import CONFIG
 
@@ -22,6 +22,7 @@ class _Notes(logging.Handler):
         super().__init__()
         self.path, self.config = folder / NOTES, folder / CONFIG
         refuse_irregular(self.path, ConfigError)
+        refuse_leading_out(self.path, folder, ConfigError)
         there = self.path.is_file()
         self.known = self.path.read_text(encoding="utf-8", errors="replace").splitlines() if there else []
         self.waiting: list[str] = []

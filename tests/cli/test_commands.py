@@ -679,10 +679,10 @@ def test_an_unfinished_run_says_how_to_go_on(run_command, tmp_path, monkeypatch)
         patch.setattr(TrainingHistory, "on_train_epoch_end", interrupted)
         code, _, err = run_command("train", *words)
     assert code == 130
-    assert "interrupted: go on with: python train.py run=cut" in err
+    assert "interrupted: go on with: sgdsm train run=cut" in err
     code, _, err = run_command("predict", "run=cut", "output=x.nc")
     assert code == 1
-    assert "its training has not ended; go on with: python train.py run=cut" in err
+    assert "its training has not ended; go on with: sgdsm train run=cut" in err
     code, _, err = run_command("train", "run=cut", "model.epochs=5")
     assert code == 1
     assert "take away model.epochs=5" in err

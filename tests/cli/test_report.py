@@ -77,6 +77,16 @@ def bad_input(run_command, tmp_path):
         ("runs/climatology", "trends=other.nc"): "trends=other.nc: no variable 'slope_filled'",
         ("runs/climatology", "reference=x"): "reference=x: expected one of the runs",
     }
+    # of another run, though on the same grid and days; and a run whose notes are a file elsewhere
+    xr.open_dataset(tmp_path / "members.nc").assign_attrs(source="another").to_netcdf(tmp_path / "strange.nc")
+    cases["filled=filled.nc", "members=strange.nc"] = (
+        "members=strange.nc: are of what another filled, expected those of"
+    )
+    shutil.copytree(tmp_path / "runs" / "climatology", tmp_path / "linked")
+    (tmp_path / "secret").write_text("secret")
+    (tmp_path / "linked" / "notes.txt").unlink()
+    (tmp_path / "linked" / "notes.txt").symlink_to(tmp_path / "secret")
+    cases["linked",] = "linked/notes.txt: leads out of its folder"
     for words, said in cases.items():
         code, out, err = run_command("report", *words)
         assert code == 1, words

@@ -90,10 +90,10 @@ def folder(tmp_path_factory, world) -> Path:
     made: Path = tmp_path_factory.mktemp("signals")
     process = Forked(made, *TRAIN, "hydra.run.dir=one")
     lines = stop(process, (made / "one/last.ckpt").exists, signal.SIGTERM)
-    assert lines[-1] == "ended by SIGTERM: go on with: python train.py run=one"
+    assert lines[-1] == "ended by SIGTERM: go on with: sgdsm train run=one"
     process = Forked(made, "train.py", "run=one", *QUIET)
     lines = stop(process, (made / "one/evaluation").exists, signal.SIGINT, whole=True)
-    assert lines[-1] == "interrupted: go on with: python train.py run=one"
+    assert lines[-1] == "interrupted: go on with: sgdsm train run=one"
     finish(made, "train.py", "run=one")
     assert (made / "one/training.csv").read_text().count("\n") == 16
     return made
@@ -137,7 +137,7 @@ def test_members_end_too(tmp_path, world):
     ]  # fmt: skip
     process = Forked(tmp_path, "train.py", *words)
     lines = stop(process, lambda: any(tmp_path.glob("mine/members/*/last.ckpt")), signal.SIGHUP, whole=True)
-    assert lines[-1] == "ended by SIGHUP: go on with: python train.py run=mine"
+    assert lines[-1] == "ended by SIGHUP: go on with: sgdsm train run=mine"
 
 
 def test_the_package_leaves_signals_alone():

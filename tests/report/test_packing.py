@@ -10,7 +10,18 @@ from hypothesis import strategies as st
 
 from sgdsm.core.errors import ConfigError
 from sgdsm.core.filled import observed_of
-from sgdsm.report.packing import Grid, Product, Question, Thinning, block_means, candidates, deflated, pack, quantised
+from sgdsm.report.packing import (
+    Grid,
+    Product,
+    Question,
+    Thinning,
+    block_means,
+    candidates,
+    deflated,
+    pack,
+    pixels_of,
+    quantised,
+)
 from tests.report.records import filled_record, question
 
 
@@ -111,3 +122,15 @@ def test_other_grids_are_refused():
         ConfigError, match="'other' is on another grid than 'one': lon 6 from -3 to 2 and 5 from -3 to 1"
     ):
         Grid.of(both)
+
+
+def test_pixels_lie_in_the_cells_that_they_show():
+    rows = np.array([49.87, 48.16, 46.5, 44.9, 43.3, 41.8, 40.3, 38.8])
+    shown = pixels_of(rows)
+    edges = np.concatenate([[50.725], (rows[1:] + rows[:-1]) / 2, [38.05]])
+    step = (edges[0] - edges[-1]) / len(shown)
+    centres = edges[0] - step * (np.arange(len(shown)) + 0.5)
+    assert (centres <= edges[shown]).all()
+    assert (centres >= edges[shown + 1]).all()
+    np.testing.assert_array_equal(np.unique(shown), np.arange(len(rows)))
+    np.testing.assert_array_equal(pixels_of(np.arange(5.0)), np.arange(5))

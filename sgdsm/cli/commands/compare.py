@@ -21,7 +21,7 @@ from sgdsm.core.arguments import shown as shown_value
 from sgdsm.core.errors import ConfigError
 from sgdsm.core.settings import setting
 from sgdsm.core.signals import going_on
-from sgdsm.evaluation.compare import check_protocol, comparison, format_comparison, narrow_tables
+from sgdsm.evaluation.compare import check_protocol, comparison, format_comparison, narrow_tables, scored_on
 from sgdsm.evaluation.holdouts import Repeated, check_repeated, format_repeated, repeated_tables, write_repeated
 from sgdsm.evaluation.tables import write_numbers, write_tables
 from sgdsm.report.figures import comparison_figures
@@ -171,7 +171,8 @@ def compare_runs(
         table = f"{above[0]}\n\n{table}"
     output.mkdir(parents=True, exist_ok=True)
     (output / "comparison.txt").write_text(table + "\n")
-    write_tables(narrow_tables(rows, reference, units), output / "comparison")
+    scored = scored_on(rows, reference, entries[0].metrics["protocol"])
+    write_tables(narrow_tables(rows, reference, units), output / "comparison", scored)
     write_numbers([{"label": row["label"], **row} for row in rows], output / "comparison.csv")  # the label first
     pictures = comparison_figures(entries, rows, reference, units, output / "figures")
     report = Report(

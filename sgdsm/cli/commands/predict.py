@@ -120,7 +120,7 @@ def run(settings: Settings) -> None:
     trained = run.config()
     check_training(trained)
     if not run.model.is_file():
-        raise ConfigError(f"run={run.folder}: its training has not ended; go on with: python train.py run={run.folder}")
+        raise ConfigError(f"run={run.folder}: its training has not ended; go on with: sgdsm train run={run.folder}")
     # before the work: a run without scores has no page
     entries = [] if settings.report is None else entries_of([settings.run])
     filler = load_filler(run.model)

@@ -58,7 +58,7 @@ def train_and_print(settings: Settings, run: Run, figures: bool = True) -> Run:
     folder = shown(run.folder)
 
     def how_to_resume() -> str:
-        return f"go on with: python train.py run={folder}" if (folder / CONFIG).is_file() else ""
+        return f"go on with: sgdsm train run={folder}" if (folder / CONFIG).is_file() else ""
 
     with going_on(how_to_resume):
         trained = train_in(settings.training(), folder, figures=figures)

@@ -77,6 +77,21 @@ def refuse_irregular(path: str | Path, error: type[SgdsmError] = CubeError) -> N
         raise error(f"{path}: is {kinds.get(stat.S_IFMT(mode), 'a device')}, expected a file: copy it into one")
 
 
+def refuse_leading_out(path: Path, folder: Path, error: type[SgdsmError] = CubeError) -> None:
+    """Raise an error for a file of a folder that is a link to somewhere else.
+
+    Args:
+        path: File in the folder, or where one may be written.
+        folder: A folder that somebody else may have made.
+        error: Class of the error.
+
+    Raises:
+        SgdsmError: Of the class `error`.
+    """
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise error(f"{path}: leads out of its folder, which a file from elsewhere may not: copy the file into it")
+
+
 def check_codecs(where: str, described: Mapping[str, Any]) -> None:
     """Raise an error if the metadata of a Zarr array name a codec that is not in `CODECS`.
 
