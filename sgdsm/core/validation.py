@@ -113,10 +113,14 @@ def refuse_beyond_units(variable: xr.DataArray, values: np.ndarray, lowest: floa
     if lowest >= bounds[0] - SLACK * width and highest <= bounds[1] + SLACK * width:
         return
     outside = int(((values < bounds[0]) | (values > bounds[1])).sum())
-    raise CubeError(
+    said = (
         f"{file_of(variable)}'{variable.name}' is in '{units}', but {outside} of {known} values "
         f"({outside / known:.2%}) lie outside {bounds[0]:g} to {bounds[1]:g}; they go from {lowest:g} to {highest:g}: "
-        f"mend or remove the attribute units (an anomaly or an optical depth is no share of water), or "
+    )
+    if bounds[1] == 1 and lowest >= 0 and highest <= 100 and outside > known / 2:
+        raise CubeError(f"{said}percent, it seems: set the attribute units to '%'")
+    raise CubeError(
+        f"{said}mend or remove the attribute units (an anomaly or an optical depth is no share of water), or "
         f"{_cure(variable)}"
     )
 

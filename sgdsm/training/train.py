@@ -11,6 +11,7 @@ from pytorch_lightning.loggers import Logger
 from sgdsm.core.lock import exclusive, is_first
 from sgdsm.core.logging import PASSING, log
 from sgdsm.evaluation.labels import run_labels
+from sgdsm.evaluation.metrics import bootstrap
 from sgdsm.evaluation.protocol import FILLED, HIDDEN, KINDS_OF_SPLIT, SCORES, VISIBLE, kind_of_split, write_files
 from sgdsm.evaluation.score import FEW, Scores, format_rmse, format_table, score
 from sgdsm.inference.causal import save_climatology
@@ -26,6 +27,8 @@ from sgdsm.training.loggers import opened, write_result
 from sgdsm.training.notes import keeping_notes
 from sgdsm.training.run import CONFIG, CURVE, METRICS, PROVENANCE, Run, learned_from, protocol_of, provenance
 from sgdsm.training.task import TrainingTask, fill_scenario, training_values
+
+NARROW = 0.05  # by how much the upper bound of the coverage may lie below the level
 
 
 def train(config: dict[str, Any], folder: Path, cube: xr.Dataset | None = None, figures: bool = True) -> Run:
@@ -103,7 +106,18 @@ def score_run(task: TrainingTask, filler: GapFiller, protocol: dict[str, Any], r
     table = scores.table()
     if (count := int(table["all"]["n"])) < FEW:
         log.warning("only %d values were hidden to score: the scores are rough", count)
+    _warn_of_narrow_intervals(scores, task.config["uncertainty"].get("level"))
     return {name: {k: v for k, v in row.items() if v == v} for name, row in table.items() if row["n"]}
+
+
+def _warn_of_narrow_intervals(scores: Scores, level: float | None) -> None:
+    """Say where intervals hold fewer of the scored values than they are made for, beyond what chance allows."""
+    share, _, most = bootstrap(scores.units(), "coverage")
+    if level is not None and most < level - NARROW:
+        log.warning(
+            "the %.0f %% interval holds %.0f %% of the hidden values: it is too narrow; a longer record helps most",
+            100 * level, 100 * share,
+        )  # fmt: skip
 
 
 def scores_text(run: Run) -> str:

@@ -345,6 +345,13 @@ def test_soil_moisture_beyond_its_units_is_refused(plain, units, factor):
         read_record(as_cube(dataset, "sm"))
 
 
+def test_percent_under_other_units_is_called_percent(plain):
+    dataset = plain()
+    dataset["sm"] = (dataset["sm"].clip(0.05, 0.4) * 100).assign_attrs(units="m3 m-3")
+    with pytest.raises(CubeError, match="percent, it seems: set the attribute units to '%'"):
+        read_record(as_cube(dataset, "sm"))
+
+
 def test_soil_moisture_without_units_may_be_anything(plain):
     dataset = plain()
     dataset["sm"] = (dataset["sm"] * 1000).drop_attrs()
