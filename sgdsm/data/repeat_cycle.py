@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-LEAST_EXPLAINED = 0.02  # share of the variance of changes, on days that the means were not taken from
+LEAST_EXPLAINED = 0.01  # share of the variance of changes, on days that the means were not taken from
 LEAST_PAIRS = 2000
 MOST_CELLS = 4000
 SHRINKAGE = 3  # changes that a mean is drawn towards 0 by: few are no evidence
