@@ -36,8 +36,8 @@ OF_OWN_FILES = (
 )
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")
 NAMES_OF_FILES = ("output", "pattern", "static")
-# the name of a file of a group, or several of them in a sweep
 OF_SEVERAL = ("callbacks",)  # groups of which a list of files may be chosen
+# the name of a file of a group, or several of them in a sweep
 NAMES = re.compile(r"(?!\.|(null|true|false|[\d.]+)$)[\w./-]+|(?![\[{]).*[,(].*", re.IGNORECASE)
 
 

@@ -67,7 +67,7 @@ def hovmoeller(
     means = with_difference(_means(maps, along))
     units, name = filled.attrs.get("units", "1"), observed_of(dataset, observed).name
     figure, axes = subplots(3, 1, figsize=(11, 8), layout="constrained", sharex=True, sharey=True)
-    days, places = _edges(date2num(maps["time"].values)), _edges(maps[along].values)
+    days, places = boundaries(date2num(maps["time"].values)), boundaries(maps[along].values)
     for axis, (title, values) in zip(axes, means.items(), strict=True):
         image = axis.pcolormesh(days, places, values.T, rasterized=True, **colours_of(title, means))
         axis.set(ylabel=DEGREES[along], facecolor=NO_VALUE)
@@ -127,7 +127,7 @@ def _means(maps: xr.Dataset, along: str) -> dict[str, np.ndarray]:
     return means
 
 
-def _edges(centres: np.ndarray) -> np.ndarray:
+def boundaries(centres: np.ndarray) -> np.ndarray:
     """Return the edges of cells, (N + 1,), of their centres, (N,); one alone is 1 wide."""
     between = (centres[1:] + centres[:-1]) / 2
     half = np.diff(centres)[[0, -1]] / 2 if centres.size > 1 else np.array([0.5, 0.5])

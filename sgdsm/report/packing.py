@@ -21,7 +21,7 @@ from sgdsm.core.errors import ConfigError, CubeError
 from sgdsm.core.filled import GAP_AGE, LAND, SM_FILLED, SM_FLAG, SM_LOWER, SM_MEMBERS, SM_STD, SM_UPPER
 from sgdsm.evaluation.cell_scores import READ_VALUES, cell_errors
 from sgdsm.evaluation.metrics import STATISTICS, State, metrics
-from sgdsm.report.hovmoeller import CHANGE, ERROR, SAME, with_difference
+from sgdsm.report.hovmoeller import CHANGE, ERROR, SAME, boundaries, with_difference
 
 FINE, COARSE = 4000, 250  # steps that the values of a layer are divided in, at most
 MEMBERS, MEMBER_STEPS = 10, 60  # members that are shown, and their steps: noise of finer ones takes all the room
@@ -513,27 +513,19 @@ def _days(array: xr.DataArray) -> np.ndarray:
 
 def pixels_of(values: np.ndarray) -> np.ndarray:
     """Return the index of the value whose cell each of equal steps from edge to edge lies in."""
-    boundaries = _boundaries(values)
-    even = np.linspace(boundaries[0], boundaries[-1], len(boundaries))
-    if np.allclose(even, boundaries, atol=0.05 * _spacing(values)):
+    own = boundaries(values)
+    even = np.linspace(own[0], own[-1], len(own))
+    if np.allclose(even, own, atol=0.05 * _spacing(values)):
         return np.arange(len(values))
-    edges = np.linspace(boundaries[0], boundaries[-1], PIXELS * len(values) + 1)
-    rising = 1 if boundaries[-1] > boundaries[0] else -1
-    return np.searchsorted(rising * boundaries, rising * (edges[1:] + edges[:-1]) / 2) - 1
-
-
-def _boundaries(values: np.ndarray) -> np.ndarray:
-    """Return the boundaries of cells from their centres, (N,) to (N + 1,)."""
-    if len(values) < 2:
-        return np.array([values[0] - 0.5, values[0] + 0.5])
-    between = (values[1:] + values[:-1]) / 2
-    return np.concatenate([[2 * values[0] - between[0]], between, [2 * values[-1] - between[-1]]])
+    edges = np.linspace(own[0], own[-1], PIXELS * len(values) + 1)
+    rising = 1 if own[-1] > own[0] else -1
+    return np.searchsorted(rising * own, rising * (edges[1:] + edges[:-1]) / 2) - 1
 
 
 def _edges(values: np.ndarray) -> tuple[float, float]:
     """Return the outer edges of rising coordinates."""
-    boundaries = _boundaries(values)
-    return float(boundaries[0]), float(boundaries[-1])
+    own = boundaries(values)
+    return float(own[0]), float(own[-1])
 
 
 def _spacing(values: np.ndarray) -> float:
